@@ -1,0 +1,1 @@
+"""Experiment grids for deep, thin ReLU networks with separation penalties."""

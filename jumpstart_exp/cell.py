@@ -1,0 +1,325 @@
+"""The cell: one network's whole training, described completely, and the key that identifies it.
+
+A cell is dataset × network × method × optimizer × seed. Every choice that can change a number in its result
+is a field; what cannot (folders, device, engine, logging) is not. Two cells with the same key are the same
+experiment, whatever they are called.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, ClassVar
+
+from jumpstart_exp.settings import SettingError, check_settings, field_types, nearest, refuse, setting
+
+SCHEMA_VERSION = 1
+"""Version of a cell's description: raised when fields change their meaning."""
+
+NUMERICS = 1
+"""Raised when a fix changes the results that the same description gives."""
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset with every parameter that shapes its points: the base of each dataset's own class."""
+
+    name: str = setting("", about="the dataset's name")
+    n_train: int | None = setting(None, low=1, about="training points, stratified; null takes all")
+    n_val: int | None = setting(None, low=1, about="validation points, stratified; null takes all")
+
+    classes: ClassVar[int] = 2
+    features: ClassVar[int] = 0
+
+    def full_sizes(self) -> tuple[int, int]:
+        """Training and validation points before any subset is taken."""
+        raise TypeError(f"{type(self).__name__} does not say its sizes")
+
+    def sizes(self) -> tuple[int, int]:
+        """Training and validation points of the cell."""
+        train, val = self.full_sizes()
+        return self.n_train or train, self.n_val or val
+
+    def check(self) -> None:
+        """Raise SettingError where values do not fit together."""
+        for name, wanted, available in zip(
+            ("n_train", "n_val"), (self.n_train, self.n_val), self.full_sizes(), strict=True
+        ):
+            if wanted is not None and wanted > available:
+                raise refuse(f"dataset.{name}", wanted, f"at most {available}, the points that {self.name} has")
+            if wanted is not None and wanted != available and wanted < self.classes:
+                raise refuse(f"dataset.{name}", wanted, f"at least {self.classes}, one point of each class")
+
+
+@dataclass(frozen=True)
+class Moons(DatasetSpec):
+    """MOONS as published: `make_moons` over its range, split 85 / 15 (paper 004, section 4)."""
+
+    name: str = setting("moons")
+    n_samples: int = setting(100, low=4, about="points before the split")
+    noise: float | None = setting(None, low=0, about="standard deviation of the Gaussian noise; null for none")
+    random_state: int = setting(10, low=0, high=2**32 - 1, about="seed of make_moons")
+    test_size: float = setting(0.15, above=0, high=0.9, about="share of the points that validates")
+    split_random_state: int = setting(42, low=0, high=2**32 - 1, about="seed of train_test_split")
+
+    features: ClassVar[int] = 2
+
+    def full_sizes(self) -> tuple[int, int]:
+        """Training and validation points as `train_test_split` counts them: the test share is rounded up."""
+        val = math.ceil(self.n_samples * self.test_size)
+        return self.n_samples - val, val
+
+    def check(self) -> None:
+        """Raise SettingError where the split leaves no training point."""
+        if self.full_sizes()[0] < 2:
+            raise refuse("dataset.test_size", self.test_size, "small enough to leave two training points")
+        super().check()
+
+
+DATASETS: dict[str, type[DatasetSpec]] = {"moons": Moons}
+"""Every dataset by name."""
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A rectangular network but for its depth and width (METHOD: hidden layer = affine → norm → ReLU)."""
+
+    layout: str = setting("mlp", choices=("mlp", "conv2x1"), about="conv2x1: the authors' MOONS grid")
+    norm: str = setting("none", choices=("none", "batch"), about="between affine map and ReLU")
+    norm_eps: float = setting(1e-3, above=0, about="ε of the batch norm")
+    norm_momentum: float = setting(0.01, above=0, high=1, about="weight of the new batch in the running averages")
+    init: str = setting("glorot_uniform", choices=("glorot_uniform", "kaiming_uniform", "zero"))
+
+
+@dataclass(frozen=True)
+class PenaltySpec:
+    """The separation penalty: kind, weight λ, balance ρ, margins, aggregation, ties."""
+
+    kind: str = setting("none", choices=("none", "U", "P", "UP", "L"), about="units, points, both, layers")
+    weight: float = setting(1e-4, low=0, about="λ, the penalty's weight in the loss")
+    balance: float = setting(0.5, low=0, high=1, about="ρ, the share of the deficit above")
+    margin_above: float = setting(1.0, about="what the maximum has to reach")
+    margin_below: float = setting(-1.0, about="what the minimum has to reach")
+    aggregate: str = setting("sum", choices=("sum", "mean", "l2", "sum_sq"))
+    ties: str = setting("single", choices=("shared", "single", "random"), about="who gets a tied maximum's gradient")
+    scope: str = setting("channel", choices=("channel", "position"), about="one constraint a channel, or a position")
+    layer_weights: tuple[float, ...] | None = setting(None, low=0, about="λ_k of each hidden layer; null for 1")
+
+    def check(self) -> None:
+        """Raise SettingError where values do not fit together."""
+        if self.margin_below >= self.margin_above:
+            raise refuse("penalty.margin_below", self.margin_below, f"below penalty.margin_above={self.margin_above:g}")
+
+
+@dataclass(frozen=True)
+class DropoutSpec:
+    """Annealed dropout on the input of every hidden layer: p(t) = max(0, rate·(1 − t/anneal_epochs)) (001, zero init)."""
+
+    rate: float = setting(0.0, low=0, high=0.999, about="p₀, the share dropped in the first epoch")
+    anneal_epochs: int = setting(1000, low=1, about="T, epochs until nothing is dropped")
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """Adam and the length of the training."""
+
+    name: str = setting("adam", choices=("adam",))
+    lr: float = setting(0.01, above=0, about="learning rate")
+    beta1: float = setting(0.9, low=0, high=0.999999)
+    beta2: float = setting(0.999, low=0, high=0.999999)
+    eps: float = setting(1e-8, above=0, about="Adam's ε")
+    eps_rule: str = setting(
+        "torch", choices=("torch", "keras"), about="keras adds ε before the bias correction, torch after it"
+    )
+    epochs: int = setting(5000, low=1)
+    batch_size: int | None = setting(None, low=1, about="points a step; null takes all")
+    shuffle: bool = setting(True, about="a new order of the points every epoch (mini-batches only)")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network's whole training, validated.
+
+    `method` is a label: cells that differ in nothing else have the same key.
+
+    Raises:
+        SettingError: a field has a value that is not allowed.
+    """
+
+    dataset: DatasetSpec = dataclasses.field(default_factory=Moons)
+    depth: int = setting(10, low=1, about="hidden layers")
+    width: int = setting(4, low=1, about="units a hidden layer")
+    network: NetworkSpec = dataclasses.field(default_factory=NetworkSpec)
+    penalty: PenaltySpec = dataclasses.field(default_factory=PenaltySpec)
+    dropout: DropoutSpec = dataclasses.field(default_factory=DropoutSpec)
+    optimizer: OptimizerSpec = dataclasses.field(default_factory=OptimizerSpec)
+    task_loss: bool = setting(True, about="false trains on the penalty alone")
+    precision: str = setting("float32", choices=("float32", "float64"))
+    seed: int = setting(0, low=0, high=2**32 - 1)
+    method: str = setting("unnamed", about="a label, not part of the key")
+
+    def __post_init__(self) -> None:
+        """Validate every field, then what only makes sense together."""
+        check_settings(self)
+        for name in ("dataset", "network", "penalty", "dropout", "optimizer"):
+            spec = getattr(self, name)
+            check_settings(spec, f"{name}.")
+            if isinstance(spec, DatasetSpec | PenaltySpec):
+                spec.check()
+        self._check_sense()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], method: str) -> "Cell":
+        """A cell from plain nested dicts as Hydra composes them; every key must be a cell's field.
+
+        Raises:
+            SettingError: an unknown key or a value that is not allowed.
+        """
+        values: dict[str, Any] = dict(config)
+        dataset = values.get("dataset", {})
+        name = dataset.get("name", "moons") if isinstance(dataset, Mapping) else dataset
+        if name not in DATASETS:
+            raise refuse("dataset", name, "one of " + ", ".join(DATASETS))
+        classes: dict[str, type] = {**_spec_classes(), "dataset": DATASETS[name]}
+        for part, spec_class in classes.items():
+            part_values = values.get(part, {})
+            if not isinstance(part_values, Mapping):
+                raise refuse(part, part_values, "a group of settings: " + ", ".join(field_types(spec_class)))
+            _check_names(part_values, _field_names(spec_class), f"{part}.")
+            values[part] = spec_class(**part_values)
+        _check_names(values, _field_names(cls), "")
+        return cls(**{**values, "method": method})
+
+    def description(self) -> dict[str, Any]:
+        """Every field under its dotted override name, in a fixed order; None where it has no effect.
+
+        The dataset's name stands under "dataset"; the method's label is not part of it.
+        """
+        flat: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if dataclasses.is_dataclass(value) and not isinstance(value, type):
+                for inner in dataclasses.fields(value):
+                    flat[f"{field.name}.{inner.name}"] = getattr(value, inner.name)
+            elif field.name != "method":
+                flat[field.name] = value
+        flat = {("dataset" if name == "dataset.name" else name): value for name, value in flat.items()}
+        for name in self._without_effect():
+            flat[name] = None
+        if self.penalty_weight == 0:
+            flat["penalty.kind"] = "none"
+        return flat
+
+    @cached_property
+    def key(self) -> str:
+        """128 bits of SHA-256, hex, over the canonical JSON of the description."""
+        neutral = _neutral_values(self)
+        described = {
+            name: value
+            for name, value in self.description().items()
+            if value is not None and not (name in neutral and value == neutral[name])
+        }
+        document = {"schema": SCHEMA_VERSION, "numerics": NUMERICS, "cell": described}
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def penalty_weight(self) -> float:
+        """λ as it acts: 0 without a penalty."""
+        return 0.0 if self.penalty.kind == "none" else self.penalty.weight
+
+    @property
+    def batch_size(self) -> int:
+        """Points of a full batch or mini-batch."""
+        n_train = self.dataset.sizes()[0]
+        return min(self.optimizer.batch_size or n_train, n_train)
+
+    @property
+    def positions(self) -> int:
+        """Positions that a channel has: 2 in the 2×1 layout, else 1."""
+        return 2 if self.network.layout == "conv2x1" else 1
+
+    def title(self) -> str:
+        """The cell in a few words: method, depth × width, seed."""
+        return f"{self.method} {self.depth}×{self.width} seed {self.seed}"
+
+    def warnings(self) -> list[str]:
+        """What can be trained but not make sense, each in words that do not name the cell."""
+        found = []
+        if self.penalty_weight == 0:
+            return found
+        per_constraint = self.positions if self.penalty.scope == "channel" else 1
+        if "P" in self.penalty.kind and self.width * per_constraint == 1:
+            found.append(
+                "with width 1 the point constraints (Sep-P) cannot be met: one unit is not both above and below"
+            )
+        if "U" in self.penalty.kind and self.batch_size * per_constraint == 1:
+            found.append("with one point a batch the unit constraints (Sep-U) cannot be met")
+        return found
+
+    def _check_sense(self) -> None:
+        n_train = self.dataset.sizes()[0]
+        if self.network.norm == "batch" and self.positions == 1 and 1 in (self.batch_size, n_train % self.batch_size):
+            raise refuse(
+                "optimizer.batch_size",
+                self.batch_size,
+                f"such that no batch of the {n_train} training points has one point only",
+                "batch norm needs two",
+            )
+        weights = self.penalty.layer_weights
+        if weights is not None and self.penalty.kind != "none" and len(weights) != self.depth:
+            raise refuse("penalty.layer_weights", list(weights), f"{self.depth} numbers, one a hidden layer")
+        if self.network.layout == "conv2x1" and self.dataset.features != 2:
+            raise refuse("network.layout", "conv2x1", f"mlp for {self.dataset.name}", "2×1 takes two features a point")
+        if not self.task_loss and self.penalty_weight == 0:
+            raise refuse("task_loss", False, "true where there is no penalty", "nothing would be trained")
+
+    def _without_effect(self) -> list[str]:
+        none: list[str] = []
+        if self.penalty_weight == 0:
+            none += [f"penalty.{field.name}" for field in dataclasses.fields(self.penalty)]
+        else:
+            if self.network.layout == "mlp" or self.penalty.kind == "L":
+                none.append("penalty.scope")
+            if self.penalty.layer_weights is not None and set(self.penalty.layer_weights) == {1.0}:
+                none.append("penalty.layer_weights")
+        if self.network.norm == "none":
+            none += ["network.norm_eps", "network.norm_momentum"]
+        if self.dropout.rate == 0:
+            none += ["dropout.anneal_epochs", "dropout.rate"]
+        n_train, n_val = self.dataset.full_sizes()
+        if self.batch_size == self.dataset.sizes()[0]:
+            none += ["optimizer.batch_size", "optimizer.shuffle"]
+        if self.dataset.n_train == n_train:
+            none.append("dataset.n_train")
+        if self.dataset.n_val == n_val:
+            none.append("dataset.n_val")
+        return none
+
+
+@cache
+def _spec_classes() -> dict[str, type]:
+    return {"network": NetworkSpec, "penalty": PenaltySpec, "dropout": DropoutSpec, "optimizer": OptimizerSpec}
+
+
+@cache
+def _field_names(cls: type) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(cls))
+
+
+def _check_names(values: Mapping[str, Any], known: frozenset[str], prefix: str) -> None:
+    for name in values:
+        if name not in known:
+            raise SettingError(f"{prefix}{name} is not a setting{nearest(str(name), known)}")
+
+
+def _neutral_values(cell: Cell) -> dict[str, Any]:
+    neutral: dict[str, Any] = {}
+    for prefix, spec in [("", cell), *((f"{name}.", getattr(cell, name)) for name in ("dataset", *_spec_classes()))]:
+        for field in dataclasses.fields(spec):
+            if field.metadata.get("neutral") is not None:
+                neutral[prefix + field.name] = field.metadata["neutral"]
+    return neutral

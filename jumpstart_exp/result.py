@@ -1,0 +1,89 @@
+"""The result of a cell: what an engine hands over and the store keeps."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from jumpstart_exp.cell import Cell
+
+Status = Literal["done", "diverged", "failed"]
+
+METRICS = ("train_acc", "val_acc", "train_loss", "val_loss")
+"""Measured every epoch: accuracies are fractions in [0, 1]; losses are mean cross-entropies in nats."""
+
+CENSUS = ("dead_units", "linear_units", "dead_points", "linear_points")
+"""Fractions in [0, 1] of the hidden units, or of the (hidden layer, training point) pairs."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric over a training: at the last epoch, at its best, and the epoch (from 1) that first reached it.
+
+    The best accuracy is the largest, the best loss the smallest.
+    """
+
+    last: float | None = None
+    best: float | None = None
+    best_epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class LayerCensus:
+    """Fractions per hidden layer, input to output, each of length depth (004, definitions 1 and 2)."""
+
+    dead_units: tuple[float, ...]
+    linear_units: tuple[float, ...]
+    dead_points: tuple[float, ...]
+    linear_points: tuple[float, ...]
+
+    def mean(self, name: str) -> float:
+        """The fraction over all hidden layers: they are equally wide, so it is the layers' mean."""
+        values: tuple[float, ...] = getattr(self, name)
+        return sum(values) / len(values)
+
+
+@dataclass(frozen=True)
+class CurveRow:
+    """What one epoch (counted from 1) looked like; penalty and census are taken after it, in evaluation mode."""
+
+    epoch: int
+    train_acc: float
+    val_acc: float
+    train_loss: float
+    val_loss: float
+    penalty: float | None
+    dead_units: float
+    linear_units: float
+    dead_points: float
+    linear_points: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a cell.
+
+    `train_*` is as seen during the epoch (before its last update, dropout on, batch statistics), `val_*` after
+    it in evaluation mode. Census and `penalty_*` (before λ; None without a penalty) are of the whole training
+    set in evaluation mode, before the first and after the last step. A `diverged` cell met a non-finite loss,
+    penalty or parameter in epoch `diverged_epoch`: its last values are None, its best ones are from before.
+    """
+
+    cell: Cell
+    status: Status
+    engine: str
+    device: str = "cpu"
+    n_params: int | None = None
+    epochs_run: int = 0
+    diverged_epoch: int | None = None
+    train_acc: Metric = Metric()
+    val_acc: Metric = Metric()
+    train_loss: Metric = Metric()
+    val_loss: Metric = Metric()
+    penalty_start: float | None = None
+    penalty_last: float | None = None
+    census_start: LayerCensus | None = None
+    census_last: LayerCensus | None = None
+    seconds: float = 0.0
+    peak_memory_bytes: int | None = None
+    started: str = ""
+    error: str | None = None
+    curve: tuple[CurveRow, ...] = field(default=(), repr=False)

@@ -1,0 +1,151 @@
+"""Typed settings: dataclass fields that know what is allowed, and errors that say it.
+
+Every description in this project (a cell, its dataset, its penalty, the run itself) is a dataclass whose
+fields are made by `setting`. `check_settings` converts and validates all of them the same way, so that every
+bad value is answered by one line: the field, the value, what is allowed.
+"""
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+
+class SettingError(ValueError):
+    """A setting has a value that is not allowed; the message names field, value and what is allowed."""
+
+
+def setting(
+    default: Any,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    choices: Iterable[str] | None = None,
+    neutral: Any = None,
+    about: str = "",
+) -> Any:
+    """A dataclass field with its allowed values: `low` ≤ value ≤ `high`, value > `above`, or one of `choices`.
+
+    `neutral` is the value that leaves a result as it was before the field existed: a field that joins later
+    is left out of the key while it holds it.
+    """
+    rules = {"low": low, "above": above, "high": high, "choices": tuple(choices) if choices else None}
+    return dataclasses.field(default=default, metadata={**rules, "neutral": neutral, "about": about})
+
+
+@cache
+def field_types(cls: type) -> dict[str, Any]:
+    """The resolved annotation of every field of a dataclass, by name."""
+    return typing.get_type_hints(cls)
+
+
+def check_settings(instance: Any, prefix: str = "") -> None:
+    """Convert and validate every field of a (frozen) dataclass instance in place.
+
+    Integers become floats where a float is asked for (1 = 1.0), lists become tuples.
+
+    Raises:
+        SettingError: the first value of a wrong type or out of range.
+    """
+    hints = field_types(type(instance))
+    for field in dataclasses.fields(instance):
+        if dataclasses.is_dataclass(hints[field.name]):
+            continue
+        value = _converted(prefix + field.name, getattr(instance, field.name), hints[field.name], field.metadata)
+        object.__setattr__(instance, field.name, value)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint "; did you mean X?" when one of the known names is close, else nothing."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {match[0]}?" if match else ""
+
+
+def allowed_values(hint: Any, rules: Mapping[str, Any]) -> str:
+    """What a field of this type and these rules accepts, in words: "an integer of at least 1"."""
+    if rules.get("choices"):
+        return "one of " + ", ".join(rules["choices"])
+    base, optional = _without_none(hint)
+    words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}.get(base, "a list of numbers")
+    if rules.get("low") is not None and rules.get("high") is not None:
+        words += f" from {_plain(rules['low'])} to {_plain(rules['high'])}"
+    elif rules.get("low") is not None:
+        words += f" of at least {_plain(rules['low'])}"
+    elif rules.get("above") is not None and rules.get("high") is not None:
+        words += f" above {_plain(rules['above'])} and at most {_plain(rules['high'])}"
+    elif rules.get("above") is not None:
+        words += f" above {_plain(rules['above'])}"
+    return words + (" or null" if optional else "")
+
+
+def refuse(name: str, value: Any, allowed: str, about: str = "") -> SettingError:
+    """The error for one setting: field, value, what is allowed."""
+    shown = value if isinstance(value, int | float) and not isinstance(value, bool) else repr(value)
+    return SettingError(f"{name}={shown} is not allowed: it must be {allowed}" + (f" ({about})" if about else ""))
+
+
+def _converted(name: str, value: Any, hint: Any, rules: Mapping[str, Any]) -> Any:
+    base, optional = _without_none(hint)
+    wrong = refuse(name, value, allowed_values(hint, rules), rules.get("about", ""))
+    if value is None:
+        if optional:
+            return None
+        raise wrong
+    if typing.get_origin(base) is tuple:
+        if not isinstance(value, list | tuple) or not value:
+            raise wrong
+        value = tuple(_number(item, wrong) for item in value)
+        numbers = value
+    elif base is bool:
+        if not isinstance(value, bool):
+            raise wrong
+        return value
+    elif base is str:
+        if not isinstance(value, str) or (rules.get("choices") and value not in rules["choices"]):
+            hint_text = nearest(str(value), rules.get("choices") or ())
+            raise SettingError(str(wrong) + hint_text)
+        return value
+    else:
+        value = _number(value, wrong)
+        if base is int:
+            if value != int(value):
+                raise wrong
+            value = int(value)
+        numbers = (value,)
+    for number in numbers:
+        low, above, high = rules.get("low"), rules.get("above"), rules.get("high")
+        if (low is not None and number < low) or (above is not None and number <= above):
+            raise wrong
+        if high is not None and number > high:
+            raise wrong
+    return value
+
+
+def _number(value: Any, wrong: SettingError) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong
+    if isinstance(value, int):
+        try:
+            float(value)
+        except OverflowError:
+            raise wrong from None
+        return value
+    if not math.isfinite(value):
+        raise wrong
+    return value + 0.0  # -0.0 and 0.0 are one value
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        kept = [item for item in typing.get_args(hint) if item is not type(None)]
+        return kept[0], True
+    return hint, False
+
+
+def _plain(number: float) -> str:
+    return f"{number:g}"
