@@ -62,7 +62,7 @@ def check_settings(instance: Any, prefix: str = "") -> None:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint "; did you mean X?" when one of the known names is close, else nothing."""
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.65)
     return f"; did you mean {match[0]}?" if match else ""
 
 

@@ -1,0 +1,1 @@
+"""Where Hydra discovers this project's sweeper and launcher."""

@@ -1,0 +1,92 @@
+"""`python -m jumpstart_exp`: Hydra in, cells out, nothing else."""
+
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.config import (
+    RunSettings,
+    check_variant,
+    conf_dir,
+    explain,
+    plain_config,
+    register_schema,
+    split_config,
+)
+from jumpstart_exp.settings import SettingError
+from jumpstart_exp.store import StoreError, StoreWarning
+from jumpstart_exp.sweep.runner import CellsFailedError, InterruptedSweepError, run_cell
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+def compose_cell(config: DictConfig, choices: Mapping[str, Any]) -> tuple[Cell, RunSettings]:
+    """The cell and the run settings of one composed configuration and its group choices."""
+    check_variant(choices, [path.stem for path in Path(conf_dir(), "variant", "of").glob("*.yaml")])
+    values, settings = split_config(plain_config(config))
+    return Cell.from_config(values, str(choices["method"])), settings
+
+
+def main() -> None:
+    """The command line: exit code 0; 1 if cells failed or the store cannot be used; 2 for bad settings; 130 if stopped."""
+    warnings.showwarning = _show_warning
+    register_schema()
+    wants_traces = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"  # Hydra then raises its errors, which `explain` puts into one line
+    single: list[tuple[DictConfig, Mapping[str, Any]]] = []
+
+    def task(config: DictConfig) -> None:
+        choices = HydraConfig.get().runtime.choices
+        if HydraConfig.get().mode == RunMode.RUN:
+            single.append((config, choices))  # trained outside of Hydra, which would add lines to its errors
+        else:
+            run_cell(*compose_cell(config, choices))
+
+    try:
+        hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")(task)()
+        for config, choices in single:
+            run_cell(*compose_cell(config, choices))
+    except (HydraException, OmegaConfBaseException) as error:
+        if wants_traces:
+            raise
+        _fail(explain(error), 2)
+    except SettingError as error:
+        _fail(str(error), 2)
+    except (CellsFailedError, StoreError) as error:
+        _fail(str(error), 1)
+    except InterruptedSweepError as error:
+        _fail(str(error), 130)
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+
+
+def _fail(message: str, code: int) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {_escape(message)}")
+    sys.exit(code)
+
+
+def _escape(message: str) -> str:
+    return message.replace("[", r"\[")
+
+
+def _show_warning(message: Any, category: type[Warning], *place: Any) -> None:
+    if issubclass(category, StoreWarning):
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning:[/] {_escape(str(message))}")
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""The separation penalty: the reference formula, in plain torch, for any model.
+
+With g the pre-activation of a hidden layer on one batch, each constraint has a pair of deficits,
+
+    above: max(0, margin_above − max g)        below: max(0, min g − margin_below)
+
+where max and min run over the points for a unit (Sep-U), over the units for a point (Sep-P), over both for a
+layer (Sep-L). With the margins ±1 these are max(0, 1 − max g) and max(0, 1 + min g); the minus sign that 004
+prints in (10) and (12) is a misprint: constraints (4) and (6) ask for min g ≤ −1.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from jumpstart_exp.cell import PenaltySpec
+from jumpstart_exp.recording import ReluRecorder
+from jumpstart_exp.settings import SettingError, check_settings
+
+TieDraws = Callable[[str, int, int], Tensor]
+"""(constraint, layer, count) → `count` 32-bit draws as int64; constraints are "U+", "U-", "P+", "P-", "L+", "L-"."""
+
+
+class SeparationPenalty(nn.Module):
+    """Separation penalty on the hidden layers' pre-activations, before its weight λ.
+
+    Every pair of deficits becomes v = balance·above + (1 − balance)·below, times the layer's weight; all v of all
+    layers and kinds are aggregated: `sum` (1-norm), `mean`, `l2` = √Σv² (gradient 0 where all constraints are
+    met) or `sum_sq` = Σv². Sources: 004, (3)–(12); 000, (20)–(29).
+
+    With a model of your own whose ReLUs are `torch.nn.ReLU` modules:
+
+        penalty = SeparationPenalty("UP").watch(model)
+        loss = criterion(model(x), y) + 1e-4 * penalty()
+
+    Args:
+        kind: `U` (units), `P` (points), `UP` (both) or `L` (layers).
+        balance: ρ in [0, 1], the share of the deficit above.
+        margin_above: what every maximum has to reach.
+        margin_below: what every minimum has to reach.
+        aggregate: `sum`, `mean`, `l2` or `sum_sq`.
+        ties: the gradient of a maximum that several entries share goes to all in equal parts (`shared`), to the
+            lowest flat index in (point, channel, position) order (`single`), or to a drawn one (`random`).
+        scope: with positions, one constraint a `channel` or point, or one for each `position` of it.
+        layer_weights: λ_k of every hidden layer (000, eq. 29); None for 1.
+
+    Raises:
+        SettingError: an argument has a value that is not allowed.
+    """
+
+    def __init__(
+        self,
+        kind: str = "UP",
+        *,
+        balance: float = 0.5,
+        margin_above: float = 1.0,
+        margin_below: float = -1.0,
+        aggregate: str = "sum",
+        ties: str = "single",
+        scope: str = "channel",
+        layer_weights: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        spec = PenaltySpec(
+            kind=kind,
+            balance=balance,
+            margin_above=margin_above,
+            margin_below=margin_below,
+            aggregate=aggregate,
+            ties=ties,
+            scope=scope,
+            layer_weights=None if layer_weights is None else tuple(layer_weights),
+        )
+        check_settings(spec, "penalty.")
+        spec.check()
+        if kind == "none":
+            raise SettingError("penalty.kind='none' is not allowed: it must be one of U, P, UP, L")
+        self.spec = spec
+        self._recorder: ReluRecorder | None = None
+
+    @classmethod
+    def from_spec(cls, spec: PenaltySpec) -> "SeparationPenalty":
+        """The penalty that a cell describes."""
+        return cls(
+            spec.kind,
+            balance=spec.balance,
+            margin_above=spec.margin_above,
+            margin_below=spec.margin_below,
+            aggregate=spec.aggregate,
+            ties=spec.ties,
+            scope=spec.scope,
+            layer_weights=spec.layer_weights,
+        )
+
+    def watch(self, model: nn.Module) -> "SeparationPenalty":
+        """Record what every `torch.nn.ReLU` of the model sees, so that the penalty can be called without arguments.
+
+        Raises:
+            SettingError: the model has no `torch.nn.ReLU` module.
+        """
+        recorder = ReluRecorder(model)
+        if recorder.count == 0:
+            recorder.remove()
+            raise SettingError("the model has no torch.nn.ReLU module: call the penalty with its pre-activations")
+        if self._recorder is not None:
+            self._recorder.remove()
+        self._recorder = recorder
+        return self
+
+    def forward(
+        self,
+        pre_activations: Sequence[Tensor] | None = None,
+        *,
+        unit_mask: Tensor | None = None,
+        point_mask: Tensor | None = None,
+        tie_draws: TieDraws | None = None,
+    ) -> Tensor:
+        """The penalty of one batch, a scalar.
+
+        Args:
+            pre_activations: of each hidden layer, (points, units) or (points, channels, *positions); None for
+                those of the watched model's latest forward pass.
+            unit_mask: True where a unit is real and not padding, shape (units,).
+            point_mask: True where a point is real and not padding, shape (points,).
+            tie_draws: draws for `random` ties; None takes torch's global generator.
+
+        Raises:
+            SettingError: nothing to work on, or not one layer weight a layer.
+        """
+        layers = self._layers(pre_activations)
+        draw = tie_draws or _global_draws
+        pairs = []
+        for indices in _equal_shapes(layers):
+            g = torch.stack([layers[index].reshape(*layers[index].shape[:2], -1) for index in indices])
+            for kind in self.spec.kind:
+                v = self._pairs(g, kind, indices, unit_mask, point_mask, draw)
+                if self.spec.layer_weights is not None:
+                    weights = v.new_tensor([self.spec.layer_weights[index] for index in indices])
+                    v = v * weights[:, None]
+                pairs.append(v.flatten())
+        return self._aggregate(pairs)
+
+    def _layers(self, pre_activations: Sequence[Tensor] | None) -> Sequence[Tensor]:
+        if pre_activations is None:
+            if self._recorder is None:
+                raise SettingError("the penalty watches no model: call watch(model), or give it pre-activations")
+            pre_activations = self._recorder.pre_activations
+        if len(pre_activations) == 0:
+            raise SettingError("the penalty has no pre-activations: run the model first")
+        weights = self.spec.layer_weights
+        if weights is not None and len(weights) != len(pre_activations):
+            raise SettingError(
+                f"penalty.layer_weights has {len(weights)} numbers, the network {len(pre_activations)} hidden layers"
+            )
+        return pre_activations
+
+    def _pairs(
+        self,
+        g: Tensor,
+        kind: str,
+        indices: Sequence[int],
+        unit_mask: Tensor | None,
+        point_mask: Tensor | None,
+        draw: TieDraws,
+    ) -> Tensor:
+        """The pairs v of one kind: (layers, constraints) from g of shape (layers, points, channels, positions)."""
+        entries = _arranged(g, kind, self.spec.scope)
+        real_entries, real_constraints = _masks(g, kind, self.spec.scope, unit_mask, point_mask)
+        deficits = []
+        for sign, margin in ((1, self.spec.margin_above), (-1, self.spec.margin_below)):
+            signed = entries if sign > 0 else -entries
+            if real_entries is not None:
+                signed = signed.masked_fill(~real_entries, -torch.inf)
+            if self.spec.ties == "shared":
+                extreme = signed.amax(dim=2)
+            else:
+                chosen = signed.detach().argmax(dim=2, keepdim=True)
+                if self.spec.ties == "random":
+                    name = kind + ("+" if sign > 0 else "-")
+                    chosen = _drawn_tie(
+                        signed.detach(), real_constraints, lambda i, n, name=name: draw(name, i, n), indices
+                    )
+                extreme = signed.gather(2, chosen).squeeze(2)
+            if real_constraints is not None:
+                extreme = extreme[:, real_constraints]
+            deficits.append(torch.relu(sign * margin - extreme))
+        return self.spec.balance * deficits[0] + (1 - self.spec.balance) * deficits[1]
+
+    def _aggregate(self, pairs: list[Tensor]) -> Tensor:
+        v = torch.cat(pairs) if len(pairs) > 1 else pairs[0]
+        if self.spec.aggregate == "sum":
+            return v.sum()
+        if self.spec.aggregate == "mean":
+            return v.mean()
+        if self.spec.aggregate == "sum_sq":
+            return v.square().sum()
+        return torch.linalg.vector_norm(v)
+
+
+def _equal_shapes(layers: Sequence[Tensor]) -> Iterator[list[int]]:
+    """Indices of layers that can be stacked: one group in a rectangular network."""
+    groups: dict[torch.Size, list[int]] = {}
+    for index, layer in enumerate(layers):
+        groups.setdefault(layer.shape, []).append(index)
+    yield from groups.values()
+
+
+def _arranged(g: Tensor, kind: str, scope: str) -> Tensor:
+    """(layers, constraints, entries): a constraint's entries in (point, channel, position) order."""
+    layers, points, channels, positions = g.shape
+    if kind == "L":
+        return g.reshape(layers, 1, -1)
+    if kind == "U":
+        if scope == "channel":
+            return g.permute(0, 2, 1, 3).reshape(layers, channels, points * positions)
+        return g.permute(0, 2, 3, 1).reshape(layers, channels * positions, points)
+    if scope == "channel":
+        return g.reshape(layers, points, channels * positions)
+    return g.permute(0, 1, 3, 2).reshape(layers, points * positions, channels)
+
+
+def _masks(
+    g: Tensor, kind: str, scope: str, unit_mask: Tensor | None, point_mask: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Which entries (constraints × entries) and which constraints are real; None where all are."""
+    if unit_mask is None and point_mask is None:
+        return None, None
+    _, points, channels, positions = g.shape
+    units = torch.ones(channels, dtype=torch.bool) if unit_mask is None else unit_mask
+    point = torch.ones(points, dtype=torch.bool) if point_mask is None else point_mask
+    real = (point.to(g.device)[:, None] & units.to(g.device)[None, :])[None, :, :, None].expand(1, -1, -1, positions)
+    entries = _arranged(real, kind, scope)[0]
+    return entries, entries.any(dim=1)
+
+
+def _drawn_tie(
+    signed: Tensor,
+    real_constraints: Tensor | None,
+    draw: Callable[[int, int], Tensor],
+    indices: Sequence[int],
+) -> Tensor:
+    """Index of the k-th tied entry of every constraint, k = ⌊draw · tied / 2³²⌋."""
+    tied = signed == signed.amax(dim=2, keepdim=True)
+    count = tied.shape[1] if real_constraints is None else int(real_constraints.sum())
+    numbers = torch.zeros(tied.shape[:2], dtype=torch.int64, device=signed.device)
+    drawn = torch.stack([draw(index, count) for index in indices]).to(signed.device)
+    if real_constraints is None:
+        numbers = drawn
+    else:
+        numbers[:, real_constraints] = drawn
+    k = (numbers * tied.sum(dim=2)) >> 32
+    reached = tied & (tied.cumsum(dim=2) == k[:, :, None] + 1)
+    return reached.to(torch.uint8).argmax(dim=2, keepdim=True)
+
+
+def _global_draws(constraint: str, layer: int, count: int) -> Tensor:
+    return torch.randint(0, 2**32, (count,), dtype=torch.int64)

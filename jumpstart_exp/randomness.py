@@ -1,0 +1,75 @@
+"""Counter-based random streams: every draw is addressed, so no cell's numbers depend on where it runs.
+
+Initial weights come from NumPy's Philox keyed by (seed, layer). Dropout masks, random ties and batch order come
+from Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), addressed by
+(seed, epoch, layer, point, unit) and never by a padded index.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+Draws = npt.NDArray[np.uint32]
+
+_MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_LOW = np.uint64(0xFFFFFFFF)
+_HALF = np.uint64(32)
+
+
+class Stream(IntEnum):
+    """What a draw is for; the second word of the Philox key, so that streams never overlap."""
+
+    DROPOUT = 1
+    BATCH_ORDER = 2
+    TIE_UNIT_ABOVE = 3
+    TIE_UNIT_BELOW = 4
+    TIE_POINT_ABOVE = 5
+    TIE_POINT_BELOW = 6
+    TIE_LAYER_ABOVE = 7
+    TIE_LAYER_BELOW = 8
+
+
+def draws(stream: Stream, seed: int, epoch: int, layers: Sequence[int], points: npt.ArrayLike, units: int) -> Draws:
+    """32-bit draws of shape (layers, points, units).
+
+    The draw of (epoch, layer, point, unit) is word `unit % 4` of Philox4x32-10 at the counter
+    (unit // 4, point, layer, epoch) under the key (seed, stream). Layers and epochs count from 0.
+    """
+    blocks = np.arange((units + 3) // 4, dtype=np.uint64)
+    shape = (len(layers), np.size(points), blocks.size)
+    counter = (
+        np.broadcast_to(blocks, shape),
+        np.broadcast_to(np.asarray(points, dtype=np.uint64)[:, None], shape),
+        np.broadcast_to(np.asarray(layers, dtype=np.uint64)[:, None, None], shape),
+        np.full(shape, epoch, dtype=np.uint64),
+    )
+    words = philox4x32(counter, (seed, int(stream)))
+    return np.stack(words, axis=-1).reshape(*shape[:2], -1)[..., :units].astype(np.uint32)
+
+
+def keep_threshold(rate: float) -> int:
+    """The draw from which on a unit is kept by dropout of this rate: ⌊rate·2³²⌋."""
+    return int(rate * 2**32)
+
+
+def philox4x32(counter: tuple[npt.NDArray[np.uint64], ...], key: tuple[int, int]) -> tuple[npt.NDArray[np.uint64], ...]:
+    """Ten rounds of Philox4x32 on four equally shaped counter words; every word fits 32 bits."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        product0, product1 = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2
+        c0 = (product1 >> _HALF) ^ c1 ^ np.uint64(k0)
+        c2 = (product0 >> _HALF) ^ c3 ^ np.uint64(k1)
+        c1, c3 = product1 & _LOW, product0 & _LOW
+        k0, k1 = (k0 + _WEYL[0]) & 0xFFFFFFFF, (k1 + _WEYL[1]) & 0xFFFFFFFF
+    return c0, c1, c2, c3
+
+
+def symmetric_uniform(seed: int, layer: int, count: int) -> npt.NDArray[np.float64]:
+    """`count` numbers uniform on [−1, 1) from NumPy's Philox (raw 64-bit words) keyed by (seed, layer)."""
+    raw = np.random.Philox(key=np.array([seed, layer], dtype=np.uint64)).random_raw(count)
+    unit = (np.asarray(raw, dtype=np.uint64) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return 2.0 * unit - 1.0

@@ -1,0 +1,1 @@
+"""The report: figures as a pure function of the store."""

@@ -1,0 +1,368 @@
+"""Figure grids: the store's table as arrays of method × depth × width × seed; nothing but the seed is ever averaged.
+
+Rows belong to one figure only if they agree in everything but depth, width, seed and what makes their methods
+different:
+
+* The *context* (dataset, layout, optimizer, task loss, precision) is equal within a figure.
+* *Method settings* (penalty, norm, initialisation, dropout) belong to the method's label. Where one label occurs
+  with several values (a λ sweep), those settings are *swept*, and each combination of their values is a figure of
+  its own. A setting without effect (λ under relu) fits every combination, so relu stands in every figure of a λ
+  sweep, and a combination that another one only makes more specific is no figure.
+"""
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from jumpstart_exp.cell import DATASETS, Cell, DropoutSpec, NetworkSpec, PenaltySpec
+
+MOMENTS = ("best", "last")
+"""When an accuracy is taken: at its best epoch or at the last one."""
+
+METHOD_ORDER = ("relu", "relu_bn", "sep_u", "sep_p", "sep_up", "sep_l", "zero_init")
+"""The papers' methods, in the order of a figure's columns; other labels follow alphabetically."""
+
+_METHOD_SETTING = re.compile(r"penalty\.|dropout\.|network\.norm|network\.init$")
+_DESCRIPTION = re.compile(r"(dataset|network|penalty|dropout|optimizer)\.")
+_AXES = ("depth", "width", "seed")
+_OWN_SETTINGS = {
+    "penalty.kind",
+    "penalty.balance",
+    "network.norm",
+    "network.init",
+    "dropout.rate",
+    "dropout.anneal_epochs",
+}
+"""What tells the methods apart: it names a figure only where a label occurs with several values of it."""
+
+_OFF: dict[str, Hashable] = {"penalty.kind": "none", "dropout.rate": 0.0}
+"""Values that say that a method does without the thing altogether."""
+
+_NULL_WORDS = {
+    "optimizer.batch_size": "full batch",
+    "dataset.noise": "no noise",
+    "dataset.n_train": "all training points",
+    "dataset.n_val": "all validation points",
+}
+
+_Settings = dict[str, Hashable]
+
+
+class GridError(ValueError):
+    """The table cannot be drawn without averaging or choosing between unlike rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class FigureGrid:
+    """What one figure shows; every array is (methods, depths, widths, seeds), axes ascending.
+
+    `accuracy` maps a column of the store (train_acc_best, …) to fractions in [0, 1], NaN where there is none: a
+    cell that is missing, diverged or failed has no accuracy. `title` says what tells this figure from the store's
+    others; `slug` is the stable part of its file names. `chance` is the accuracy of guessing, 1 / classes.
+    """
+
+    title: str
+    slug: str
+    dataset: str
+    chance: float
+    methods: tuple[str, ...]
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    seeds: tuple[int, ...]
+    accuracy: Mapping[str, NDArray[np.float64]]
+    present: NDArray[np.bool_]
+    diverged: NDArray[np.bool_]
+    failed: NDArray[np.bool_]
+
+    def mean(self, column: str) -> NDArray[np.float64]:
+        """Mean accuracy over the trained seeds, (methods, depths, widths); NaN where no seed has one."""
+        values = self.accuracy[column]
+        known = ~np.isnan(values)
+        count = known.sum(axis=-1)
+        total = np.where(known, values, 0.0).sum(axis=-1)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+    def untrained(self) -> NDArray[np.bool_]:
+        """Where there are seeds and all of them diverged or failed, (methods, depths, widths)."""
+        lost = np.all(~self.present | self.diverged | self.failed, axis=-1)
+        return np.asarray(lost & np.any(self.present, axis=-1))
+
+    def seed_range(self) -> tuple[int, int]:
+        """Fewest and most seeds, trained or not, of the grid's places that have any."""
+        count = self.present.sum(axis=-1)
+        count = count[count > 0]
+        return int(count.min()), int(count.max())
+
+
+@dataclass(frozen=True)
+class _Entry:
+    row: int
+    label: str
+    place: tuple[int, int, int]
+    context: tuple[tuple[str, Hashable], ...]
+    settings: _Settings
+
+
+@dataclass(frozen=True)
+class _Draft:
+    context: _Settings
+    swept: _Settings
+    entries: tuple[_Entry, ...]
+
+    def settings(self) -> _Settings:
+        """The figure's method settings: the swept ones, and those on which all its methods that have them agree."""
+        agreed: _Settings = {}
+        names = {name for entry in self.entries for name in entry.settings} - _OWN_SETTINGS
+        for name in sorted(names):
+            values = {entry.settings[name] for entry in self.entries} - {None}
+            if len(values) == 1:
+                agreed[name] = values.pop()
+        return {**agreed, **{name: value for name, value in self.swept.items() if value is not None}}
+
+
+def figure_grids(table: pd.DataFrame) -> list[FigureGrid]:
+    """Every figure that the store's table of cells supports, sorted by title.
+
+    The slug hashes the context, the swept settings and the settings on which the figure's methods agree, without
+    those that are a cell's default. It depends on the figure's own rows only, so other figures never rename it;
+    a sweep that is added to a setting keeps the name of the figure that was there. Two additions do rename: the
+    first penalised method, with settings other than the defaults, in a figure that had none; and a sweep of what
+    tells methods apart (initialisation, norm, ρ, dropout) around a value that is not the cell's default.
+
+    Raises:
+        GridError: two rows share a figure, method, depth, width and seed, or a dataset is unknown.
+    """
+    contexts: dict[tuple[tuple[str, Hashable], ...], list[_Entry]] = defaultdict(list)
+    for entry in _entries(table):
+        contexts[entry.context].append(entry)
+    drafts = [draft for entries in contexts.values() for draft in _drafts(entries)]
+    grids = [_grid(draft, _title(draft, drafts), table) for draft in drafts]
+    return sorted(grids, key=lambda grid: (_natural(grid.title), grid.slug))
+
+
+def _entries(table: pd.DataFrame) -> list[_Entry]:
+    if table.empty:
+        return []
+    axes = {name: [int(value) for value in table[name]] for name in _AXES}
+    described = {*Cell().description()} - {*_AXES}
+    names = sorted(name for name in table.columns if name in described or _DESCRIPTION.match(name))
+    columns = {name: [_plain(value) for value in table[name]] for name in names}
+    entries = []
+    for row, labels in enumerate(table["labels"]):
+        context = tuple((name, columns[name][row]) for name in names if not _METHOD_SETTING.match(name))
+        settings = {name: columns[name][row] for name in names if _METHOD_SETTING.match(name)}
+        place = (axes["depth"][row], axes["width"][row], axes["seed"][row])
+        entries += [_Entry(row, label, place, context, _spelled_out(settings)) for label in sorted({*labels})]
+    return entries
+
+
+def _plain(value: Any) -> Hashable:
+    """A hashable value that is equal wherever the setting is: numbers as floats, every null as None."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return tuple(_plain(item) for item in value)
+    if value is None or pd.isna(value):
+        return None
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | float | np.number):
+        return float(value)
+    return str(value)
+
+
+def _spelled_out(settings: _Settings) -> _Settings:
+    """Method settings with a value where null stands for one; what stays None has no effect."""
+    spelled = dict(settings)
+    if spelled.get("dropout.rate") is None:
+        spelled["dropout.rate"] = 0.0
+    if spelled.get("penalty.kind") not in (None, "none"):
+        weights = spelled.get("penalty.layer_weights")
+        if weights is None:
+            spelled["penalty.layer_weights"] = 1.0
+        elif isinstance(weights, tuple) and len({*weights}) == 1:
+            spelled["penalty.layer_weights"] = weights[0]  # one number for all layers means the same at every depth
+    return spelled
+
+
+def _drafts(entries: list[_Entry]) -> list[_Draft]:
+    """The figures of one context."""
+    labels: dict[str, list[_Entry]] = defaultdict(list)
+    for entry in entries:
+        labels[entry.label].append(entry)
+    labels = {label: _with_zero_weight(of_label) for label, of_label in labels.items()}
+    varying = {label: _varying(of_label) for label, of_label in labels.items()}
+    swept = sorted(set().union(*varying.values()))
+    members: dict[tuple[Hashable, ...], list[_Entry]] = defaultdict(list)
+    for label, of_label in labels.items():
+        for entry in of_label:
+            members[tuple(_demand(entry, name, name in varying[label]) for name in swept)].append(entry)
+    drafts = []
+    for combination in _most_specific(members):
+        joined = tuple(entry for demand in members if _fits(demand, combination) for entry in members[demand])
+        drafts.append(_Draft(dict(entries[0].context), dict(zip(swept, combination, strict=True)), joined))
+    return drafts
+
+
+def _with_zero_weight(entries: list[_Entry]) -> list[_Entry]:
+    """One label's entries, where those without penalty are λ = 0 of the label's one penalty if it has one."""
+    kinds = {entry.settings.get("penalty.kind") for entry in entries} - {"none", None}
+    if len(kinds) != 1:
+        return entries
+    zero: _Settings = {"penalty.kind": kinds.pop(), "penalty.weight": 0.0}
+    return [
+        _Entry(entry.row, entry.label, entry.place, entry.context, {**entry.settings, **zero})
+        if entry.settings.get("penalty.kind") == "none"
+        else entry
+        for entry in entries
+    ]
+
+
+def _varying(entries: list[_Entry]) -> set[str]:
+    """Settings of which one label has several values; null beside one value follows from another setting."""
+    names = {name for entry in entries for name in entry.settings}
+    return {name for name in names if len({entry.settings.get(name) for entry in entries} - {None}) > 1}
+
+
+def _demand(entry: _Entry, name: str, varies: bool) -> Hashable:
+    """The value that a swept setting has to have in the entry's figures; None for any."""
+    value = entry.settings.get(name)
+    return None if not varies and value == _OFF.get(name) else value
+
+
+def _most_specific(demands: Iterable[tuple[Hashable, ...]]) -> list[tuple[Hashable, ...]]:
+    """All combinations of compatible demands, without those that another one only makes more specific."""
+    merged = {*demands}
+    fresh = {*merged}
+    while fresh:
+        fresh = {
+            tuple(x if x is not None else y for x, y in zip(one, other, strict=True))
+            for one in fresh
+            for other in merged
+            if all(x is None or y is None or x == y for x, y in zip(one, other, strict=True))
+        } - merged
+        merged |= fresh
+    kept = [one for one in merged if not any(_fits(one, other) for other in merged if other != one)]
+    return sorted(kept, key=repr)
+
+
+def _fits(demand: tuple[Hashable, ...], combination: tuple[Hashable, ...]) -> bool:
+    return all(wanted is None or wanted == value for wanted, value in zip(demand, combination, strict=True))
+
+
+def _grid(draft: _Draft, title: str, table: pd.DataFrame) -> FigureGrid:
+    dataset = str(draft.context["dataset"])
+    if dataset not in DATASETS:
+        raise GridError(f"dataset={dataset} in the store is not a known dataset: one of {', '.join(DATASETS)}")
+    methods = tuple(sorted({entry.label for entry in draft.entries}, key=_method_rank))
+    axes = [sorted({entry.place[axis] for entry in draft.entries}) for axis in range(3)]
+    index = {name: i for i, name in enumerate(methods)}
+    positions = [{value: i for i, value in enumerate(values)} for values in axes]
+    shape = (len(methods), *(len(values) for values in axes))
+    owner = np.full(shape, -1)
+    for entry in draft.entries:
+        at = (index[entry.label], *(positions[axis][entry.place[axis]] for axis in range(3)))
+        if owner[at] >= 0:
+            depth, width, seed = entry.place
+            keys = " and ".join(str(table["key"].iloc[row]) for row in (owner[at], entry.row))
+            raise GridError(f"two results for {entry.label} {depth}×{width} seed {seed} in one figure: keys {keys}")
+        owner[at] = entry.row
+    status = np.append(table["status"].astype(str).to_numpy(dtype=object), "missing")[owner]
+    accuracy = {}
+    for column in (f"{metric}_{moment}" for metric in ("train_acc", "val_acc") for moment in MOMENTS):
+        values = np.append(pd.to_numeric(table[column]).to_numpy(dtype=np.float64, na_value=np.nan), np.nan)
+        accuracy[column] = np.where(status == "done", values[owner], np.nan)
+    return FigureGrid(
+        title=title,
+        slug=_slug(draft),
+        dataset=dataset,
+        chance=1 / DATASETS[dataset].classes,
+        methods=methods,
+        depths=tuple(axes[0]),
+        widths=tuple(axes[1]),
+        seeds=tuple(axes[2]),
+        accuracy=accuracy,
+        present=owner >= 0,
+        diverged=status == "diverged",
+        failed=status == "failed",
+    )
+
+
+def _method_rank(label: str) -> tuple[int, str]:
+    return (METHOD_ORDER.index(label) if label in METHOD_ORDER else len(METHOD_ORDER), label)
+
+
+def _title(draft: _Draft, drafts: list[_Draft]) -> str:
+    """Dataset, layout and epochs, then every other setting that the figures of this dataset do not share."""
+    alike = [other for other in drafts if other.context["dataset"] == draft.context["dataset"]]
+    parts = [str(draft.context["dataset"]).upper(), _layout(draft), f"{_epochs(draft)} epochs"]
+    parts += [
+        _in_words(name, draft.context[name])
+        for name in sorted(draft.context.keys() - {"network.layout", "optimizer.epochs"})
+        if len({other.context.get(name) for other in alike}) > 1
+    ]
+    settings, others = draft.settings(), [other.settings() for other in alike]
+    parts += [
+        _in_words(name, settings[name])
+        for name in sorted(settings)
+        if len({other.get(name) for other in others} - {None}) > 1
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _in_words(name: str, value: Hashable) -> str:
+    if value is None:
+        return _NULL_WORDS.get(name, "")
+    return f"{name}={_spelled(value)}"
+
+
+def _spelled(value: Hashable) -> str:
+    if isinstance(value, tuple):
+        return "[" + ",".join(_spelled(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return str(value).replace("e-0", "e-")
+
+
+def _slug(draft: _Draft) -> str:
+    settings = {name: value for name, value in draft.settings().items() if value != _default_settings().get(name)}
+    named = {**draft.context, **settings}
+    text = json.dumps(
+        {name: value for name, value in named.items() if value is not None},
+        sort_keys=True,
+        separators=(",", ":"),
+        allow_nan=False,
+    )
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    words = [str(draft.context["dataset"]), _layout(draft), f"{_epochs(draft)}epochs"]
+    return "_".join([*(re.sub(r"[^A-Za-z0-9-]+", "-", word) for word in words), digest])
+
+
+@cache
+def _default_settings() -> _Settings:
+    specs = {"network": NetworkSpec(), "penalty": PenaltySpec(), "dropout": DropoutSpec()}
+    defaults = {f"{part}.{name}": _plain(value) for part, spec in specs.items() for name, value in vars(spec).items()}
+    return {**defaults, "penalty.layer_weights": 1.0}
+
+
+def _layout(draft: _Draft) -> str:
+    return str(draft.context["network.layout"])
+
+
+def _epochs(draft: _Draft) -> str:
+    return _spelled(draft.context["optimizer.epochs"])
+
+
+def _natural(title: str) -> list[tuple[int, float, str]]:
+    """A sort key that puts 2 epochs before 10."""
+    parts = re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?|[^\d]+", title)
+    return [(0, float(part), "") if part[0].isdigit() else (1, 0.0, part) for part in parts]

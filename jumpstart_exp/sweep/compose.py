@@ -1,0 +1,148 @@
+"""Fast composition: a sweep's jobs as cells, without composing each with Hydra.
+
+Hydra takes about 0.1 s a job. Jobs that differ only in plain values (depth, width, seed, a learning rate) are
+composed once for each distinct set of everything else (group choices, additions, deletions, lists) and get their
+values by a plain merge. A sample is composed by Hydra itself; should it differ, every job is.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from omegaconf import DictConfig, OmegaConf
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.config import check_variant, plain_config, split_config, unknown_setting
+from jumpstart_exp.settings import SettingError
+
+log = logging.getLogger(__name__)
+
+_SAMPLE = 3
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What the jobs with one set of structural overrides share."""
+
+    config: dict[str, Any] | DictConfig
+    method: str
+
+    def with_values(self, values: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+        """The plain configuration with these values set; names have to exist."""
+        if isinstance(self.config, DictConfig):
+            # interpolations: OmegaConf resolves them after the values are in place
+            config = self.config.copy()
+            for path, value in values.items():
+                OmegaConf.update(config, ".".join(path), value)
+            return plain_config(config)
+        merged = dict(self.config)
+        for path, value in values.items():
+            node = merged
+            for part in path[:-1]:
+                child = node.get(part)
+                if not isinstance(child, dict):
+                    raise unknown_setting(".".join(path))
+                node[part] = node = dict(child)
+            if path[-1] not in node:
+                raise unknown_setting(".".join(path))
+            node[path[-1]] = value
+        return merged
+
+
+def compose_cells(loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Cell]:
+    """The cell of every job, in order.
+
+    Args:
+        loader: Hydra's configuration loader.
+        master: the sweep's own composed configuration, Hydra's node included.
+        jobs: each job's task overrides, all jobs overriding the same names.
+
+    Raises:
+        SettingError: a job sets something that does not exist or is not allowed.
+        HydraException: a job cannot be composed.
+    """
+    assert isinstance(loader, ConfigLoaderImpl)
+    composer = _Composer(loader, master)
+    cells = [composer.fast(job) for job in jobs]
+    for index in sorted({round(i * (len(jobs) - 1) / max(1, _SAMPLE - 1)) for i in range(_SAMPLE)} if jobs else set()):
+        slow = composer.slow(jobs[index])
+        if slow != cells[index]:
+            log.warning("composing every job with Hydra: the fast way differs for %s", " ".join(jobs[index]))
+            return [composer.slow(job) for job in jobs]
+    return cells
+
+
+class _Composer:
+    def __init__(self, loader: ConfigLoaderImpl, master: DictConfig) -> None:
+        self.loader, self.master = loader, master
+        self.parser = OverridesParser.create(config_loader=loader)
+        self.parsed: dict[str, Override] = {}
+        self.bases: dict[tuple[str, ...], _Base] = {}
+        self.is_group: Callable[[str], bool] = cache(loader.repository.group_exists)
+
+    def fast(self, job: Sequence[str]) -> Cell:
+        structural: list[str] = []
+        values: dict[tuple[str, ...], Any] = {}
+        for text in job:
+            override = self._parse(text)
+            if self._is_plain_value(override):
+                value = override.value()
+                values[tuple(str(override.key_or_group).split("."))] = (
+                    value.text if isinstance(value, QuotedString) else value
+                )
+            else:
+                structural.append(text)
+        key = tuple(structural)
+        if key not in self.bases:
+            self.bases[key] = self._compose(structural)
+        return self._cell(self.bases[key].with_values(values), self.bases[key].method)
+
+    def slow(self, job: Sequence[str]) -> Cell:
+        config, method = self._load(list(job))
+        return self._cell(plain_config(config), method)
+
+    def _compose(self, overrides: list[str]) -> _Base:
+        config, method = self._load(overrides)
+        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        raw = OmegaConf.to_container(own, resolve=False)
+        return _Base(own if "${" in str(raw) else plain_config(own), method)
+
+    def _load(self, overrides: list[str]) -> tuple[DictConfig, str]:
+        config = self.loader.load_sweep_config(self.master, overrides)
+        choices = config.hydra.runtime.choices
+        check_variant(choices, self.loader.get_group_options("variant/of"))
+        return config, str(choices["method"])
+
+    def _cell(self, config: Mapping[str, Any], method: str) -> Cell:
+        return Cell.from_config(split_config(config)[0], method)
+
+    def _parse(self, text: str) -> Override:
+        if text not in self.parsed:
+            self.parsed[text] = self.parser.parse_override(text)
+        return self.parsed[text]
+
+    def _is_plain_value(self, override: Override) -> bool:
+        return (
+            override.type == OverrideType.CHANGE
+            and not override.is_sweep_override()
+            and isinstance(override.value(), str | int | float | bool | QuotedString | None)
+            and "${" not in str(override.value())
+            and not self.is_group(str(override.key_or_group))
+            and override.package is None
+        )
+
+
+def check_constant_run_settings(names: Sequence[str], run_names: Sequence[str]) -> None:
+    """Refuse a sweep over something that cannot change a result.
+
+    Raises:
+        SettingError: one of `names` is a run setting.
+    """
+    for name in names:
+        if name in run_names:
+            raise SettingError(f"{name} cannot be swept: it is the same for the whole sweep")

@@ -1,0 +1,87 @@
+"""What Hydra's sweeper and launcher do here; the classes that Hydra discovers only hand over to these functions."""
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig
+
+from jumpstart_exp.config import RunSettings, plain_config, split_config
+from jumpstart_exp.settings import SettingError, field_types
+from jumpstart_exp.sweep.compose import check_constant_run_settings, compose_cells
+from jumpstart_exp.sweep.ellipsis import sweep_strings
+from jumpstart_exp.sweep.runner import CellsFailedError, run_sweep
+
+log = logging.getLogger(__name__)
+
+
+def expand_jobs(loader: Any, params: Mapping[str, Any] | None, arguments: Sequence[str]) -> list[list[str]]:
+    """Every job's overrides: the product over all swept values, ellipses expanded.
+
+    Args:
+        loader: Hydra's configuration loader.
+        params: a study's own grid, name → sweep as it would be typed.
+        arguments: the command line's overrides; they win over `params`.
+
+    Raises:
+        SettingError: an ellipsis cannot be read, the sweep is empty, or a run setting is swept.
+    """
+    texts = [f"{name}={value}" for name, value in (params or {}).items()] + list(arguments)
+    axes: dict[str, list[str]] = {}
+    for override in OverridesParser.create(config_loader=loader).parse_overrides(texts):
+        name = override.get_key_element()
+        if not override.is_sweep_override():
+            axes[name] = [f"{name}={override.get_value_element_as_str()}"]
+            continue
+        if not override.is_discrete_sweep():
+            raise SettingError(f"{override.input_line} is not allowed: a sweep must be a list or a range of values")
+        check_constant_run_settings([name], list(field_types(RunSettings)))
+        expansion = sweep_strings(override)
+        for warning in expansion.warnings:
+            log.warning(warning)
+        if not expansion.values:
+            raise SettingError(f"the sweep is empty: {override.input_line} has no values")
+        axes[name] = [f"{name}={value}" for value in expansion.values]
+    return [list(job) for job in itertools.product(*axes.values())]
+
+
+def sweep(launcher: Launcher, loader: Any, params: Mapping[str, Any] | None, arguments: Sequence[str]) -> list[Any]:
+    """Launch all jobs of a sweep at once, and account for every one that failed.
+
+    Raises:
+        CellsFailedError: jobs failed; the message lists each with its reason.
+    """
+    jobs = expand_jobs(loader, params, arguments)
+    returns = list(launcher.launch(jobs, initial_job_idx=0))
+    failures = []
+    for job, done in zip(jobs, returns, strict=True):
+        if done.status == JobStatus.FAILED:
+            reason = done._return_value
+            if isinstance(reason, SettingError):
+                raise reason
+            text = str(reason).strip() or type(reason).__name__
+            failures.append(f"  {' '.join(job)}: {text.splitlines()[0]}")
+    if failures:
+        raise CellsFailedError(f"{len(failures)} of {len(jobs)} cells failed:\n" + "\n".join(failures))
+    return [returns]
+
+
+def launch_fleets(
+    loader: Any, config: DictConfig, workers: int | None, jobs: Sequence[Sequence[str]]
+) -> list[JobReturn]:
+    """Run a whole sweep here; one return a job, FAILED with its reason where the cell failed."""
+    _, settings = split_config(plain_config(config))
+    cells = compose_cells(loader, config, jobs)
+    errors = run_sweep(cells, settings, workers)
+    returns = []
+    for job, cell in zip(jobs, cells, strict=True):
+        done = JobReturn(overrides=list(job), status=JobStatus.COMPLETED)
+        done.return_value = cell.key
+        if errors.get(cell.key) is not None:
+            done.status, done.return_value = JobStatus.FAILED, RuntimeError(errors[cell.key])
+        returns.append(done)
+    return returns

@@ -1,0 +1,265 @@
+"""Running cells: what the store has is left out, the rest is trained, stored as it comes, and accounted for."""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.config import RunSettings
+from jumpstart_exp.result import Result
+from jumpstart_exp.settings import refuse
+from jumpstart_exp.store import Store, Stored
+from jumpstart_exp.sweep.progress import SweepProgress, duration, epoch_progress, outcome_table, result_table
+from jumpstart_exp.sweep.workers import EngineSetup, Progress, train_in_parallel
+
+STORE_AFTER_SECONDS = 2.0
+STORE_AFTER_CELLS = 64
+
+
+class CellsFailedError(Exception):
+    """Some cells of a sweep failed; all others were trained and stored."""
+
+
+class InterruptedSweepError(Exception):
+    """A sweep was stopped; everything that was finished is stored."""
+
+
+@dataclass
+class Plan:
+    """What a sweep has to do: its distinct cells, minus what the store has."""
+
+    cells: list[Cell]
+    to_train: list[Cell]
+    stored: dict[str, Stored]
+    new_labels: list[tuple[str, str]] = field(default_factory=list)
+
+    def stored_counts(self) -> Counter[str]:
+        """How many of the sweep's cells are stored, by status."""
+        keys = {cell.key for cell in self.cells}
+        return Counter(known.status for key, known in self.stored.items() if key in keys)
+
+
+def plan(cells: Sequence[Cell], store: Store, retry: str) -> Plan:
+    """Leave out what is stored (failed cells too, unless `retry` is "failed"); equal cells are trained once."""
+    stored = store.stored()
+    distinct: dict[str, Cell] = {}
+    labels: dict[tuple[str, str], None] = {}
+    for cell in cells:
+        distinct.setdefault(cell.key, cell)
+        labels[cell.key, cell.method] = None
+    to_train = {
+        key: cell
+        for key, cell in distinct.items()
+        if key not in stored or (retry == "failed" and stored[key].status == "failed")
+    }
+    new_labels = [
+        (key, label)
+        for key, label in labels
+        if label not in (stored[key].labels if key in stored else {distinct[key].method})
+    ]
+    return Plan(list(distinct.values()), list(to_train.values()), stored, new_labels)
+
+
+def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None) -> dict[str, str | None]:
+    """Train what is missing of these cells and store it; the errors of failed ones by key, None for the others.
+
+    Raises:
+        SettingError: engine, device or number of workers cannot be had.
+        StoreError: the store cannot be read or written.
+        InterruptedSweepError: Ctrl-C or a request to end; what was finished is stored.
+    """
+    console, notes = _consoles()
+    store = Store(Path(settings.results_dir))
+    for warning, count in Counter(warning for cell in cells for warning in cell.warnings()).items():
+        notes.print(f"[yellow]warning:[/] {warning} ({count} of {len(cells)} cells)")
+    setup = engine_setup(settings, cells)
+    processes = _worker_count(workers)
+    todo = plan(cells, store, settings.retry)
+    if settings.dry_run:
+        console.print(_dry_run_table(todo, store, setup, processes))
+        return {}
+    store.check_writable()
+    counts = todo.stored_counts()
+    console.print(
+        f"{len(todo.cells)} cells: {_stored_words(counts)} in {settings.results_dir}, "
+        f"{len(todo.to_train)} to train"
+        + (
+            f" (engine {setup.engine} on {setup.device}, {min(processes, len(todo.to_train))} at once)"
+            if todo.to_train
+            else ""
+        )
+    )
+    results: list[Result] = []
+    if todo.to_train:
+        started = time.monotonic()
+        results = _train(todo.to_train, setup, processes, store, notes)
+        console.print(outcome_table(results))
+        console.print(f"{len(results)} cells in {duration(time.monotonic() - started)}, stored in {store.cells_dir}")
+    else:
+        console.print("nothing to train")
+    store.add_labels(todo.new_labels)
+    if counts["failed"] and settings.retry != "failed":
+        console.print(f"{counts['failed']} cells failed in an earlier run: retry=failed trains them again")
+    return {result.cell.key: result.error if result.status == "failed" else None for result in results}
+
+
+def run_cell(cell: Cell, settings: RunSettings) -> None:
+    """Train one cell in this process, unless it is stored, and show its result.
+
+    Raises:
+        CellsFailedError: the cell failed; that is stored, too.
+        SettingError: engine or device cannot be had.
+        StoreError: the store cannot be read or written.
+    """
+    console, notes = _consoles()
+    store = Store(Path(settings.results_dir))
+    for warning in cell.warnings():
+        notes.print(f"[yellow]warning:[/] {warning}")
+    setup = engine_setup(settings, [cell])
+    todo = plan([cell], store, settings.retry)
+    if settings.dry_run:
+        console.print(_dry_run_table(todo, store, setup, 1))
+        return
+    if todo.to_train or todo.new_labels:
+        store.check_writable()
+    if todo.to_train:
+        store.write([_train_here(cell, setup, notes)])
+    else:
+        console.print(f"already stored in {settings.results_dir}: nothing to train")
+        store.add_labels(todo.new_labels)
+    row = store.row(cell.key)
+    if row["status"] == "failed":
+        raise CellsFailedError(f"{cell.title()} failed: {row['error']} (retry=failed trains it again)")
+    console.print(result_table(cell, row))
+
+
+def engine_setup(settings: RunSettings, cells: Sequence[Cell]) -> EngineSetup:
+    """The engine and device that these settings mean for these cells.
+
+    Raises:
+        SettingError: there is no such engine or device.
+    """
+    from jumpstart_exp.engines import choose_engine
+
+    engine = choose_engine(settings.engine, cells)
+    device = "cpu" if settings.device == "auto" else settings.device
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise refuse("device", "cuda", "auto or cpu here", "torch finds no CUDA device on this machine")
+    return EngineSetup(engine, device, settings.curve_every, Path(settings.data_dir))
+
+
+def _train_here(cell: Cell, setup: EngineSetup, console: Console) -> Result:
+    from jumpstart_exp.datasets import load
+    from jumpstart_exp.engines import create_engine
+
+    results: list[Result] = []
+    engine = create_engine(setup.engine, device=setup.device, curve_every=setup.curve_every)
+    data = load(cell.dataset, setup.data_dir)
+    with epoch_progress(cell, console) as report:
+        engine.train([cell], data, on_result=results.append, on_progress=report)
+    return results[0]
+
+
+def _train(cells: Sequence[Cell], setup: EngineSetup, processes: int, store: Store, console: Console) -> list[Result]:
+    from jumpstart_exp.engines import estimate_seconds
+
+    cost = {cell.key: estimate_seconds(setup.engine, cell) for cell in cells}
+    largest_first = sorted(cells, key=lambda cell: -cost[cell.key])
+    results: list[Result] = []
+    waiting: list[Result] = []
+    oldest = 0.0
+
+    def flush() -> None:
+        store.write(waiting)
+        results.extend(waiting)
+        progress.stored(waiting)
+        waiting.clear()
+
+    with SweepProgress(cells, cost, console) as progress, _stoppable():
+        events = train_in_parallel(largest_first, setup, processes)
+        try:
+            for event in events:
+                if isinstance(event, Result):
+                    oldest = oldest if waiting else time.monotonic()
+                    waiting.append(event)
+                elif isinstance(event, Progress):
+                    progress.training(event.cell, event.epochs)
+                if waiting and (len(waiting) >= STORE_AFTER_CELLS or time.monotonic() - oldest >= STORE_AFTER_SECONDS):
+                    flush()
+                progress.tick()
+            flush()
+        except KeyboardInterrupt:
+            flush()
+            raise InterruptedSweepError(
+                f"stopped: {len(results)} of {len(cells)} cells are done and stored in {store.results_dir}; "
+                "run the same command again to go on"
+            ) from None
+        finally:
+            events.close()
+    return results
+
+
+def _consoles() -> tuple[Console, Console]:
+    return Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Treat a request to end (SIGTERM) like Ctrl-C; elsewhere than in the main thread leave signals alone."""
+
+    def stop(signum: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _worker_count(workers: int | None) -> int:
+    if workers is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise refuse("hydra.launcher.workers", workers, "an integer of at least 1 or null")
+    return workers
+
+
+def _dry_run_table(todo: Plan, store: Store, setup: EngineSetup, processes: int) -> Table:
+    from jumpstart_exp.engines import estimate_memory_bytes, estimate_seconds
+
+    processes = max(1, min(processes, len(todo.to_train)))
+    seconds = sum(estimate_seconds(setup.engine, cell) for cell in todo.to_train)
+    longest = max((estimate_seconds(setup.engine, cell) for cell in todo.to_train), default=0.0)
+    memory = processes * max((estimate_memory_bytes(setup.engine, cell) for cell in todo.to_train), default=0)
+    methods = Counter(cell.method for cell in todo.cells)
+    table = Table(title="dry run: nothing was trained or written", title_justify="left", show_header=False)
+    table.add_row("cells", f"{len(todo.cells)} ({', '.join(f'{n} {method}' for method, n in methods.items())})")
+    table.add_row("already stored", f"{_stored_words(todo.stored_counts())} in {store.results_dir}")
+    table.add_row("to train", str(len(todo.to_train)))
+    table.add_row("engine", f"{setup.engine} on {setup.device}, {processes} cells at once")
+    table.add_row("estimated time", f"about {duration(max(seconds / processes, longest))}")
+    table.add_row("estimated memory", f"about {memory / 2**30:.1f} GiB")
+    return table
+
+
+def _stored_words(counts: Counter[str]) -> str:
+    """How many are stored: "12 stored", "12 stored (1 diverged, 2 failed)"."""
+    odd = ", ".join(f"{counts[status]} {status}" for status in ("diverged", "failed") if counts[status])
+    return f"{counts.total()} stored" + (f" ({odd})" if odd else "")

@@ -1,0 +1,150 @@
+"""Worker processes: cells in parallel over the cores, one torch thread each, and no worker's end harms another's cell."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.result import Result
+
+_PROGRESS_EVERY = 0.5
+"""Seconds between the progress reports of a worker."""
+
+
+@dataclass(frozen=True)
+class EngineSetup:
+    """Which engine trains, where, and with which data."""
+
+    engine: str
+    device: str
+    curve_every: int | None
+    data_dir: Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A cell in training: epochs done so far."""
+
+    cell: Cell
+    epochs: int
+
+
+def train_in_parallel(cells: Sequence[Cell], setup: EngineSetup, workers: int) -> Iterator[Progress | Result | None]:
+    """Train cells in `workers` processes, in the order given, yielding what happens as it happens.
+
+    None is yielded when nothing has happened for a quarter of a second. A worker that dies costs the cell that it
+    was training, which becomes a `failed` result; a new worker goes on with the rest. Closing the generator ends
+    the workers at once.
+    """
+    queue = deque(cells)
+    pool: list[_Worker] = []
+    # the children inherit it: thread pools that nobody uses would be made otherwise
+    threads, os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS"), "1"
+    try:
+        pool = [_Worker(setup) for _ in range(min(workers, len(cells)))]
+        while pool:
+            for worker in pool:
+                if worker.cell is None and queue:
+                    worker.start(queue.popleft())
+            ready = connection.wait([worker.pipe for worker in pool if worker.cell], timeout=0.25)
+            if not ready:
+                yield None
+            for worker in [worker for worker in pool if worker.pipe in ready]:
+                message = worker.receive()
+                if isinstance(message, Result):
+                    worker.cell = None
+                yield message
+            for index, worker in enumerate(pool):
+                if worker.dead and queue:
+                    pool[index] = _Worker(setup)
+            pool = [worker for worker in pool if worker.cell or (queue and not worker.dead)]
+    finally:
+        for worker in pool:
+            worker.stop()
+        if threads is None:
+            os.environ.pop("OMP_NUM_THREADS", None)
+        else:
+            os.environ["OMP_NUM_THREADS"] = threads
+
+
+class _Worker:
+    """One process and the cell that it is training."""
+
+    def __init__(self, setup: EngineSetup) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.engine, self.device = setup.engine, setup.device
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(setup, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.cell: Cell | None = None
+        self.dead = False
+
+    def start(self, cell: Cell) -> None:
+        self.cell = cell
+        try:
+            self.pipe.send(cell)
+        except OSError:
+            pass  # it died while idle: receive() reports it
+
+    def receive(self) -> Progress | Result:
+        try:
+            message: Progress | Result = self.pipe.recv()
+            return message
+        except (EOFError, OSError):
+            self.dead = True
+            self.process.join()
+            assert self.cell is not None
+            code = self.process.exitcode or 0
+            how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
+            reason = f"its worker process ended {how}" + ("; out of memory?" if code == -signal.SIGKILL else "")
+            return Result(self.cell, "failed", self.engine, self.device, error=reason)
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _work(setup: EngineSetup, pipe: Any) -> None:
+    """A worker's life: cells in, progress and results out, until the other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    from jumpstart_exp.datasets import load
+    from jumpstart_exp.engines import create_engine
+
+    engine = create_engine(setup.engine, device=setup.device, curve_every=setup.curve_every)
+    reported = time.monotonic()
+
+    def progress(cell: Cell, epochs: int) -> None:
+        nonlocal reported
+        if time.monotonic() - reported >= _PROGRESS_EVERY:
+            reported = time.monotonic()
+            pipe.send(Progress(cell, epochs))
+
+    while True:
+        try:
+            cell = pipe.recv()
+        except EOFError:
+            return
+        try:
+            data = load(cell.dataset, setup.data_dir)
+        except Exception as error:  # whatever a loader raises is this cell's failure, not the worker's
+            pipe.send(Result(cell, "failed", setup.engine, setup.device, error=f"{type(error).__name__}: {error}"))
+            continue
+        engine.train([cell], data, on_result=pipe.send, on_progress=progress)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)

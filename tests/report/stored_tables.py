@@ -1,0 +1,64 @@
+"""Tables as the store gives them, made from cells without any training."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from jumpstart_exp.cell import Cell
+
+METHODS: dict[str, dict[str, Any]] = {
+    "relu": {},
+    "relu_bn": {"network": {"norm": "batch"}},
+    "sep_u": {"penalty": {"kind": "U"}},
+    "sep_p": {"penalty": {"kind": "P"}},
+    "sep_up": {"penalty": {"kind": "UP"}},
+    "sep_l": {"penalty": {"kind": "L"}},
+    "zero_init": {
+        "penalty": {"kind": "UP", "balance": 0.51},
+        "network": {"init": "zero"},
+        "dropout": {"rate": 0.9, "anneal_epochs": 1000},
+    },
+}
+
+
+def cell(method: str, depth: int, width: int, seed: int, **settings: Any) -> Cell:
+    """A cell of a method; settings are dotted with two underscores, as in optimizer__epochs=10."""
+    config: dict[str, Any] = {part: dict(values) for part, values in METHODS.get(method, {}).items()}
+    config |= {"depth": depth, "width": width, "seed": seed}
+    for name, value in settings.items():
+        part, _, inner = name.partition("__")
+        if inner:
+            config.setdefault(part, {})[inner] = value
+        else:
+            config[part] = value
+    return Cell.from_config(config, method)
+
+
+def row(of: Cell, accuracy: float | None, status: str = "done", labels: list[str] | None = None) -> dict[str, Any]:
+    """A row of the store: training accuracy at best `accuracy`, 0.1 less at last; validation 0.05 below."""
+    values: dict[str, Any] = {"key": of.key, "status": status, **of.description(), "method": of.method}
+    values["labels"] = labels or [of.method]
+    for metric, offset in (("train_acc", 0.0), ("val_acc", 0.05)):
+        last = None if status != "done" or accuracy is None else accuracy - offset - 0.1
+        values[f"{metric}_best"] = None if accuracy is None else accuracy - offset
+        values[f"{metric}_last"] = last
+    return values
+
+
+def grid_rows(
+    methods: list[str],
+    depths: list[int],
+    widths: list[int],
+    seeds: list[int],
+    accuracy: Callable[[Cell], float],
+    **settings: Any,
+) -> list[dict[str, Any]]:
+    """Rows of a full grid."""
+    cells = [cell(m, d, w, s, **settings) for m in methods for d in depths for w in widths for s in seeds]
+    return [row(each, accuracy(each)) for each in cells]
+
+
+def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The rows as one table."""
+    return pd.DataFrame(rows)

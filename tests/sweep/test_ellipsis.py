@@ -1,0 +1,304 @@
+import re
+from decimal import Decimal
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from jumpstart_exp.settings import SettingError
+from jumpstart_exp.sweep.ellipsis import MOST_VALUES, expand_override, sweep_strings
+
+PARSER = OverridesParser.create()
+
+whole = st.integers(-1000, 1000)
+decimals = st.decimals(-50, 50, places=3).map(lambda number: number + 0)
+steps = st.one_of(st.integers(-60, 60), st.decimals(-3, 3, places=3)).filter(bool).map(Decimal)
+
+
+def parse(text: str) -> Override:
+    return PARSER.parse_override(text)
+
+
+def expand(text: str) -> list[str]:
+    """The strings of a sweep that expands without a warning."""
+    expansion = sweep_strings(parse(text))
+    assert expansion.warnings == ()
+    return list(expansion.values)
+
+
+def numbers(text: str) -> list[Decimal]:
+    return [Decimal(value) for value in sweep_strings(parse(text)).values]
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(SettingError) as caught:
+        sweep_strings(parse(text))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(text)
+    return message
+
+
+def typed(number: Decimal) -> str:
+    return f"{number:f}"
+
+
+@pytest.mark.parametrize(
+    ("sweep", "expected"),
+    [
+        ("1,10,...,150", "1,10,20,30,40,50,60,70,80,90,100,110,120,130,140,150"),
+        ("1,2,...,5,10,...,25", "1,2,3,4,5,10,15,20,25"),
+        ("1,2,...,5", "1,2,3,4,5"),
+        ("1,2,...,2", "1,2"),
+        ("1,10,...,20", "1,10,20"),
+        ("0,10,...,40", "0,10,20,30,40"),
+        ("10,9,...,1", "10,9,8,7,6,5,4,3,2,1"),
+        ("150,140,...,10", "150,140,130,120,110,100,90,80,70,60,50,40,30,20,10"),
+        ("2,1,...,-2", "2,1,0,-1,-2"),
+        ("-5,-4,...,0", "-5,-4,-3,-2,-1,0"),
+        ("0.1,0.2,...,0.5", "0.1,0.2,0.3,0.4,0.5"),
+        ("0.5,0.4,...,0.0", "0.5,0.4,0.3,0.2,0.1,0.0"),
+        ("1e-4,3e-4,...,1.1e-3", "0.0001,0.0003,0.0005,0.0007,0.0009,0.0011"),
+        ("0.3,1,...,3", "0.3,1.0,2.0,3.0"),
+        ("1,1.5,...,2.5", "1.0,1.5,2.0,2.5"),
+        ("7,3,1,2,...,5,9", "7,3,1,2,3,4,5,9"),
+        (" 1 , 10 , ... , 30 ", "1,10,20,30"),
+        ("1_000,3_000,...,7_000", "1000,3000,5000,7000"),
+        ("relu,1,2,...,5", "relu,1,2,3,4,5"),
+        ("choice(1,2,...,5)", "1,2,3,4,5"),
+        ("tag(depths,choice(1,2,...,5))", "1,2,3,4,5"),
+    ],
+)
+def test_an_ellipsis_goes_on_in_even_steps(sweep: str, expected: str) -> None:
+    assert ",".join(expand(f"depth={sweep}")) == expected
+
+
+def test_the_published_moons_grid_can_be_typed_in_one_line() -> None:
+    depths = sweep_strings(parse("depth=1,2,...,5,10,...,50,60,...,150")).values
+    assert [int(depth) for depth in depths] == [*range(1, 6), *range(10, 55, 5), *range(60, 151, 10)]
+    widths = expand("width=1,2,...,5,10,...,25")
+    assert len(depths) * len(widths) == 216
+
+
+def test_learning_rates_are_exact() -> None:
+    rates = sweep_strings(parse("lr=1e-4,2e-4,...,1e-3")).values
+    assert [float(rate) for rate in rates] == [1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4, 7e-4, 8e-4, 9e-4, 1e-3]
+
+
+def test_where_both_readings_end_there_steps_win_and_the_warning_shows_both() -> None:
+    expansion = sweep_strings(parse("depth=1,10,...,100"))
+    assert [int(value) for value in expansion.values] == list(range(1, 101, 9))
+    [warning] = expansion.warnings
+    assert warning.startswith("depth=1,10,...,100 ")
+    assert "1,10,19,28,…,100" in warning
+    assert "1,10,20,30,…,100" in warning
+    assert "\n" not in warning
+
+
+def test_a_warning_shows_short_lists_whole_and_says_which_ellipsis_it_is() -> None:
+    [warning] = sweep_strings(parse("depth=1,10,...,20,3,5,...,15")).warnings
+    assert "3,5,...,15" in warning
+    assert "3,5,7,9,11,13,15" in warning
+    assert "3,5,10,15" in warning
+
+
+def test_the_list_that_a_warning_tells_to_write_is_the_other_reading() -> None:
+    [warning] = sweep_strings(parse("depth=1,10,...,100")).warnings
+    [rewritten] = re.findall(r"write (\S+) if", warning)
+    assert numbers(f"depth={rewritten}") == [1, *range(10, 101, 10)]
+
+
+@given(first=st.one_of(whole, decimals).map(Decimal), step=steps, count=st.integers(0, 300))
+@example(first=Decimal("0.1"), step=Decimal("0.1"), count=4)
+def test_steps_end_exactly_on_the_end(first: Decimal, step: Decimal, count: int) -> None:
+    expected = [first + index * step for index in range(count + 2)]
+    sweep = f"x={typed(first)},{typed(expected[1])},...,{typed(expected[-1])}"
+    assert numbers(sweep) == expected
+
+
+@given(first=whole, step=whole.filter(bool), count=st.integers(0, 100))
+def test_whole_numbers_stay_whole(first: int, step: int, count: int) -> None:
+    expected = [str(first + index * step) for index in range(count + 2)]
+    assert list(sweep_strings(parse(f"x={expected[0]},{expected[1]},...,{expected[-1]}")).values) == expected
+
+
+@given(first=decimals, step=steps, count=st.integers(1, 50))
+def test_decimals_are_written_shortest(first: Decimal, step: Decimal, count: int) -> None:
+    end = first + (count + 1) * step
+    # A trailing ".0" makes a decimal of every value.
+    values = sweep_strings(parse(f"x={typed(first)},{typed(first + step)},...,{typed(end)},0.0")).values
+    assert all(value == repr(float(value)) for value in values)
+
+
+@given(multiple=st.integers(2, 60), count=st.integers(1, 60), data=st.data(), scale=st.sampled_from(["1", "0.01"]))
+def test_multiples_of_the_second_where_steps_miss(multiple: int, count: int, data: st.DataObject, scale: str) -> None:
+    first = data.draw(st.integers(0, multiple - 1))
+    end = multiple * (count + 1)
+    unit = Decimal(scale)
+    expansion = sweep_strings(
+        parse(f"x={typed(first * unit)},{typed(multiple * unit)},...,{typed(end * unit)}"),
+    )
+    steps_land = (end - multiple) % (multiple - first) == 0
+    multiples = [first, *range(multiple, end + 1, multiple)]
+    expected = [*range(first, end + 1, multiple - first)] if steps_land else multiples
+    assert [Decimal(value) for value in expansion.values] == [number * unit for number in expected]
+    assert len(expansion.warnings) == (1 if steps_land and multiples != expected else 0)
+
+
+@given(first=st.integers(-50, 50), step=st.integers(-40, 40).filter(bool), miss=st.integers(1, 500))
+@example(first=1, step=9, miss=139)
+@example(first=1, step=9, miss=2)
+def test_an_end_that_is_missed_names_the_nearest_that_are_not(first: int, step: int, miss: int) -> None:
+    second = first + step
+    direction = 1 if step > 0 else -1
+    end = second + direction * miss
+
+    def accepted(candidate: int) -> bool:
+        if (candidate - second) * direction < 0:
+            return False
+        by_steps = (candidate - second) % step == 0
+        return by_steps or (0 <= first < second and candidate % second == 0)
+
+    assume(not accepted(end))
+    below = next(number for number in range(end, end - 1000, -1) if accepted(number))
+    above = next(number for number in range(end, end + 1000) if accepted(number))
+    message = refusal(f"depth={first},{second},...,{end}")
+    assert re.search(rf"an end of {below} \(.*\) or {above} \(.*\) would do", message)
+    for named in (below, above):
+        assert numbers(f"depth={first},{second},...,{named}")[-1] == named
+
+
+@given(first=decimals, step=st.decimals("0.002", 3, places=3), miss=st.integers(1, 400), fraction=st.integers(1, 9))
+def test_a_missed_decimal_end_names_ends_that_are_accepted(
+    first: Decimal, step: Decimal, miss: int, fraction: int
+) -> None:
+    second = first + step
+    end = second + (miss + Decimal(fraction) / 10) * step
+    assume(not (0 <= first < second and end % second == 0))
+    message = refusal(f"lr={typed(first)},{typed(second)},...,{typed(end)}")
+    ends = re.search(r"an end of (\S+) \(.*\) or (\S+) \(.*\) would do", message)
+    assert ends is not None
+    below, above = map(Decimal, ends.groups())
+    assert second + miss * step <= below < end < above <= second + (miss + 1) * step
+    for named in (below, above):
+        assert numbers(f"lr={typed(first)},{typed(second)},...,{typed(named)}")[-1] == named
+
+
+def test_the_error_names_what_was_typed_and_the_lists_of_both_ends() -> None:
+    message = refusal("depth=1,10,...,149")
+    assert "145 (1,10,19,28,…,145) or 150 (1,10,20,30,…,150)" in message
+
+
+runs = st.tuples(st.integers(-20, 20), st.integers(1, 9), st.integers(1, 9), st.booleans())
+
+
+@given(st.lists(runs, min_size=1, max_size=4))
+def test_a_chain_is_its_parts_one_after_the_other(parts: list[tuple[int, int, int, bool]]) -> None:
+    pieces, expected = [], []
+    for first, step, count, falling in parts:
+        signed = -step if falling else step
+        values = [first + index * signed for index in range(count + 2)]
+        pieces.append(f"{values[0]},{values[1]},...,{values[-1]}")
+        expected += values
+    assert numbers("x=" + ",".join(pieces)) == expected
+
+
+def test_an_ellipsis_right_after_another_run_takes_its_last_two_values() -> None:
+    assert expand("x=1,3,...,7,...,11") == ["1", "3", "5", "7", "9", "11"]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "why"),
+    [
+        ("2,2,...,4", "no step"),
+        ("2,2,...,2", "no step"),
+        ("1,...,5", "fewer than two"),
+        ("...,5", "fewer than two"),
+        ("1,2,...", "nothing after"),
+        ("1,2,...,...,5", "two ellipses in a row"),
+        ("1,2,...,0", "wrong side of 2; an end of 2 or more would do"),
+        ("1,10,...,5", "wrong side of 10"),
+        ("10,9,...,11", "wrong side of 9; an end of 9 or less would do"),
+        ("relu,...,sep_up", "'relu' beside the ellipsis is not a number"),
+        ("relu,relu_bn,...,sep_up", "'relu' beside the ellipsis is not a number"),
+        ("1,2,...,x", "'x' beside the ellipsis is not a number"),
+        ("1,'2',...,5", "'2' beside the ellipsis is not a number"),
+        ("[1,2],...,[1,5]", "[1,2] beside the ellipsis is not a number"),
+        ("1,true,...,5", "not a number"),
+        ("1,2,...,true", "not a number"),
+        ("null,1,...,5", "null beside the ellipsis is not a number"),
+        ("nan,1,...,5", "not finite"),
+        ("1,2,...,inf", "not finite"),
+        ("1,2,...,1e400", "not finite"),
+        (f"1,2,...,{10**400}", "too large"),
+        (f"1,2,...,5,0.5,{10**400}", "too large"),
+        (f"1,2,...,{MOST_VALUES + 1}", f"more than {MOST_VALUES}"),
+        (f"7,1,2,...,{MOST_VALUES}", f"more than {MOST_VALUES}"),
+        ("1,3,...,1000000", f"more than {MOST_VALUES}"),
+        ("0,1e-300,...,1e300", f"more than {MOST_VALUES}"),
+        ("str(1,2,...,5)", "'1' beside the ellipsis is not a number"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_one_line(sweep: str, why: str) -> None:
+    assert why in refusal(f"depth={sweep}")
+
+
+def test_the_longest_list_is_still_made() -> None:
+    # An odd end has no second reading in multiples of 2.
+    assert len(expand(f"x=0,1,...,{MOST_VALUES - 1}")) == MOST_VALUES
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "depth=range(1,5)",
+        "depth=range(0,1,0.25)",
+        "depth=1,2,5",
+        "lr=1,0.5",
+        "name='...',other",
+        'name=a,"...",b',
+        "name=x...y,..",
+        "depth=int(1,2,3)",
+        "name=str(1,2)",
+        "depth=sort(3,1,2)",
+        "layers=[1,2],[3,...]",
+        "layers={a:1,b:...},{a:2}",
+        "flag=true,false,null",
+        "+name='it\\'s','a,b'",
+    ],
+)
+def test_other_sweeps_stay_as_hydra_has_them(text: str) -> None:
+    override = parse(text)
+    expected = list(parse(text).sweep_string_iterator())
+    expanded, warnings = expand_override(override)
+    assert expanded is override
+    assert warnings == ()
+    assert list(sweep_strings(override).values) == expected
+
+
+@pytest.mark.parametrize("text", ["depth=...", "depth=5", "layers=[1,2,...,5]", "layers={a:...}", "~depth"])
+def test_single_values_are_left_alone(text: str) -> None:
+    override = parse(text)
+    assert expand_override(override) == (override, ())
+
+
+def test_expanding_keeps_everything_else_of_the_override() -> None:
+    override = parse("+depth@net=tag(depths,choice('a,b',1,2,...,4))")
+    expanded, _ = expand_override(override)
+    assert expanded.get_key_element() == "+depth@net"
+    assert expanded.value_type == override.value_type
+    assert expanded.value().tags == {"depths"}
+    assert list(expanded.sweep_string_iterator()) == ["a\\,b", "1", "2", "3", "4"]
+    assert "..." in override.value().list
+
+
+def test_quoted_values_beside_a_run_stay_quoted() -> None:
+    assert expand("x='...','a,b',1,2,...,5") == ["'...'", "'a,b'", "1", "2", "3", "4", "5"]
+
+
+def test_a_shuffled_sweep_is_shuffled_after_it_is_expanded() -> None:
+    orders = {tuple(expand("x=shuffle(1,2,...,9)")) for _ in range(20)}
+    assert all(sorted(order) == [str(number) for number in range(1, 10)] for order in orders)
+    assert len(orders) > 1
