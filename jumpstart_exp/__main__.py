@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -13,7 +13,6 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config import (
@@ -25,6 +24,7 @@ from jumpstart_exp.config import (
     register_schema,
     split_config,
 )
+from jumpstart_exp.console import complain, warn
 from jumpstart_exp.settings import SettingError
 from jumpstart_exp.store import StoreError, StoreWarning
 from jumpstart_exp.sweep.runner import CellsFailedError, InterruptedSweepError, run_cell
@@ -40,7 +40,7 @@ def compose_cell(config: DictConfig, choices: Mapping[str, Any]) -> tuple[Cell, 
 
 
 def main() -> None:
-    """The command line: exit code 0; 1 if cells failed or the store cannot be used; 2 for bad settings; 130 if stopped."""
+    """The command line; exit code 1 if cells failed or the store cannot be used, 2 for bad settings, 130 if stopped."""
     warnings.showwarning = _show_warning
     register_schema()
     wants_traces = os.environ.get(_FULL_ERROR)
@@ -73,19 +73,23 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {_escape(message)}")
+    complain(message)
     sys.exit(code)
 
 
-def _escape(message: str) -> str:
-    return message.replace("[", r"\[")
-
-
-def _show_warning(message: Any, category: type[Warning], *place: Any) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """The store's warnings in one line, any other as Python shows it."""
     if issubclass(category, StoreWarning):
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning:[/] {_escape(str(message))}")
+        warn(str(message))
     else:
-        sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, ClassVar
@@ -116,7 +116,7 @@ class PenaltySpec:
 
 @dataclass(frozen=True)
 class DropoutSpec:
-    """Annealed dropout on the input of every hidden layer: p(t) = max(0, rate·(1 − t/anneal_epochs)) (001, zero init)."""
+    """Annealed dropout on every hidden layer's input: p(t) = max(0, rate·(1 − t/anneal_epochs)) (001, zero init)."""
 
     rate: float = setting(0.0, low=0, high=0.999, about="p₀, the share dropped in the first epoch")
     anneal_epochs: int = setting(1000, low=1, about="T, epochs until nothing is dropped")
@@ -188,9 +188,9 @@ class Cell:
             part_values = values.get(part, {})
             if not isinstance(part_values, Mapping):
                 raise refuse(part, part_values, "a group of settings: " + ", ".join(field_types(spec_class)))
-            _check_names(part_values, _field_names(spec_class), f"{part}.")
+            _check_names(part_values, field_types(spec_class), f"{part}.")
             values[part] = spec_class(**part_values)
-        _check_names(values, _field_names(cls), "")
+        _check_names(values, field_types(cls), "")
         return cls(**{**values, "method": method})
 
     def description(self) -> dict[str, Any]:
@@ -248,7 +248,7 @@ class Cell:
 
     def warnings(self) -> list[str]:
         """What can be trained but not make sense, each in words that do not name the cell."""
-        found = []
+        found: list[str] = []
         if self.penalty_weight == 0:
             return found
         per_constraint = self.positions if self.penalty.scope == "channel" else 1
@@ -305,12 +305,7 @@ def _spec_classes() -> dict[str, type]:
     return {"network": NetworkSpec, "penalty": PenaltySpec, "dropout": DropoutSpec, "optimizer": OptimizerSpec}
 
 
-@cache
-def _field_names(cls: type) -> frozenset[str]:
-    return frozenset(field.name for field in dataclasses.fields(cls))
-
-
-def _check_names(values: Mapping[str, Any], known: frozenset[str], prefix: str) -> None:
+def _check_names(values: Mapping[str, Any], known: Iterable[str], prefix: str) -> None:
     for name in values:
         if name not in known:
             raise SettingError(f"{prefix}{name} is not a setting{nearest(str(name), known)}")

@@ -25,6 +25,8 @@ from jumpstart_exp.settings import (
     setting,
 )
 
+_SCHEMAS: dict[type, type] = {}
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -145,12 +147,13 @@ def _walk(cls: type, prefix: str) -> Iterator[tuple[str, tuple[Any, Mapping[str,
             yield prefix + field.name, (hint, field.metadata)
 
 
-@cache
 def _schema(cls: type) -> type:
     """A mutable twin of a frozen dataclass: OmegaConf makes nodes of frozen ones read-only."""
-    base = cls.__mro__[1]
-    bases = (_schema(base),) if dataclasses.is_dataclass(base) else ()
-    return dataclasses.make_dataclass(cls.__name__, _schema_fields(cls), bases=bases)
+    if cls not in _SCHEMAS:
+        base = cls.__mro__[1]
+        bases = (_schema(base),) if dataclasses.is_dataclass(base) else ()
+        _SCHEMAS[cls] = dataclasses.make_dataclass(cls.__name__, _schema_fields(cls), bases=bases)
+    return _SCHEMAS[cls]
 
 
 def _schema_fields(cls: type, leave_out: str = "") -> list[tuple[str, Any, Any]]:

@@ -10,6 +10,7 @@ prints in (10) and (12) is a misprint: constraints (4) and (6) ask for min g ≤
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -177,10 +178,8 @@ class SeparationPenalty(nn.Module):
             else:
                 chosen = signed.detach().argmax(dim=2, keepdim=True)
                 if self.spec.ties == "random":
-                    name = kind + ("+" if sign > 0 else "-")
-                    chosen = _drawn_tie(
-                        signed.detach(), real_constraints, lambda i, n, name=name: draw(name, i, n), indices
-                    )
+                    constraint = kind + ("+" if sign > 0 else "-")
+                    chosen = _drawn_tie(signed.detach(), real_constraints, partial(draw, constraint), indices)
                 extreme = signed.gather(2, chosen).squeeze(2)
             if real_constraints is not None:
                 extreme = extreme[:, real_constraints]
@@ -195,7 +194,8 @@ class SeparationPenalty(nn.Module):
             return v.mean()
         if self.spec.aggregate == "sum_sq":
             return v.square().sum()
-        return torch.linalg.vector_norm(v)
+        norm: Tensor = torch.linalg.vector_norm(v)
+        return norm
 
 
 def _equal_shapes(layers: Sequence[Tensor]) -> Iterator[list[int]]:

@@ -11,8 +11,9 @@ import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from functools import cache
 from typing import Any
+
+_FIELD_TYPES: dict[type, dict[str, Any]] = {}
 
 
 class SettingError(ValueError):
@@ -38,10 +39,12 @@ def setting(
     return dataclasses.field(default=default, metadata={**rules, "neutral": neutral, "about": about})
 
 
-@cache
 def field_types(cls: type) -> dict[str, Any]:
     """The resolved annotation of every field of a dataclass, by name."""
-    return typing.get_type_hints(cls)
+    if cls not in _FIELD_TYPES:
+        hints = typing.get_type_hints(cls)
+        _FIELD_TYPES[cls] = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    return _FIELD_TYPES[cls]
 
 
 def check_settings(instance: Any, prefix: str = "") -> None:

@@ -24,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jumpstart_exp.cell import DATASETS, Cell
+from jumpstart_exp.cell import DATASETS, NUMERICS, Cell
 from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Result
 from jumpstart_exp.settings import field_types
 
@@ -105,13 +105,12 @@ class Store:
         wanted = list(labels)
         if not wanted:
             return
-        names = dict(wanted)
         rows = self._read_all()
         best = _best_rows(rows)
-        chosen = best[best["key"].isin(set(names))]
-        table = rows.take(pa.array(chosen["row"])).drop_columns(["part"])
-        labels = pa.array([names[key] for key in table["key"].to_pylist()], pa.string())
-        table = table.set_column(table.schema.get_field_index("method"), "method", labels)
+        place = dict(zip(best["key"], best["row"], strict=True))
+        table = rows.take(pa.array([place[key] for key, _ in wanted])).drop_columns(["part"])
+        names = pa.array([label for _, label in wanted], pa.string())
+        table = table.set_column(table.schema.get_field_index("method"), "method", names)
         self._write(table.replace_schema_metadata(cell_schema().metadata), f"part-{uuid.uuid4().hex}.parquet")
 
     def stored(self) -> dict[str, Stored]:
@@ -127,7 +126,8 @@ class Store:
         rows = self._read_all()
         best = _best_rows(rows)
         table: pd.DataFrame = rows.take(pa.array(best["row"])).drop_columns(["part"]).to_pandas()
-        return table.assign(labels=best["labels"].to_numpy())
+        table["labels"] = best["labels"].to_numpy()
+        return table
 
     def row(self, key: str) -> dict[str, Any]:
         """The stored row of one key.
@@ -157,7 +157,8 @@ class Store:
                 frame = table.to_pandas()
                 found |= {str(key): curve for key, curve in frame[frame["key"].isin(wanted)].groupby("key")}
         if not found:
-            return _curve_schema().empty_table().to_pandas()
+            empty: pd.DataFrame = _curve_schema().empty_table().to_pandas()
+            return empty
         return pd.concat(found.values(), ignore_index=True).sort_values(["key", "epoch"], ignore_index=True)
 
     def _write(self, table: pa.Table, name: str, folder: Path | None = None) -> None:
@@ -222,7 +223,7 @@ def _best_rows(rows: pa.Table) -> pd.DataFrame:
 @cache
 def cell_schema() -> pa.Schema:
     """The columns of `cells`: key, status, every field of a cell under its override name, and the result."""
-    fields = [("key", pa.string()), ("status", pa.string()), ("method", pa.string())]
+    fields = [("key", pa.string()), ("numerics", pa.int64()), ("status", pa.string()), ("method", pa.string())]
     fields += [(name, _arrow_type(hint)) for name, hint in _description_types().items()]
     fields += [("n_params", pa.int64()), ("epochs_run", pa.int64()), ("diverged_epoch", pa.int64())]
     for metric in METRICS:
@@ -245,18 +246,12 @@ def _description_types() -> dict[str, Any]:
     for name, hint in field_types(Cell).items():
         if name == "dataset":
             for spec in DATASETS.values():
-                hints |= {
-                    f"dataset.{inner}": kind for inner, kind in field_types(spec).items() if _is_field(spec, inner)
-                }
-        elif dataclasses.is_dataclass(hint):
+                hints |= {f"dataset.{inner}": kind for inner, kind in field_types(spec).items()}
+        elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
             hints |= {f"{name}.{inner}": kind for inner, kind in field_types(hint).items()}
         elif name != "method":
             hints[name] = hint
     return {("dataset" if name == "dataset.name" else name): hint for name, hint in hints.items()}
-
-
-def _is_field(cls: type, name: str) -> bool:
-    return any(field.name == name for field in dataclasses.fields(cls))
 
 
 def _arrow_type(hint: Any) -> pa.DataType:
@@ -271,7 +266,8 @@ def _arrow_type(hint: Any) -> pa.DataType:
 
 def _row(result: Result) -> dict[str, Any]:
     cell = result.cell
-    row: dict[str, Any] = {"key": cell.key, "status": result.status, "method": cell.method, **cell.description()}
+    row: dict[str, Any] = {"key": cell.key, "numerics": NUMERICS, "status": result.status, "method": cell.method}
+    row |= cell.description()
     for name in ("n_params", "epochs_run", "diverged_epoch", "penalty_start", "penalty_last", "seconds"):
         row[name] = getattr(result, name)
     for name in ("peak_memory_bytes", "engine", "device", "started", "error"):

@@ -147,7 +147,7 @@ class Training:
     def result(self, started: str, seconds: float) -> Result:
         """The cell's result once the epochs are over."""
         done = self.diverged_epoch is None
-        metrics = {name: tracker.metric(keep_last=done) for name, tracker in self.metrics.items()}
+        train_acc, val_acc, train_loss, val_loss = (self.metrics[name].metric(keep_last=done) for name in METRICS)
         return Result(
             self.cell,
             "done" if done else "diverged",
@@ -156,7 +156,10 @@ class Training:
             n_params=count_parameters(self.network),
             epochs_run=self.epochs_run,
             diverged_epoch=self.diverged_epoch,
-            **metrics,
+            train_acc=train_acc,
+            val_acc=val_acc,
+            train_loss=train_loss,
+            val_loss=val_loss,
             penalty_start=self.penalty_start,
             penalty_last=self.penalty_last if done else None,
             census_start=self.census_start,
@@ -196,7 +199,7 @@ class Training:
             # ε̂ stands beside √v before the bias correction: torch's ε is ε̂ over √(1 − β₂ᵗ)
             self.adam.param_groups[0]["eps"] = optimizer.eps / math.sqrt(1 - optimizer.beta2**self.steps)
         self.adam.zero_grad()
-        total.backward()
+        torch.autograd.backward(total)
         self.adam.step()
 
     def _train_epoch(self, epoch: int) -> tuple[float, float, float]:
@@ -238,7 +241,7 @@ class Training:
             torch.from_numpy((kept >= threshold) * scale).to(self.device, dtype(self.cell)) for kept in (first, later)
         ]
         if positions > 1:
-            factors = [factor.unflatten(2, (-1, positions)) for factor in factors]
+            factors = [factor.reshape(*factor.shape[:2], -1, positions) for factor in factors]
         return [*factors[0], *factors[1]]
 
     def _tie_draws(self, epoch: int, batch: int, points: Tensor | None) -> Callable[[str, int, int], Tensor] | None:

@@ -1,7 +1,6 @@
 """What Hydra's sweeper and launcher do here; the classes that Hydra discovers only hand over to these functions."""
 
 import itertools
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,12 +10,11 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
 from jumpstart_exp.config import RunSettings, plain_config, split_config
+from jumpstart_exp.console import warn
 from jumpstart_exp.settings import SettingError, field_types
 from jumpstart_exp.sweep.compose import check_constant_run_settings, compose_cells
 from jumpstart_exp.sweep.ellipsis import sweep_strings
 from jumpstart_exp.sweep.runner import CellsFailedError, run_sweep
-
-log = logging.getLogger(__name__)
 
 
 def expand_jobs(loader: Any, params: Mapping[str, Any] | None, arguments: Sequence[str]) -> list[list[str]]:
@@ -30,9 +28,10 @@ def expand_jobs(loader: Any, params: Mapping[str, Any] | None, arguments: Sequen
     Raises:
         SettingError: an ellipsis cannot be read, the sweep is empty, or a run setting is swept.
     """
-    texts = [f"{name}={value}" for name, value in (params or {}).items()] + list(arguments)
+    own = [f"{name}={value}" for name, value in (params or {}).items()]
     axes: dict[str, list[str]] = {}
-    for override in OverridesParser.create(config_loader=loader).parse_overrides(texts):
+    parser = OverridesParser.create(config_loader=loader)
+    for override in [*parser.parse_overrides(own), *parser.parse_overrides(list(arguments))]:
         name = override.get_key_element()
         if not override.is_sweep_override():
             axes[name] = [f"{name}={override.get_value_element_as_str()}"]
@@ -41,8 +40,9 @@ def expand_jobs(loader: Any, params: Mapping[str, Any] | None, arguments: Sequen
             raise SettingError(f"{override.input_line} is not allowed: a sweep must be a list or a range of values")
         check_constant_run_settings([name], list(field_types(RunSettings)))
         expansion = sweep_strings(override)
-        for warning in expansion.warnings:
-            log.warning(warning)
+        if override.input_line not in own:  # a study's grid is as its author meant it
+            for warning in expansion.warnings:
+                warn(warning)
         if not expansion.values:
             raise SettingError(f"the sweep is empty: {override.input_line} has no values")
         axes[name] = [f"{name}={value}" for value in expansion.values]

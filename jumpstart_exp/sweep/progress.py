@@ -122,8 +122,10 @@ class _TimeLeft(ProgressColumn):
 
 
 def duration(seconds: float) -> str:
-    """A time in words: 42 s, 3 min 20 s, 2 h 05 min, 3 d 4 h."""
+    """A time in words: 3.2 s, 42 s, 3 min 20 s, 2 h 05 min, 3 d 4 h."""
     whole = max(0, round(seconds))
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s"
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

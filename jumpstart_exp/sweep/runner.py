@@ -15,6 +15,7 @@ from rich.table import Table
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config import RunSettings
+from jumpstart_exp.console import notes, output, warn
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import refuse
 from jumpstart_exp.store import Store, Stored
@@ -77,10 +78,10 @@ def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None)
         StoreError: the store cannot be read or written.
         InterruptedSweepError: Ctrl-C or a request to end; what was finished is stored.
     """
-    console, notes = _consoles()
+    console = output()
     store = Store(Path(settings.results_dir))
     for warning, count in Counter(warning for cell in cells for warning in cell.warnings()).items():
-        notes.print(f"[yellow]warning:[/] {warning} ({count} of {len(cells)} cells)")
+        warn(f"{warning} ({count} of {len(cells)} cells)")
     setup = engine_setup(settings, cells)
     processes = _worker_count(workers)
     todo = plan(cells, store, settings.retry)
@@ -101,7 +102,7 @@ def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None)
     results: list[Result] = []
     if todo.to_train:
         started = time.monotonic()
-        results = _train(todo.to_train, setup, processes, store, notes)
+        results = _train(todo.to_train, setup, processes, store, notes())
         console.print(outcome_table(results))
         console.print(f"{len(results)} cells in {duration(time.monotonic() - started)}, stored in {store.cells_dir}")
     else:
@@ -120,10 +121,10 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
         SettingError: engine or device cannot be had.
         StoreError: the store cannot be read or written.
     """
-    console, notes = _consoles()
+    console = output()
     store = Store(Path(settings.results_dir))
     for warning in cell.warnings():
-        notes.print(f"[yellow]warning:[/] {warning}")
+        warn(warning)
     setup = engine_setup(settings, [cell])
     todo = plan([cell], store, settings.retry)
     if settings.dry_run:
@@ -132,7 +133,7 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
     if todo.to_train or todo.new_labels:
         store.check_writable()
     if todo.to_train:
-        store.write([_train_here(cell, setup, notes)])
+        store.write([_train_here(cell, setup, notes())])
     else:
         console.print(f"already stored in {settings.results_dir}: nothing to train")
         store.add_labels(todo.new_labels)
@@ -209,10 +210,6 @@ def _train(cells: Sequence[Cell], setup: EngineSetup, processes: int, store: Sto
         finally:
             events.close()
     return results
-
-
-def _consoles() -> tuple[Console, Console]:
-    return Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @contextmanager

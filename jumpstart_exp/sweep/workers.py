@@ -1,12 +1,13 @@
-"""Worker processes: cells in parallel over the cores, one torch thread each, and no worker's end harms another's cell."""
+"""Worker processes: cells in parallel over the cores, and no worker's end harms another's cell."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
@@ -37,7 +38,7 @@ class Progress:
     epochs: int
 
 
-def train_in_parallel(cells: Sequence[Cell], setup: EngineSetup, workers: int) -> Iterator[Progress | Result | None]:
+def train_in_parallel(cells: Sequence[Cell], setup: EngineSetup, workers: int) -> Generator[Progress | Result | None]:
     """Train cells in `workers` processes, in the order given, yielding what happens as it happens.
 
     None is yielded when nothing has happened for a quarter of a second. A worker that dies costs the cell that it
@@ -90,10 +91,8 @@ class _Worker:
 
     def start(self, cell: Cell) -> None:
         self.cell = cell
-        try:
+        with contextlib.suppress(OSError):  # it died while idle: receive() reports it
             self.pipe.send(cell)
-        except OSError:
-            pass  # it died while idle: receive() reports it
 
     def receive(self) -> Progress | Result:
         try:

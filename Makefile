@@ -1,0 +1,44 @@
+# Everything sets itself up: `make` builds .venv when it is missing or pyproject.toml changed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+RUN := .venv/bin/python -m
+WORKERS ?= null
+
+.DEFAULT_GOAL := help
+.PHONY: help setup heatmaps test test-fast lint format clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+
+setup: .venv/installed ## virtual environment and installation, in .venv
+
+heatmaps: .venv/installed ## train a small study of MOONS (minutes), draw its heatmaps under results/figures
+	$(RUN) jumpstart_exp -m +experiment=quick hydra.launcher.workers=$(WORKERS)
+	$(RUN) jumpstart_exp.report
+
+test: .venv/installed ## all tests
+	$(RUN) pytest
+
+test-fast: .venv/installed ## the tests that take seconds
+	$(RUN) pytest -m "not slow"
+
+lint: .venv/installed ## style, format and types
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+format: .venv/installed ## format the code
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+clean: ## remove the virtual environment and caches; results stay
+	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/installed: pyproject.toml CMakeLists.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11'; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo 'Python has no venv: install it (Debian and Ubuntu: apt install python3-venv)'; exit 1; }
+	@echo 'setting up .venv: a few minutes, once'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
