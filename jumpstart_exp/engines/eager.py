@@ -279,12 +279,12 @@ class Training:
 
     @contextmanager
     def _evaluation_mode(self) -> Iterator[None]:
-        if not self.network.norms:  # nothing else depends on the mode, and switching hundreds of modules takes time
-            yield
-            return
-        self.network.eval()
+        # only batch norm depends on the mode, and network.eval() walks through hundreds of modules every epoch
+        for norm in self.network.norms:
+            norm.training = False
         yield
-        self.network.train()
+        for norm in self.network.norms:
+            norm.training = True
 
     def _parameters_finite(self) -> bool:
         return bool(torch.cat([parameter.detach().flatten() for parameter in self.parameters]).isfinite().all())

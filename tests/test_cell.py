@@ -1,0 +1,510 @@
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jumpstart_exp.cell import Cell, DropoutSpec, Moons, NetworkSpec, OptimizerSpec, PenaltySpec
+from jumpstart_exp.settings import SettingError, setting
+
+DEFAULT_KEY = "e6c80e8ecf9066ad7b139f02f8258458"
+SEP_UP_50X4_KEY = "8a3a947a9bb143a7c66526e12ca6e95a"
+
+# Every field has an effect here: mini-batches, batch norm, dropout, a penalty with weights, positions.
+EFFECTIVE: dict[str, Any] = {
+    "dataset": {"name": "moons", "n_train": 60, "n_val": 10, "n_samples": 100, "noise": 0.1, "random_state": 10},
+    "depth": 3,
+    "width": 4,
+    "network": {"layout": "conv2x1", "norm": "batch"},
+    "penalty": {"kind": "UP", "weight": 0.01, "layer_weights": [1.0, 0.5, 2.0]},
+    "dropout": {"rate": 0.5, "anneal_epochs": 100},
+    "optimizer": {"epochs": 200, "batch_size": 16},
+    "seed": 7,
+}
+
+CHANGED: dict[str, Any] = {
+    "dataset.n_train": 61,
+    "dataset.n_val": 11,
+    "dataset.n_samples": 120,
+    "dataset.noise": None,
+    "dataset.random_state": 11,
+    "dataset.test_size": 0.2,
+    "dataset.split_random_state": 43,
+    "width": 5,
+    "network.layout": "mlp",
+    "network.norm": "none",
+    "network.norm_eps": 1e-5,
+    "network.norm_momentum": 0.1,
+    "network.init": "kaiming_uniform",
+    "penalty.kind": "U",
+    "penalty.weight": 0.02,
+    "penalty.balance": 0.51,
+    "penalty.margin_above": 2.0,
+    "penalty.margin_below": -2.0,
+    "penalty.aggregate": "mean",
+    "penalty.ties": "random",
+    "penalty.scope": "position",
+    "penalty.layer_weights": [1.0, 0.5, 1.0],
+    "dropout.rate": 0.6,
+    "dropout.anneal_epochs": 101,
+    "optimizer.lr": 0.02,
+    "optimizer.beta1": 0.8,
+    "optimizer.beta2": 0.99,
+    "optimizer.eps": 1e-7,
+    "optimizer.eps_rule": "keras",
+    "optimizer.epochs": 201,
+    "optimizer.batch_size": 17,
+    "optimizer.shuffle": False,
+    "task_loss": False,
+    "precision": "float64",
+    "seed": 8,
+}
+ONLY_ONE_VALUE = {"dataset", "optimizer.name"}
+
+
+def changed(config: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
+    """A copy of a nested configuration with dotted names (two underscores for a dot) set."""
+    copy: dict[str, Any] = {name: dict(part) if isinstance(part, dict) else part for name, part in config.items()}
+    for name, value in settings.items():
+        part, _, inner = name.partition("__")
+        if inner:
+            copy.setdefault(part, {})[inner] = value
+        else:
+            copy[part] = value
+    return copy
+
+
+def cell(config: Mapping[str, Any] | None = None, **settings: Any) -> Cell:
+    return Cell.from_config(changed(config or {}, **settings), "label")
+
+
+def dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.replace(".", "__"): value for name, value in settings.items()}
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested configuration by names with two underscores for a dot."""
+    names: dict[str, Any] = {}
+    for name, part in config.items():
+        names |= (
+            {f"{name}__{inner}": value for inner, value in part.items()} if isinstance(part, dict) else {name: part}
+        )
+    return names
+
+
+def refusal(config: Mapping[str, Any] | None = None, **settings: Any) -> str:
+    """The one line that refuses this configuration."""
+    with pytest.raises(SettingError) as caught:
+        cell(config, **settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# The key
+
+
+def test_the_key_of_the_default_cell_is_what_it_always_was() -> None:
+    assert Cell().key == DEFAULT_KEY
+
+
+def test_the_key_of_a_sep_up_cell_is_what_it_always_was() -> None:
+    sep_up = cell(
+        depth=50,
+        width=4,
+        seed=3,
+        penalty={"kind": "UP", "weight": 1e-4},
+        optimizer={"lr": 0.01, "epochs": 1000, "batch_size": None},
+    )
+    assert sep_up.key == SEP_UP_50X4_KEY
+
+
+def test_the_key_is_the_hash_of_canonical_json() -> None:
+    described = {
+        "dataset": "moons",
+        "dataset.n_samples": 100,
+        "dataset.random_state": 10,
+        "dataset.split_random_state": 42,
+        "dataset.test_size": 0.15,
+        "depth": 10,
+        "network.init": "glorot_uniform",
+        "network.layout": "mlp",
+        "network.norm": "none",
+        "optimizer.beta1": 0.9,
+        "optimizer.beta2": 0.999,
+        "optimizer.eps": 1e-08,
+        "optimizer.eps_rule": "torch",
+        "optimizer.epochs": 5000,
+        "optimizer.lr": 0.01,
+        "optimizer.name": "adam",
+        "penalty.kind": "none",
+        "precision": "float32",
+        "seed": 0,
+        "task_loss": True,
+        "width": 4,
+    }
+    document = {"schema": 1, "numerics": 1, "cell": described}
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    assert Cell().key == hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@given(st.integers(1, 10**9), st.integers(1, 10**9), st.integers(0, 2**32 - 1), st.text())
+def test_a_key_is_32_hex_digits(depth: int, width: int, seed: int, method: str) -> None:
+    key = Cell.from_config({"depth": depth, "width": width, "seed": seed}, method).key
+    assert len(key) == 32
+    assert set(key) <= set("0123456789abcdef")
+
+
+@given(st.permutations(sorted(flat(EFFECTIVE))))
+def test_the_order_of_the_settings_does_not_matter(names: list[str]) -> None:
+    values = flat(EFFECTIVE)
+    assert cell(**{name: values[name] for name in names}).key == cell(EFFECTIVE).key
+
+
+def test_a_setting_left_out_is_the_same_as_its_default_spelled_out() -> None:
+    parts = {
+        "dataset": Moons(),
+        "network": NetworkSpec(),
+        "penalty": PenaltySpec(),
+        "dropout": DropoutSpec(),
+        "optimizer": OptimizerSpec(),
+    }
+    config = {name: dataclasses.asdict(spec) for name, spec in parts.items()}
+    assert cell(config, depth=10, width=4, task_loss=True, precision="float32", seed=0).key == DEFAULT_KEY
+
+
+@pytest.mark.parametrize(
+    ("name", "integer"),
+    [
+        ("optimizer__lr", 1),
+        ("optimizer__eps", 1),
+        ("optimizer__beta1", 0),
+        ("dataset__noise", 1),
+        ("penalty__weight", 1),
+        ("penalty__weight", 0),
+        ("penalty__balance", 1),
+        ("penalty__margin_above", 3),
+        ("penalty__margin_below", -3),
+        ("dropout__rate", 0),
+        ("network__norm_eps", 1),
+        ("network__norm_momentum", 1),
+    ],
+)
+def test_an_integer_is_the_same_number_as_a_decimal(name: str, integer: int) -> None:
+    assert cell(EFFECTIVE, **{name: integer}).key == cell(EFFECTIVE, **{name: float(integer)}).key
+
+
+@pytest.mark.parametrize("name", ["depth", "width", "seed", "optimizer__epochs", "optimizer__batch_size"])
+def test_a_whole_decimal_is_the_same_number_as_an_integer(name: str) -> None:
+    base = changed(EFFECTIVE, penalty__layer_weights=None)
+    assert cell(base, **{name: 5.0}).key == cell(base, **{name: 5}).key
+
+
+def test_layer_weights_are_decimals_in_whatever_sequence() -> None:
+    spellings = ([1, 2, 3], [1.0, 2.0, 3.0], (1, 2.0, 3))
+    assert len({cell(EFFECTIVE, penalty__layer_weights=weights).key for weights in spellings}) == 1
+
+
+def test_minus_zero_is_zero() -> None:
+    assert cell(EFFECTIVE, penalty__balance=-0.0).key == cell(EFFECTIVE, penalty__balance=0.0).key
+
+
+def test_every_field_is_covered_here() -> None:
+    assert set(cell(EFFECTIVE).description()) == set(CHANGED) | ONLY_ONE_VALUE | {"depth"}
+
+
+def test_changing_any_field_changes_the_key() -> None:
+    keys = {name: cell(EFFECTIVE, **dotted({name: value})).key for name, value in CHANGED.items()}
+    keys["depth"] = cell(EFFECTIVE, depth=4, penalty__layer_weights=[1.0, 0.5, 2.0, 1.0]).key
+    keys["nothing"] = cell(EFFECTIVE).key
+    assert len(set(keys.values())) == len(keys)
+
+
+@given(
+    st.sampled_from(["optimizer__lr", "penalty__weight", "network__norm_eps", "optimizer__eps"]),
+    st.floats(1e-300, 1e6),
+    st.floats(1e-300, 1e6),
+)
+def test_numbers_share_a_key_only_if_equal(name: str, one: float, other: float) -> None:
+    assert (cell(EFFECTIVE, **{name: one}).key == cell(EFFECTIVE, **{name: other}).key) == (one == other)
+
+
+@given(st.floats(1e-300, 1e6))
+def test_the_next_float_is_another_cell(value: float) -> None:
+    above = math.nextafter(value, math.inf)
+    assert cell(optimizer__lr=value).key != cell(optimizer__lr=above).key
+
+
+def test_the_method_is_only_a_label() -> None:
+    one, other = (Cell.from_config(EFFECTIVE, method) for method in ("sep_up", "mine"))
+    assert one.key == other.key
+    assert (one.method, other.method) == ("sep_up", "mine")
+
+
+# A field that joins later
+
+
+@dataclass(frozen=True)
+class LaterNetwork(NetworkSpec):
+    dense_every: int = setting(0, low=0, neutral=0)
+
+
+@dataclass(frozen=True)
+class LaterPenalty(PenaltySpec):
+    power: float = setting(1.0, above=0, neutral=1.0)
+
+
+@dataclass(frozen=True)
+class LaterMoons(Moons):
+    flipped: bool = setting(False, neutral=False)
+
+
+@dataclass(frozen=True)
+class LaterCell(Cell):
+    warm_up: int | None = setting(None, low=1)
+
+
+@pytest.mark.parametrize(
+    ("part", "spec", "values"),
+    [
+        ("network", LaterNetwork, {"dense_every": 2}),
+        ("penalty", LaterPenalty, {"power": 2.0}),
+        ("dataset", LaterMoons, {"flipped": True}),
+    ],
+)
+def test_a_field_added_later_leaves_the_key_as_it_was_until_it_is_used(
+    part: str, spec: type, values: dict[str, Any]
+) -> None:
+    kind = {"kind": "UP"} if part == "penalty" else {}
+    before = cell({part: kind}) if kind else Cell()
+    assert Cell(**{part: spec(**kind)}).key == before.key
+    assert Cell(**{part: spec(**kind, **values)}).key != before.key
+
+
+def test_a_cells_own_field_added_later_leaves_the_key_as_it_was_until_it_is_used() -> None:
+    assert LaterCell().key == DEFAULT_KEY
+    assert LaterCell(warm_up=10).key != DEFAULT_KEY
+
+
+# Fields without effect
+
+RELU = changed(EFFECTIVE, penalty={"kind": "none"})
+
+
+@pytest.mark.parametrize(
+    ("base", "settings"),
+    [
+        *[
+            (RELU, {f"penalty__{name}": value})
+            for name, value in {
+                "weight": 5.0,
+                "balance": 0.9,
+                "margin_above": 3.0,
+                "margin_below": -3.0,
+                "aggregate": "l2",
+                "ties": "random",
+                "scope": "position",
+                "layer_weights": [1.0, 2.0],
+            }.items()
+        ],
+        (RELU, {"penalty": {"kind": "UP", "weight": 0.0}}),
+        (RELU, {"penalty": {"kind": "L", "weight": 0, "balance": 0.1}}),
+        (changed(EFFECTIVE, dropout={}), {"dropout__anneal_epochs": 17}),
+        (changed(EFFECTIVE, network__norm="none"), {"network__norm_eps": 0.5}),
+        (changed(EFFECTIVE, network__norm="none"), {"network__norm_momentum": 0.5}),
+        (changed(EFFECTIVE, optimizer__batch_size=None), {"optimizer__batch_size": 60}),
+        (changed(EFFECTIVE, optimizer__batch_size=None), {"optimizer__batch_size": 61}),
+        (changed(EFFECTIVE, optimizer__batch_size=None), {"optimizer__shuffle": False}),
+        (changed(EFFECTIVE, network__layout="mlp"), {"penalty__scope": "position"}),
+        (changed(EFFECTIVE, penalty__kind="L"), {"penalty__scope": "position"}),
+        (changed(EFFECTIVE, penalty__layer_weights=None), {"penalty__layer_weights": [1, 1.0, 1]}),
+        (changed(EFFECTIVE, dataset__n_train=None), {"dataset__n_train": 85}),
+        (changed(EFFECTIVE, dataset__n_val=None), {"dataset__n_val": 15}),
+    ],
+)
+def test_a_field_without_effect_does_not_change_the_key(base: dict[str, Any], settings: dict[str, Any]) -> None:
+    assert cell(base, **settings).key == cell(base).key
+
+
+@given(weight=st.floats(0, 10), balance=st.floats(0, 1), ties=st.sampled_from(["shared", "single", "random"]))
+def test_a_sweep_over_the_penalty_trains_relu_once(weight: float, balance: float, ties: str) -> None:
+    relu = cell(penalty={"kind": "none", "weight": weight, "balance": balance, "ties": ties})
+    assert relu.key == DEFAULT_KEY
+    assert relu.penalty_weight == 0
+
+
+def test_without_effect_is_shown_as_null() -> None:
+    described = Cell().description()
+    assert described["penalty.kind"] == "none"
+    for name in ("penalty.weight", "dropout.anneal_epochs", "network.norm_eps", "optimizer.shuffle"):
+        assert described[name] is None
+
+
+def test_a_batch_of_nearly_all_points_is_not_a_full_batch() -> None:
+    assert cell(optimizer__batch_size=84).key != cell(optimizer__batch_size=85).key
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown", "allowed"),
+    [
+        ({"depth": 0}, "depth=0", "an integer of at least 1"),
+        ({"depth": "ten"}, "depth='ten'", "an integer of at least 1"),
+        ({"depth": 2.5}, "depth=2.5", "an integer of at least 1"),
+        ({"depth": None}, "depth=None", "an integer of at least 1"),
+        ({"depth": True}, "depth=True", "an integer of at least 1"),
+        ({"depth": [1, 2]}, "depth=[1, 2]", "an integer of at least 1"),
+        ({"depth": math.nan}, "depth=nan", "an integer of at least 1"),
+        ({"depth": math.inf}, "depth=inf", "an integer of at least 1"),
+        ({"width": -1}, "width=-1", "an integer of at least 1"),
+        ({"seed": -1}, "seed=-1", "an integer from 0 to"),
+        ({"seed": 2**32}, "seed=4294967296", "an integer from 0 to"),
+        ({"penalty__weight": -0.1}, "penalty.weight=-0.1", "a number of at least 0"),
+        ({"penalty__weight": math.nan}, "penalty.weight=nan", "a number of at least 0"),
+        ({"penalty__weight": math.inf}, "penalty.weight=inf", "a number of at least 0"),
+        ({"penalty__weight": 10**400}, "penalty.weight=1", "a number of at least 0"),
+        ({"penalty__weight": True}, "penalty.weight=True", "a number of at least 0"),
+        ({"penalty__balance": 1.01}, "penalty.balance=1.01", "a number from 0 to 1"),
+        ({"penalty__balance": -0.01}, "penalty.balance=-0.01", "a number from 0 to 1"),
+        ({"penalty__margin_above": "high"}, "penalty.margin_above='high'", "a number"),
+        (
+            {"penalty__aggregate": "meen"},
+            "penalty.aggregate='meen'",
+            "one of sum, mean, l2, sum_sq; did you mean mean?",
+        ),
+        ({"penalty__aggregate": 3}, "penalty.aggregate=3", "one of sum, mean, l2, sum_sq"),
+        ({"penalty__kind": "up"}, "penalty.kind='up'", "one of none, U, P, UP, L"),
+        ({"penalty__ties": "shard"}, "penalty.ties='shard'", "; did you mean shared?"),
+        ({"penalty__layer_weights": []}, "penalty.layer_weights=[]", "a list of numbers of at least 0 or null"),
+        ({"penalty__layer_weights": [1, -1]}, "penalty.layer_weights=[1, -1]", "a list of numbers of at least 0"),
+        ({"penalty__layer_weights": 3}, "penalty.layer_weights=3", "a list of numbers of at least 0 or null"),
+        ({"dropout__rate": 1}, "dropout.rate=1", "a number from 0 to 0.999"),
+        ({"dropout__anneal_epochs": 0}, "dropout.anneal_epochs=0", "an integer of at least 1"),
+        ({"optimizer__epochs": 0}, "optimizer.epochs=0", "an integer of at least 1"),
+        ({"optimizer__lr": 0}, "optimizer.lr=0", "a number above 0"),
+        ({"optimizer__lr": -math.inf}, "optimizer.lr=-inf", "a number above 0"),
+        ({"optimizer__batch_size": 0}, "optimizer.batch_size=0", "an integer of at least 1 or null"),
+        ({"optimizer__shuffle": 1}, "optimizer.shuffle=1", "true or false"),
+        ({"optimizer__name": "sgd"}, "optimizer.name='sgd'", "one of adam"),
+        ({"network__norm": "layer"}, "network.norm='layer'", "one of none, batch"),
+        ({"network__norm_momentum": 0}, "network.norm_momentum=0", "a number above 0 and at most 1"),
+        ({"precision": "float16"}, "precision='float16'", "one of float32, float64; did you mean float"),
+        ({"task_loss": "yes"}, "task_loss='yes'", "true or false"),
+        ({"dataset__n_train": 86}, "dataset.n_train=86", "at most 85"),
+        ({"dataset__n_train": 1}, "dataset.n_train=1", "at least 2"),
+        ({"dataset__n_val": 16}, "dataset.n_val=16", "at most 15"),
+        ({"dataset__noise": -1}, "dataset.noise=-1", "a number of at least 0 or null"),
+        ({"dataset__test_size": 1.0}, "dataset.test_size=1", "a number above 0 and at most 0.9"),
+        ({"dataset__n_samples": 4, "dataset__test_size": 0.75}, "dataset.test_size=0.75", "two training points"),
+        ({"dataset__name": "mnits"}, "dataset='mnits'", "one of moons"),
+        ({"dataset": "mnits"}, "dataset='mnits'", "one of moons"),
+        ({"dataset__name": ["moons"]}, "dataset=['moons']", "one of moons"),
+        ({"penalty": 3}, "penalty=3", "a group of settings: kind, weight"),
+        ({"dataset": "moons"}, "dataset='moons'", "a group of settings: name, n_train"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_field_and_what_is_allowed(
+    settings: dict[str, Any], shown: str, allowed: str
+) -> None:
+    message = refusal(**settings)
+    assert message.startswith(f"{shown}")
+    assert allowed in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"widht": 4}, "widht is not a setting; did you mean width?"),
+        ({"optimizer__learning": 4}, "optimizer.learning is not a setting"),
+        ({"optimizer__batchsize": 4}, "optimizer.batchsize is not a setting; did you mean batch_size?"),
+        ({"penalty__wieght": 4}, "penalty.wieght is not a setting; did you mean weight?"),
+        ({"dataset__n_trains": 4}, "dataset.n_trains is not a setting; did you mean n_train?"),
+    ],
+)
+def test_an_unknown_setting_is_named_with_the_nearest_known_one(settings: dict[str, Any], message: str) -> None:
+    assert refusal(**settings) == message
+
+
+@pytest.mark.parametrize(("below", "above"), [(1.0, 1.0), (2.0, 1.0), (-1.0, -1.5)])
+def test_margins_may_not_cross(below: float, above: float) -> None:
+    message = refusal(penalty={"margin_below": below, "margin_above": above})
+    assert message.startswith(f"penalty.margin_below={below}")
+    assert f"below penalty.margin_above={above:g}" in message
+
+
+@pytest.mark.parametrize("weights", [[1.0, 2.0], [1.0] * 11])
+def test_layer_weights_have_to_be_one_a_hidden_layer(weights: list[float]) -> None:
+    message = refusal(depth=10, penalty={"kind": "U", "layer_weights": weights})
+    assert message.startswith(f"penalty.layer_weights={weights}")
+    assert "10 numbers, one a hidden layer" in message
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 6, 7, 12, 14, 21, 28, 42, 84])
+def test_batch_norm_refuses_a_batch_of_one_point(batch_size: int) -> None:
+    # 85 points: a last batch of one where the size divides 84
+    message = refusal(network={"norm": "batch"}, optimizer={"batch_size": batch_size})
+    assert message.startswith(f"optimizer.batch_size={batch_size} ")
+    assert "one point only" in message
+    assert "85 training points" in message
+
+
+@pytest.mark.parametrize("batch_size", [None, 5, 17, 43, 83, 85, 1000])
+def test_batch_norm_takes_batches_of_more_points(batch_size: int | None) -> None:
+    assert cell(network={"norm": "batch"}, optimizer={"batch_size": batch_size}).network.norm == "batch"
+
+
+def test_batch_norm_over_two_positions_takes_a_batch_of_one_point() -> None:
+    assert cell(network={"norm": "batch", "layout": "conv2x1"}, optimizer={"batch_size": 1}).batch_size == 1
+
+
+@pytest.mark.parametrize("penalty", [{"kind": "none"}, {"kind": "UP", "weight": 0}])
+def test_something_has_to_be_trained(penalty: dict[str, Any]) -> None:
+    message = refusal(task_loss=False, penalty=penalty)
+    assert message.startswith("task_loss=False")
+    assert "true where there is no penalty" in message
+
+
+def test_a_cell_made_in_python_is_checked_too() -> None:
+    with pytest.raises(SettingError, match=r"^width=0 is not allowed: it must be an integer of at least 1"):
+        Cell(width=0)
+    with pytest.raises(SettingError, match=r"^optimizer\.lr=0 is not allowed"):
+        Cell(optimizer=OptimizerSpec(lr=0))
+
+
+# What makes no sense, but can be trained
+
+
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        ({"width": 1, "penalty": {"kind": "P"}}, True),
+        ({"width": 1, "penalty": {"kind": "UP"}}, True),
+        ({"width": 1, "penalty": {"kind": "U"}}, False),
+        ({"width": 1, "penalty": {"kind": "L"}}, False),
+        ({"width": 1, "penalty": {"kind": "P", "weight": 0}}, False),
+        ({"width": 1, "penalty": {"kind": "none"}}, False),
+        ({"width": 2, "penalty": {"kind": "UP"}}, False),
+        ({"width": 1, "penalty": {"kind": "UP", "scope": "position"}}, True),
+        ({"width": 1, "penalty": {"kind": "UP"}, "network": {"layout": "conv2x1"}}, False),
+        ({"width": 1, "penalty": {"kind": "UP", "scope": "position"}, "network": {"layout": "conv2x1"}}, True),
+        ({"width": 2, "penalty": {"kind": "UP", "scope": "position"}, "network": {"layout": "conv2x1"}}, False),
+    ],
+)
+def test_points_cannot_be_separated_by_one_unit(settings: dict[str, Any], warned: bool) -> None:
+    warnings = cell(**settings).warnings()
+    assert len(warnings) == warned
+    assert all("width 1" in warning and "Sep-P" in warning for warning in warnings)
+
+
+def test_units_cannot_be_separated_by_one_point() -> None:
+    (warning,) = cell(penalty={"kind": "U"}, optimizer={"batch_size": 1}).warnings()
+    assert "Sep-U" in warning
+    assert cell(penalty={"kind": "U"}, optimizer={"batch_size": 2}).warnings() == []
