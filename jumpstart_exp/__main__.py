@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from rich.markup import escape
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config import (
@@ -24,10 +25,11 @@ from jumpstart_exp.config import (
     register_schema,
     split_config,
 )
-from jumpstart_exp.console import complain, warn
+from jumpstart_exp.console import complain, notes, warn
 from jumpstart_exp.settings import SettingError
 from jumpstart_exp.store import StoreError, StoreWarning
 from jumpstart_exp.sweep.runner import CellsFailedError, InterruptedSweepError, run_cell
+from jumpstart_exp.sweep.workers import WorkerStartError
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -64,12 +66,14 @@ def main() -> None:
         _fail(explain(error), 2)
     except SettingError as error:
         _fail(str(error), 2)
-    except (CellsFailedError, StoreError) as error:
+    except (CellsFailedError, StoreError, WorkerStartError) as error:
         _fail(str(error), 1)
     except InterruptedSweepError as error:
-        _fail(str(error), 130)
+        notes().print(escape(str(error)))
+        sys.exit(130)
     except KeyboardInterrupt:
-        _fail("stopped", 130)
+        notes().print("stopped: nothing of what was in training is stored")
+        sys.exit(130)
 
 
 def _fail(message: str, code: int) -> None:

@@ -150,8 +150,8 @@ class Cell:
     """
 
     dataset: DatasetSpec = dataclasses.field(default_factory=Moons)
-    depth: int = setting(10, low=1, about="hidden layers")
-    width: int = setting(4, low=1, about="units a hidden layer")
+    depth: int = setting(10, low=1, high=100_000, about="hidden layers")
+    width: int = setting(4, low=1, high=10_000_000, about="units a hidden layer")
     network: NetworkSpec = dataclasses.field(default_factory=NetworkSpec)
     penalty: PenaltySpec = dataclasses.field(default_factory=PenaltySpec)
     dropout: DropoutSpec = dataclasses.field(default_factory=DropoutSpec)

@@ -43,6 +43,9 @@ class RunSettings:
     def __post_init__(self) -> None:
         """Validate every field."""
         check_settings(self)
+        for name in ("results_dir", "data_dir"):
+            if not getattr(self, name).strip():
+                raise refuse(name, getattr(self, name), "the name of a folder")
 
 
 def conf_dir() -> str:
@@ -118,6 +121,8 @@ def explain(error: HydraException | OmegaConfBaseException) -> str:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         allowed = [name for name in error.options if not name.endswith("_schema")]
         return str(refuse(group, option, "one of " + ", ".join(allowed))) + nearest(option, allowed)
+    if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?:\n| requires)", text):
+        return f"{match[1]} has several values: to train them all add -m, python -m jumpstart_exp -m {match[1]}"
     if match := re.search(r"Could not override '([^']+)'", text):
         return str(unknown_setting(match[1].removeprefix("+")))
     if match := re.search(r"Error merging override \+*([\w./]+)=(.*)", text):

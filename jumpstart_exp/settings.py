@@ -13,6 +13,9 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+_LARGEST_INTEGER = 2**63 - 1
+"""What a column of the store can hold."""
+
 _FIELD_TYPES: dict[type, dict[str, Any]] = {}
 
 
@@ -119,6 +122,8 @@ def _converted(name: str, value: Any, hint: Any, rules: Mapping[str, Any]) -> An
             if value != int(value):
                 raise wrong
             value = int(value)
+            if abs(value) > _LARGEST_INTEGER:
+                raise wrong
         numbers = (value,)
     for number in numbers:
         low, above, high = rules.get("low"), rules.get("above"), rules.get("high")
@@ -151,4 +156,4 @@ def _without_none(hint: Any) -> tuple[Any, bool]:
 
 
 def _plain(number: float) -> str:
-    return f"{number:g}"
+    return str(int(number)) if number == int(number) else f"{number:g}"

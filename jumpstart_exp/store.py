@@ -368,11 +368,11 @@ def _versions() -> dict[str, str]:
 
 @cache
 def _git_state() -> dict[str, Any]:
-    """Commit of the source tree and whether it was dirty; None where the package is not in a git checkout."""
+    """Commit of the source tree and whether its code or configurations differ from it; None outside of git."""
     folder = Path(__file__).resolve().parent.parent
     if not (folder / ".git").exists():
         return {"git_commit": None, "git_dirty": None}
-    commands = (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+    commands = (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "conf", "jumpstart_exp", "hydra_plugins"])
     try:
         commit, changes = (
             subprocess.run(["git", "-C", str(folder), *command], capture_output=True, text=True, check=True).stdout

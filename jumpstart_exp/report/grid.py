@@ -153,7 +153,7 @@ def _entries(table: pd.DataFrame) -> list[_Entry]:
     if table.empty:
         return []
     axes = {name: [int(value) for value in table[name]] for name in _AXES}
-    described = {*Cell().description()} - {*_AXES}
+    described = {*Cell().description(), "numerics"} - {*_AXES}
     names = sorted(name for name in table.columns if name in described or _DESCRIPTION.match(name))
     columns = {name: [_plain(value) for value in table[name]] for name in names}
     entries = []

@@ -2,9 +2,10 @@
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -188,7 +189,7 @@ def _train(cells: Sequence[Cell], setup: EngineSetup, processes: int, store: Sto
         progress.stored(waiting)
         waiting.clear()
 
-    with SweepProgress(cells, cost, console) as progress, _stoppable():
+    with SweepProgress(cells, cost, console) as progress, _stoppable() as handle_stops:
         events = train_in_parallel(largest_first, setup, processes)
         try:
             for event in events:
@@ -202,6 +203,7 @@ def _train(cells: Sequence[Cell], setup: EngineSetup, processes: int, store: Sto
                 progress.tick()
             flush()
         except KeyboardInterrupt:
+            handle_stops(signal.SIG_IGN)  # a second Ctrl-C must not lose what is finished
             flush()
             raise InterruptedSweepError(
                 f"stopped: {len(results)} of {len(cells)} cells are done and stored in {store.results_dir}; "
@@ -213,21 +215,24 @@ def _train(cells: Sequence[Cell], setup: EngineSetup, processes: int, store: Sto
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """Treat a request to end (SIGTERM) like Ctrl-C; elsewhere than in the main thread leave signals alone."""
+def _stoppable() -> Iterator[Callable[[Any], None]]:
+    """Treat a request to end (SIGTERM) like Ctrl-C; yields what sets another handler for both, put back at the end.
 
-    def stop(signum: int, frame: Any) -> None:
-        raise KeyboardInterrupt
+    Signals belong to the main thread: elsewhere they are left alone.
+    """
+    requests = [signal.SIGINT, signal.SIGTERM] if threading.current_thread() is threading.main_thread() else []
+    before = {request: signal.getsignal(request) for request in requests}
 
+    def handle(handler: Any) -> None:
+        for request in requests:
+            signal.signal(request, handler)
+
+    handle(signal.default_int_handler)
     try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:
-        yield
-        return
-    try:
-        yield
+        yield handle
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for request, handler in before.items():
+            signal.signal(request, handler)
 
 
 def _worker_count(workers: int | None) -> int:

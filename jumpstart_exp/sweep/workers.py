@@ -38,12 +38,24 @@ class Progress:
     epochs: int
 
 
+class WorkerStartError(Exception):
+    """Worker processes cannot be started here; no cell is to blame."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A worker has its engine and waits for cells."""
+
+
 def train_in_parallel(cells: Sequence[Cell], setup: EngineSetup, workers: int) -> Generator[Progress | Result | None]:
     """Train cells in `workers` processes, in the order given, yielding what happens as it happens.
 
     None is yielded when nothing has happened for a quarter of a second. A worker that dies costs the cell that it
     was training, which becomes a `failed` result; a new worker goes on with the rest. Closing the generator ends
     the workers at once.
+
+    Raises:
+        WorkerStartError: a worker process ended before it was ready for its first cell.
     """
     queue = deque(cells)
     pool: list[_Worker] = []
@@ -53,19 +65,16 @@ def train_in_parallel(cells: Sequence[Cell], setup: EngineSetup, workers: int) -
         pool = [_Worker(setup) for _ in range(min(workers, len(cells)))]
         while pool:
             for worker in pool:
-                if worker.cell is None and queue:
+                if worker.ready and worker.cell is None and queue:
                     worker.start(queue.popleft())
-            ready = connection.wait([worker.pipe for worker in pool if worker.cell], timeout=0.25)
-            if not ready:
+            busy = [worker for worker in pool if worker.cell or not worker.ready]
+            answered = connection.wait([worker.pipe for worker in busy], timeout=0.25)
+            if not answered:
                 yield None
-            for worker in [worker for worker in pool if worker.pipe in ready]:
-                message = worker.receive()
-                if isinstance(message, Result):
-                    worker.cell = None
-                yield message
-            for index, worker in enumerate(pool):
-                if worker.dead and queue:
-                    pool[index] = _Worker(setup)
+            for worker in busy:
+                if worker.pipe in answered and (message := worker.receive()) is not None:
+                    yield message
+            pool = [_Worker(setup) if worker.dead and queue else worker for worker in pool]
             pool = [worker for worker in pool if worker.cell or (queue and not worker.dead)]
     finally:
         for worker in pool:
@@ -87,6 +96,7 @@ class _Worker:
         self.process.start()
         theirs.close()
         self.cell: Cell | None = None
+        self.ready = False
         self.dead = False
 
     def start(self, cell: Cell) -> None:
@@ -94,18 +104,29 @@ class _Worker:
         with contextlib.suppress(OSError):  # it died while idle: receive() reports it
             self.pipe.send(cell)
 
-    def receive(self) -> Progress | Result:
+    def receive(self) -> Progress | Result | None:
+        """The worker's next message; the `failed` result of its cell if it died; None when it became ready."""
         try:
-            message: Progress | Result = self.pipe.recv()
-            return message
+            message: Progress | Result | _Ready = self.pipe.recv()
         except (EOFError, OSError):
-            self.dead = True
-            self.process.join()
-            assert self.cell is not None
-            code = self.process.exitcode or 0
-            how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
-            reason = f"its worker process ended {how}" + ("; out of memory?" if code == -signal.SIGKILL else "")
-            return Result(self.cell, "failed", self.engine, self.device, error=reason)
+            return self._died()
+        if isinstance(message, _Ready):
+            self.ready = True
+            return None
+        if isinstance(message, Result):
+            self.cell = None
+        return message
+
+    def _died(self) -> Result:
+        self.dead = True
+        self.process.join()
+        code = self.process.exitcode or 0
+        how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
+        if self.cell is None:
+            raise WorkerStartError(f"a worker process ended {how} before it could train; see its message above")
+        cell, self.cell = self.cell, None
+        reason = f"its worker process ended {how}" + ("; out of memory?" if code == -signal.SIGKILL else "")
+        return Result(cell, "failed", self.engine, self.device, error=reason)
 
     def stop(self) -> None:
         self.process.kill()
@@ -115,12 +136,14 @@ class _Worker:
 
 def _work(setup: EngineSetup, pipe: Any) -> None:
     """A worker's life: cells in, progress and results out, until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    for request in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(request, signal.SIG_IGN)  # they reach the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from jumpstart_exp.datasets import load
     from jumpstart_exp.engines import create_engine
 
     engine = create_engine(setup.engine, device=setup.device, curve_every=setup.curve_every)
+    pipe.send(_Ready())
     reported = time.monotonic()
 
     def progress(cell: Cell, epochs: int) -> None:

@@ -226,7 +226,7 @@ class NumpyTraining:
         start = 0
         for index, entries, route in routes:
             pair_slopes = per_pair[start : start + len(entries)]
-            np.add.at(slopes[index].reshape(-1), entries, pair_slopes[:, None] * route)
+            slopes[index].reshape(-1)[entries] += pair_slopes[:, None] * route  # no entry stands twice in one kind
             start += len(entries)
         return float(aggregate), slopes
 

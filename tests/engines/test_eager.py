@@ -23,6 +23,15 @@ NEAR_TIE = 1e-12
 """Two unequal candidates for a maximum this close may change places by rounding alone."""
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small networks train faster so; what a test sets is undone."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(count)
+
+
 def make_cell(method: str = "test", **config: Any) -> Cell:
     return Cell.from_config(config, method)
 
@@ -318,19 +327,19 @@ def test_what_is_measured_and_when(name: str) -> None:
     assert [row.epoch for row in result.curve] == [1, 2, 3, 4, 5]
     for row, epoch, fractions in zip(result.curve, epochs, censuses, strict=True):
         for metric in METRICS:
-            assert getattr(row, metric) == pytest.approx(getattr(epoch, metric), rel=1e-8), metric
-        assert row.penalty == (None if cell.penalty.kind == "none" else pytest.approx(epoch.penalty, rel=1e-8))
+            assert getattr(row, metric) == pytest.approx(getattr(epoch, metric), rel=1e-6), metric
+        assert row.penalty == (None if cell.penalty.kind == "none" else pytest.approx(epoch.penalty, rel=1e-6))
         assert {name: getattr(row, name) for name in fractions} == pytest.approx(fractions, abs=1e-12)
     for metric in METRICS:
         values = [getattr(epoch, metric) for epoch in epochs]
         best = max(values) if metric.endswith("acc") else min(values)
         found: Metric = getattr(result, metric)
-        assert found.last == pytest.approx(values[-1], rel=1e-8)
-        assert found.best == pytest.approx(best, rel=1e-8)
+        assert found.last == pytest.approx(values[-1], rel=1e-6)
+        assert found.best == pytest.approx(best, rel=1e-6)
         assert found.best_epoch == 1 + values.index(best)
     if cell.penalty.kind != "none":
         assert result.penalty_start == pytest.approx(penalty_start, rel=1e-9)
-        assert result.penalty_last == pytest.approx(epochs[-1].penalty, rel=1e-8)
+        assert result.penalty_last == pytest.approx(epochs[-1].penalty, rel=1e-6)
     for census, fractions in ((result.census_start, census_start), (result.census_last, censuses[-1])):
         assert census is not None
         assert {name: census.mean(name) for name in fractions} == pytest.approx(fractions, abs=1e-12)
@@ -402,23 +411,62 @@ def test_a_first_update_beyond_all_numbers_diverges_in_epoch_one() -> None:
     check_divergence(result, 1)
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy tells of the overflow that is asked for
-@pytest.mark.parametrize(("lr", "epoch"), [(1e100, 2)])
-def test_a_later_divergence_keeps_the_best_from_before(lr: float, epoch: int) -> None:
-    cell = make_cell(dataset=SMALL, depth=2, width=3, optimizer={"lr": lr, "epochs": 12}, precision="float64", seed=2)
-    reference = reference_of(cell)
-    epochs = []
-    while len(epochs) < 12:
-        epochs.append(reference.train_epoch(len(epochs)))
-        if not (epochs[-1].finite and all(np.isfinite(value).all() for value in reference.parameters.values())):
-            break
-    assert len(epochs) == epoch, "the reference diverges where this case says"
+def test_an_update_that_makes_the_penalty_infinite_diverges_in_its_epoch() -> None:
+    """Squares overflow before the losses do: what was measured in that epoch is no best value."""
+    penalty = {"kind": "UP", "aggregate": "sum_sq"}
+    optimizer = {"lr": 1e78, "epochs": 4}
+    cell = make_cell(dataset=SMALL, depth=2, width=3, penalty=penalty, optimizer=optimizer, precision="float64", seed=2)
     (result,) = train(cell, 1)
-    check_divergence(result, epoch)
-    losses = [seen.train_loss for seen in epochs[:-1]]
-    accuracies = [seen.val_acc for seen in epochs[:-1]]
-    assert result.train_loss.best == pytest.approx(min(losses), rel=1e-9)
-    assert result.val_acc == Metric(None, max(accuracies), 1 + accuracies.index(max(accuracies)))
+    check_divergence(result, 1)
+
+
+def disturb(monkeypatch: pytest.MonkeyPatch, at_step: int, parameter: int, value: float) -> None:
+    """Put a value into a parameter right after the given step of every training."""
+    genuine = Training.step
+
+    def step(training: Training, total: torch.Tensor) -> None:
+        genuine(training, total)
+        if training.steps == at_step:
+            with torch.no_grad():
+                training.parameters[parameter].fill_(value)
+
+    monkeypatch.setattr(Training, "step", step)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("parameter", [0, 1, -1])
+def test_a_later_divergence_keeps_what_came_before(
+    monkeypatch: pytest.MonkeyPatch, parameter: int, value: float
+) -> None:
+    cell = make_cell(depth=3, width=5, penalty=UP, optimizer={"epochs": 9, "lr": 0.05})
+    (undisturbed,) = train(cell, 1)
+    disturb(monkeypatch, 5, parameter, value)
+    (result,) = train(cell, 1)
+    check_divergence(result, 5)
+    assert result.curve == undisturbed.curve[:4]
+    for metric in METRICS:
+        values = [getattr(row, metric) for row in undisturbed.curve[:4]]
+        best = max(values) if metric.endswith("acc") else min(values)
+        assert getattr(result, metric) == Metric(None, best, 1 + values.index(best))
+
+
+def test_a_divergence_inside_an_epoch_of_mini_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = make_cell(dataset=SMALL, depth=2, width=3, optimizer={"epochs": 5, "batch_size": 7})
+    disturb(monkeypatch, 8, 0, math.nan)  # three batches an epoch: the middle of the third
+    (result,) = train(cell, 1)
+    check_divergence(result, 3)
+
+
+def test_where_a_training_diverges_does_not_depend_on_the_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bias whose square alone overflows: losses and parameters stay finite, the penalty does not."""
+    penalty = {"kind": "U", "aggregate": "sum_sq"}
+    cell = make_cell(
+        dataset=SMALL, depth=2, width=3, penalty=penalty, optimizer={"epochs": 9}, precision="float64", seed=2
+    )
+    disturb(monkeypatch, 4, 1, 1e200)
+    dense, sparse = (what_was_computed(dataclasses.replace(train(cell, every)[0], curve=())) for every in (1, 100))
+    assert dense.status == sparse.status == "diverged"
+    assert dense == sparse
 
 
 def test_a_failing_cell_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,21 +488,19 @@ def test_a_failing_cell_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> No
     assert failed.started and failed.seconds >= 0
 
 
-@pytest.fixture
-def thread_count() -> Iterator[None]:
-    count = torch.get_num_threads()
-    yield
-    torch.set_num_threads(count)
-
-
 FLEET = [
     {"depth": 3, "width": 5, "penalty": {"kind": "UP"}},
     {"depth": 2, "width": 25, "network": BATCH, "optimizer": {"epochs": 12, "batch_size": 30}},
-    {"depth": 4, "width": 4, "network": {"init": "zero"}, "penalty": {**UP, "ties": "random"}, "dropout": {"rate": 0.5}},
+    {
+        "depth": 4,
+        "width": 4,
+        "network": {"init": "zero"},
+        "penalty": {**UP, "ties": "random"},
+        "dropout": {"rate": 0.5},
+    },
 ]
 
 
-@pytest.mark.usefixtures("thread_count")
 def test_order_mates_and_threads_do_not_change_a_bit() -> None:
     cells = [make_cell(seed=index, **{"optimizer": {"epochs": 12}, **case}) for index, case in enumerate(FLEET)]
     expected = {cell: what_was_computed(train(cell, 1)[0]) for cell in cells}
@@ -565,9 +611,7 @@ def test_the_penalty_trains_what_plain_relu_does_not() -> None:
     assert sorted(result.status for result in results) == ["done"] * 20
     for moment in ("best", "last"):
         trained = {
-            method: sum(
-                getattr(result.train_acc, moment) >= 0.95 for result in results if result.cell.method == method
-            )
+            method: sum(getattr(result.train_acc, moment) >= 0.95 for result in results if result.cell.method == method)
             for method in ("relu", "sep_up")
         }
         assert trained["sep_up"] >= 7 and trained["relu"] <= 4, (moment, trained)

@@ -1,0 +1,514 @@
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.config import conf_dir, explain, plain_config, register_schema, split_config
+from jumpstart_exp.settings import SettingError
+from jumpstart_exp.sweep import compose
+from jumpstart_exp.sweep.compose import compose_cells
+from jumpstart_exp.sweep.launcher import expand_jobs
+
+METHODS = ("relu", "relu_bn", "sep_l", "sep_p", "sep_u", "sep_up", "zero_init")
+STUDIES = sorted(path.stem for path in Path(conf_dir(), "experiment").glob("*.yaml"))
+CPAIOR_DEPTHS = [1, 2, 3, 4, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90, 100, 110, 120, 130, 140, 150]
+WIDTHS = [1, 2, 3, 4, 5, 10, 15, 20, 25]
+
+# Each study's published grid: methods, depths, widths.
+GRIDS: dict[str, tuple[Sequence[str], Sequence[int], Sequence[int]]] = {
+    "cpaior_moons": (("relu", "sep_up"), CPAIOR_DEPTHS, WIDTHS),
+    "iclr_moons": (
+        ("relu", "relu_bn", "sep_u", "sep_p", "sep_up", "zero_init"),
+        [1, *range(10, 121, 10)],
+        WIDTHS,
+    ),
+    "sepcons_moons": (METHODS, [1, *range(10, 151, 10)], WIDTHS),
+    "table2_50x4": (("relu", "relu_bn", "sep_l", "sep_p", "sep_u", "sep_up"), [50], [4]),
+    "constraints_only_50x4": (("sep_l", "sep_up"), [50], [4]),
+    "dynamics_50x4": (("sep_up",), [50], [4]),
+}
+EPOCHS = {"table2_50x4": 1000, "constraints_only_50x4": 1000, "dynamics_50x4": 17000}
+
+Master = Callable[..., tuple[Any, DictConfig]]
+
+
+@contextmanager
+def hydra_over(folder: str) -> Iterator[Master]:
+    """Composes a sweep's own configuration from what is typed, as Hydra does before it calls the sweeper."""
+    register_schema()
+    with initialize_config_dir(folder, version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+
+        def master(*typed: str) -> tuple[Any, DictConfig]:
+            config = hydra.compose_config("config", list(typed), RunMode.MULTIRUN, with_log_configuration=False)
+            return hydra.config_loader, config
+
+        yield master
+
+
+@pytest.fixture(scope="module")
+def hydra() -> Iterator[Master]:
+    with hydra_over(conf_dir()) as master:
+        yield master
+
+
+@pytest.fixture
+def own_conf(tmp_path: Path) -> Callable[..., str]:
+    """A user's configuration folder: its files by name."""
+
+    def write(**files: str) -> str:
+        for name, content in files.items():
+            path = tmp_path / f"{name.replace('__', '/')}.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        return f"hydra.searchpath=[file://{tmp_path}]"
+
+    return write
+
+
+def sweep_of(master: Master, *typed: str) -> tuple[list[list[str]], list[Cell]]:
+    """The jobs and the cells of a sweep as it is typed."""
+    loader, config = master(*typed)
+    jobs = expand_jobs(loader, config.hydra.sweeper.params, list(config.hydra.overrides.task))
+    return jobs, compose_cells(loader, config, jobs)
+
+
+def alone(master: Master, job: Sequence[str], *shared: str) -> Cell:
+    """The cell that the job's overrides give when they are typed for one cell, without -m."""
+    loader, _ = master(*shared)
+    config = loader.load_configuration("config", [*shared, *job], RunMode.RUN)
+    return Cell.from_config(split_config(plain_config(config))[0], config.hydra.runtime.choices["method"])
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[tuple[str, ...]]]:
+    """How often Hydra is asked to compose which overrides."""
+    asked: Counter[tuple[str, ...]] = Counter()
+    load = ConfigLoaderImpl.load_sweep_config
+
+    def counting(self: ConfigLoaderImpl, master: DictConfig, overrides: list[str]) -> DictConfig:
+        asked[tuple(overrides)] += 1
+        return load(self, master, overrides)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ConfigLoaderImpl, "load_sweep_config", counting)
+        yield asked
+
+
+def refused(kind: type[Exception]) -> AbstractContextManager[pytest.ExceptionInfo[Exception]]:
+    return pytest.raises(kind)
+
+
+# Fast composition is Hydra's
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["depth=1,3", "width=2,4", "seed=0,1"],
+        ["method=relu,relu_bn,sep_l,sep_p,sep_u,sep_up,zero_init"],
+        ["method=relu,sep_up", "variant=paper,code", "depth=2,3"],
+        ["network=mlp,conv2x1", "width=2,3", "method=sep_p"],
+        ["optimizer=adam,adam_keras", "optimizer.lr=0.1,1e-3,1"],
+        ["penalty.weight=0,1,1e-4,0.5", "penalty.balance=0.5,1", "method=sep_up,relu"],
+        ["penalty.aggregate=sum,mean,l2,sum_sq", "penalty.ties=shared,single,random", "variant=code"],
+        ["optimizer.batch_size=null,10", "optimizer.epochs=1,20", "dataset.n_train=null,50"],
+        ["task_loss=true,false", "precision=float32,float64"],
+        ["depth=3", "penalty.layer_weights=[1,2,3],[1,1,1],null"],
+        ["+experiment=table2_50x4", "seed=0,1"],
+        ["+experiment=table2_50x4", "variant=code", "optimizer.lr=0.1,0.2"],
+        ["+experiment=constraints_only_50x4,dynamics_50x4", "method=sep_u", "depth=7"],
+        ["method=sep_up", "seed=range(0,5)"],
+        ["penalty.weight=0.1", "method=sep_u,sep_p", "depth='3'"],
+        ["dropout.rate=0,0.5", "network.init=zero,kaiming_uniform"],
+        ["results_dir=2024", "depth=1,2"],
+        ["data_dir=true", "results_dir=1e3", "depth=1,2"],
+        ["results_dir='a folder, with = and \\' in it'", "seed=1,2"],
+    ],
+    ids=" ".join,
+)
+def test_every_job_is_composed_as_hydra_does(hydra: Master, typed: list[str]) -> None:
+    jobs, cells = sweep_of(hydra, *typed)
+    assert len(jobs) == len(cells) > 0
+    for job, cell in zip(jobs, cells, strict=True):
+        by_hydra = alone(hydra, job)
+        assert cell == by_hydra
+        assert cell.key == by_hydra.key
+        assert cell.method == by_hydra.method
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "method": st.sampled_from(METHODS),
+            "variant": st.sampled_from(["paper", "code"]),
+            "network": st.sampled_from(["mlp", "conv2x1"]),
+            "optimizer": st.sampled_from(["adam", "adam_keras"]),
+            "depth": st.integers(1, 10**6),
+            "width": st.integers(1, 10**6),
+            "seed": st.integers(0, 2**32 - 1),
+            "optimizer.lr": st.one_of(st.floats(1e-12, 1e6), st.integers(1, 10)),
+            "penalty.weight": st.one_of(st.floats(0, 1e6), st.integers(0, 10)),
+            "penalty.balance": st.one_of(st.floats(0, 1), st.integers(0, 1)),
+            "penalty.ties": st.sampled_from(["shared", "single", "random"]),
+            "+experiment": st.sampled_from([None, *STUDIES]).filter(bool),
+        },
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_any_job_is_composed_as_hydra_does(hydra: Master, chosen: dict[str, Any], order: Any) -> None:
+    job = [f"{name}={value!r}" if isinstance(value, float) else f"{name}={value}" for name, value in chosen.items()]
+    order.shuffle(job)
+    loader, config = hydra()
+    # many of one kind, so that the sample does not compose this one
+    other = [text for text in job if not text.startswith("seed=")]
+    jobs = [[*other, f"seed={seed}"] for seed in range(2)] + [job] + [[*other, f"seed={seed}"] for seed in (2, 3, 4)]
+    try:
+        by_hydra = alone(hydra, job)
+    except SettingError as error:
+        with refused(SettingError) as caught:
+            compose_cells(loader, config, jobs)
+        assert str(caught.value) == str(error)
+        return
+    cell = compose_cells(loader, config, jobs)[2]
+    assert (cell, cell.key) == (by_hydra, by_hydra.key)
+
+
+def test_hydra_is_asked_once_per_set_of_choices_not_once_a_cell(hydra: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    with counted(monkeypatch) as asked:
+        jobs, _ = sweep_of(hydra, "depth=range(1,21)", "width=1,2,3", "method=relu,sep_up", "variant=paper,code")
+    assert len(jobs) == 240
+    choices = {(f"method={method}", f"variant={variant}") for method in ("relu", "sep_up") for variant in GRID_VARIANTS}
+    assert all(asked[choice] == 1 for choice in choices)
+    sample = set(asked) - choices
+    assert 1 <= len(sample) <= 3
+    assert sample <= {tuple(job) for job in jobs}
+    assert tuple(jobs[0]) in sample
+
+
+GRID_VARIANTS = ("paper", "code")
+
+
+def test_no_jobs_are_no_cells(hydra: Master) -> None:
+    loader, config = hydra()
+    assert compose_cells(loader, config, []) == []
+
+
+@pytest.mark.parametrize("wrong", ["depth", "method"])
+def test_a_fast_way_that_differs_is_given_up_with_a_warning(
+    hydra: Master, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wrong: str
+) -> None:
+    fast = compose._Composer.fast
+
+    def differing(self: Any, job: Sequence[str]) -> Cell:
+        cell = fast(self, job)
+        values = {"depth": 77} if wrong == "depth" else {}
+        plain = {"depth": cell.depth, "width": cell.width, "seed": cell.seed, **values}
+        return Cell.from_config(plain, cell.method if wrong == "depth" else "another")
+
+    monkeypatch.setattr(compose._Composer, "fast", differing)
+    with counted(monkeypatch) as asked, caplog.at_level(logging.WARNING):
+        jobs, cells = sweep_of(hydra, "depth=range(1,6)", "method=sep_up,relu")
+    assert len(jobs) == 10
+    assert {tuple(job) for job in jobs} <= set(asked)
+    assert [(cell.depth, cell.method) for cell in cells] == [
+        (depth, method) for depth in range(1, 6) for method in ("sep_up", "relu")
+    ]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "every job with Hydra" in record.getMessage()
+    assert " ".join(jobs[0]) in record.getMessage()
+
+
+def test_a_sweep_that_agrees_warns_of_nothing(hydra: Master, caplog: pytest.LogCaptureFixture) -> None:
+    sweep_of(hydra, "depth=1,2,3", "penalty.weight=1,2")
+    assert caplog.records == []
+
+
+# A user's own methods
+
+
+def test_a_new_method_is_a_yaml_file_and_nothing_else(hydra: Master, own_conf: Callable[..., str]) -> None:
+    path = own_conf(method__mine="# @package _global_\npenalty: {kind: P, weight: 0.25, aggregate: mean}\n")
+    jobs, cells = sweep_of(hydra, path, "method=relu,mine", "depth=2,3")
+    assert [(cell.method, cell.depth, cell.penalty_weight) for cell in cells] == [
+        ("relu", 2, 0.0),
+        ("relu", 3, 0.0),
+        ("mine", 2, 0.25),
+        ("mine", 3, 0.25),
+    ]
+    assert cells[2] == alone(hydra, jobs[2], path)
+
+
+def test_a_method_that_sets_what_does_not_exist_is_refused(hydra: Master, own_conf: Callable[..., str]) -> None:
+    path = own_conf(method__mine="# @package _global_\npenalty: {kind: P, wieght: 0.25}\n")
+    with pytest.raises((SettingError, HydraException, OmegaConfBaseException)) as caught:
+        sweep_of(hydra, path, "method=relu,mine")
+    error = caught.value
+    message = str(error) if isinstance(error, SettingError) else explain(error)
+    assert "wieght" in message
+    assert "\n" not in message
+
+
+def test_interpolations_follow_swept_values(hydra: Master, own_conf: Callable[..., str]) -> None:
+    path = own_conf(method__tied="# @package _global_\npenalty: {kind: UP, weight: '${optimizer.lr}'}\n")
+    jobs, cells = sweep_of(hydra, path, "method=tied,sep_up", "optimizer.lr=0.5,0.25,1", "seed=0,1,2")
+    assert len(jobs) == 18
+    assert [cell.penalty.weight for cell in cells] == [
+        *itertools.chain.from_iterable([lr] * 3 for lr in (0.5, 0.25, 1.0)),
+        *[1e-4] * 9,
+    ]
+    for job, cell in zip(jobs, cells, strict=True):
+        by_hydra = alone(hydra, job, path)
+        assert (cell, cell.key) == (by_hydra, by_hydra.key)
+
+
+def test_an_interpolation_over_depth_and_width(hydra: Master, own_conf: Callable[..., str]) -> None:
+    path = own_conf(method__grown="# @package _global_\npenalty: {kind: U}\noptimizer: {epochs: '${depth}${width}'}\n")
+    _, cells = sweep_of(hydra, path, "method=grown", "depth=1,2", "width=3,4")
+    assert [cell.optimizer.epochs for cell in cells] == [13, 14, 23, 24]
+
+
+def test_an_interpolation_that_is_typed(hydra: Master) -> None:
+    jobs, cells = sweep_of(hydra, "penalty.weight=${optimizer.lr}", "optimizer.lr=0.5,0.25,0.125,0.0625")
+    assert [cell.penalty.weight for cell in cells] == [0.5, 0.25, 0.125, 0.0625]
+    assert [alone(hydra, job).key for job in jobs] == [cell.key for cell in cells]
+
+
+def test_an_interpolating_method_refuses_what_does_not_exist(hydra: Master, own_conf: Callable[..., str]) -> None:
+    path = own_conf(method__tied="# @package _global_\npenalty: {kind: UP, weight: '${optimizer.lr}'}\n")
+    loader, config = hydra(path)
+    with pytest.raises((SettingError, HydraException, OmegaConfBaseException)) as caught:
+        compose_cells(loader, config, [["method=tied", "dpeth=3"]])
+    error = caught.value
+    assert "dpeth" in (str(error) if isinstance(error, SettingError) else explain(error))
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        (["dpeth=3"], "dpeth is not a setting; did you mean depth?"),
+        (["optimizer.lrr=3"], "optimizer.lrr is not a setting; did you mean lr?"),
+        (["lr=3"], "lr is not a setting; did you mean optimizer.lr?"),
+        (["penalty.wieght=0.1"], "penalty.wieght is not a setting; did you mean weight?"),
+        (["depth.x=3"], "depth.x is not a setting"),
+        (["depth=0"], "depth=0 is not allowed: it must be an integer of at least 1 (hidden layers)"),
+        (["depth=ten"], "depth='ten' is not allowed: it must be an integer of at least 1 (hidden layers)"),
+        (["penalty.aggregate=meen"], "did you mean mean?"),
+        (["penalty=3"], "penalty=3 is not allowed: it must be a group of settings"),
+    ],
+)
+def test_unknown_names_and_bad_values_are_refused_in_one_line(hydra: Master, job: list[str], message: str) -> None:
+    loader, config = hydra()
+    with pytest.raises(SettingError) as caught:
+        compose_cells(loader, config, [job])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("method=sep_upp", "method='sep_upp' is not allowed: it must be one of relu, relu_bn, sep_l, "),
+        ("method=sep_upp", "; did you mean sep_up?"),
+        ("network=conv1x2", "network='conv1x2' is not allowed: it must be one of conv2x1, mlp; did you mean conv2x1?"),
+        ("dataset=moon", "dataset='moon' is not allowed: it must be one of moons; did you mean moons?"),
+        ("+experiment=cpaior_moon", "did you mean cpaior_moons?"),
+    ],
+)
+def test_unknown_options_are_refused_with_what_there_is(hydra: Master, typed: str, message: str) -> None:
+    loader, config = hydra()
+    with pytest.raises(MissingConfigException) as caught:
+        compose_cells(loader, config, [[typed]])
+    line = explain(caught.value)
+    assert message in line
+    assert "\n" not in line
+
+
+def test_an_unknown_variant_is_refused(hydra: Master) -> None:
+    loader, config = hydra()
+    with pytest.raises((SettingError, HydraException)) as caught:
+        compose_cells(loader, config, [["variant=cod"]])
+    error = caught.value
+    message = explain(error) if isinstance(error, HydraException) else str(error)
+    assert message.startswith("variant='cod' is not allowed: it must be ")
+
+
+def test_one_bad_job_among_many_is_refused_before_anything_runs(hydra: Master) -> None:
+    loader, config = hydra()
+    jobs = [[f"depth={depth}", f"penalty.balance={balance}"] for depth in range(1, 50) for balance in (0.5, 1)]
+    jobs[41][1] = "penalty.balance=1.5"
+    with pytest.raises(SettingError, match=r"penalty\.balance=1\.5 is not allowed: it must be a number from 0 to 1"):
+        compose_cells(loader, config, jobs)
+
+
+# The jobs of a sweep
+
+
+def jobs_of(master: Master, *typed: str, params: dict[str, str] | None = None) -> list[list[str]]:
+    loader, _ = master()
+    return expand_jobs(loader, params, list(typed))
+
+
+def test_jobs_are_the_product_of_all_values(hydra: Master) -> None:
+    jobs = jobs_of(hydra, "depth=1,2", "method=relu,sep_up", "width=3")
+    assert jobs == [
+        ["depth=1", "method=relu", "width=3"],
+        ["depth=1", "method=sep_up", "width=3"],
+        ["depth=2", "method=relu", "width=3"],
+        ["depth=2", "method=sep_up", "width=3"],
+    ]
+
+
+def test_ellipses_in_jobs(hydra: Master) -> None:
+    assert [job[0] for job in jobs_of(hydra, "depth=1,10,...,40")] == [
+        "depth=1",
+        "depth=10",
+        "depth=20",
+        "depth=30",
+        "depth=40",
+    ]
+
+
+def test_an_ambiguous_ellipsis_that_is_typed_warns_and_a_studys_does_not(
+    hydra: Master, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed, study = jobs_of(hydra, "depth=1,3,...,9"), jobs_of(hydra, params={"depth": "1,3,...,9"})
+    assert typed == study == [[f"depth={depth}"] for depth in (1, 3, 5, 7, 9)]
+    warned = capsys.readouterr().err.splitlines()
+    assert len(warned) == 1
+    assert "depth=1,3,...,9 is read in steps of 2" in warned[0]
+
+
+def test_the_command_line_wins_over_a_study(hydra: Master) -> None:
+    params = {"method": "relu,sep_up", "depth": "1,2,3", "width": "4"}
+    jobs = jobs_of(hydra, "depth=7", "width=1,2", "seed=5", params=params)
+    assert {tuple(sorted(job)) for job in jobs} == {
+        ("depth=7", f"method={method}", "seed=5", f"width={width}") for method in ("relu", "sep_up") for width in (1, 2)
+    }
+    assert len(jobs) == 4
+
+
+def test_the_later_of_two_values_of_one_setting_wins(hydra: Master) -> None:
+    assert jobs_of(hydra, "depth=1,2", "depth=3") == [["depth=3"]]
+
+
+def test_no_swept_value_is_one_job(hydra: Master) -> None:
+    assert jobs_of(hydra) == [[]]
+    assert jobs_of(hydra, "depth=3") == [["depth=3"]]
+
+
+@pytest.mark.parametrize("typed", ["depth=range(3,3)", "depth=choice()"])
+def test_an_empty_sweep_is_refused(hydra: Master, typed: str) -> None:
+    with pytest.raises((SettingError, HydraException)) as caught:
+        jobs_of(hydra, typed, "width=1,2")
+    assert typed in str(caught.value)
+    if typed == "depth=range(3,3)":
+        assert str(caught.value) == "the sweep is empty: depth=range(3,3) has no values"
+
+
+def test_an_interval_is_no_list_of_values(hydra: Master) -> None:
+    with pytest.raises(SettingError, match=r"^optimizer\.lr=interval\(0,1\) is not allowed: a sweep must be a list or"):
+        jobs_of(hydra, "optimizer.lr=interval(0,1)")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "engine=eager,auto",
+        "device=cpu,cuda",
+        "results_dir=a,b",
+        "data_dir=a,b",
+        "curve_every=1,2",
+        "retry=none,failed",
+        "dry_run=true,false",
+    ],
+)
+def test_what_cannot_change_a_result_cannot_be_swept(hydra: Master, typed: str) -> None:
+    name = typed.partition("=")[0]
+    with pytest.raises(SettingError, match=f"^{name} cannot be swept: it is the same for the whole sweep$"):
+        jobs_of(hydra, "depth=1,2", typed)
+
+
+# The published studies
+
+
+def test_every_study_has_its_published_grid_here() -> None:
+    assert set(STUDIES) == set(GRIDS)
+
+
+@pytest.mark.parametrize("variant", ["paper", "code"])
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_is_its_published_grid(
+    hydra: Master, study: str, variant: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    methods, depths, widths = GRIDS[study]
+    with counted(monkeypatch) as asked:
+        _, cells = sweep_of(hydra, f"+experiment={study}", f"variant={variant}")
+    assert asked.total() <= len(methods) + 3
+    expected = set(itertools.product(methods, depths, widths))
+    assert {(cell.method, cell.depth, cell.width) for cell in cells} == expected
+    assert len(cells) == len({cell.key for cell in cells}) == len(expected)
+    assert capsys.readouterr().err == ""
+
+    code, of_50x4 = variant == "code", study.endswith("50x4")
+    for cell in cells:
+        assert cell.network.layout == ("conv2x1" if code and not of_50x4 else "mlp")
+        assert (cell.optimizer.eps, cell.optimizer.eps_rule) == ((1e-7, "keras") if code else (1e-8, "torch"))
+        assert (cell.optimizer.lr, cell.optimizer.epochs) == (0.01, EPOCHS.get(study, 5000))
+        assert cell.batch_size == 85
+        assert cell.dataset.sizes() == (85, 15)
+        assert cell.task_loss == (study != "constraints_only_50x4")
+        assert cell.seed == 0
+        assert (cell.network.norm == "batch") == (cell.method == "relu_bn")
+        assert (cell.network.init == "zero") == (cell.method == "zero_init")
+        assert cell.dropout.rate == (0.9 if cell.method == "zero_init" else 0)
+        penalty = cell.penalty
+        if cell.penalty_weight:
+            assert cell.penalty_weight == 1e-4
+            assert (penalty.aggregate, penalty.ties) == (("sum_sq", "shared") if code else ("sum", "single"))
+            assert penalty.balance == (0.51 if cell.method == "zero_init" else 0.5)
+            assert (penalty.margin_above, penalty.margin_below) == (1.0, -1.0)
+            if code:
+                assert penalty.scope == "position"
+        kinds = {"sep_u": "U", "sep_p": "P", "sep_up": "UP", "sep_l": "L", "zero_init": "UP"}
+        assert penalty.kind == kinds.get(cell.method, "none")
+
+
+@pytest.mark.parametrize(("study", "cells"), [("cpaior_moons", 432), ("iclr_moons", 13 * 9 * 6), ("table2_50x4", 6)])
+def test_the_studies_sizes(hydra: Master, study: str, cells: int) -> None:
+    assert len(sweep_of(hydra, f"+experiment={study}")[0]) == cells
+
+
+def test_a_studys_grid_can_be_replaced_from_the_command_line(hydra: Master) -> None:
+    _, cells = sweep_of(hydra, "+experiment=cpaior_moons", "depth=2,3", "width=4", "seed=0,1", "optimizer.epochs=10")
+    assert {(cell.method, cell.depth, cell.width, cell.seed) for cell in cells} == set(
+        itertools.product(("relu", "sep_up"), (2, 3), (4,), (0, 1))
+    )
+    assert {cell.optimizer.epochs for cell in cells} == {10}
+
+
+def test_the_variants_of_a_study_are_different_cells(hydra: Master) -> None:
+    _, cells = sweep_of(hydra, "+experiment=cpaior_moons", "variant=paper,code", "depth=1,2", "width=1,2")
+    assert len({cell.key for cell in cells}) == len(cells) == 16
