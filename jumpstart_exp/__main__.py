@@ -4,10 +4,10 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TextIO
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -34,11 +34,10 @@ from jumpstart_exp.sweep.workers import WorkerStartError
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
-def compose_cell(config: DictConfig, choices: Mapping[str, Any]) -> tuple[Cell, RunSettings]:
-    """The cell and the run settings of one composed configuration and its group choices."""
-    check_variant(choices, [path.stem for path in Path(conf_dir(), "variant", "of").glob("*.yaml")])
+def cell_and_settings(config: DictConfig, method: str) -> tuple[Cell, RunSettings]:
+    """The cell and the run settings of one composed configuration."""
     values, settings = split_config(plain_config(config))
-    return Cell.from_config(values, str(choices["method"])), settings
+    return Cell.from_config(values, method), settings
 
 
 def main() -> None:
@@ -47,19 +46,21 @@ def main() -> None:
     register_schema()
     wants_traces = os.environ.get(_FULL_ERROR)
     os.environ[_FULL_ERROR] = "1"  # Hydra then raises its errors, which `explain` puts into one line
-    single: list[tuple[DictConfig, Mapping[str, Any]]] = []
+    single: list[tuple[DictConfig, Mapping[str, Any], list[str]]] = []
 
     def task(config: DictConfig) -> None:
         choices = HydraConfig.get().runtime.choices
         if HydraConfig.get().mode == RunMode.RUN:
-            single.append((config, choices))  # trained outside of Hydra, which would add lines to its errors
+            # trained outside of Hydra, which would add lines to its errors
+            single.append((config, choices, GlobalHydra.instance().config_loader().get_group_options("variant/of")))
         else:
-            run_cell(*compose_cell(config, choices))
+            run_cell(*cell_and_settings(config, choices["method"]))
 
     try:
         hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")(task)()
-        for config, choices in single:
-            run_cell(*compose_cell(config, choices))
+        for config, choices, variants in single:
+            check_variant(choices, variants)
+            run_cell(*cell_and_settings(config, choices["method"]))
     except (HydraException, OmegaConfBaseException) as error:
         if wants_traces:
             raise

@@ -108,6 +108,15 @@ def test_a_new_method_is_a_yaml_file(command, tmp_path):
     assert rows.loc["sep_up_l2", "penalty.aggregate"] == "l2" and rows.loc["sep_up_l2", "penalty.ties"] == "shared"
 
 
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_a_variant_that_a_dataset_does_not_have_is_refused(command, tmp_path, sweep):
+    (tmp_path / "mine" / "variant").mkdir(parents=True)
+    (tmp_path / "mine" / "variant" / "odd.yaml").write_text("# @package _global_\n")
+    done = command("--config-dir", "mine", *sweep, "variant=odd", "depth=2")
+    assert done.returncode == 2 and done.stderr.startswith("error: variant='odd'")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_failures_are_listed_and_the_others_finish(command, tmp_path):
     line = ["-m", "depth=2", "width=4,1000000", "optimizer.epochs=2"]
     done = command(*line)
@@ -158,9 +167,9 @@ def test_help_names_groups_and_settings(command):
 
 
 BAD_INPUTS = {
-    "depth=0": ["depth=0", "at least 1"],
-    "width=-1": ["width=-1", "at least 1"],
-    "depth=ten": ["depth='ten'", "an integer of at least 1"],
+    "depth=0": ["depth=0", "from 1"],
+    "width=-1": ["width=-1", "from 1"],
+    "depth=ten": ["depth='ten'", "an integer from 1"],
     "depth=2.5": ["depth", "2.5", "an integer"],
     "method=sep_pu": ["method='sep_pu'", "one of relu", "did you mean sep_"],
     "variant=cod": ["variant='cod'", "code, paper"],
@@ -178,11 +187,12 @@ BAD_INPUTS = {
     "results_dir=": ["results_dir=''", "name of a folder"],
     "seed=-1": ["seed=-1", "from 0 to 4294967295"],
     "-m depth=range(4,4)": ["sweep is empty", "depth=range(4,4)"],
-    "-m depth=0,5": ["depth=0", "at least 1"],
+    "-m depth=0,5": ["depth=0", "from 1"],
     "-m depth=5,ten": ["depth='ten'", "an integer"],
     "-m method=relu,sep_pu": ["method='sep_pu'", "did you mean sep_"],
     "-m depth=1,3,...,10": ["depth=1,3,...,10", "9", "11"],
     "-m +experiment=quik": ["experiment='quik'", "did you mean quick?"],
+    "-m hydra/launcher=basic depth=2,0": ["depth=0", "from 1"],
     "-m engine=eager,warp": ["engine cannot be swept"],
     "-m foo=1,2": ["foo is not a setting"],
     "-m seed=1,2 hydra.launcher.workers=0": ["hydra.launcher.workers=0", "at least 1"],

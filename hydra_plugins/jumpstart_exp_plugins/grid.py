@@ -24,12 +24,14 @@ class GridSweeper(BasicSweeper):
         """Launch every job; all failures are reported at the end."""
         from jumpstart_exp.sweep.launcher import sweep
 
-        assert self.launcher is not None and self.hydra_context is not None
-        return sweep(self.launcher, self.hydra_context.config_loader, self.params, arguments)
+        assert self.launcher is not None and self.hydra_context is not None and self.config is not None
+        return sweep(self.launcher, self.hydra_context.config_loader, self.config, self.params, arguments)
 
 
 class FleetLauncher(Launcher):
     """Trains a whole sweep on this machine, cells in parallel over the cores."""
+
+    composes_cells = True
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers

@@ -49,13 +49,18 @@ def expand_jobs(loader: Any, params: Mapping[str, Any] | None, arguments: Sequen
     return [list(job) for job in itertools.product(*axes.values())]
 
 
-def sweep(launcher: Launcher, loader: Any, params: Mapping[str, Any] | None, arguments: Sequence[str]) -> list[Any]:
+def sweep(
+    launcher: Launcher, loader: Any, config: DictConfig, params: Mapping[str, Any] | None, arguments: Sequence[str]
+) -> list[Any]:
     """Launch all jobs of a sweep at once, and account for every one that failed.
 
     Raises:
+        SettingError: a job sets something that is not allowed; nothing was launched.
         CellsFailedError: jobs failed; the message lists each with its reason.
     """
     jobs = expand_jobs(loader, params, arguments)
+    if not getattr(launcher, "composes_cells", False):
+        compose_cells(loader, config, jobs)  # Hydra's own launchers would find a bad cell in the middle of the sweep
     returns = list(launcher.launch(jobs, initial_job_idx=0))
     failures = []
     for job, done in zip(jobs, returns, strict=True):

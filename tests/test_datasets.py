@@ -1,0 +1,146 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from jumpstart_exp.cell import Cell, Moons
+from jumpstart_exp.datasets import Data, load
+from jumpstart_exp.settings import SettingError
+
+# train_test_split(test_size=0.15, random_state=42) of 100 points: the first 15 of RandomState(42).permutation(100)
+# validate, the other 85 train, in this order.
+VALIDATION = [83, 53, 70, 45, 44, 39, 22, 80, 10, 0, 18, 30, 73, 33, 90]
+TRAINING = [
+    *(4, 76, 77, 12, 31, 55, 88, 26, 42, 69, 15, 40, 96, 9, 72, 11, 47, 85, 28, 93, 5, 66, 65, 35, 16, 49, 34, 7, 95),
+    *(27, 19, 81, 25, 62, 13, 24, 3, 17, 38, 8, 78, 6, 64, 36, 89, 56, 99, 54, 43, 50, 67, 46, 68, 61, 97, 79, 41),
+    *(58, 48, 98, 57, 75, 32, 94, 59, 63, 84, 37, 29, 1, 52, 21, 2, 23, 87, 91, 74, 86, 82, 20, 60, 71, 14, 92, 51),
+]
+NOWHERE = Path("no files needed")
+
+
+def moons_formula(
+    n_samples: int = 100, random_state: int = 10, noise: float | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Two half circles of radius 1, the second upside down at (1, ½), shuffled, perturbed, divided by their range."""
+    rng = np.random.RandomState(random_state)
+    outer, inner = n_samples // 2, n_samples - n_samples // 2
+    angles = [np.pi * np.arange(count) / (count - 1) for count in (outer, inner)]
+    x = np.concatenate([np.cos(angles[0]), 1 - np.cos(angles[1])])
+    y = np.concatenate([np.sin(angles[0]), 0.5 - np.sin(angles[1])])
+    order = np.arange(n_samples)
+    rng.shuffle(order)
+    points = np.stack([x, y], axis=1)[order]
+    if noise is not None:
+        points = points + rng.normal(scale=noise, size=points.shape)
+    return points / (points.max() - points.min()), np.repeat([0, 1], [outer, inner])[order]
+
+
+def as_rows(x: torch.Tensor, y: torch.Tensor) -> list[tuple[float, ...]]:
+    return [(*row, label) for row, label in zip(x.tolist(), y.tolist(), strict=True)]
+
+
+def test_moons_are_the_published_points_in_the_published_split() -> None:
+    data = load(Moons(), NOWHERE)
+    x, y = moons_formula()
+    assert sorted(TRAINING + VALIDATION) == list(range(100))
+    np.testing.assert_allclose(data.x_train.numpy(), x[TRAINING], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(data.x_val.numpy(), x[VALIDATION], rtol=0, atol=1e-12)
+    assert data.y_train.tolist() == y[TRAINING].tolist()
+    assert data.y_val.tolist() == y[VALIDATION].tolist()
+
+
+def test_moons_have_the_class_shares_of_the_published_tables() -> None:
+    """0.5176 of the training and 0.6 of the validation points are of the majority: chance in the papers' tables."""
+    data = load(Moons(), NOWHERE)
+    assert (len(data.y_train), len(data.y_val)) == (85, 15) == Moons().sizes()
+    assert max(data.y_train.bincount().tolist()) == 44
+    assert max(data.y_val.bincount().tolist()) == 9
+    # who always says the training majority is right for 0.4 of the validation points
+    assert data.y_train.bincount().argmax() != data.y_val.bincount().argmax()
+
+
+def test_moons_span_one_and_are_float64() -> None:
+    data = load(Moons(), NOWHERE)
+    x = torch.cat([data.x_train, data.x_val])
+    assert x.dtype == torch.float64 and x.shape == (100, 2)
+    assert (x.max() - x.min()).item() == pytest.approx(1.0, abs=1e-15)
+    assert data.y_train.dtype == data.y_val.dtype == torch.int64
+    assert data.classes == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"noise": 0.3}, {"noise": 0.0}, {"n_samples": 57}, {"random_state": 3}, {"n_samples": 40, "noise": 0.1}],
+)
+def test_noise_samples_and_seed_shape_the_points(fields: dict[str, float]) -> None:
+    spec = Moons(**fields)
+    data = load(spec, NOWHERE)
+    x, y = moons_formula(spec.n_samples, spec.random_state, spec.noise)
+    expected = as_rows(torch.from_numpy(x), torch.from_numpy(y))
+    found = as_rows(torch.cat([data.x_train, data.x_val]), torch.cat([data.y_train, data.y_val]))
+    assert (len(data.y_train), len(data.y_val)) == spec.sizes()
+    np.testing.assert_allclose(sorted(found), sorted(expected), rtol=0, atol=1e-12)
+
+
+def test_the_splits_seed_and_size_act() -> None:
+    usual, other = load(Moons(), NOWHERE), load(Moons(split_random_state=1), NOWHERE)
+    assert not torch.equal(usual.x_val, other.x_val)
+    assert set(as_rows(other.x_val, other.y_val)) <= set(
+        as_rows(torch.cat([usual.x_train, usual.x_val]), torch.cat([usual.y_train, usual.y_val]))
+    )
+    larger = load(Moons(test_size=0.305), NOWHERE)  # the validation share is rounded up
+    assert (len(larger.y_train), len(larger.y_val)) == (69, 31) == Moons(test_size=0.305).sizes()
+
+
+def rows_of(data: Data) -> tuple[list[tuple[float, ...]], list[tuple[float, ...]]]:
+    return as_rows(data.x_train, data.y_train), as_rows(data.x_val, data.y_val)
+
+
+@given(n_train=st.integers(2, 85), n_val=st.integers(2, 15))
+def test_a_subset_is_stratified_and_part_of_its_side(n_train: int, n_val: int) -> None:
+    whole = load(Moons(), NOWHERE)
+    part = load(Moons(n_train=n_train, n_val=n_val), NOWHERE)
+    for count, chosen, side in zip((n_train, n_val), rows_of(part), rows_of(whole), strict=True):
+        assert len(chosen) == count
+        assert [row for row in side if row in set(chosen)] == chosen, "in the order of the side"
+        share = sum(row[-1] for row in side) / len(side)
+        assert abs(sum(row[-1] for row in chosen) - share * count) <= 1
+
+
+def test_a_subset_is_the_same_every_time() -> None:
+    spec = Moons(n_train=20, n_val=6)
+    first = rows_of(load(spec, NOWHERE))
+    load.cache_clear()
+    np.random.seed(4)  # noqa: NPY002: the global generator has no say
+    assert rows_of(load(spec, NOWHERE)) == first
+
+
+def test_the_full_size_is_no_subset() -> None:
+    assert rows_of(load(Moons(n_train=85, n_val=15), NOWHERE)) == rows_of(load(Moons(), NOWHERE))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("n_train", 86, "at most 85"),
+        ("n_val", 16, "at most 15"),
+        ("n_train", 1, "at least 2"),
+        ("n_val", 1, "at least 2"),
+        ("n_train", 0, "at least 1"),
+        ("n_train", -3, "at least 1"),
+        ("n_train", 2.5, "an integer"),
+    ],
+)
+def test_a_subset_that_cannot_be_is_refused(name: str, value: float, allowed: str) -> None:
+    with pytest.raises(SettingError, match=f"dataset.{name}={value} .*{allowed}"):
+        Cell.from_config({"dataset": {name: value}}, "test")
+
+
+def test_a_split_without_training_points_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"dataset\.test_size"):
+        dataclasses.replace(Moons(), n_samples=4, test_size=0.9).check()
