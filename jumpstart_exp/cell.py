@@ -181,7 +181,7 @@ class Cell:
         values: dict[str, Any] = dict(config)
         dataset = values.get("dataset", {})
         name = dataset.get("name", "moons") if isinstance(dataset, Mapping) else dataset
-        if name not in DATASETS:
+        if not isinstance(name, str) or name not in DATASETS:
             raise refuse("dataset", name, "one of " + ", ".join(DATASETS))
         classes: dict[str, type] = {**_spec_classes(), "dataset": DATASETS[name]}
         for part, spec_class in classes.items():

@@ -130,6 +130,10 @@ def explain(error: HydraException | OmegaConfBaseException) -> str:
         if name in known_settings():
             hint, rules = known_settings()[name]
             return str(refuse(name, value, allowed_values(hint, rules), rules.get("about", "")))
+        members = [known.rpartition(".")[2] for known in known_settings() if known.rpartition(".")[0] == name]
+        if not members:
+            return str(unknown_setting(name))
+        return str(refuse(name, value, "a group of settings: " + ", ".join(members)))
     cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
     return " ".join((text + cause).split())
 

@@ -66,6 +66,14 @@ def check_settings(instance: Any, prefix: str = "") -> None:
         object.__setattr__(instance, field.name, value)
 
 
+def is_plainly(hint: Any, value: Any) -> bool:
+    """Whether a value is of a setting's type as it stands; an integer is a number, a text that spells one is not."""
+    base, _ = _without_none(hint)
+    if base is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is base
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint "; did you mean X?" when one of the known names is close, else nothing."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.65)
@@ -105,7 +113,7 @@ def _converted(name: str, value: Any, hint: Any, rules: Mapping[str, Any]) -> An
     if typing.get_origin(base) is tuple:
         if not isinstance(value, list | tuple) or not value:
             raise wrong
-        value = tuple(_number(item, wrong) for item in value)
+        value = tuple(float(_number(item, wrong)) for item in value)
         numbers = value
     elif base is bool:
         if not isinstance(value, bool):
@@ -124,6 +132,8 @@ def _converted(name: str, value: Any, hint: Any, rules: Mapping[str, Any]) -> An
             value = int(value)
             if abs(value) > _LARGEST_INTEGER:
                 raise wrong
+        else:
+            value = float(value)
         numbers = (value,)
     for number in numbers:
         low, above, high = rules.get("low"), rules.get("above"), rules.get("high")

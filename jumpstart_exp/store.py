@@ -7,7 +7,9 @@ same name. No clock decides anything: where a key has several rows, done beats d
 equals the lowest part name wins.
 """
 
+import contextlib
 import dataclasses
+import errno
 import os
 import platform
 import subprocess
@@ -71,7 +73,7 @@ class Store:
         """
         for folder in (self.cells_dir, self.curves_dir):
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                _make_folder(folder)
                 probe = folder / f".probe-{uuid.uuid4().hex}"
                 probe.touch()
                 probe.unlink()
@@ -94,7 +96,12 @@ class Store:
         # curves first: a row that is there has its curves
         if curves["key"]:
             self._write(pa.table(curves, schema=_curve_schema()), name, self.curves_dir)
-        self._write(pa.Table.from_pylist([_row(result) for result in results], schema=cell_schema()), name)
+        try:
+            self._write(pa.Table.from_pylist([_row(result) for result in results], schema=cell_schema()), name)
+        except StoreError:
+            with contextlib.suppress(OSError):
+                (self.curves_dir / name).unlink(missing_ok=True)
+            raise
 
     def add_labels(self, labels: Iterable[tuple[str, str]]) -> None:
         """Let stored results appear under further methods' labels: (key, label) pairs.
@@ -111,7 +118,8 @@ class Store:
         table = rows.take(pa.array([place[key] for key, _ in wanted])).drop_columns(["part"])
         names = pa.array([label for _, label in wanted], pa.string())
         table = table.set_column(table.schema.get_field_index("method"), "method", names)
-        self._write(table.replace_schema_metadata(cell_schema().metadata), f"part-{uuid.uuid4().hex}.parquet")
+        # a name behind all others: the row that a training wrote, and its curve, come first
+        self._write(table.replace_schema_metadata(cell_schema().metadata), f"part-z-{uuid.uuid4().hex}.parquet")
 
     def stored(self) -> dict[str, Stored]:
         """Status and labels of every stored key."""
@@ -151,7 +159,12 @@ class Store:
         found: dict[str, pd.DataFrame] = {}
         for part, rows in ranked.groupby("part", sort=False):
             # parts come best first, and a row that only adds a label brings no curve
-            table = _read_part(self.curves_dir / str(part), None, _curve_schema(), missing_ok=True)
+            path = self.curves_dir / str(part)
+            try:
+                table = _read_part(path, None, _curve_schema(), missing_ok=True)
+            except _UnreadableError as error:
+                _warn_unreadable(path, str(error))
+                continue
             if table is not None:
                 wanted = set(rows["key"]) - found.keys()
                 frame = table.to_pandas()
@@ -174,33 +187,37 @@ class Store:
         """Every row of every part, with the part's name; parts that compaction moved meanwhile are looked up again."""
         tables: dict[str, pa.Table] = {}
         broken: set[str] = set()
-        while True:
-            names = {path.name for path in self._parts()}
-            tables = {name: table for name, table in tables.items() if name in names}
-            missing = sorted(names - tables.keys() - broken)
-            moved = False
+        gone: set[str] = set()
+        while missing := sorted((names := self._parts()) - tables.keys() - broken):
             for name in missing:
                 try:
-                    table = _read_part(self.cells_dir / name, columns, cell_schema())
+                    table = _read_part(self.cells_dir / name, columns, cell_schema(), missing_ok=name not in gone)
                 except FileNotFoundError:
-                    moved = True
+                    broken.add(name)  # listed twice and not there twice: a link to nowhere
+                    _warn_unreadable(self.cells_dir / name, "it is listed, but not there")
+                    continue
+                except _UnreadableError as error:
+                    broken.add(name)
+                    _warn_unreadable(self.cells_dir / name, str(error))
                     continue
                 if table is None:
-                    broken.add(name)
+                    gone.add(name)
                 else:
                     tables[name] = table.append_column("part", pa.array([name] * len(table), pa.string()))
-            if not moved:
-                break
+        tables = {name: table for name, table in tables.items() if name in names}
         if not tables:
             schema = cell_schema() if columns is None else pa.schema([cell_schema().field(name) for name in columns])
             return schema.append(pa.field("part", pa.string())).empty_table()
         return pa.concat_tables([tables[name] for name in sorted(tables)])
 
-    def _parts(self) -> list[Path]:
+    def _parts(self) -> set[str]:
         try:
-            return sorted(self.cells_dir.glob("[!.]*.parquet"))
+            names = [path.name for path in self.cells_dir.iterdir()]
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
         except OSError as error:
             raise StoreError(f"results_dir={str(self.results_dir)!r} cannot be read: {error.strerror}") from error
+        return {name for name in names if name.endswith(".parquet") and not name.startswith(".")}
 
 
 def _ranked(rows: pa.Table) -> pd.DataFrame:
@@ -300,7 +317,7 @@ def _curve_columns(results: Sequence[Result]) -> dict[str, list[Any]]:
 
 
 def _write_durably(table: pa.Table, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     temporary = path.parent / f".{path.name}.tmp"
     try:
         with temporary.open("xb") as file:
@@ -309,38 +326,60 @@ def _write_durably(table: pa.Table, path: Path) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder and its parents, durably."""
+    if folder.is_dir():
+        return
+    if folder.exists():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
+
+
+class _UnreadableError(Exception):
+    """A part that cannot be read; the message says why."""
 
 
 def _read_part(
     path: Path, columns: list[str] | None, schema: pa.Schema, *, missing_ok: bool = False
 ) -> pa.Table | None:
-    """One part with the schema's columns; None, and a warning that names it, where it is unreadable.
+    """One part with the schema's columns, those that it lacks null; None where it is gone and may be.
 
     Raises:
         StoreError: the part was written by a newer version.
         FileNotFoundError: the part is gone.
+        _UnreadableError: it is no part of a store, or damaged.
     """
     try:
         with pq.ParquetFile(path) as part:
-            written = (part.schema_arrow.metadata or {}).get(_VERSION_KEY, b"")
+            found = part.schema_arrow
+            written = (found.metadata or {}).get(_VERSION_KEY, b"")
             if written.isdigit() and int(written) > STORE_VERSION:
                 raise StoreError(
                     f"{path} was written by a newer jumpstart_exp (store version {int(written)}, this one reads "
                     f"{STORE_VERSION}): update jumpstart_exp, or choose another results_dir"
                 )
-            present = set(part.schema_arrow.names)
-            wanted = [name for name in (columns or schema.names) if name in present]
-            table = part.read(columns=wanted)
-        fields = [schema.field(name) for name in (columns or schema.names)]
+            _check_columns(found, schema)
+            names = columns or schema.names
+            table = part.read(columns=[name for name in names if name in found.names])
+        fields = [schema.field(name) for name in names]
         arrays = [
-            table[field.name].cast(field.type) if field.name in present else pa.nulls(len(table), field.type)
+            table[field.name].cast(field.type) if field.name in found.names else pa.nulls(len(table), field.type)
             for field in fields
         ]
         return pa.table(arrays, schema=pa.schema(fields))
@@ -349,9 +388,28 @@ def _read_part(
             return None
         raise
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        warnings.warn(f"{path} is unreadable and left out: {reason}", StoreWarning, stacklevel=4)
-        return None
+        raise _UnreadableError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+
+
+def _check_columns(found: pa.Schema, schema: pa.Schema) -> None:
+    """Refuse a part whose columns are not a store's, whichever of them are asked for.
+
+    Raises:
+        _UnreadableError: a column has another type, or there is no key.
+    """
+    for field in schema:
+        if field.name not in found.names:
+            if field.name in ("key", "status", "method", "epoch"):
+                raise _UnreadableError(f"it has no column {field.name!r}")
+            continue
+        kind = found.field(field.name).type
+        widened = pa.types.is_integer(kind) and pa.types.is_floating(field.type)
+        if not (kind == field.type or widened or pa.types.is_null(kind) or pa.types.is_large_string(kind)):
+            raise _UnreadableError(f"its column {field.name!r} is {kind}, not {field.type}")
+
+
+def _warn_unreadable(path: Path, reason: str) -> None:
+    warnings.warn(f"{path} is unreadable and left out: {reason}", StoreWarning, stacklevel=5)
 
 
 @cache

@@ -143,12 +143,12 @@ def test_what_is_written_is_read_back(tmp_path: Path, written: Result) -> None:
             assert row[f"{name}_{moment}"] == (None if layers is None else pytest.approx(np.mean(layers), abs=1e-15))
     assert list(curves["epoch"]) == sorted(row.epoch for row in written.curve)
     by_epoch = {row.epoch: row for row in written.curve}
-    for row in curves.to_dict("records"):
-        assert row["key"] == written.cell.key
+    for found_row in curves.to_dict("records"):
+        assert found_row["key"] == written.cell.key
         for name in ("train_acc", "val_acc", "train_loss", "val_loss", *CENSUS):
-            assert row[name] == getattr(by_epoch[row["epoch"]], name)
-        penalty = by_epoch[row["epoch"]].penalty
-        assert np.isnan(row["penalty"]) if penalty is None else row["penalty"] == penalty
+            assert found_row[name] == getattr(by_epoch[found_row["epoch"]], name)
+        penalty = by_epoch[found_row["epoch"]].penalty
+        assert np.isnan(found_row["penalty"]) if penalty is None else found_row["penalty"] == penalty
 
 
 def test_every_promised_column_is_there(store: Store) -> None:
@@ -366,6 +366,7 @@ class Disk:
 def test_a_result_is_durable_before_it_is_visible_and_curves_before_cells(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    store.write([result(cell(1), curve=curve(1))])
     disk = Disk(monkeypatch, store)
     store.write([result(cell(), curve=curve(1))])
     assert disk.calls == [
@@ -373,6 +374,21 @@ def test_a_result_is_durable_before_it_is_visible_and_curves_before_cells(
         for folder in ("curves", "cells")
         for what, kind in (("fsync", "temporary"), ("replace", "temporary"), ("fsync", "folder"))
     ]
+
+
+def test_new_folders_are_durable_before_anything_is_written_into_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    fsync = os.fsync
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda descriptor: (synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink())), fsync(descriptor)),
+    )
+    store.check_writable()
+    assert str(store.results_dir.resolve()) in synced, "the entries of cells/ and curves/"
+    assert str(store.results_dir.resolve().parent) in synced, "the entry of the results folder"
 
 
 def test_labels_are_durable_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -525,7 +541,11 @@ def wrong_type(whole_part: Path, bad: Path) -> None:
     pq.write_table(table.set_column(place, "depth", words).set_column(0, "key", keys), bad)
 
 
-@pytest.mark.parametrize("damage", [truncated, empty, text, folder_of_that_name, wrong_type])
+def without_keys(_: Path, bad: Path) -> None:
+    pq.write_table(pa.table({"depth": [1, 2]}), bad)
+
+
+@pytest.mark.parametrize("damage", [truncated, empty, text, folder_of_that_name, wrong_type, without_keys])
 @pytest.mark.parametrize("reader", ["stored", "cells", "row", "curves"])
 @pytest.mark.parametrize("name", ["part-0.parquet", "part-x.parquet"])
 def test_an_unreadable_part_is_named_and_all_others_are_read(
@@ -654,7 +674,8 @@ def test_parts_that_are_compacted_while_they_are_read_are_found_again(
 ) -> None:
     for seed in range(3):
         store.write([result(cell(seed))])
-    opened, moved = pq.ParquetFile, []
+    opened = pq.ParquetFile
+    moved: list[Path] = []
 
     def compacting(path: Path) -> Any:
         if not moved:

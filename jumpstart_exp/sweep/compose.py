@@ -17,8 +17,8 @@ from hydra.core.override_parser.types import Override, OverrideType, QuotedStrin
 from omegaconf import DictConfig, OmegaConf
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.config import check_variant, plain_config, split_config, unknown_setting
-from jumpstart_exp.settings import SettingError
+from jumpstart_exp.config import check_variant, known_settings, plain_config, split_config, unknown_setting
+from jumpstart_exp.settings import SettingError, is_plainly
 
 log = logging.getLogger(__name__)
 
@@ -130,11 +130,16 @@ class _Composer:
         return (
             override.type == OverrideType.CHANGE
             and not override.is_sweep_override()
-            and isinstance(override.value(), str | int | float | bool | QuotedString | None)
-            and "${" not in str(override.value())
             and not self.is_group(str(override.key_or_group))
             and override.package is None
+            and self._is_of_its_type(str(override.key_or_group), override.value())
         )
+
+    @staticmethod
+    def _is_of_its_type(name: str, value: Any) -> bool:
+        """Whether OmegaConf would take the value as it is; anything else is left to it."""
+        text = value.text if isinstance(value, QuotedString) else value
+        return name in known_settings() and is_plainly(known_settings()[name][0], text) and "${" not in str(text)
 
 
 def check_constant_run_settings(names: Sequence[str], run_names: Sequence[str]) -> None:

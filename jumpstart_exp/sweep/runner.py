@@ -21,7 +21,7 @@ from jumpstart_exp.result import Result
 from jumpstart_exp.settings import refuse
 from jumpstart_exp.store import Store, Stored
 from jumpstart_exp.sweep.progress import SweepProgress, duration, epoch_progress, outcome_table, result_table
-from jumpstart_exp.sweep.workers import EngineSetup, Progress, train_in_parallel
+from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError, train_in_parallel
 
 STORE_AFTER_SECONDS = 2.0
 STORE_AFTER_CELLS = 64
@@ -78,6 +78,7 @@ def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None)
         SettingError: engine, device or number of workers cannot be had.
         StoreError: the store cannot be read or written.
         InterruptedSweepError: Ctrl-C or a request to end; what was finished is stored.
+        WorkerStartError: worker processes cannot be started; what was finished is stored.
     """
     console = output()
     store = Store(Path(settings.results_dir))
@@ -209,6 +210,9 @@ def _train(cells: Sequence[Cell], setup: EngineSetup, processes: int, store: Sto
                 f"stopped: {len(results)} of {len(cells)} cells are done and stored in {store.results_dir}; "
                 "run the same command again to go on"
             ) from None
+        except WorkerStartError:
+            flush()
+            raise
         finally:
             events.close()
     return results

@@ -3,6 +3,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -100,6 +101,16 @@ def alone(master: Master, job: Sequence[str], *shared: str) -> Cell:
     return Cell.from_config(split_config(plain_config(config))[0], config.hydra.runtime.choices["method"])
 
 
+def refusal(compose_anything: Callable[[], Any]) -> str:
+    """The one line with which the command line answers what cannot be composed."""
+    with pytest.raises((SettingError, HydraException, OmegaConfBaseException)) as caught:
+        compose_anything()
+    error: Any = caught.value
+    message = str(error) if isinstance(error, SettingError) else explain(error)
+    assert "\n" not in message
+    return message
+
+
 @contextmanager
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[tuple[str, ...]]]:
     """How often Hydra is asked to compose which overrides."""
@@ -121,22 +132,21 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[tuple[str, ...]
 @pytest.mark.parametrize(
     "typed",
     [
-        ["depth=1,3", "width=2,4", "seed=0,1"],
-        ["method=relu,relu_bn,sep_l,sep_p,sep_u,sep_up,zero_init"],
+        ["depth=1,3", "width=2", "seed=0,1"],
+        ["method=relu,relu_bn,zero_init"],
         ["method=relu,sep_up", "variant=paper,code", "depth=2,3"],
         ["network=mlp,conv2x1", "width=2,3", "method=sep_p"],
-        ["optimizer=adam,adam_keras", "optimizer.lr=0.1,1e-3,1"],
-        ["penalty.weight=0,1,1e-4,0.5", "penalty.balance=0.5,1", "method=sep_up,relu"],
-        ["penalty.aggregate=sum,mean,l2,sum_sq", "penalty.ties=shared,single,random", "variant=code"],
-        ["optimizer.batch_size=null,10", "optimizer.epochs=1,20", "dataset.n_train=null,50"],
-        ["task_loss=true,false", "precision=float32,float64"],
+        ["optimizer=adam,adam_keras", "optimizer.lr=1e-3,1"],
+        ["penalty.weight=0,1,1e-4", "penalty.balance=1", "method=sep_up,relu"],
+        ["penalty.aggregate=sum,l2", "penalty.ties=single,random", "variant=code"],
+        ["optimizer.batch_size=null,10", "optimizer.epochs=20", "dataset.n_train=null,50"],
+        ["task_loss=true,false", "precision=float64"],
         ["depth=3", "penalty.layer_weights=[1,2,3],[1,1,1],null"],
-        ["+experiment=table2_50x4", "seed=0,1"],
         ["+experiment=table2_50x4", "variant=code", "optimizer.lr=0.1,0.2"],
         ["+experiment=constraints_only_50x4,dynamics_50x4", "method=sep_u", "depth=7"],
-        ["method=sep_up", "seed=range(0,5)"],
+        ["method=sep_up", "seed=range(0,3)"],
         ["penalty.weight=0.1", "method=sep_u,sep_p", "depth='3'"],
-        ["dropout.rate=0,0.5", "network.init=zero,kaiming_uniform"],
+        ["dropout.rate=0,0.5", "network.init=zero"],
         ["results_dir=2024", "depth=1,2"],
         ["data_dir=true", "results_dir=1e3", "depth=1,2"],
         ["results_dir='a folder, with = and \\' in it'", "seed=1,2"],
@@ -163,7 +173,7 @@ def outcome(composed: Callable[[], Cell]) -> tuple[Cell, str] | str:
 
 
 # no shrinking: Hydra takes its time
-@settings(max_examples=8, phases=[Phase.generate])
+@settings(max_examples=6, phases=[Phase.generate])
 @given(
     st.fixed_dictionaries(
         {},
@@ -172,7 +182,7 @@ def outcome(composed: Callable[[], Cell]) -> tuple[Cell, str] | str:
             "variant": st.sampled_from(["paper", "code"]),
             "network": st.sampled_from(["mlp", "conv2x1"]),
             "optimizer": st.sampled_from(["adam", "adam_keras"]),
-            "depth": st.integers(1, 10**6),
+            "depth": st.integers(1, 10**5),
             "width": st.integers(1, 10**6),
             "seed": st.integers(0, 2**32 - 1),
             "optimizer.lr": st.one_of(st.floats(1e-12, 1e6), st.integers(1, 10)),
@@ -214,25 +224,20 @@ def test_no_jobs_are_no_cells(hydra: Master) -> None:
     assert compose_cells(loader, config, []) == []
 
 
-@pytest.mark.parametrize("wrong", ["depth", "method"])
 def test_a_fast_way_that_differs_is_given_up_with_a_warning(
-    hydra: Master, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wrong: str
+    hydra: Master, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     fast = compose._Composer.fast
 
     def differing(self: Any, job: Sequence[str]) -> Cell:
-        cell = fast(self, job)
-        values = {"depth": 77} if wrong == "depth" else {}
-        plain = {"depth": cell.depth, "width": cell.width, "seed": cell.seed, **values}
-        return Cell.from_config(plain, cell.method if wrong == "depth" else "another")
+        return replace(fast(self, job), depth=77)
 
     monkeypatch.setattr(compose._Composer, "fast", differing)
     with counted(monkeypatch) as asked, caplog.at_level(logging.WARNING):
-        jobs, cells = sweep_of(hydra, "depth=range(1,6)", "method=sep_up,relu")
-    assert len(jobs) == 10
+        jobs, cells = sweep_of(hydra, "depth=1,2,3", "method=sep_up,relu")
     assert {tuple(job) for job in jobs} <= set(asked)
     assert [(cell.depth, cell.method) for cell in cells] == [
-        (depth, method) for depth in range(1, 6) for method in ("sep_up", "relu")
+        (depth, method) for depth in (1, 2, 3) for method in ("sep_up", "relu")
     ]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -262,21 +267,16 @@ def test_a_new_method_is_a_yaml_file_and_nothing_else(hydra: Master, own_conf: C
 
 def test_a_method_that_sets_what_does_not_exist_is_refused(hydra: Master, own_conf: Callable[..., str]) -> None:
     path = own_conf(method__mine="# @package _global_\npenalty: {kind: P, wieght: 0.25}\n")
-    with pytest.raises((SettingError, HydraException, OmegaConfBaseException)) as caught:
-        sweep_of(hydra, path, "method=relu,mine")
-    error = caught.value
-    message = str(error) if isinstance(error, SettingError) else explain(error)
-    assert "wieght" in message
-    assert "\n" not in message
+    assert "wieght" in refusal(lambda: sweep_of(hydra, path, "method=relu,mine"))
 
 
 def test_interpolations_follow_swept_values(hydra: Master, own_conf: Callable[..., str]) -> None:
     path = own_conf(method__tied="# @package _global_\npenalty: {kind: UP, weight: '${optimizer.lr}'}\n")
-    jobs, cells = sweep_of(hydra, path, "method=tied,sep_up", "optimizer.lr=0.5,0.25,1", "seed=0,1,2")
-    assert len(jobs) == 18
+    jobs, cells = sweep_of(hydra, path, "method=tied,sep_up", "optimizer.lr=0.5,0.25,1", "seed=0,1")
+    assert len(jobs) == 12
     assert [cell.penalty.weight for cell in cells] == [
-        *itertools.chain.from_iterable([lr] * 3 for lr in (0.5, 0.25, 1.0)),
-        *[1e-4] * 9,
+        *itertools.chain.from_iterable([lr] * 2 for lr in (0.5, 0.25, 1.0)),
+        *[1e-4] * 6,
     ]
     for job, cell in zip(jobs, cells, strict=True):
         by_hydra = alone(hydra, job, path)
@@ -298,10 +298,7 @@ def test_an_interpolation_that_is_typed(hydra: Master) -> None:
 def test_an_interpolating_method_refuses_what_does_not_exist(hydra: Master, own_conf: Callable[..., str]) -> None:
     path = own_conf(method__tied="# @package _global_\npenalty: {kind: UP, weight: '${optimizer.lr}'}\n")
     loader, config = hydra(path)
-    with pytest.raises((SettingError, HydraException, OmegaConfBaseException)) as caught:
-        compose_cells(loader, config, [["method=tied", "dpeth=3"]])
-    error = caught.value
-    assert "dpeth" in (str(error) if isinstance(error, SettingError) else explain(error))
+    assert "dpeth" in refusal(lambda: compose_cells(loader, config, [["method=tied", "dpeth=3"]]))
 
 
 # What is refused
@@ -315,18 +312,15 @@ def test_an_interpolating_method_refuses_what_does_not_exist(hydra: Master, own_
         (["lr=3"], "lr is not a setting; did you mean optimizer.lr?"),
         (["penalty.wieght=0.1"], "penalty.wieght is not a setting; did you mean weight?"),
         (["depth.x=3"], "depth.x is not a setting"),
-        (["depth=0"], "depth=0 is not allowed: it must be an integer of at least 1 (hidden layers)"),
-        (["depth=ten"], "depth='ten' is not allowed: it must be an integer of at least 1 (hidden layers)"),
+        (["depth=0"], "depth=0 is not allowed: it must be an integer from 1 to 100000 (hidden layers)"),
+        (["depth=ten"], "depth='ten' is not allowed: it must be an integer from 1 to 100000 (hidden layers)"),
         (["penalty.aggregate=meen"], "did you mean mean?"),
-        (["penalty=3"], "penalty=3 is not allowed: it must be a group of settings"),
+        (["penalty=3"], "penalty='3' is not allowed: it must be a group of settings"),
     ],
 )
 def test_unknown_names_and_bad_values_are_refused_in_one_line(hydra: Master, job: list[str], message: str) -> None:
     loader, config = hydra()
-    with pytest.raises(SettingError) as caught:
-        compose_cells(loader, config, [job])
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert message in refusal(lambda: compose_cells(loader, config, [job]))
 
 
 @pytest.mark.parametrize(
@@ -341,19 +335,12 @@ def test_unknown_names_and_bad_values_are_refused_in_one_line(hydra: Master, job
 )
 def test_unknown_options_are_refused_with_what_there_is(hydra: Master, typed: str, message: str) -> None:
     loader, config = hydra()
-    with pytest.raises(MissingConfigException) as caught:
-        compose_cells(loader, config, [[typed]])
-    line = explain(caught.value)
-    assert message in line
-    assert "\n" not in line
+    assert message in refusal(lambda: compose_cells(loader, config, [[typed]]))
 
 
 def test_an_unknown_variant_is_refused(hydra: Master) -> None:
     loader, config = hydra()
-    with pytest.raises((SettingError, HydraException)) as caught:
-        compose_cells(loader, config, [["variant=cod"]])
-    error = caught.value
-    message = explain(error) if isinstance(error, HydraException) else str(error)
+    message = refusal(lambda: compose_cells(loader, config, [["variant=cod"]]))
     assert message.startswith("variant='cod' is not allowed: it must be ")
 
 
@@ -456,12 +443,15 @@ def test_what_cannot_change_a_result_cannot_be_swept(hydra: Master, typed: str) 
 # The published studies
 
 
-def test_every_study_has_its_published_grid_here() -> None:
-    assert set(STUDIES) == set(GRIDS)
+@pytest.mark.parametrize("variant", ["paper", "code"])
+@pytest.mark.parametrize("study", sorted(set(STUDIES) - set(GRIDS)))
+def test_a_study_of_our_own_has_no_cell_twice(hydra: Master, study: str, variant: str) -> None:
+    _, cells = sweep_of(hydra, f"+experiment={study}", f"variant={variant}")
+    assert len(cells) == len({cell.key for cell in cells}) > 0
 
 
 @pytest.mark.parametrize("variant", ["paper", "code"])
-@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("study", sorted(GRIDS))
 def test_a_study_is_its_published_grid(
     hydra: Master, study: str, variant: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -498,9 +488,11 @@ def test_a_study_is_its_published_grid(
         assert penalty.kind == kinds.get(cell.method, "none")
 
 
-@pytest.mark.parametrize(("study", "cells"), [("cpaior_moons", 432), ("iclr_moons", 13 * 9 * 6), ("table2_50x4", 6)])
-def test_the_studies_sizes(hydra: Master, study: str, cells: int) -> None:
-    assert len(sweep_of(hydra, f"+experiment={study}")[0]) == cells
+def test_the_sizes_of_the_published_grids() -> None:
+    sizes = {study: len(list(itertools.product(*axes))) for study, axes in GRIDS.items()}
+    assert sizes["cpaior_moons"] == 24 * 9 * 2 == 432
+    assert sizes["iclr_moons"] == 13 * 9 * 6
+    assert sizes["table2_50x4"] == 6
 
 
 def test_a_studys_grid_can_be_replaced_from_the_command_line(hydra: Master) -> None:

@@ -1,0 +1,166 @@
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jumpstart_exp.cell import Cell, Moons, OptimizerSpec, PenaltySpec
+from jumpstart_exp.datasets import load
+from jumpstart_exp.engines import create_engine
+from jumpstart_exp.result import Result
+from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError, train_in_parallel
+
+SETUP = EngineSetup("eager", "cpu", None, Path("data"))
+ENDLESS = 10**9
+
+
+def cell(seed: int, epochs: int = 3) -> Cell:
+    return Cell(depth=2, width=2, seed=seed, penalty=PenaltySpec(kind="UP"), optimizer=OptimizerSpec(epochs=epochs))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> bool:
+    """Whether the condition comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def both_train(events: Iterator[Progress | Result | None]) -> None:
+    """Go on until the first two cells have both reported progress."""
+    training: set[int] = set()
+    while training != {0, 1}:
+        event = next(events)
+        if isinstance(event, Progress):
+            training.add(event.cell.seed)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and not only waiting to be reaped."""
+    try:
+        state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        stat = Path(f"/proc/{pid}/stat")
+        state = stat.read_text().rpartition(")")[2].strip() if stat.exists() else ""
+    return bool(state) and not state.startswith("Z")
+
+
+@pytest.fixture(autouse=True)
+def no_worker_is_left() -> Iterator[None]:
+    yield
+    assert wait_for(lambda: not multiprocessing.active_children())
+
+
+@pytest.mark.slow
+def test_all_results_arrive_and_are_those_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    cells = [cell(seed) for seed in range(5)]
+    results = [event for event in train_in_parallel(cells, SETUP, 2) if isinstance(event, Result)]
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert sorted(result.cell.seed for result in results) == [0, 1, 2, 3, 4]
+    assert {result.status for result in results} == {"done"}
+
+    here: list[Result] = []
+    engine = create_engine("eager", device="cpu", curve_every=None)
+    engine.train(cells, load(Moons(), Path("data")), on_result=here.append, on_progress=lambda *_: None)
+    expected = {result.cell.key: result for result in here}
+    for result in results:
+        assert result.cell in cells
+        assert result.curve == expected[result.cell.key].curve
+        assert result.train_loss == expected[result.cell.key].train_loss
+        assert result.penalty_last == expected[result.cell.key].penalty_last
+
+
+def test_no_cells_need_no_workers() -> None:
+    assert list(train_in_parallel([], SETUP, 4)) == []
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_only_the_cell_that_it_trained() -> None:
+    results: list[Result] = []
+    signals = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]  # the first two are the parent's business
+    for event in train_in_parallel([cell(0), cell(1, ENDLESS), cell(2), cell(3)], SETUP, 1):
+        if isinstance(event, Progress) and event.cell.seed == 1:
+            assert event.epochs > 0
+            (worker,) = multiprocessing.active_children()
+            assert worker.pid is not None
+            os.kill(worker.pid, signals.pop(0))
+        if isinstance(event, Result):
+            results.append(event)
+    assert [(result.cell.seed, result.status) for result in results] == [
+        (0, "done"),
+        (1, "failed"),
+        (2, "done"),
+        (3, "done"),
+    ]
+    assert signals == []
+    failed = results[1]
+    assert failed.error is not None
+    assert "ended by signal 9 (SIGKILL)" in failed.error
+    assert "out of memory?" in failed.error
+    assert "\n" not in failed.error
+    assert (failed.engine, failed.device) == ("eager", "cpu")
+
+
+@pytest.mark.slow
+def test_a_killed_worker_leaves_its_neighbour_alone_and_closing_ends_that_at_once() -> None:
+    events = train_in_parallel([cell(0, ENDLESS), cell(1, ENDLESS)], SETUP, 2)
+    both_train(events)
+    victim, neighbour = multiprocessing.active_children()
+    victim.kill()
+    failed = next(event for event in events if isinstance(event, Result))
+    assert failed.status == "failed"
+    further = next(event for event in events if event is not None)
+    assert isinstance(further, Progress)
+    assert further.cell != failed.cell
+    assert neighbour.is_alive()
+    events.close()
+    assert not neighbour.is_alive()
+
+
+def test_workers_that_cannot_start_are_no_cells_fault(capfd: pytest.CaptureFixture[str]) -> None:
+    nowhere = EngineSetup("no_such_engine", "cpu", None, Path("data"))
+    with pytest.raises(WorkerStartError, match=r"^a worker process ended with exit code 1 before it could train"):
+        list(train_in_parallel([cell(0)], nowhere, 1))
+    assert "no_such_engine" in capfd.readouterr().err
+
+
+PARENT = """
+import multiprocessing
+from pathlib import Path
+
+from jumpstart_exp.cell import Cell, OptimizerSpec
+from jumpstart_exp.sweep.workers import EngineSetup, Progress, train_in_parallel
+
+if __name__ == "__main__":
+    endless = Cell(depth=2, width=2, optimizer=OptimizerSpec(epochs=10**9))
+    for event in train_in_parallel([endless], EngineSetup("eager", "cpu", None, Path("data")), 1):
+        if isinstance(event, Progress):
+            print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        workers = [int(pid) for pid in parent.stdout.readline().split()]
+        try:
+            assert len(workers) == 1
+            assert all(runs(pid) for pid in workers)
+            parent.kill()
+            parent.wait()
+            assert wait_for(lambda: not any(runs(pid) for pid in workers))
+        finally:
+            parent.kill()
+            for pid in filter(runs, workers):
+                os.kill(pid, signal.SIGKILL)
