@@ -63,9 +63,14 @@ _LOADERS: dict[type[DatasetSpec], Callable[..., Split]] = {Moons: moons}
 def _subset(
     x: npt.NDArray[np.float64], y: npt.NDArray[np.int64], count: int | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    from sklearn.model_selection import train_test_split
-
+    """A stratified subset in the order of the whole: each class keeps its share, rounded by largest remainder."""
     if count is None or count == len(y):
         return x, y
-    kept = train_test_split(np.arange(len(y)), train_size=count, stratify=y, random_state=0)[0]
-    return x[np.sort(kept)], y[np.sort(kept)]
+    classes, sizes = np.unique(y, return_counts=True)
+    shares = count * sizes / len(y)
+    kept = np.floor(shares).astype(int)
+    kept[np.argsort(kept - shares, kind="stable")[: count - kept.sum()]] += 1
+    order = np.random.RandomState(0).permutation(len(y))
+    chosen = [order[y[order] == label][:number] for label, number in zip(classes, kept, strict=True)]
+    rows = np.sort(np.concatenate(chosen))
+    return x[rows], y[rows]

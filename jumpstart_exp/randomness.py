@@ -47,7 +47,7 @@ def draws(stream: Stream, seed: int, epoch: int, layers: Sequence[int], points: 
         np.full(shape, epoch, dtype=np.uint64),
     )
     words = philox4x32(counter, (seed, int(stream)))
-    return np.stack(words, axis=-1).reshape(*shape[:2], -1)[..., :units].astype(np.uint32)
+    return np.stack(words, axis=-1).reshape(*shape[:2], 4 * blocks.size)[..., :units].astype(np.uint32)
 
 
 def keep_threshold(rate: float) -> int:

@@ -82,7 +82,7 @@ class EagerEngine:
                     for epoch in training.epochs():
                         on_progress(cell, epoch)
                     result = training.result(started, time.perf_counter() - clock)
-                except (RuntimeError, MemoryError, ValueError, ArithmeticError) as error:
+                except Exception as error:  # whatever it is, it costs this cell only
                     result = Result(
                         cell,
                         "failed",
@@ -131,17 +131,19 @@ class Training:
             if not (math.isfinite(train_loss + val_loss + penalty) and self._parameters_finite()):
                 self.diverged_epoch = epoch
                 return
+            is_last = epoch == self.cell.optimizer.epochs
+            if is_last or epoch == 1 or epoch % self.curve_every == 0:
+                self.penalty_last, self.census_last = self._survey()
+                if math.isfinite(self.penalty_last or 0.0):
+                    self.curve.append(
+                        _curve_row(epoch, train_acc, val_acc, train_loss, val_loss, self.penalty_last, self.census_last)
+                    )
+                elif is_last:  # an earlier one is met by the next epoch's training, whatever the curve asks for
+                    self.diverged_epoch = epoch
+                    return
             self.epochs_run = epoch
             for name, value in zip(METRICS, (train_acc, val_acc, train_loss, val_loss), strict=True):
                 self.metrics[name].add(epoch, value)
-            is_last = epoch == self.cell.optimizer.epochs
-            if is_last or epoch == 1 or epoch % self.curve_every == 0:
-                surveyed, seen = self._survey()
-                if surveyed is not None and not math.isfinite(surveyed):
-                    self.diverged_epoch = epoch
-                    return
-                self.curve.append(_curve_row(epoch, train_acc, val_acc, train_loss, val_loss, surveyed, seen))
-                self.penalty_last, self.census_last = surveyed, seen
             yield epoch
 
     def result(self, started: str, seconds: float) -> Result:
@@ -241,7 +243,7 @@ class Training:
             torch.from_numpy((kept >= threshold) * scale).to(self.device, dtype(self.cell)) for kept in (first, later)
         ]
         if positions > 1:
-            factors = [factor.reshape(*factor.shape[:2], -1, positions) for factor in factors]
+            factors = [factor.reshape(*factor.shape[:2], factor.shape[2] // positions, positions) for factor in factors]
         return [*factors[0], *factors[1]]
 
     def _tie_draws(self, epoch: int, batch: int, points: Tensor | None) -> Callable[[str, int, int], Tensor] | None:

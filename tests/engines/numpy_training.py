@@ -69,7 +69,7 @@ class NumpyTraining:
         self.first_moments = {name: np.zeros_like(value) for name, value in self.parameters.items()}
         self.second_moments = {name: np.zeros_like(value) for name, value in self.parameters.items()}
         self.steps = 0
-        self.closest = math.inf  # smallest distance so far between an extreme and the next, unequal candidate
+        self.closest = math.inf  # smallest distance so far of what rounding alone could turn round
 
     def run(self, epochs: int) -> list[Epoch]:
         return [self.train_epoch(epoch) for epoch in range(epochs)]
@@ -160,6 +160,8 @@ class NumpyTraining:
         if training:
             count = layer.affine.shape[0] * layer.affine.shape[2]
             mean, variance = layer.affine.mean(axis=(0, 2)), layer.affine.var(axis=(0, 2))
+            # a unit that is the same for all points leaves its mean but for rounding, which then decides who is active
+            self.closest = min(self.closest, float(np.sqrt(variance).min()))
             m = self.cell.network.norm_momentum
             self.means[index] = (1 - m) * self.means[index] + m * mean
             self.variances[index] = (1 - m) * self.variances[index] + m * variance * count / (count - 1)
@@ -231,7 +233,10 @@ class NumpyTraining:
         return float(aggregate), slopes
 
     def chosen(self, candidates: Array) -> Array:
-        """Who gets the gradient of each row's maximum: the tied in equal parts, or the first of them."""
+        """Who gets the gradient of each row's maximum: the tied in equal parts, or the first of them.
+
+        An unequal candidate just below the maximum could be it after another rounding.
+        """
         tied = candidates == candidates.max(axis=1, keepdims=True)
         others = np.where(tied, -np.inf, candidates).max(axis=1)
         self.closest = min(self.closest, float((candidates.max(axis=1) - others).min()))
