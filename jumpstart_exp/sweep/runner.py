@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,8 @@ def _train(cells: Sequence[Cell], setup: EngineSetup, processes: int, store: Sto
 
     def flush() -> None:
         store.write(waiting)
-        results.extend(waiting)
+        # curves and censuses are in the store: of thousands of cells they would fill the memory
+        results.extend(replace(result, curve=(), census_start=None, census_last=None) for result in waiting)
         progress.stored(waiting)
         waiting.clear()
 
