@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -40,10 +41,22 @@ def cell_and_settings(config: DictConfig, method: str) -> tuple[Cell, RunSetting
     return Cell.from_config(values, method), settings
 
 
+def tidied_arguments(arguments: list[str]) -> list[str]:
+    """Arguments as Hydra's grammar takes them: -m first, and folders quoted (spaces, accents, commas, ~)."""
+    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    rest = [argument for argument in arguments if argument not in flags]
+    for index, argument in enumerate(rest):
+        name, _, value = argument.partition("=")
+        if name in ("results_dir", "data_dir") and value and value[0] not in "'\"" and "${" not in value:
+            rest[index] = f"{name}='" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return flags[:1] + rest
+
+
 def main() -> None:
     """The command line; exit code 1 if cells failed or the store cannot be used, 2 for bad settings, 130 if stopped."""
     warnings.showwarning = _show_warning
     register_schema()
+    sys.argv[1:] = tidied_arguments(sys.argv[1:])
     wants_traces = os.environ.get(_FULL_ERROR)
     os.environ[_FULL_ERROR] = "1"  # Hydra then raises its errors, which `explain` puts into one line
     single: list[tuple[DictConfig, Mapping[str, Any], list[str]]] = []
@@ -66,6 +79,12 @@ def main() -> None:
             raise
         _fail(explain(error), 2)
     except SettingError as error:
+        _fail(str(error), 2)
+    except yaml.YAMLError as error:
+        _fail(" ".join(str(error).split()), 2)
+    except ValueError as error:
+        if not str(error).startswith("Only one of"):  # Hydra's own words about flags that exclude each other
+            raise
         _fail(str(error), 2)
     except (CellsFailedError, StoreError, WorkerStartError) as error:
         _fail(str(error), 1)

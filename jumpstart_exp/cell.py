@@ -56,7 +56,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class Moons(DatasetSpec):
-    """MOONS as published: `make_moons` over its range, split 85 / 15 (paper 004, section 4)."""
+    """MOONS as published: `make_moons` over its range, split 85 / 15 (paper CPAIOR, section 4)."""
 
     name: str = setting("moons")
     n_samples: int = setting(100, low=4, about="points before the split")
@@ -116,7 +116,7 @@ class PenaltySpec:
 
 @dataclass(frozen=True)
 class DropoutSpec:
-    """Annealed dropout on every hidden layer's input: p(t) = max(0, rate·(1 − t/anneal_epochs)) (001, zero init)."""
+    """Annealed dropout on every hidden layer's input: p(t) = max(0, rate·(1 − t/anneal_epochs)) (ICLR, zero init)."""
 
     rate: float = setting(0.0, low=0, high=0.999, about="p₀, the share dropped in the first epoch")
     anneal_epochs: int = setting(1000, low=1, about="T, epochs until nothing is dropped")

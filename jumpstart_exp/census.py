@@ -1,4 +1,4 @@
-"""The census: which units and points of a network are dead or linear (004, definitions 1 and 2)."""
+"""The census: which units and points of a network are dead or linear (CPAIOR, definitions 1 and 2)."""
 
 from collections.abc import Sequence
 

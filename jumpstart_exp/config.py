@@ -46,6 +46,7 @@ class RunSettings:
         for name in ("results_dir", "data_dir"):
             if not getattr(self, name).strip():
                 raise refuse(name, getattr(self, name), "the name of a folder")
+            object.__setattr__(self, name, str(Path(getattr(self, name)).expanduser()))
 
 
 def conf_dir() -> str:
@@ -101,7 +102,9 @@ def known_settings() -> dict[str, tuple[Any, Mapping[str, Any]]]:
 
 def unknown_setting(name: str) -> SettingError:
     """The error for a setting that does not exist, with the nearest one that does."""
-    known = [*known_settings(), "dataset", "method", "network", "optimizer", "variant"]
+    if name == "experiment":
+        return SettingError("experiment is added to the defaults: write +experiment=NAME")
+    known = [*known_settings(), "dataset", "method", "network", "optimizer", "variant", "hydra.launcher.workers"]
     group, _, last = name.rpartition(".")
     same_end = [other for other in known if other.rpartition(".")[2] == last]
     siblings = [other.rpartition(".")[2] for other in known if group and other.rpartition(".")[0] == group]
@@ -125,8 +128,14 @@ def explain(error: HydraException | OmegaConfBaseException) -> str:
         return f"{match[1]} has several values: to train them all add -m, python -m jumpstart_exp -m {match[1]}"
     if match := re.search(r"Could not override '([^']+)'", text):
         return str(unknown_setting(match[1].removeprefix("+")))
+    if (match := re.search(r"In '([^']+)': ConfigKeyError", text)) and (key := re.search(r"full_key: (\S+)", text)):
+        if key[1] in ("method", "experiment", "variant"):
+            return f"conf/{match[1]}.yaml: its first line has to be '# @package _global_'"
+        return f"conf/{match[1]}.yaml: {unknown_setting(key[1])}"
     if match := re.search(r"Error merging override \+*([\w./]+)=(.*)", text):
         name, value = match[1], match[2]
+        if name == "hydra.launcher.workers":
+            return str(refuse(name, value, "an integer of at least 1 or null"))
         if name in known_settings():
             hint, rules = known_settings()[name]
             return str(refuse(name, value, allowed_values(hint, rules), rules.get("about", "")))
@@ -135,7 +144,9 @@ def explain(error: HydraException | OmegaConfBaseException) -> str:
             return str(unknown_setting(name))
         return str(refuse(name, value, "a group of settings: " + ", ".join(members)))
     cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
-    return " ".join((text + cause).split())
+    if "…" in text:
+        text += " (an ellipsis is three dots: ...)"
+    return " ".join(re.sub(r"See https?://\S+ for details", "", text + cause).split())
 
 
 def override_name(override: Override) -> str:

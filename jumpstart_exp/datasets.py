@@ -45,7 +45,7 @@ def load(spec: DatasetSpec, data_dir: Path) -> Data:
 
 
 def moons(spec: Moons, data_dir: Path) -> Split:
-    """MOONS: `make_moons` over its range X.max() − X.min(), then split (85 / 15 as published; 004, section 4)."""
+    """MOONS: `make_moons` over its range X.max() − X.min(), then split (85 / 15 as published; CPAIOR, section 4)."""
     from sklearn.datasets import make_moons
     from sklearn.model_selection import train_test_split
 

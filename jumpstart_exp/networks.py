@@ -96,7 +96,7 @@ def initialise(layers: Sequence[nn.Module], init: str, seed: int) -> None:
 
     * `glorot_uniform`: weights U(±√(6/(fan_in + fan_out))), biases zero (Glorot and Bengio, 2010).
     * `kaiming_uniform`: torch's layer default, weights and then biases U(±1/√fan_in).
-    * `zero`: everything zero (000, section 3).
+    * `zero`: everything zero (SepCons, section 3).
 
     A convolution's fans count its kernel positions: kernel·in and kernel·out.
     """

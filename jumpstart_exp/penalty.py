@@ -1,14 +1,19 @@
 """The separation penalty: the reference formula, in plain torch, for any model.
 
+Sources: SepCons is "Increasing separation in units", ICLR is "Superseding model scaling by penalizing dead units and
+points with separation constraints" (2020 submission), CPAIOR is "Training thinner and deeper neural networks:
+jumpstart regularization" (2022).
+
 With g the pre-activation of a hidden layer on one batch, each constraint has a pair of deficits,
 
     above: max(0, margin_above − max g)        below: max(0, min g − margin_below)
 
 where max and min run over the points for a unit (Sep-U), over the units for a point (Sep-P), over both for a
-layer (Sep-L). With the margins ±1 these are max(0, 1 − max g) and max(0, 1 + min g); the minus sign that 004
+layer (Sep-L). With the margins ±1 these are max(0, 1 − max g) and max(0, 1 + min g); the minus sign that CPAIOR
 prints in (10) and (12) is a misprint: constraints (4) and (6) ask for min g ≤ −1.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -28,12 +33,14 @@ class SeparationPenalty(nn.Module):
 
     Every pair of deficits becomes v = balance·above + (1 − balance)·below, times the layer's weight; all v of all
     layers and kinds are aggregated: `sum` (1-norm), `mean`, `l2` = √Σv² (gradient 0 where all constraints are
-    met) or `sum_sq` = Σv². Sources: 004, (3)–(12); 000, (20)–(29).
+    met) or `sum_sq` = Σv². Sources: CPAIOR, (3)–(12); SepCons, (20)–(29).
 
     With a model of your own whose ReLUs are `torch.nn.ReLU` modules:
 
         penalty = SeparationPenalty("UP").watch(model)
         loss = criterion(model(x), y) + 1e-4 * penalty()
+
+    `penalty()` is of the model's latest forward pass: call it before the next one.
 
     Args:
         kind: `U` (units), `P` (points), `UP` (both) or `L` (layers).
@@ -44,7 +51,7 @@ class SeparationPenalty(nn.Module):
         ties: the gradient of a maximum that several entries share goes to all in equal parts (`shared`), to the
             lowest flat index in (point, channel, position) order (`single`), or to a drawn one (`random`).
         scope: with positions, one constraint a `channel` or point, or one for each `position` of it.
-        layer_weights: λ_k of every hidden layer (000, eq. 29); None for 1.
+        layer_weights: λ_k of every hidden layer (SepCons, eq. 29); None for 1.
 
     Raises:
         SettingError: an argument has a value that is not allowed.
@@ -147,6 +154,11 @@ class SeparationPenalty(nn.Module):
             if self._recorder is None:
                 raise SettingError("the penalty watches no model: call watch(model), or give it pre-activations")
             pre_activations = self._recorder.pre_activations
+            if torch.is_grad_enabled() and pre_activations and not any(g.requires_grad for g in pre_activations):
+                warnings.warn(
+                    "the watched model's latest forward pass was without gradients: its penalty trains nothing",
+                    stacklevel=5,
+                )
         if len(pre_activations) == 0:
             raise SettingError("the penalty has no pre-activations: run the model first")
         weights = self.spec.layer_weights

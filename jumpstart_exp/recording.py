@@ -23,6 +23,10 @@ class ReluRecorder:
         for handle in self._handles:
             handle.remove()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was recorded: a model that is watched can still be copied and saved."""
+        return {**self.__dict__, "pre_activations": []}
+
     def _start(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         self.pre_activations = []
 

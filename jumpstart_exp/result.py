@@ -28,12 +28,21 @@ class Metric:
 
 @dataclass(frozen=True)
 class LayerCensus:
-    """Fractions per hidden layer, input to output, each of length depth (004, definitions 1 and 2)."""
+    """Fractions per hidden layer, input to output, each of length depth (CPAIOR, definitions 1 and 2)."""
 
     dead_units: tuple[float, ...]
     linear_units: tuple[float, ...]
     dead_points: tuple[float, ...]
     linear_points: tuple[float, ...]
+
+    def __str__(self) -> str:
+        """A line a layer, fractions with two digits."""
+        names = ("dead_units", "linear_units", "dead_points", "linear_points")
+        lines = ["layer  " + "  ".join(name.replace("_", " ") for name in names)]
+        for layer, row in enumerate(zip(*(getattr(self, name) for name in names), strict=True), start=1):
+            cells = (f"{value:.2f}".rjust(len(name)) for name, value in zip(names, row, strict=True))
+            lines.append(f"{layer:>5}  " + "  ".join(cells))
+        return "\n".join(lines)
 
     def mean(self, name: str) -> float:
         """The fraction over all hidden layers: they are equally wide, so it is the layers' mean."""

@@ -1,5 +1,6 @@
 """The command lines as users type them, with fewer epochs."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.store import Store
+
+pytestmark = pytest.mark.slow  # every test starts the program, most more than once
+
+ROOT = Path(__file__).parent.parent
 
 
 def stored(folder: Path) -> pd.DataFrame:
@@ -37,7 +42,6 @@ def test_one_cell_with_overrides(command, tmp_path):
     assert len(stored(tmp_path)) == 1
 
 
-@pytest.mark.slow
 def test_the_papers_ellipsis_as_typed(command, tmp_path):
     done = command("-m", "depth=1,10,...,150", "width=1,2,...,25", "optimizer.epochs=1")
     assert done.returncode == 0, done.stderr
@@ -106,6 +110,64 @@ def test_a_new_method_is_a_yaml_file(command, tmp_path):
     assert command(*line).returncode == 0
     rows = stored(tmp_path).set_index("method")
     assert rows.loc["sep_up_l2", "penalty.aggregate"] == "l2" and rows.loc["sep_up_l2", "penalty.ties"] == "shared"
+
+
+def test_the_examples_of_the_documentation_work_as_they_stand(command, tmp_path):
+    text = (ROOT / "docs" / "extending.md").read_text()
+    blocks = dict(re.findall(r"`conf/((?:method|experiment)/\w+\.yaml)`[^`]*```yaml\n(.*?)```", text, re.DOTALL))
+    assert len(blocks) == 2
+    for name, content in blocks.items():
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / name).write_text(content)
+    methods = command("--config-dir", "mine", "-m", "method=relu,sep_up_l2", "depth=2", "optimizer.epochs=2")
+    assert methods.returncode == 0, methods.stderr
+    study = command("--config-dir", "mine", "-m", "+experiment=narrow", "dry_run=true")
+    assert study.returncode == 0 and " 120 (" in study.stdout, study.stderr
+
+
+def test_a_study_leaves_a_methods_own_settings_alone(command, tmp_path):
+    (tmp_path / "mine" / "method").mkdir(parents=True)
+    (tmp_path / "mine" / "method" / "strong.yaml").write_text(
+        "# @package _global_\npenalty:\n  kind: UP\n  weight: 0.01\n"
+    )
+    line = ["--config-dir", "mine", "+experiment=quick", "method=strong", "depth=1", "width=3", "optimizer.epochs=1"]
+    assert command(*line, "seed=0").returncode == 0
+    assert set(stored(tmp_path)["penalty.weight"]) == {0.01}
+
+
+def test_a_group_on_the_command_line_wins_over_variant_and_study(command, tmp_path):
+    line = ["+experiment=table2_50x4", "variant=code", "network=mlp,conv2x1", "method=relu", "optimizer.epochs=1"]
+    assert command(*line).returncode == 0
+    assert sorted(stored(tmp_path)["network.layout"]) == ["conv2x1", "mlp"]
+    line = ["-m", "+experiment=cpaior_moons", "variant=code", "network=mlp", "depth=1", "width=2", "method=relu"]
+    assert command(*line, "optimizer.epochs=1", "results_dir=other").returncode == 0
+    assert list(Store(tmp_path / "other").cells()["network.layout"]) == ["mlp"]
+
+
+def test_a_method_file_that_cannot_be_right_is_named(command, tmp_path):
+    (tmp_path / "mine" / "method").mkdir(parents=True)
+    files = {
+        "headless": ("penalty:\n  kind: UP\n", "@package _global_"),
+        "typo": ("# @package _global_\npenalty:\n  agregate: sum\n", "did you mean aggregate?"),
+        "torn": ("# @package _global_\npenalty:\n  kind: UP\n weight: 1\n", "torn.yaml"),
+    }
+    for name, (content, hint) in files.items():
+        (tmp_path / "mine" / "method" / f"{name}.yaml").write_text(content)
+        done = command("--config-dir", "mine", f"method={name}")
+        assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert hint in done.stderr
+
+
+@pytest.mark.parametrize("folder", ["my results", "résultats ☃", "a,b", "it's", "'quoted'"])
+def test_results_folders_of_any_name(command, tmp_path, folder):
+    done = command("depth=1", "optimizer.epochs=1", f"results_dir={folder}")
+    assert done.returncode == 0, done.stderr
+    assert len(Store(tmp_path / folder.strip("'")).cells()) == 1
+    assert command(f"results_dir={folder}", module="jumpstart_exp.report").returncode == 0
+
+
+def test_the_sweep_flag_may_stand_anywhere(command):
+    assert "2 (2 sep_up)" in command("depth=1,2", "-m", "dry_run=true").stdout
 
 
 @pytest.mark.parametrize("sweep", [[], ["-m"]])
@@ -194,6 +256,11 @@ BAD_INPUTS = {
     "-m +experiment=quik": ["experiment='quik'", "did you mean quick?"],
     "-m hydra/launcher=basic depth=2,0": ["depth=0", "from 1"],
     "-m engine=eager,warp": ["engine cannot be swept"],
+    "-m +experiment=quick,iclr_moons": ["+experiment=quick,iclr_moons", "one at a time"],
+    "experiment=quick": ["+experiment="],
+    "workers=2": ["workers is not a setting", "hydra.launcher.workers"],
+    "-m seed=1,2 hydra.launcher.workers=two": ["hydra.launcher.workers='two'", "an integer"],
+    "-m depth=1,2 --cfg job": ["Only one of"],
     "-m foo=1,2": ["foo is not a setting"],
     "-m seed=1,2 hydra.launcher.workers=0": ["hydra.launcher.workers=0", "at least 1"],
 }
@@ -259,9 +326,7 @@ def _described(rows: pd.DataFrame) -> list[dict[str, object]]:
 def test_make_help_has_one_line_a_target():
     if shutil.which("make") is None:
         pytest.fail("make is needed")
-    done = subprocess.run(
-        ["make", "help"], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent
-    )
+    done = subprocess.run(["make", "help"], capture_output=True, text=True, check=True, cwd=ROOT)
     lines = [line for line in done.stdout.splitlines() if line.startswith("make ")]
     targets = [line.split()[1] for line in lines]
     assert {"heatmaps", "test", "lint", "help"} <= set(targets) and len(targets) == len(set(targets))

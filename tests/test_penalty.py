@@ -1,3 +1,4 @@
+import copy
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -171,7 +172,7 @@ def test_the_worked_example_with_other_margins() -> None:
 @pytest.mark.parametrize(("lowest", "deficit"), [(-3.0, 0.0), (-1.0, 0.0), (-0.25, 0.75), (0.0, 1.0), (0.5, 1.5)])
 @pytest.mark.parametrize("kind", ["U", "P", "L"])
 def test_the_deficit_below_is_one_plus_the_minimum(kind: str, lowest: float, deficit: float) -> None:
-    # 004 prints max(0, −1 − min g) in (10) and (12): that would be 2 for −3 and 0 for every violated constraint.
+    # CPAIOR prints max(0, −1 − min g) in (10) and (12): that would be 2 for −3 and 0 for every violated constraint.
     g = np.array([[lowest, 5.0]])
     layer = g if kind == "P" else g.T
     assert SeparationPenalty(kind, balance=0.0)(tensors([layer])).item() == deficit
@@ -660,3 +661,23 @@ def test_without_pre_activations_a_model_must_have_been_watched_and_run() -> Non
         SeparationPenalty("UP")()
     with pytest.raises(SettingError):
         SeparationPenalty("UP").watch(small_network(inplace=False))()
+
+
+def test_a_watched_model_can_be_copied() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    penalty = SeparationPenalty("UP").watch(model)
+    model(torch.randn(5, 2))
+    copied = copy.deepcopy(model)
+    copied(torch.randn(4, 2))
+    assert penalty().requires_grad, "the copy records for itself"
+
+
+def test_a_forward_pass_without_gradients_is_pointed_out() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU())
+    penalty = SeparationPenalty("UP").watch(model)
+    with torch.no_grad():
+        model(torch.randn(5, 2))
+    with pytest.warns(UserWarning, match="without gradients"):
+        penalty()
+    with torch.no_grad():
+        penalty()

@@ -53,8 +53,9 @@ class EagerEngine:
     def estimate_seconds(cell: Cell) -> float:
         """Seconds on one core, from the time that torch's calls take in a step: they outweigh the arithmetic."""
         steps = cell.optimizer.epochs * math.ceil(cell.dataset.sizes()[0] / cell.batch_size)
-        a_layer = 65e-6 * (3.0 if cell.positions > 1 else 1.0) + (45e-6 if cell.network.norm == "batch" else 0.0)
-        a_step = 350e-6 + (250e-6 if cell.penalty_weight else 0.0) + a_layer * cell.depth
+        a_layer = 90e-6 * (3.0 if cell.positions > 1 else 1.0) + (90e-6 if cell.network.norm == "batch" else 0.0)
+        a_layer += 40e-6 if cell.penalty_weight else 0.0
+        a_step = 500e-6 + (450e-6 if cell.penalty_weight else 0.0) + a_layer * cell.depth
         arithmetic = 6 * cell.batch_size * cell.depth * (cell.width * cell.positions) ** 2 / 10e9
         return steps * (a_step + arithmetic)
 

@@ -30,8 +30,8 @@ def main(arguments: list[str]) -> int:
             return 0
         if name != "results_dir" or not value:
             return _complain(f"{argument!r} is not an argument of the report: results_dir=FOLDER or --help", 2)
-        results_dir = value
-    return _report(Path(results_dir))
+        results_dir = value[1:-1] if value[0] == value[-1] in ("'", '"') else value
+    return _report(Path(results_dir).expanduser())
 
 
 def _report(results: Path) -> int:

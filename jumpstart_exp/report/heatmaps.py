@@ -1,4 +1,4 @@
-"""Accuracy over depth × width as heatmaps in the papers' manner (004 fig. 2, 001 fig. 1): drawing only."""
+"""Accuracy over depth × width as heatmaps in the papers' manner (CPAIOR fig. 2, ICLR fig. 1): drawing only."""
 
 import io
 import os

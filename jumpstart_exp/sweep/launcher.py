@@ -40,6 +40,8 @@ def expand_jobs(loader: Any, params: Mapping[str, Any] | None, arguments: Sequen
             raise SettingError(f"{override.input_line} is not allowed: a sweep must be a list or a range of values")
         check_constant_run_settings([name], list(field_types(RunSettings)))
         expansion = sweep_strings(override)
+        if name.lstrip("+") == "experiment" and len(expansion.values) > 1:
+            raise SettingError(f"{override.input_line} is not allowed: each study has its own grid, give one at a time")
         if override.input_line not in own:  # a study's grid is as its author meant it
             for warning in expansion.warnings:
                 warn(warning)

@@ -24,6 +24,9 @@ from jumpstart_exp.result import CENSUS, METRICS, Result
 _PLAIN_EVERY = 10.0
 """Seconds between lines where the output is no terminal."""
 
+_SURE_AFTER = 3.0
+"""Seconds of work after which a time left is shown."""
+
 
 class SweepProgress:
     """Cells done of cells to do, time left, and the best cell so far; a line now and then without a terminal.
@@ -37,7 +40,8 @@ class SweepProgress:
         self.done_cost = 0.0
         self.done, self.total = 0, len(cells)
         self.best: Result | None = None
-        self.started = self.last_line = time.monotonic()
+        self.first_sign: tuple[float, float] | None = None
+        self.last_line = time.monotonic()
         self.console = console
         self.bar = Progress(
             TextColumn("training"),
@@ -63,6 +67,7 @@ class SweepProgress:
     def training(self, cell: Cell, epochs: int) -> None:
         """A cell has done this many epochs."""
         self.partial[cell.key] = self.cost[cell.key] * epochs / cell.optimizer.epochs
+        self._note_first_sign()
 
     def stored(self, results: Iterable[Result]) -> None:
         """These results are durable."""
@@ -73,25 +78,40 @@ class SweepProgress:
             accuracy = result.train_acc.best
             if accuracy is not None and (self.best is None or accuracy > (self.best.train_acc.best or 0)):
                 self.best = result
+        self._note_first_sign()
         best = ""
         if self.best is not None:
-            best = f"best {self.best.train_acc.best:.3f} {self.best.cell.title()}"
+            best = f"best training accuracy {self.best.train_acc.best:.3f} ({self.best.cell.title()})"
         self.bar.update(self.task, completed=self.done, best=best)
 
     def tick(self) -> None:
         """Without a terminal: a line now and then."""
         if not self.console.is_terminal and time.monotonic() - self.last_line >= _PLAIN_EVERY:
             self.last_line = time.monotonic()
-            best = f", best {self.best.train_acc.best:.3f} ({self.best.cell.title()})" if self.best else ""
+            best = (
+                f", best training accuracy {self.best.train_acc.best:.3f} ({self.best.cell.title()})"
+                if self.best
+                else ""
+            )
             self.console.print(f"{self.done}/{self.total} cells, {self.time_left()}{best}", highlight=False)
 
     def time_left(self) -> str:
         """The estimated time left, in words."""
-        worked = self.done_cost + sum(self.partial.values())
-        elapsed = time.monotonic() - self.started
-        if worked <= 0 or elapsed < 1:
+        if self.first_sign is None:
             return "time left: …"
-        return f"{duration((self.total_cost - worked) * elapsed / worked)} left"
+        since, before = self.first_sign
+        elapsed, worked = time.monotonic() - since, self._worked() - before
+        if worked <= 0 or elapsed < _SURE_AFTER:
+            return "time left: …"
+        return f"{duration((self.total_cost - self._worked()) * elapsed / worked)} left"
+
+    def _worked(self) -> float:
+        return self.done_cost + sum(self.partial.values())
+
+    def _note_first_sign(self) -> None:
+        """Time counts from the first sign of work: before it workers only start."""
+        if self.first_sign is None:
+            self.first_sign = (time.monotonic(), self._worked())
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None)
     store.check_writable()
     counts = todo.stored_counts()
     console.print(
-        f"{len(todo.cells)} cells: {_stored_words(counts)} in {settings.results_dir}, "
+        f"{_cells(len(todo.cells))}: {_stored_words(counts)} in {settings.results_dir}, "
         f"{len(todo.to_train)} to train"
         + (
             f" (engine {setup.engine} on {setup.device}, {min(processes, len(todo.to_train))} at once)"
@@ -106,7 +106,8 @@ def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None)
         started = time.monotonic()
         results = _train(todo.to_train, setup, processes, store, notes())
         console.print(outcome_table(results))
-        console.print(f"{len(results)} cells in {duration(time.monotonic() - started)}, stored in {store.cells_dir}")
+        took = duration(time.monotonic() - started)
+        console.print(f"{_cells(len(results))} in {took}, stored in {store.cells_dir}")
     else:
         console.print("nothing to train")
     store.add_labels(todo.new_labels)
@@ -260,7 +261,7 @@ def _dry_run_table(todo: Plan, store: Store, setup: EngineSetup, processes: int)
     table.add_row("cells", f"{len(todo.cells)} ({', '.join(f'{n} {method}' for method, n in methods.items())})")
     table.add_row("already stored", f"{_stored_words(todo.stored_counts())} in {store.results_dir}")
     table.add_row("to train", str(len(todo.to_train)))
-    table.add_row("engine", f"{setup.engine} on {setup.device}, {processes} cells at once")
+    table.add_row("engine", f"{setup.engine} on {setup.device}, {processes} at once")
     table.add_row("estimated time", f"about {duration(max(seconds / processes, longest))}")
     table.add_row("estimated memory", f"about {memory / 2**30:.1f} GiB")
     return table
@@ -270,3 +271,7 @@ def _stored_words(counts: Counter[str]) -> str:
     """How many are stored: "12 stored", "12 stored (1 diverged, 2 failed)"."""
     odd = ", ".join(f"{counts[status]} {status}" for status in ("diverged", "failed") if counts[status])
     return f"{counts.total()} stored" + (f" ({odd})" if odd else "")
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell{'s' * (count != 1)}"

@@ -616,7 +616,7 @@ def test_a_small_network_learns_the_moons() -> None:
 
 @pytest.mark.slow
 def test_the_penalty_trains_what_plain_relu_does_not() -> None:
-    """004, fig. 2: at depth 10 and width 4 most plain networks stay near chance, jumpstarted ones learn the moons.
+    """CPAIOR, fig. 2: at depth 10 and width 4 most plain networks stay near chance, jumpstarted ones learn the moons.
 
     About a third of the plain ones train with Glorot's initialisation (one in twenty with torch's default).
     """
