@@ -15,10 +15,10 @@ heatmaps: .venv/installed ## train a small study of MOONS (minutes), draw its he
 	$(RUN) jumpstart_exp -m +experiment=quick hydra.launcher.workers=$(WORKERS)
 	$(RUN) jumpstart_exp.report
 
-test: .venv/installed ## all tests
+test: .venv/installed ## all tests (about 12 minutes)
 	$(RUN) pytest
 
-test-fast: .venv/installed ## the tests that take seconds
+test-fast: .venv/installed ## the tests that take no training and no program start (about 3 minutes)
 	$(RUN) pytest -m "not slow"
 
 lint: .venv/installed ## style, format and types

@@ -83,9 +83,10 @@ def main() -> None:
     except yaml.YAMLError as error:
         _fail(" ".join(str(error).split()), 2)
     except ValueError as error:
-        if not str(error).startswith("Only one of"):  # Hydra's own words about flags that exclude each other
+        # Hydra's own words about flags that exclude each other, and about a group set to null
+        if not str(error).startswith(("Only one of", "Config group override must be a string")):
             raise
-        _fail(str(error), 2)
+        _fail(" ".join(str(error).split()), 2)
     except (CellsFailedError, StoreError, WorkerStartError) as error:
         _fail(str(error), 1)
     except InterruptedSweepError as error:

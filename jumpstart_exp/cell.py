@@ -60,7 +60,9 @@ class Moons(DatasetSpec):
 
     name: str = setting("moons")
     n_samples: int = setting(100, low=4, about="points before the split")
-    noise: float | None = setting(None, low=0, about="standard deviation of the Gaussian noise; null for none")
+    noise: float | None = setting(
+        None, low=0, neutral=0.0, about="standard deviation of the Gaussian noise; null for none"
+    )
     random_state: int = setting(10, low=0, high=2**32 - 1, about="seed of make_moons")
     test_size: float = setting(0.15, above=0, high=0.9, about="share of the points that validates")
     split_random_state: int = setting(42, low=0, high=2**32 - 1, about="seed of train_test_split")

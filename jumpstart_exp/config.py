@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -144,14 +143,11 @@ def explain(error: HydraException | OmegaConfBaseException) -> str:
             return str(unknown_setting(name))
         return str(refuse(name, value, "a group of settings: " + ", ".join(members)))
     cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
+    if "Key 'method' is not in struct" in text:
+        return "method cannot be left out: method=NAME"
     if "…" in text:
         text += " (an ellipsis is three dots: ...)"
     return " ".join(re.sub(r"See https?://\S+ for details", "", text + cause).split())
-
-
-def override_name(override: Override) -> str:
-    """The dotted name that an override sets."""
-    return str(override.key_or_group)
 
 
 def _walk(cls: type, prefix: str) -> Iterator[tuple[str, tuple[Any, Mapping[str, Any]]]]:

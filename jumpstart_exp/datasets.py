@@ -23,7 +23,6 @@ class Data:
     y_train: Tensor
     x_val: Tensor
     y_val: Tensor
-    classes: int
 
 
 @lru_cache(maxsize=8)
@@ -40,7 +39,6 @@ def load(spec: DatasetSpec, data_dir: Path) -> Data:
         torch.from_numpy(y_train),
         torch.from_numpy(np.ascontiguousarray(x_val)),
         torch.from_numpy(y_val),
-        spec.classes,
     )
 
 

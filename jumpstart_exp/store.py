@@ -47,10 +47,11 @@ class StoreWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Stored:
-    """What the store knows of a key: the best row's status, and the methods' labels that share it."""
+    """What the store knows of a key: the best row's status and error, and the methods' labels that share it."""
 
     status: str
     labels: frozenset[str]
+    error: str | None = None
 
 
 class Store:
@@ -64,6 +65,7 @@ class Store:
         self.results_dir = results_dir
         self.cells_dir = results_dir / "cells"
         self.curves_dir = results_dir / "curves"
+        self._warned: set[Path] = set()
 
     def check_writable(self) -> None:
         """Create the folders and try a write, before anything trains.
@@ -97,7 +99,7 @@ class Store:
         if curves["key"]:
             self._write(pa.table(curves, schema=_curve_schema()), name, self.curves_dir)
         try:
-            self._write(pa.Table.from_pylist([_row(result) for result in results], schema=cell_schema()), name)
+            self._write(pa.Table.from_pylist([result_row(result) for result in results], schema=cell_schema()), name)
         except StoreError:
             with contextlib.suppress(OSError):
                 (self.curves_dir / name).unlink(missing_ok=True)
@@ -123,10 +125,12 @@ class Store:
 
     def stored(self) -> dict[str, Stored]:
         """Status and labels of every stored key."""
-        best = _best_rows(self._read_all(["key", "status", "method"]))
+        rows = self._read_all(["key", "status", "method", "error"])
+        best = _best_rows(rows)
+        errors = rows["error"].take(pa.array(best["row"])).to_pylist()
         return {
-            key: Stored(status, frozenset(labels))
-            for key, status, labels in zip(best["key"], best["status"], best["labels"], strict=True)
+            key: Stored(status, frozenset(labels), error)
+            for key, status, labels, error in zip(best["key"], best["status"], best["labels"], errors, strict=True)
         }
 
     def cells(self) -> pd.DataFrame:
@@ -163,7 +167,7 @@ class Store:
             try:
                 table = _read_part(path, None, _curve_schema(), missing_ok=True)
             except _UnreadableError as error:
-                _warn_unreadable(path, str(error))
+                self._warn_unreadable(path, str(error))
                 continue
             if table is not None:
                 wanted = set(rows["key"]) - found.keys()
@@ -194,11 +198,11 @@ class Store:
                     table = _read_part(self.cells_dir / name, columns, cell_schema(), missing_ok=name not in gone)
                 except FileNotFoundError:
                     broken.add(name)  # listed twice and not there twice: a link to nowhere
-                    _warn_unreadable(self.cells_dir / name, "it is listed, but not there")
+                    self._warn_unreadable(self.cells_dir / name, "it is listed, but not there")
                     continue
                 except _UnreadableError as error:
                     broken.add(name)
-                    _warn_unreadable(self.cells_dir / name, str(error))
+                    self._warn_unreadable(self.cells_dir / name, str(error))
                     continue
                 if table is None:
                     gone.add(name)
@@ -209,6 +213,11 @@ class Store:
             schema = cell_schema() if columns is None else pa.schema([cell_schema().field(name) for name in columns])
             return schema.append(pa.field("part", pa.string())).empty_table()
         return pa.concat_tables([tables[name] for name in sorted(tables)])
+
+    def _warn_unreadable(self, path: Path, reason: str) -> None:
+        if path not in self._warned:  # once, however often the store is read
+            self._warned.add(path)
+            warnings.warn(f"{path} is unreadable and left out: {reason}", StoreWarning, stacklevel=5)
 
     def _parts(self) -> set[str]:
         try:
@@ -281,7 +290,8 @@ def _arrow_type(hint: Any) -> pa.DataType:
     return pa.string()
 
 
-def _row(result: Result) -> dict[str, Any]:
+def result_row(result: Result) -> dict[str, Any]:
+    """A result as a row of `cells`."""
     cell = result.cell
     row: dict[str, Any] = {"key": cell.key, "numerics": NUMERICS, "status": result.status, "method": cell.method}
     row |= cell.description()
@@ -406,10 +416,6 @@ def _check_columns(found: pa.Schema, schema: pa.Schema) -> None:
         widened = pa.types.is_integer(kind) and pa.types.is_floating(field.type)
         if not (kind == field.type or widened or pa.types.is_null(kind) or pa.types.is_large_string(kind)):
             raise _UnreadableError(f"its column {field.name!r} is {kind}, not {field.type}")
-
-
-def _warn_unreadable(path: Path, reason: str) -> None:
-    warnings.warn(f"{path} is unreadable and left out: {reason}", StoreWarning, stacklevel=5)
 
 
 @cache

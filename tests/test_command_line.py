@@ -188,7 +188,20 @@ def test_failures_are_listed_and_the_others_finish(command, tmp_path):
     assert sorted(stored(tmp_path)["status"]) == ["done", "failed"]
     again = command(*line)
     assert "nothing to train" in again.stdout and "retry=failed" in again.stdout
+    assert again.returncode == 1 and "width=1000000" in again.stderr, "a failure stays one until it is mended"
     assert command(*line, "retry=failed").returncode == 1
+
+
+def test_data_that_cannot_be_had_is_a_failure_of_the_cell(command, tmp_path):
+    line = ["dataset.n_samples=1000000000000", "optimizer.epochs=1"]
+    for sweep in ([], ["-m"]):
+        done = command(*sweep, *line, f"results_dir=r{len(sweep)}")
+        assert done.returncode == 1 and "Traceback" not in done.stderr and "emory" in done.stderr
+        assert list(Store(tmp_path / f"r{len(sweep)}").cells()["status"]) == ["failed"]
+
+
+def test_overrides_of_one_name_keep_their_order(command):
+    assert " 1 (" in command("-m", "depth=3,1,3,2,3", "++depth=3", "dry_run=true").stdout
 
 
 def test_a_diverged_cell_is_a_result_and_no_accuracy(command, tmp_path):
@@ -261,6 +274,7 @@ BAD_INPUTS = {
     "workers=2": ["workers is not a setting", "hydra.launcher.workers"],
     "-m seed=1,2 hydra.launcher.workers=two": ["hydra.launcher.workers='two'", "an integer"],
     "-m depth=1,2 --cfg job": ["Only one of"],
+    "method=null": ["group", "null"],
     "-m foo=1,2": ["foo is not a setting"],
     "-m seed=1,2 hydra.launcher.workers=0": ["hydra.launcher.workers=0", "at least 1"],
 }

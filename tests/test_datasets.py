@@ -70,7 +70,6 @@ def test_moons_span_one_and_are_float64() -> None:
     assert x.dtype == torch.float64 and x.shape == (100, 2)
     assert (x.max() - x.min()).item() == pytest.approx(1.0, abs=1e-15)
     assert data.y_train.dtype == data.y_val.dtype == torch.int64
-    assert data.classes == 2
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ class EagerEngine:
         self.device = torch.device(device)
         self.curve_every = curve_every
 
-    def refuses(self, cell: Cell) -> str | None:
+    @staticmethod
+    def refuses(cell: Cell) -> str | None:
         """Never: the reference trains every cell."""
         return None
 
@@ -154,7 +155,7 @@ class Training:
         return Result(
             self.cell,
             "done" if done else "diverged",
-            "eager",
+            EagerEngine.name,
             str(self.device),
             n_params=count_parameters(self.network),
             epochs_run=self.epochs_run,
@@ -277,7 +278,7 @@ class Training:
             _, pre_activations = self.network(self.x_train)
         penalty = None
         if self.penalty is not None:
-            penalty = self.penalty(pre_activations).item()
+            penalty = self.penalty(pre_activations, tie_draws=self._tie_draws(0, 0, None)).item()
         return penalty, census([torch.relu(pre_activation) for pre_activation in pre_activations])
 
     @contextmanager

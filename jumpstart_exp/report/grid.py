@@ -96,6 +96,10 @@ class FigureGrid:
         lost = np.all(~self.present | self.diverged | self.failed, axis=-1)
         return np.asarray(lost & np.any(self.present, axis=-1))
 
+    def partly_untrained(self) -> NDArray[np.bool_]:
+        """Where some seeds, but not all, diverged or failed, (methods, depths, widths): the mean is of the others."""
+        return np.asarray(np.any(self.diverged | self.failed, axis=-1) & ~self.untrained())
+
     def seed_range(self) -> tuple[int, int]:
         """Fewest and most seeds, trained or not, of the grid's places that have any."""
         count = self.present.sum(axis=-1)

@@ -12,7 +12,6 @@ from pathlib import Path
 import matplotlib
 import matplotlib.style
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection, QuadMesh
@@ -21,7 +20,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from seaborn.cm import rocket
 
-from jumpstart_exp.report.grid import MOMENTS, FigureGrid, figure_grids
+from jumpstart_exp.report.grid import MOMENTS, FigureGrid
 
 METHOD_TITLES = {
     "relu": "ReLU",
@@ -40,15 +39,19 @@ METRICS = {"train_acc": "training", "val_acc": "validation"}
 _STYLE = {"pdf.fonttype": 42, "hatch.linewidth": 0.6, "hatch.color": "0.55", "font.size": 8.0, "axes.linewidth": 0.6}
 _DPI = 150
 _NUMBERED_CELL = (0.34, 0.27)  # inches; the least that hold a readable number
-_SMALL_CELL = (0.15, 0.2)  # inches; the least that hold a tick's label
+_SMALL_CELL = (0.16, 0.15)  # inches; the least that hold a tick's label
 _MOST_NUMBERED = 12  # depths or widths of a panel with a number in each cell
 _LEAST_PANEL = (1.15, 1.05)  # inches; room for the titles of a panel
 _TITLE_SIZE = (10.0, 14.0)  # points, in small and in wide figures
 _MARK = {
     "missing": ("/////", "white"),
     "diverged or failed": ("xxxxx", "#d9dde4"),
+    "some seeds diverged or failed: mean of the others": ("", "#4da3ff"),
 }
-"""Hatch and ground of the cells that have no accuracy."""
+"""Hatch and ground of the cells that have no accuracy, and of the corner of those that lack some."""
+
+_SQUARE = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+_CORNER = np.array([(0.15, 0.5), (0.5, 0.5), (0.5, 0.15)])
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,6 @@ class _Measures:
     panel: tuple[float, float]
     cell: tuple[float, float]
     numbered: bool
-
-
-def draw_heatmaps(table: pd.DataFrame, folder: Path) -> list[Path]:
-    """Draw every figure that the store's table of cells supports; returns the files, PNG and PDF.
-
-    Raises:
-        GridError: the table cannot be drawn without averaging or choosing between unlike rows.
-        OSError: the folder cannot be written.
-    """
-    return [path for grid in figure_grids(table) for path in draw_grid(grid, folder)]
 
 
 def draw_grid(grid: FigureGrid, folder: Path) -> list[Path]:
@@ -104,7 +97,7 @@ def heatmap_figure(grid: FigureGrid, moment: str) -> Figure:
     for row, (metric, metric_name) in enumerate(METRICS.items()):
         for column, method in enumerate(grid.methods):
             ax = axes[row, column]
-            meshes.append(_draw_panel(ax, grid, means[metric][column], grid.untrained()[column], measures))
+            meshes.append(_draw_panel(ax, grid, means[metric][column], column, measures))
             if row == 0:
                 ax.set_title("\n".join(_method_title(method)), fontsize=9)
             if row == rows - 1:
@@ -121,9 +114,7 @@ def heatmap_figure(grid: FigureGrid, moment: str) -> Figure:
     return figure
 
 
-def _draw_panel(
-    ax: Axes, grid: FigureGrid, mean: NDArray[np.float64], untrained: NDArray[np.bool_], measures: _Measures
-) -> QuadMesh:
+def _draw_panel(ax: Axes, grid: FigureGrid, mean: NDArray[np.float64], method: int, measures: _Measures) -> QuadMesh:
     """One heatmap of mean accuracies, (depths, widths): depth to the right, width upwards, all cells of one size."""
     depths, widths = mean.shape
     upward = np.ma.masked_invalid(mean.T)
@@ -136,8 +127,11 @@ def _draw_panel(
         vmax=1.0,
     )
     empty = np.isnan(mean)
-    _mark(ax, empty & ~untrained, "missing")
-    _mark(ax, empty & untrained, "diverged or failed")
+    untrained = grid.untrained()[method]
+    missing, lost, partly = _MARK
+    _mark(ax, empty & ~untrained, missing, _SQUARE)
+    _mark(ax, empty & untrained, lost, _SQUARE)
+    _mark(ax, ~empty & grid.partly_untrained()[method], partly, _CORNER)
     if measures.numbered:
         for depth, width in np.argwhere(~empty):
             _write_number(ax, int(depth), int(width), float(mean[depth, width]), mesh)
@@ -150,10 +144,9 @@ def _draw_panel(
     return mesh
 
 
-def _mark(ax: Axes, where: NDArray[np.bool_], meaning: str) -> None:
-    """Hatch the cells, (depths, widths), that have no accuracy."""
-    corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
-    squares = [place + corners for place in np.argwhere(where)]
+def _mark(ax: Axes, where: NDArray[np.bool_], meaning: str, shape: NDArray[np.float64]) -> None:
+    """Mark the cells, (depths, widths), where something is missing."""
+    squares = [place + shape for place in np.argwhere(where)]
     if squares:
         hatch, ground = _MARK[meaning]
         ax.add_collection(

@@ -18,11 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config import check_variant, known_settings, plain_config, split_config, unknown_setting
-from jumpstart_exp.settings import SettingError, is_plainly
+from jumpstart_exp.settings import is_plainly
 
 log = logging.getLogger(__name__)
 
 _SAMPLE = 3
+_MOST_BASES_CHECKED = 20
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ def compose_cells(loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]]
     """
     assert isinstance(loader, ConfigLoaderImpl)
     composer = _Composer(loader, master)
-    cells = [composer.fast(job) for job in jobs]
-    for index in sorted({round(i * (len(jobs) - 1) / max(1, _SAMPLE - 1)) for i in range(_SAMPLE)} if jobs else set()):
+    cells = [composer.fast(job, index) for index, job in enumerate(jobs)]
+    spread = {round(i * (len(jobs) - 1) / (_SAMPLE - 1)) for i in range(_SAMPLE)} if jobs else set()
+    for index in sorted(spread | set(composer.first_jobs[:_MOST_BASES_CHECKED])):
         slow = composer.slow(jobs[index])
         if slow != cells[index]:
             log.warning("composing every job with Hydra: the fast way differs for %s", " ".join(jobs[index]))
@@ -83,23 +85,26 @@ class _Composer:
         self.parser = OverridesParser.create(config_loader=loader)
         self.parsed: dict[str, Override] = {}
         self.bases: dict[tuple[str, ...], _Base] = {}
+        self.first_jobs: list[int] = []
         self.is_group: Callable[[str], bool] = cache(loader.repository.group_exists)
 
-    def fast(self, job: Sequence[str]) -> Cell:
+    def fast(self, job: Sequence[str], index: int) -> Cell:
         structural: list[str] = []
         values: dict[tuple[str, ...], Any] = {}
-        for text in job:
-            override = self._parse(text)
-            if self._is_plain_value(override):
-                value = override.value()
-                values[tuple(str(override.key_or_group).split("."))] = (
-                    value.text if isinstance(value, QuotedString) else value
-                )
-            else:
+        overrides = [(text, self._parse(text)) for text in job]
+        odd = [str(override.key_or_group) for _, override in overrides if not self._is_plain_value(override)]
+        for text, override in overrides:
+            name = str(override.key_or_group)
+            touched = any(f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.") for other in odd)
+            if touched:  # itself, or something that another override replaces: the order counts, so Hydra does it
                 structural.append(text)
+            else:
+                value = override.value()
+                values[tuple(name.split("."))] = value.text if isinstance(value, QuotedString) else value
         key = tuple(structural)
         if key not in self.bases:
             self.bases[key] = self._compose(structural)
+            self.first_jobs.append(index)
         return self._cell(self.bases[key].with_values(values), self.bases[key].method)
 
     def slow(self, job: Sequence[str]) -> Cell:
@@ -140,14 +145,3 @@ class _Composer:
         """Whether OmegaConf would take the value as it is; anything else is left to it."""
         text = value.text if isinstance(value, QuotedString) else value
         return name in known_settings() and is_plainly(known_settings()[name][0], text) and "${" not in str(text)
-
-
-def check_constant_run_settings(names: Sequence[str], run_names: Sequence[str]) -> None:
-    """Refuse a sweep over something that cannot change a result.
-
-    Raises:
-        SettingError: one of `names` is a run setting.
-    """
-    for name in names:
-        if name in run_names:
-            raise SettingError(f"{name} cannot be swept: it is the same for the whole sweep")

@@ -97,7 +97,7 @@ class _Run:
         self.before, self.start, self.end = (Fraction(repr(number)) for number in (before, start, end))
         # Either reading goes on from `start` in even steps: its distance from `before`, or `start` itself.
         self.steps = [self.start - self.before]
-        if 0 <= self.before < self.start:
+        if 0 < self.start > self.before or 0 > self.start < self.before:
             self.steps.append(self.start)
         text = ",".join([self._number(self.before), self._number(self.start), _ELLIPSIS, self._number(self.end)])
         self.place = typed if typed.endswith(f"={text}") else f"{typed}: {text}"

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from jumpstart_exp.config import RunSettings, plain_config, split_config
 from jumpstart_exp.console import warn
 from jumpstart_exp.settings import SettingError, field_types
-from jumpstart_exp.sweep.compose import check_constant_run_settings, compose_cells
+from jumpstart_exp.sweep.compose import compose_cells
 from jumpstart_exp.sweep.ellipsis import sweep_strings
 from jumpstart_exp.sweep.runner import CellsFailedError, run_sweep
 
@@ -38,7 +38,8 @@ def expand_jobs(loader: Any, params: Mapping[str, Any] | None, arguments: Sequen
             continue
         if not override.is_discrete_sweep():
             raise SettingError(f"{override.input_line} is not allowed: a sweep must be a list or a range of values")
-        check_constant_run_settings([name], list(field_types(RunSettings)))
+        if name in field_types(RunSettings):
+            raise SettingError(f"{name} cannot be swept: it is the same for the whole sweep")
         expansion = sweep_strings(override)
         if name.lstrip("+") == "experiment" and len(expansion.values) > 1:
             raise SettingError(f"{override.input_line} is not allowed: each study has its own grid, give one at a time")

@@ -19,7 +19,7 @@ from jumpstart_exp.config import RunSettings
 from jumpstart_exp.console import notes, output, warn
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import refuse
-from jumpstart_exp.store import Store, Stored
+from jumpstart_exp.store import Store, Stored, result_row
 from jumpstart_exp.sweep.progress import SweepProgress, duration, epoch_progress, outcome_table, result_table
 from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError, train_in_parallel
 
@@ -72,7 +72,7 @@ def plan(cells: Sequence[Cell], store: Store, retry: str) -> Plan:
 
 
 def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None) -> dict[str, str | None]:
-    """Train what is missing of these cells and store it; the errors of failed ones by key, None for the others.
+    """Train what is missing of these cells and store it; by key the errors of cells that failed, now or earlier.
 
     Raises:
         SettingError: engine, device or number of workers cannot be had.
@@ -112,8 +112,9 @@ def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None)
         console.print("nothing to train")
     store.add_labels(todo.new_labels)
     if counts["failed"] and settings.retry != "failed":
-        console.print(f"{counts['failed']} cells failed in an earlier run: retry=failed trains them again")
-    return {result.cell.key: result.error if result.status == "failed" else None for result in results}
+        console.print(f"{_cells(counts['failed'])} failed in an earlier run: retry=failed trains them again")
+    earlier = {key: known.error or "failed" for key, known in todo.stored.items() if known.status == "failed"}
+    return earlier | {result.cell.key: result.error if result.status == "failed" else None for result in results}
 
 
 def run_cell(cell: Cell, settings: RunSettings) -> None:
@@ -136,11 +137,13 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
     if todo.to_train or todo.new_labels:
         store.check_writable()
     if todo.to_train:
-        store.write([_train_here(cell, setup, notes())])
+        result = _train_here(cell, setup, notes())
+        store.write([result])
+        row = result_row(result)
     else:
         console.print(f"already stored in {settings.results_dir}: nothing to train")
         store.add_labels(todo.new_labels)
-    row = store.row(cell.key)
+        row = store.row(cell.key)
     if row["status"] == "failed":
         raise CellsFailedError(f"{cell.title()} failed: {row['error']} (retry=failed trains it again)")
     console.print(result_table(cell, row))
@@ -165,21 +168,19 @@ def engine_setup(settings: RunSettings, cells: Sequence[Cell]) -> EngineSetup:
 
 
 def _train_here(cell: Cell, setup: EngineSetup, console: Console) -> Result:
-    from jumpstart_exp.datasets import load
-    from jumpstart_exp.engines import create_engine
+    from jumpstart_exp.engines import ENGINES, load_and_train
 
     results: list[Result] = []
-    engine = create_engine(setup.engine, device=setup.device, curve_every=setup.curve_every)
-    data = load(cell.dataset, setup.data_dir)
+    engine = ENGINES[setup.engine](setup.device, setup.curve_every)
     with epoch_progress(cell, console) as report:
-        engine.train([cell], data, on_result=results.append, on_progress=report)
+        load_and_train(engine, [cell], setup.data_dir, on_result=results.append, on_progress=report)
     return results[0]
 
 
 def _train(cells: Sequence[Cell], setup: EngineSetup, processes: int, store: Store, console: Console) -> list[Result]:
-    from jumpstart_exp.engines import estimate_seconds
+    from jumpstart_exp.engines import ENGINES
 
-    cost = {cell.key: estimate_seconds(setup.engine, cell) for cell in cells}
+    cost = {cell.key: ENGINES[setup.engine].estimate_seconds(cell) for cell in cells}
     largest_first = sorted(cells, key=lambda cell: -cost[cell.key])
     results: list[Result] = []
     waiting: list[Result] = []
@@ -250,12 +251,12 @@ def _worker_count(workers: int | None) -> int:
 
 
 def _dry_run_table(todo: Plan, store: Store, setup: EngineSetup, processes: int) -> Table:
-    from jumpstart_exp.engines import estimate_memory_bytes, estimate_seconds
+    from jumpstart_exp.engines import ENGINES
 
     processes = max(1, min(processes, len(todo.to_train)))
-    seconds = sum(estimate_seconds(setup.engine, cell) for cell in todo.to_train)
-    longest = max((estimate_seconds(setup.engine, cell) for cell in todo.to_train), default=0.0)
-    memory = processes * max((estimate_memory_bytes(setup.engine, cell) for cell in todo.to_train), default=0)
+    seconds = sum(ENGINES[setup.engine].estimate_seconds(cell) for cell in todo.to_train)
+    longest = max((ENGINES[setup.engine].estimate_seconds(cell) for cell in todo.to_train), default=0.0)
+    memory = processes * max((ENGINES[setup.engine].estimate_memory_bytes(cell) for cell in todo.to_train), default=0)
     methods = Counter(cell.method for cell in todo.cells)
     table = Table(title="dry run: nothing was trained or written", title_justify="left", show_header=False)
     table.add_row("cells", f"{len(todo.cells)} ({', '.join(f'{n} {method}' for method, n in methods.items())})")

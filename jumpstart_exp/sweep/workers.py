@@ -139,10 +139,9 @@ def _work(setup: EngineSetup, pipe: Any) -> None:
     for request in (signal.SIGINT, signal.SIGTERM):
         signal.signal(request, signal.SIG_IGN)  # they reach the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    from jumpstart_exp.datasets import load
-    from jumpstart_exp.engines import create_engine
+    from jumpstart_exp.engines import ENGINES, load_and_train
 
-    engine = create_engine(setup.engine, device=setup.device, curve_every=setup.curve_every)
+    engine = ENGINES[setup.engine](setup.device, setup.curve_every)
     pipe.send(_Ready())
     reported = time.monotonic()
 
@@ -157,12 +156,7 @@ def _work(setup: EngineSetup, pipe: Any) -> None:
             cell = pipe.recv()
         except EOFError:
             return
-        try:
-            data = load(cell.dataset, setup.data_dir)
-        except Exception as error:  # whatever a loader raises is this cell's failure, not the worker's
-            pipe.send(Result(cell, "failed", setup.engine, setup.device, error=f"{type(error).__name__}: {error}"))
-            continue
-        engine.train([cell], data, on_result=pipe.send, on_progress=progress)
+        load_and_train(engine, [cell], setup.data_dir, on_result=pipe.send, on_progress=progress)
 
 
 def _end_with_parent() -> None:

@@ -1,11 +1,14 @@
 """Tables as the store gives them, made from cells without any training."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.report.grid import figure_grids
+from jumpstart_exp.report.heatmaps import draw_grid
 
 METHODS: dict[str, dict[str, Any]] = {
     "relu": {},
@@ -62,3 +65,8 @@ def grid_rows(
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """The rows as one table."""
     return pd.DataFrame(rows)
+
+
+def draw_heatmaps(table: pd.DataFrame, folder: Path) -> list[Path]:
+    """Every figure of the table."""
+    return [path for grid in figure_grids(table) for path in draw_grid(grid, folder)]

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from seaborn.cm import rocket
-from stored_tables import METHODS, cell, grid_rows, row, table
+from stored_tables import METHODS, cell, draw_heatmaps, grid_rows, row, table
 
 from jumpstart_exp.report.__main__ import main
 from jumpstart_exp.report.grid import figure_grids
-from jumpstart_exp.report.heatmaps import draw_heatmaps, heatmap_figure
+from jumpstart_exp.report.heatmaps import heatmap_figure
 from jumpstart_exp.result import Metric, Result
 from jumpstart_exp.store import Store, StoreError
 
@@ -185,7 +185,7 @@ def test_files_are_named_and_a_second_run_writes_the_same_bytes(tmp_path: Path) 
 def test_bytes_do_not_depend_on_the_process(tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from stored_tables import *;"
-        "from jumpstart_exp.report.heatmaps import draw_heatmaps;"
+        "from stored_tables import draw_heatmaps;"
         "draw_heatmaps(table([row(cell(m, 1, 2, 0), 0.6) for m in METHODS]), Path(sys.argv[2]))"
     )
     for seed in ("1", "2"):
@@ -289,3 +289,21 @@ def test_help_says_how_and_a_bad_argument_is_one_line(capsys) -> None:
     assert main(["resultsdir=x"]) == 2
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.count("\n") == 1 and "resultsdir=x" in shown.err
+
+
+def test_places_that_lack_some_seeds_are_marked() -> None:
+    rows = [row(cell("relu", 1, 2, seed), 0.9, "done" if seed else "diverged") for seed in range(3)]
+    rows += [row(cell("relu", 3, 2, seed), 0.9) for seed in range(3)]
+    (grid,) = figure_grids(table(rows))
+    assert grid.partly_untrained()[0, :, 0].tolist() == [True, False]
+    figure = heatmap_figure(grid, "best")
+    marks = [
+        collection
+        for ax in figure.axes
+        for collection in ax.collections
+        if str(collection.get_label()).startswith("some seeds")
+    ]
+    assert len(marks) == 2, "one in the panel of training, one in that of validation"
+    for mark in marks:
+        (path,) = mark.get_paths()
+        assert path.vertices[:, 0].max() <= 0.5, "the depth of which a seed diverged, not the other"

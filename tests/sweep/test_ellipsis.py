@@ -159,7 +159,7 @@ def test_an_end_that_is_missed_names_the_nearest_that_are_not(first: int, step: 
         if (candidate - second) * direction < 0:
             return False
         by_steps = (candidate - second) % step == 0
-        return by_steps or (0 <= first < second and candidate % second == 0)
+        return by_steps or ((0 < second > first or 0 > second < first) and candidate % second == 0)
 
     assume(not accepted(end))
     below = next(number for number in range(end, end - 1000, -1) if accepted(number))
@@ -176,7 +176,7 @@ def test_a_missed_decimal_end_names_ends_that_are_accepted(
 ) -> None:
     second = first + step
     end = second + (miss + Decimal(fraction) / 10) * step
-    assume(not (0 <= first < second and end % second == 0))
+    assume(second == 0 or end % second != 0)
     message = refusal(f"lr={typed(first)},{typed(second)},...,{typed(end)}")
     ends = re.search(r"an end of (\S+) \(.*\) or (\S+) \(.*\) would do", message)
     assert ends is not None
@@ -302,3 +302,8 @@ def test_a_shuffled_sweep_is_shuffled_after_it_is_expanded() -> None:
     orders = {tuple(expand("x=shuffle(1,2,...,9)")) for _ in range(20)}
     assert all(sorted(order) == [str(number) for number in range(1, 10)] for order in orders)
     assert len(orders) > 1
+
+
+def test_multiples_fall_below_zero_as_they_rise_above_it() -> None:
+    assert numbers("x=-1,-10,...,-150") == [-1, *range(-10, -151, -10)]
+    assert numbers("x=-1,10,...,150") == [-1, *range(10, 151, 10)]

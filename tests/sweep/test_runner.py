@@ -213,7 +213,7 @@ def test_failed_cells_are_trained_again_on_request(
     pool(outcome=lambda of: trained(of, "failed", "the first time"))
     run_sweep([cell(0), cell(1)], settings(), 1)
     workers = pool()
-    assert run_sweep([cell(0), cell(1)], settings(), 1) == {}
+    assert set(run_sweep([cell(0), cell(1)], settings(), 1).values()) == {"the first time"}
     assert workers.calls == 0
     assert run_sweep([cell(0), cell(1)], settings(retry="failed"), 1) == {cell(0).key: None, cell(1).key: None}
     assert {known.status for known in store.stored().values()} == {"done"}

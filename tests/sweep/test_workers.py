@@ -11,7 +11,7 @@ import pytest
 
 from jumpstart_exp.cell import Cell, Moons, OptimizerSpec, PenaltySpec
 from jumpstart_exp.datasets import load
-from jumpstart_exp.engines import create_engine
+from jumpstart_exp.engines import ENGINES
 from jumpstart_exp.result import Result
 from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError, train_in_parallel
 
@@ -68,7 +68,7 @@ def test_all_results_arrive_and_are_those_of_one_process(monkeypatch: pytest.Mon
     assert {result.status for result in results} == {"done"}
 
     here: list[Result] = []
-    engine = create_engine("eager", device="cpu", curve_every=None)
+    engine = ENGINES["eager"]("cpu", None)
     engine.train(cells, load(Moons(), Path("data")), on_result=here.append, on_progress=lambda *_: None)
     expected = {result.cell.key: result for result in here}
     for result in results:
