@@ -634,3 +634,16 @@ def test_the_penalty_trains_what_plain_relu_does_not() -> None:
         assert result.train_acc.best is not None
         trained[result.cell.method] += result.train_acc.best >= 0.95
     assert trained["sep_up"] >= 6 and trained["sep_up"] - trained["relu"] >= 3, trained
+
+
+def test_random_ties_of_units_differ_from_batch_to_batch_and_those_of_points_go_with_the_point() -> None:
+    cell = make_cell(dataset=SMALL, depth=1, width=8, penalty={"kind": "UP", "ties": "random"})
+    training = Training(cell, data_of(cell), CPU, None)
+
+    def drawn(constraint: str, batch: int, points: list[int], count: int) -> list[int]:
+        draw = training._tie_draws(3, batch, torch.tensor(points))
+        assert draw is not None
+        return draw(constraint, 0, count).tolist()
+
+    assert drawn("U+", 0, [0, 1, 2], 8) != drawn("U+", 1, [0, 1, 2], 8)
+    assert drawn("P+", 0, [4, 7], 2) == drawn("P+", 1, [4, 7], 2) == drawn("P+", 0, [7, 4], 2)[::-1]

@@ -478,6 +478,8 @@ def test_a_study_is_its_published_grid(
         assert (cell.network.norm == "batch") == (cell.method == "relu_bn")
         assert (cell.network.init == "zero") == (cell.method == "zero_init")
         assert cell.dropout.rate == (0.9 if cell.method == "zero_init" else 0)
+        assert cell.dropout.anneal_epochs == 1000
+        assert cell.optimizer.shuffle == (not code), "Keras's runs did not shuffle"
         penalty = cell.penalty
         if cell.penalty_weight:
             assert cell.penalty_weight == 1e-4
