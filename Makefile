@@ -1,7 +1,6 @@
 # Everything sets itself up: `make` builds .venv when it is missing or pyproject.toml changed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python -m
-WORKERS ?= null
 
 .DEFAULT_GOAL := help
 .PHONY: help setup heatmaps test test-fast lint format clean
@@ -12,7 +11,7 @@ help: ## this list
 setup: .venv/installed ## virtual environment and installation, in .venv
 
 heatmaps: .venv/installed ## train a small study of MOONS (minutes), draw its heatmaps under results/figures
-	$(RUN) jumpstart_exp -m +experiment=quick hydra.launcher.workers=$(WORKERS)
+	$(RUN) jumpstart_exp -m +experiment=quick
 	$(RUN) jumpstart_exp.report
 
 test: .venv/installed ## all tests (about 12 minutes)
