@@ -4,7 +4,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import hydra
 import yaml
@@ -83,10 +83,11 @@ def main() -> None:
     except yaml.YAMLError as error:
         _fail(" ".join(str(error).split()), 2)
     except ValueError as error:
-        # Hydra's own words about flags that exclude each other, and about a group set to null
-        if not str(error).startswith(("Only one of", "Config group override must be a string")):
+        if str(error).startswith("Config group override must be a string"):
+            _fail("a group takes the name of one of its options, as in method=relu, and not null", 2)
+        if not str(error).startswith("Only one of"):  # Hydra's own words about flags that exclude each other
             raise
-        _fail(" ".join(str(error).split()), 2)
+        _fail(str(error), 2)
     except (CellsFailedError, StoreError, WorkerStartError) as error:
         _fail(str(error), 1)
     except InterruptedSweepError as error:
@@ -97,7 +98,7 @@ def main() -> None:
         sys.exit(130)
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     complain(message)
     sys.exit(code)
 

@@ -1,5 +1,6 @@
 """What a sweep shows: the progress bar, and at the end what became of its cells."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -181,7 +182,7 @@ def result_table(cell: Cell, row: Mapping[str, object]) -> Table:
     table.add_row("", "[bold]after[/]", "[bold]before[/]", "", style="dim")
     for quantity in ("penalty", *CENSUS):
         label = "penalty" if quantity == "penalty" else quantity.replace("_", " ") + " (fraction)"
-        table.add_row(label, _number(row[f"{quantity}_last"]), _number(row[f"{quantity}_start"]), "")
+        table.add_row(label, _number(row.get(f"{quantity}_last")), _number(row.get(f"{quantity}_start")), "")
     diverged = f" in epoch {_number(row['diverged_epoch'])}" if row["status"] == "diverged" else ""
     seconds = row["seconds"]
     assert isinstance(seconds, float)
@@ -193,6 +194,8 @@ def result_table(cell: Cell, row: Mapping[str, object]) -> Table:
 
 
 def _number(value: object) -> str:
-    if not isinstance(value, int | float) or value != value:
+    if not isinstance(value, int | float) or math.isnan(value):
         return "–"
+    if math.isinf(value):
+        return "∞"
     return f"{value:d}" if isinstance(value, int) else f"{value:.0f}" if value == int(value) > 1 else f"{value:.4f}"

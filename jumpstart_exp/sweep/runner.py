@@ -113,7 +113,8 @@ def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None)
     store.add_labels(todo.new_labels)
     if counts["failed"] and settings.retry != "failed":
         console.print(f"{_cells(counts['failed'])} failed in an earlier run: retry=failed trains them again")
-    earlier = {key: known.error or "failed" for key, known in todo.stored.items() if known.status == "failed"}
+    stored = {cell.key: todo.stored[cell.key] for cell in todo.cells if cell.key in todo.stored}
+    earlier = {key: known.error or "failed" for key, known in stored.items() if known.status == "failed"}
     return earlier | {result.cell.key: result.error if result.status == "failed" else None for result in results}
 
 
