@@ -14,10 +14,10 @@ heatmaps: .venv/installed ## train a small study of MOONS (minutes), draw its he
 	$(RUN) jumpstart_exp -m +experiment=quick
 	$(RUN) jumpstart_exp.report
 
-test: .venv/installed ## all tests (about 12 minutes)
+test: .venv/installed ## all tests (about 10 minutes)
 	$(RUN) pytest
 
-test-fast: .venv/installed ## the tests that take no training and no program start (about 3 minutes)
+test-fast: .venv/installed ## the tests that start no program and train little (about 3 minutes)
 	$(RUN) pytest -m "not slow"
 
 lint: .venv/installed ## style, format and types
