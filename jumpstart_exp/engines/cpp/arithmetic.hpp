@@ -1,0 +1,202 @@
+// Products of matrices whose rows hold points, with the sums in registers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "vector.hpp"
+
+namespace jumpstart {
+namespace INSTRUCTION_SET {
+namespace {
+
+#if VECTOR_BYTES == 64 || defined(__aarch64__)
+constexpr int most_vectors = 6;
+constexpr bool many_registers = true;  // 32, not 16
+#else
+constexpr int most_vectors = 3;
+constexpr bool many_registers = false;
+#endif
+template <int VECTORS>
+constexpr int most_rows = VECTORS == 1 ? 8 : 4;  // of a block whose sums stay in registers
+
+// How the points lie in memory.
+template <class T>
+struct Layout {
+    int count = 0, block_vectors = 0, blocks = 0, stride = 0;
+
+    explicit Layout(int points) : count(points) {
+        const int vectors = (points + lanes<T> - 1) / lanes<T>;
+        blocks = (vectors + most_vectors - 1) / most_vectors;
+        block_vectors = (vectors + blocks - 1) / blocks;
+        stride = blocks * block_vectors * lanes<T>;
+    }
+    int vectors() const { return stride / lanes<T>; }
+};
+
+class Arena {
+public:
+    explicit Arena(void* memory) : memory_(static_cast<char*>(memory)) {}
+    template <class T>
+    T* take(std::size_t count) {
+        T* taken = memory_ ? reinterpret_cast<T*>(memory_ + used_) : nullptr;
+        used_ += (count * sizeof(T) + 63) / 64 * 64;
+        return taken;
+    }
+    std::size_t used() const { return used_; }
+
+private:
+    char* memory_;
+    std::size_t used_ = 0;
+};
+
+// A sum over k of w[row·row_step + k·sum_step] · x[k·x_step + column].
+template <class T>
+struct Product {
+    const T* w;
+    int row_step, sum_step;
+    const T* x;
+    int x_step, terms;
+};
+
+template <class T, int ROWS, int VECTORS>
+FORCE_INLINE void accumulate(V<T> (&sums)[ROWS][VECTORS], const Product<T>& product, int row, int column) {
+    const T* w = product.w + row * product.row_step;
+    const T* x = product.x + column;
+    for (int k = 0; k < product.terms; ++k) {
+        V<T> factors[VECTORS];
+#pragma GCC unroll 8
+        for (int v = 0; v < VECTORS; ++v) factors[v] = load(x + v * lanes<T>);
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r) {
+            const T weight = w[r * product.row_step];
+#pragma GCC unroll 8
+            for (int v = 0; v < VECTORS; ++v) sums[r][v] += weight * factors[v];
+        }
+        w += product.sum_step;
+        x += product.x_step;
+    }
+}
+
+// Rows of sums of products, a block of rows and of vectors at a time; `finish(row, column, sums)` gets each block.
+template <class T, int VECTORS, int ROWS, class Finish>
+FORCE_INLINE void block_of_rows(const T* bias, int bias_step, const Product<T>* products, int count, int row,
+                                int column, Finish& finish) {
+    V<T> sums[ROWS][VECTORS];
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r) {
+        const V<T> start = bias ? broadcast<T>(bias[(row + r) * bias_step]) : V<T>{};
+#pragma GCC unroll 8
+        for (int v = 0; v < VECTORS; ++v) sums[r][v] = start;
+    }
+    for (int p = 0; p < count; ++p) accumulate<T, ROWS, VECTORS>(sums, products[p], row, column);
+    finish(row, column, sums);
+}
+
+template <class T, int VECTORS, int ROWS, class Finish>
+FORCE_INLINE void some_rows(int rows, const T* bias, int bias_step, const Product<T>* products, int count, int row,
+                            int column, Finish& finish) {
+    if (rows == ROWS) block_of_rows<T, VECTORS, ROWS>(bias, bias_step, products, count, row, column, finish);
+    else if constexpr (ROWS > 1)
+        some_rows<T, VECTORS, ROWS - 1>(rows, bias, bias_step, products, count, row, column, finish);
+}
+
+template <class T, int VECTORS, class Finish>
+FORCE_INLINE void multiply_blocks(int rows, int blocks, const T* bias, int bias_step, const Product<T>* products,
+                                  int count, Finish& finish) {
+    constexpr int most = most_rows<VECTORS>;
+    const int groups = (rows + most - 1) / most;
+    for (int block = 0; block < blocks; ++block) {
+        for (int group = 0, row = 0; group < groups; ++group) {
+            const int size = (rows - row + groups - group - 1) / (groups - group);
+            some_rows<T, VECTORS, most>(size, bias, bias_step, products, count, row,
+                                        block * VECTORS * lanes<T>, finish);
+            row += size;
+        }
+    }
+}
+
+template <class T, int VECTORS = most_vectors, class Finish>
+FORCE_INLINE void multiply(const Layout<T>& layout, int rows, const T* bias, int bias_step,
+                           const Product<T>* products, int count, Finish finish) {
+    if (layout.block_vectors == VECTORS)
+        multiply_blocks<T, VECTORS>(rows, layout.blocks, bias, bias_step, products, count, finish);
+    else if constexpr (VECTORS > 1)
+        multiply<T, VECTORS - 1>(layout, rows, bias, bias_step, products, count, finish);
+}
+
+// gradient[row·row_stride + column·column_step] = Σ over points a[row] · b[column]; the bias's b is 1.
+template <class T>
+struct Outer {
+    const T* a;
+    int a_stride, rows;
+    const T* b;
+    int b_stride, columns;
+    const T* ones;  // null without a bias
+    int vectors;
+    T* gradient;
+    int row_stride, column_step, bias_column;
+};
+
+// In tiles whose sums stay in registers until a tree of additions reduces them all at once.
+template <class T, int ROWS, int COLUMNS>
+void outer_tiles(const Outer<T>& outer) {
+    constexpr int size = (ROWS * COLUMNS + lanes<T> - 1) / lanes<T> * lanes<T>;
+    const int columns = outer.columns + (outer.ones ? 1 : 0);
+    for (int row = 0; row < outer.rows; row += ROWS) {
+        const T* a[ROWS];
+        for (int r = 0; r < ROWS; ++r)
+            a[r] = outer.a + (row + r < outer.rows ? row + r : outer.rows - 1) * outer.a_stride;
+        const int last_row = outer.rows - row < ROWS ? outer.rows - row : ROWS;
+        for (int column = 0; column < columns; column += COLUMNS) {
+            const T* b[COLUMNS];
+            for (int c = 0; c < COLUMNS; ++c) {
+                const int real = column + c < outer.columns ? column + c : outer.columns - 1;
+                b[c] = outer.ones && column + c >= outer.columns ? outer.ones : outer.b + real * outer.b_stride;
+            }
+            V<T> sums[size] = {};
+            for (int v = 0; v < outer.vectors; ++v) {
+                V<T> factors[COLUMNS];
+#pragma GCC unroll 8
+                for (int c = 0; c < COLUMNS; ++c) factors[c] = load(b[c] + v * lanes<T>);
+#pragma GCC unroll 8
+                for (int r = 0; r < ROWS; ++r) {
+                    const V<T> left = load(a[r] + v * lanes<T>);
+#pragma GCC unroll 8
+                    for (int c = 0; c < COLUMNS; ++c) sums[r * COLUMNS + c] += left * factors[c];
+                }
+            }
+            alignas(64) T totals[size];
+#pragma GCC unroll 16
+            for (int s = 0; s < size; s += lanes<T>) store(totals + s, reduced_rows<T, Add>(sums + s));
+            if (column + COLUMNS <= outer.columns && outer.column_step == 1) {
+                for (int r = 0; r < last_row; ++r)
+                    std::memcpy(outer.gradient + (row + r) * outer.row_stride + column, totals + r * COLUMNS,
+                                COLUMNS * sizeof(T));
+                continue;
+            }
+            for (int c = 0; c < COLUMNS && column + c < columns; ++c) {
+                const int place = column + c == outer.columns ? outer.bias_column : (column + c) * outer.column_step;
+                for (int r = 0; r < last_row; ++r)
+                    outer.gradient[(row + r) * outer.row_stride + place] = totals[r * COLUMNS + c];
+            }
+        }
+    }
+}
+
+template <class T>
+void outer_product(const Outer<T>& outer) {
+    if constexpr (many_registers) {
+        const int columns = outer.columns + (outer.ones ? 1 : 0);
+        const int fours = (outer.rows + 3) / 4 * ((columns + 3) / 4), fives = (outer.rows + 4) / 5 * ((columns + 2) / 3);
+        if (16 * fours <= 15 * fives) outer_tiles<T, 4, 4>(outer);
+        else outer_tiles<T, 5, 3>(outer);
+    } else {
+        outer_tiles<T, 2, 4>(outer);
+    }
+}
+
+}  // namespace
+}  // namespace INSTRUCTION_SET
+}  // namespace jumpstart

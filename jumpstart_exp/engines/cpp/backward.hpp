@@ -1,0 +1,365 @@
+// The way back, layer by layer, each updated as soon as its gradient is known.
+#pragma once
+
+#include <limits>
+
+#include "network.hpp"
+
+namespace jumpstart {
+namespace INSTRUCTION_SET {
+namespace {
+
+// The gradient at layer `to`'s pre-activations from that at the next layer's affine map, and `to`'s activations again.
+template <class T>
+void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_extra, const T* from_gradient,
+                           T* to_gradient, T* activation) {
+    const Block<T>& next = blocks_[to + 1];
+    const Hidden<T>& layer = hidden_[to];
+    const Set& set = train_;
+    const int stride = set.layout.stride;
+    const bool is_output = to + 1 == spec_.depth;
+    const T* dropped = dropping && !is_output ? hidden_[to + 1].dropped : nullptr;
+    const bool by_point = has_penalty_ && fast_penalty_ && spec_.per_point;
+    const bool above_any = by_point && layer.point_above, below_any = by_point && layer.point_below;
+    T *high = tie_work_, *low = tie_work_ + stride, *high_part = low + stride, *low_part = high_part + stride;
+    if (above_any || below_any) {
+        // what no number equals is taken: the lowest unit that has the extreme gets all of its gradient
+        const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
+        for (int i = 0; i < stride; i += lanes<T>) {
+            const V<T> most = load(layer.point_high + i), least = load(layer.point_low + i);
+            const V<T> found = violations(layer, most, least);
+            const V<T> share = coefficient_constant_ + coefficient_slope_ * found;
+            const Mask<T> valid = load(set.valid + i) > T(0);
+            store(high, (valid & (most < T(spec_.margin_above))) ? most : taken);
+            store(low, (valid & (least > T(spec_.margin_below))) ? least : taken);
+            store(high_part, share * (-T(spec_.weight) * layer.weight * T(spec_.balance)));
+            store(low_part, share * (T(spec_.weight) * layer.weight * T(1 - spec_.balance)));
+            high += lanes<T>, low += lanes<T>, high_part += lanes<T>, low_part += lanes<T>;
+        }
+        high = tie_work_, low = high + stride, high_part = low + stride, low_part = high_part + stride;
+    }
+    const int steps = is_output ? 1 : positions_, rows = is_output ? segments_ : spec_.width;
+    for (int s = 0; s < steps; ++s) {
+        Product<T> products[2] = {
+            {next.weight() + s, steps, next.row_stride(), from_gradient, stride * steps, next.rows},
+            {next.weight(), steps, next.row_stride(), from_gradient + stride, stride * steps, next.rows}};
+        multiply<T>(set.layout, rows, nullptr, 0, products, s + 1, [&](int row, int column, auto& sums) __attribute__((always_inline)) {
+            constexpr int ROWS = sizeof(sums) / sizeof(sums[0]);
+            constexpr int VECTORS = sizeof(sums[0]) / sizeof(sums[0][0]);
+            const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
+#pragma GCC unroll 8
+            for (int v = 0; v < VECTORS; ++v) {
+                const int points = column + v * lanes<T>;
+                V<T> most, least, most_part, least_part;
+                if (above_any) most = load(high + points), most_part = load(high_part + points);
+                if (below_any) least = load(low + points), least_part = load(low_part + points);
+#pragma GCC unroll 8
+                for (int r = 0; r < ROWS; ++r) {
+                    const std::size_t place = std::size_t((row + r) * steps + s) * stride + points;
+                    const V<T> pre = load(layer.pre + place);
+                    V<T> gradient = sums[r][v];
+                    if (dropped) gradient = load(dropped + place) != T(0) ? gradient * dropout_scale : V<T>{};
+                    gradient = pre > T(0) ? gradient : V<T>{};
+                    store(activation + place, larger<T>(V<T>{}, pre));
+                    if (above_any) {
+                        const Mask<T> found = pre == most;
+                        gradient += found ? most_part : V<T>{};
+                        most = found ? taken : most;
+                    }
+                    if (below_any) {
+                        const Mask<T> found = pre == least;
+                        gradient += found ? least_part : V<T>{};
+                        least = found ? taken : least;
+                    }
+                    if (with_extra) gradient += load(extra_ + place);
+                    store(to_gradient + place, gradient);
+                }
+                if (above_any) store(high + points, most);
+                if (below_any) store(low + points, least);
+            }
+        });
+    }
+}
+
+// The first number of a row that equals `value`; -1 if none does.
+template <class T>
+int first_equal(const T* row, T value, int stride) {
+    constexpr int together = 64 / lanes<T> < 4 ? 64 / lanes<T> : 4;  // vectors, without a branch between them
+    int i = 0, place = -1;
+    for (; i + together * lanes<T> <= stride; i += together * lanes<T>) {
+        std::uint64_t found = 0;
+#pragma GCC unroll 4
+        for (int v = 0; v < together; ++v)
+            found |= std::uint64_t(bits<T>(load(row + i + v * lanes<T>) == value)) << (v * lanes<T>);
+        place = place < 0 && found ? i + __builtin_ctzll(found) : place;
+    }
+    for (; i < stride; i += lanes<T>) {
+        const unsigned found = bits<T>(load(row + i) == value);
+        place = place < 0 && found ? i + __builtin_ctz(found) : place;
+    }
+    return place;
+}
+
+template <class T>
+void Network<T>::add_unit_fast(const Hidden<T>& layer, T* gradient) {
+    const int stride = train_.layout.stride;
+    for (int unit = 0; unit < spec_.width; ++unit) {
+        const T high = layer.unit_high[unit], low = layer.unit_low[unit];
+        const T found = violation(layer, high, low);
+        const T* row = layer.pre + std::size_t(unit) * stride;
+        if (high < T(spec_.margin_above)) {
+            const int point = first_equal(row, high, stride);
+            if (point >= 0) gradient[std::size_t(unit) * stride + point] += above(layer, found);
+        }
+        if (low > T(spec_.margin_below)) {
+            const int point = first_equal(row, low, stride);
+            if (point >= 0) gradient[std::size_t(unit) * stride + point] += below(layer, found);
+        }
+    }
+}
+
+// One constraint's gradient to its tied entries. `each_entry(visit)` runs over the places in the entries' order that
+// hold the extreme, and stops when `visit` says so.
+template <class T>
+template <class Equal>
+void Network<T>::give_to_one_or_all(Equal each_entry, T coefficient, Stream stream, std::uint32_t unit,
+                                    std::uint32_t point, int layer, std::int64_t epoch) {
+    std::uint64_t tied = 0, chosen = 0;
+    if (spec_.ties != Ties::single) each_entry([&](std::size_t) { return ++tied, false; });
+    if (spec_.ties == Ties::shared) {
+        each_entry([&](std::size_t place) { return extra_[place] += coefficient / T(tied), false; });
+        return;
+    }
+    if (tied > 1) {
+        std::uint32_t words[4] = {unit / 4, point, std::uint32_t(layer), std::uint32_t(epoch)};
+        philox4x32(words, spec_.seed, std::uint32_t(stream));
+        chosen = std::uint64_t(words[unit % 4]) * tied >> 32;
+    }
+    each_entry([&](std::size_t place) {
+        if (chosen-- > 0) return false;
+        extra_[place] += coefficient;
+        return true;
+    });
+}
+
+// The penalty's gradient at a layer's pre-activations into `extra_`, for any layout, ties and kinds; false if 0.
+template <class T>
+bool Network<T>::add_extra(int index, std::int64_t epoch) {
+    const Hidden<T>& layer = hidden_[index];
+    const int stride = train_.layout.stride, count = train_.layout.count;
+    const T margin_above = T(spec_.margin_above), margin_below = T(spec_.margin_below);
+    const bool joined = positions_ == 2 && !spec_.per_position;
+    bool added = false;
+    const auto clear_once = [&] {
+        if (!added) std::memset(extra_, 0, sizeof(T) * std::size_t(segments_) * stride);
+        added = true;
+    };
+    if (spec_.per_unit && layer.unit_violated) {
+        const int step = joined ? 2 : 1;
+        for (int segment = 0; segment < segments_; segment += step) {
+            const T high = layer.unit_high[segment / step], low = layer.unit_low[segment / step];
+            const T found = violation(layer, high, low);
+            for (int side = 0; side < 2; ++side) {
+                const T value = side == 0 ? high : low;
+                if (side == 0 ? !(high < margin_above) : !(low > margin_below)) continue;
+                clear_once();
+                const T* row = layer.pre + std::size_t(segment) * stride;
+                const T coefficient = side == 0 ? above(layer, found) : below(layer, found);
+                if (spec_.ties == Ties::shared) {
+                    V<T> tied = {};
+                    for (int i = 0; i < step * stride; i += lanes<T>)
+                        tied += load(row + i) == value ? load(train_.valid + i % stride) : V<T>{};
+                    const T part = coefficient / horizontal_sum<T>(tied);
+                    T* out = extra_ + std::size_t(segment) * stride;
+                    for (int i = 0; i < step * stride; i += lanes<T>)
+                        store(out + i, load(out + i) + (load(row + i) == value
+                                                            ? part * load(train_.valid + i % stride) : V<T>{}));
+                    continue;
+                }
+                give_to_one_or_all(
+                    [&](auto visit) {
+                        for (int p = 0; p < count; ++p)
+                            for (int s = 0; s < step; ++s)
+                                if (row[s * stride + p] == value &&
+                                    visit(std::size_t(segment + s) * stride + p)) return;
+                    },
+                    coefficient, side == 0 ? Stream::tie_unit_above : Stream::tie_unit_below,
+                    std::uint32_t(segment / step), 0, index, epoch);
+            }
+        }
+    }
+    if (spec_.per_point && (layer.point_above || layer.point_below)) {
+        clear_once();
+        for (int side = 0; side < 2; ++side) {
+            if (side == 0 ? !layer.point_above : !layer.point_below) continue;
+            const T* extremes = side == 0 ? layer.point_high : layer.point_low;
+            const int sets = joined ? 1 : positions_, step = joined ? 1 : positions_;
+            for (int s = 0; s < sets; ++s)
+                for (int i = 0; i < stride; i += lanes<T>) {
+                    const V<T> high = load(layer.point_high + s * stride + i);
+                    const V<T> low = load(layer.point_low + s * stride + i);
+                    const V<T> value = load(extremes + s * stride + i);
+                    const Mask<T> active = (load(train_.valid + i) > T(0)) &
+                                           (side == 0 ? high < margin_above : low > margin_below);
+                    if (!any<T>(active)) continue;
+                    const V<T> share = coefficient_constant_ + coefficient_slope_ * violations(layer, high, low);
+                    V<T> part = share * (side == 0 ? -T(spec_.weight) * layer.weight * T(spec_.balance)
+                                                   : T(spec_.weight) * layer.weight * T(1 - spec_.balance));
+                    part = active ? part : V<T>{};
+                    V<T> remaining = {};  // how many tied entries come before the one that gets it
+                    if (spec_.ties != Ties::single) {
+                        V<T> tied = {};
+                        for (int segment = s; segment < segments_; segment += step)
+                            tied += load(layer.pre + std::size_t(segment) * stride + i) == value
+                                        ? broadcast<T>(T(1)) : V<T>{};
+                        if (spec_.ties == Ties::shared) part = active ? part / tied : V<T>{};
+                        else
+                            for (int lane = 0; lane < lanes<T>; ++lane) {
+                                if (!active[lane] || !(tied[lane] > T(1))) continue;
+                                std::uint32_t words[4] = {0, std::uint32_t(i + lane), std::uint32_t(index),
+                                                          std::uint32_t(epoch)};
+                                philox4x32(words, spec_.seed, std::uint32_t(side == 0 ? Stream::tie_point_above
+                                                                                      : Stream::tie_point_below));
+                                remaining[lane] = T(std::uint64_t(words[s]) * std::uint64_t(tied[lane]) >> 32);
+                            }
+                    }
+                    for (int segment = s; segment < segments_; segment += step) {
+                        const std::size_t place = std::size_t(segment) * stride + i;
+                        const Mask<T> equal = load(layer.pre + place) == value;
+                        if (spec_.ties == Ties::shared) {
+                            store(extra_ + place, load(extra_ + place) + (equal ? part : V<T>{}));
+                            continue;
+                        }
+                        const Mask<T> chosen = equal & (remaining == T(0));
+                        store(extra_ + place, load(extra_ + place) + (chosen ? part : V<T>{}));
+                        remaining = equal ? remaining - T(1) : remaining;
+                    }
+                }
+        }
+    }
+    if (spec_.per_layer) {
+        const T high = layer.layer_high, low = layer.layer_low, found = violation(layer, high, low);
+        for (int side = 0; side < 2; ++side) {
+            const T value = side == 0 ? high : low;
+            if (side == 0 ? !(high < margin_above) : !(low > margin_below)) continue;
+            clear_once();
+            give_to_one_or_all(
+                [&](auto visit) {
+                    for (int p = 0; p < count; ++p)
+                        for (int segment = 0; segment < segments_; ++segment)
+                            if (layer.pre[std::size_t(segment) * stride + p] == value &&
+                                visit(std::size_t(segment) * stride + p)) return;
+                },
+                side == 0 ? above(layer, found) : below(layer, found),
+                side == 0 ? Stream::tie_layer_above : Stream::tie_layer_below, 0, 0, index, epoch);
+        }
+    }
+    return added;
+}
+
+// Through the batch norm, in place; its weight's and bias's gradients go behind those of the affine map.
+template <class T>
+void Network<T>::normalise_backward(const Block<T>& block, const Hidden<T>& layer, T* gradient,
+                                    T* parameter_gradient) {
+    const int stride = train_.layout.stride, length = positions_ * stride;
+    const T count = T(train_.layout.count) * T(positions_);
+    const T* weight = block.values + block.norm_offset();
+    for (int r = 0; r < block.rows; ++r) {
+        T* row = gradient + std::size_t(r) * length;
+        const T* normalised = layer.normalised + std::size_t(r) * length;
+        V<T> sum = {}, product = {};
+        for (int i = 0; i < length; i += lanes<T>) {
+            sum += load(row + i);
+            product += load(row + i) * load(normalised + i);
+        }
+        const T bias_gradient = horizontal_sum<T>(sum), weight_gradient = horizontal_sum<T>(product);
+        const T factor = weight[r] * layer.deviation[r], mean = bias_gradient / count, slope = weight_gradient / count;
+        for (int i = 0; i < length; i += lanes<T>)
+            store(row + i, (load(row + i) - mean - load(normalised + i) * slope) * factor *
+                               load(train_.valid + i % stride));
+        parameter_gradient[block.norm_offset() + r] = weight_gradient;
+        parameter_gradient[block.norm_offset() + block.rows + r] = bias_gradient;
+    }
+}
+
+template <class T>
+void Network<T>::parameter_gradient(int index, const T* gradient, const T* in, T* out) {
+    const Block<T>& block = blocks_[index];
+    const int stride = train_.layout.stride, vectors = train_.layout.vectors();
+    if (index == spec_.depth || positions_ == 1) {
+        outer_product<T>({gradient, stride, block.rows, in, stride, block.columns, ones_, vectors, out,
+                          block.row_stride(), 1, block.columns});
+        return;
+    }
+    const int channels = block.columns / 2;
+    outer_product<T>({gradient, 2 * stride, block.rows, in, 2 * stride, channels, ones_, 2 * vectors, out,
+                      block.row_stride(), 2, block.columns});
+    outer_product<T>({gradient, 2 * stride, block.rows, in + stride, 2 * stride, channels, nullptr, vectors, out + 1,
+                      block.row_stride(), 2, 0});
+}
+
+template <class T>
+void Network<T>::adam(const Block<T>& block, const T* gradient) {
+    const T step = adam_.step, root = adam_.root, eps = adam_.eps;
+    const T new_share = T(1 - spec_.beta1), kept = T(spec_.beta2), new_square = T(1 - spec_.beta2);
+    V<T> bad = parameters_bad_;
+    T *values = block.values, *mean = values + block.length, *square = mean + block.length;
+    for (int i = 0; i < block.length; i += lanes<T>) {
+        const V<T> g = load(gradient + i);
+        const V<T> m = load(mean + i) + (g - load(mean + i)) * new_share;
+        const V<T> s = load(square + i) * kept + g * g * new_square;
+        const V<T> value = load(values + i) - step * m / (square_root<T>(s) * root + eps);
+        store(mean + i, m);
+        store(square + i, s);
+        store(values + i, value);
+        bad += value * T(0);
+    }
+    parameters_bad_ = bad;
+}
+
+template <class T>
+void Network<T>::start_step() {
+    ++steps_;
+    const double first = 1 - std::pow(spec_.beta1, double(steps_)), second = 1 - std::pow(spec_.beta2, double(steps_));
+    adam_ = {T(spec_.lr / first), T(1 / std::sqrt(second)),
+             T(spec_.keras_eps ? spec_.eps / std::sqrt(second) : spec_.eps)};
+}
+
+template <class T>
+void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
+    const bool dropping = dropout_scale > 0;
+    const T* gradient = logit_gradient_;
+    for (int l = spec_.depth; l >= 0; --l) {
+        if (stopped()) return;
+        const Block<T>& block = blocks_[l];
+        T *parameters = parameter_gradients_[l % 2], *next = gradients_[l % 2];
+        const T* in = train_.x;
+        if (l > 0) {
+            const bool with_extra = has_penalty_ && !fast_penalty_ && add_extra(l - 1, epoch);
+            propagate(l - 1, dropping, dropout_scale, with_extra, gradient, next, activations_[0]);
+            if (has_penalty_ && fast_penalty_ && spec_.per_unit && hidden_[l - 1].unit_violated)
+                add_unit_fast(hidden_[l - 1], next);
+            in = activations_[0];
+        }
+        if (dropping && l < spec_.depth) in = hidden_[l].dropped;
+        for (int i = block.used(); i < block.length; ++i) parameters[i] = T(0);
+        parameter_gradient(l, gradient, in, parameters);
+        if (probe) {
+            // in torch's order a block comes after all those before it
+            std::int64_t place = 0;
+            each_parameter([&](int at, int offset) {
+                if (at == l) probe->gradients[place] = double(parameters[offset]);
+                ++place;
+            });
+        } else {
+            adam(block, parameters);
+        }
+        if (l > 0 && spec_.batch_norm)
+            normalise_backward(blocks_[l - 1], hidden_[l - 1], next, parameter_gradients_[(l - 1) % 2]);
+        gradient = next;
+    }
+}
+
+}  // namespace
+}  // namespace INSTRUCTION_SET
+}  // namespace jumpstart

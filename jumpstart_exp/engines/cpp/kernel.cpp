@@ -1,0 +1,175 @@
+// One network trained from its first to its last epoch, compiled once for every instruction set.
+#include "kernel.hpp"
+
+#include "backward.hpp"
+#include "forward.hpp"
+
+namespace jumpstart {
+namespace INSTRUCTION_SET {
+namespace {
+
+struct DropoutNow {
+    double scale;
+    std::uint64_t threshold;
+};
+
+DropoutNow dropout_at(const Spec& spec, std::int64_t epoch) {
+    const double rate = spec.dropout_rate * (1 - double(epoch) / spec.dropout_anneal_epochs);
+    if (!(rate > 0)) return {0, 0};
+    return {1 / (1 - rate), std::uint64_t(rate * 4294967296.0)};
+}
+
+void add(Best& metric, std::int64_t epoch, double value, bool largest) {
+    metric.last = value;
+    if (metric.best_epoch == 0 || (largest ? value > metric.best : value < metric.best)) {
+        metric.best = value;
+        metric.best_epoch = epoch;
+    }
+}
+
+double mean_of(const double* census, int depth, int which) {
+    double sum = 0;
+    for (int l = 0; l < depth; ++l) sum += census[4 * l + which];
+    return sum / depth;
+}
+
+template <class T>
+void Network<T>::run(Control& control, Outcome& outcome) {
+    control_ = &control;
+    initialise(nullptr);
+    if (spec_.evaluate) {
+        forward(train_, Mode::survey, 0, 0, 0, outcome.census_start);
+        outcome.penalty_start = outcome.penalty_last = penalty_;
+        std::memcpy(outcome.census_last, outcome.census_start, sizeof(double) * 4 * std::size_t(spec_.depth));
+    }
+    for (std::int64_t epoch = 1; epoch <= spec_.epochs; ++epoch) {
+        const DropoutNow dropout = dropout_at(spec_, epoch - 1);
+        forward(train_, Mode::train, T(dropout.scale), dropout.threshold, epoch - 1, nullptr);
+        const Score train = score(train_, spec_.evaluate, true);
+        const double penalty = has_penalty_ ? penalty_ : 0;
+        start_step();
+        backward(epoch - 1, T(dropout.scale), nullptr);
+        if (stopped()) break;
+        const double train_loss = train.loss / train_.layout.count, train_acc = double(train.right) / train_.layout.count;
+        double val_loss = 0, val_acc = 0;
+        if (spec_.evaluate) {
+            forward(val_, Mode::evaluate, 0, 0, 0, nullptr);
+            const Score val = score(val_, true, false);
+            val_loss = val.loss / val_.layout.count;
+            val_acc = double(val.right) / val_.layout.count;
+        }
+        if (stopped()) break;
+        if (!std::isfinite(train_loss + val_loss + penalty) || any<T>(parameters_bad_ != parameters_bad_)) {
+            outcome.diverged_epoch = epoch;
+            return;
+        }
+        const bool is_last = epoch == spec_.epochs;
+        if (spec_.evaluate && (is_last || epoch == 1 || epoch % spec_.curve_every == 0)) {
+            forward(train_, Mode::survey, 0, 0, 0, outcome.census_last);
+            if (stopped()) break;
+            outcome.penalty_last = penalty_;
+            if (!has_penalty_ || std::isfinite(penalty_)) {
+                if (outcome.curve_rows < outcome.curve_capacity) {
+                    const double* census = outcome.census_last;
+                    const int depth = spec_.depth;
+                    outcome.curve[outcome.curve_rows++] = {
+                        epoch, train_acc, val_acc, train_loss, val_loss, penalty_,
+                        mean_of(census, depth, 0), mean_of(census, depth, 1),
+                        mean_of(census, depth, 2), mean_of(census, depth, 3)};
+                }
+            } else if (is_last) {
+                outcome.diverged_epoch = epoch;
+                return;
+            }
+        }
+        outcome.epochs_run = epoch;
+        control.epochs_done.store(epoch, std::memory_order_relaxed);
+        if (!spec_.evaluate) continue;
+        add(outcome.train_acc, epoch, train_acc, true);
+        add(outcome.val_acc, epoch, val_acc, true);
+        add(outcome.train_loss, epoch, train_loss, false);
+        add(outcome.val_loss, epoch, val_loss, false);
+    }
+    outcome.stopped = outcome.epochs_run < spec_.epochs;
+}
+
+template <class T>
+void Network<T>::look(Probe& probe) {
+    initialise(probe.initial);
+    for (std::int64_t step = 0;; ++step) {
+        const DropoutNow dropout = dropout_at(spec_, step);
+        forward(train_, Mode::train, T(dropout.scale), dropout.threshold, step, nullptr);
+        const Score train = score(train_, true, true);
+        if (step == probe.steps) {
+            probe.task_loss = train.loss / train_.layout.count;
+            probe.penalty = has_penalty_ ? penalty_ : 0;
+            double* values = probe.parameters;
+            each_parameter([&](int l, int offset) { *values++ = double(blocks_[l].values[offset]); });
+            backward(step, T(dropout.scale), &probe);
+            return;
+        }
+        start_step();
+        backward(step, T(dropout.scale), nullptr);
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------- interface
+
+// Numbers below the normal ones count as 0 while a network trains: Adam's moments decay into them, and they are slow.
+class FlushToZero {
+#if defined(__x86_64__)
+public:
+    FlushToZero() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
+    ~FlushToZero() { _mm_setcsr(before_); }
+
+private:
+    unsigned before_;
+#elif defined(__aarch64__)
+public:
+    FlushToZero() {
+        asm volatile("mrs %0, fpcr" : "=r"(before_));
+        asm volatile("msr fpcr, %0" ::"r"(before_ | (std::uint64_t(1) << 24)));
+    }
+    ~FlushToZero() { asm volatile("msr fpcr, %0" ::"r"(before_)); }
+
+private:
+    std::uint64_t before_;
+#endif
+};
+
+template <class Use>
+void with_network(const Spec& spec, const Points& train, const Points& val, void* workspace, Use use) {
+    if (spec.is_float64) {
+        Network<double> network(spec, train, val, workspace);
+        use(network);
+    } else {
+        Network<float> network(spec, train, val, workspace);
+        use(network);
+    }
+}
+
+std::size_t workspace_bytes(const Spec& spec, int train_points, int val_points) {
+    std::size_t bytes = 0;
+    with_network(spec, {nullptr, nullptr, train_points}, {nullptr, nullptr, val_points}, nullptr,
+                 [&](auto& network) { bytes = network.bytes(); });
+    return bytes;
+}
+
+void train(const Spec& spec, const Points& train, const Points& val, void* workspace, Control& control,
+           Outcome& outcome) {
+    const FlushToZero flush;
+    with_network(spec, train, val, workspace, [&](auto& network) { network.run(control, outcome); });
+}
+
+void probe(const Spec& spec, const Points& train, const Points& val, void* workspace, Probe& probed) {
+    const FlushToZero flush;
+    with_network(spec, train, val, workspace, [&](auto& network) { network.look(probed); });
+}
+
+}  // namespace
+
+extern const Kernel kernel;
+const Kernel kernel = {INSTRUCTION_SET_NAME, workspace_bytes, train, probe};
+
+}  // namespace INSTRUCTION_SET
+}  // namespace jumpstart

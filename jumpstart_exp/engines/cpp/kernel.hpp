@@ -1,0 +1,87 @@
+// One network's whole training, as plain data: what every instruction set's kernel takes and gives.
+//
+// Nothing here or in kernel.cpp may instantiate a template of the standard library: the linker would keep one copy
+// for all instruction sets, and it might be one that this processor cannot run.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace jumpstart {
+
+enum class Aggregate { sum, mean, l2, sum_sq };
+enum class Ties { shared, single, random };
+enum class Init { glorot_uniform, kaiming_uniform, zero };
+
+struct Spec {
+    int depth, width, features, outputs;  // one output is the log-odds of class 1
+    bool conv2x1, batch_norm, is_float64, task_loss, keras_eps, evaluate;
+    Init init;
+    bool per_unit, per_point, per_layer, per_position;  // which constraints; all false without a penalty
+    Aggregate aggregate;
+    Ties ties;
+    const double* layer_weights;  // depth numbers, or null for 1
+    double weight, balance, margin_above, margin_below;
+    double norm_eps, norm_momentum;
+    double dropout_rate, dropout_anneal_epochs;
+    double lr, beta1, beta2, eps;
+    std::int64_t epochs, curve_every;
+    std::uint32_t seed;
+};
+
+// Points in rows of `features` numbers; labels are class indices.
+struct Points {
+    const double* x;
+    const std::int64_t* y;
+    int count;
+};
+
+struct CurvePoint {
+    std::int64_t epoch;
+    double train_acc, val_acc, train_loss, val_loss, penalty;
+    double dead_units, linear_units, dead_points, linear_points;
+};
+
+struct Best {
+    double last, best;
+    std::int64_t best_epoch;  // 0 before the first epoch
+};
+
+// The caller owns the arrays: four numbers a layer in a census, `curve_capacity` rows in the curve.
+struct Outcome {
+    bool stopped;
+    std::int64_t epochs_run, diverged_epoch;  // 0 where it did not diverge
+    Best train_acc, val_acc, train_loss, val_loss;
+    double penalty_start, penalty_last;
+    double* census_start;
+    double* census_last;
+    CurvePoint* curve;
+    std::int64_t curve_capacity, curve_rows;
+};
+
+struct Control {
+    std::atomic<bool> stop{false};
+    std::atomic<std::int64_t> epochs_done{0};
+};
+
+// Parameters in torch's order: a hidden layer's weight, bias, (batch norm: weight, bias); the output's weight, bias.
+struct Probe {
+    std::int64_t steps;      // to take before the one that is looked at
+    const double* initial;   // null for the cell's own initial parameters
+    double task_loss, penalty;
+    double* parameters;      // before that step
+    double* gradients;
+};
+
+struct Kernel {
+    const char* name;
+    std::size_t (*workspace_bytes)(const Spec&, int train_points, int val_points);
+    // `workspace` is aligned to 64 bytes and zero
+    void (*train)(const Spec&, const Points& train, const Points& val, void* workspace, Control&, Outcome&);
+    void (*probe)(const Spec&, const Points& train, const Points& val, void* workspace, Probe&);
+};
+
+std::int64_t parameter_count(const Spec&);
+
+}  // namespace jumpstart

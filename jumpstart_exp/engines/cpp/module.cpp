@@ -1,0 +1,226 @@
+// What Python sees of the engine: plain dicts in and out.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fleet.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace jumpstart {
+namespace {
+
+using Numbers = nb::ndarray<const double, nb::c_contig, nb::device::cpu>;
+using Labels = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+constexpr int poll_milliseconds = 50;
+
+template <class T>
+T get(const nb::dict& values, const char* name) {
+    return nb::cast<T>(values[name]);
+}
+
+template <class Enum>
+Enum choice(const nb::dict& values, const char* name, std::initializer_list<std::pair<const char*, Enum>> choices) {
+    const std::string text = get<std::string>(values, name);
+    for (const auto& [known, value] : choices)
+        if (text == known) return value;
+    throw std::invalid_argument(std::string(name) + "='" + text + "' is not known to the C++ engine");
+}
+
+Job job_from(const nb::dict& values) {
+    Job job;
+    Spec& spec = job.spec;
+    spec.depth = get<int>(values, "depth");
+    spec.width = get<int>(values, "width");
+    spec.features = get<int>(values, "features");
+    spec.outputs = get<int>(values, "outputs");
+    spec.conv2x1 = get<bool>(values, "conv2x1");
+    spec.batch_norm = get<bool>(values, "batch_norm");
+    spec.is_float64 = get<bool>(values, "is_float64");
+    spec.task_loss = get<bool>(values, "task_loss");
+    spec.keras_eps = get<bool>(values, "keras_eps");
+    spec.evaluate = get<bool>(values, "evaluate");
+    spec.init = choice<Init>(values, "init", {{"glorot_uniform", Init::glorot_uniform},
+                                              {"kaiming_uniform", Init::kaiming_uniform},
+                                              {"zero", Init::zero}});
+    spec.aggregate = choice<Aggregate>(values, "aggregate", {{"sum", Aggregate::sum},
+                                                             {"mean", Aggregate::mean},
+                                                             {"l2", Aggregate::l2},
+                                                             {"sum_sq", Aggregate::sum_sq}});
+    spec.ties = choice<Ties>(values, "ties",
+                             {{"shared", Ties::shared}, {"single", Ties::single}, {"random", Ties::random}});
+    const std::string kind = get<std::string>(values, "kind");
+    spec.per_unit = kind == "U" || kind == "UP";
+    spec.per_point = kind == "P" || kind == "UP";
+    spec.per_layer = kind == "L";
+    spec.per_position = get<bool>(values, "per_position");
+    job.layer_weights = get<std::vector<double>>(values, "layer_weights");
+    if (!job.layer_weights.empty() && job.layer_weights.size() != std::size_t(spec.depth))
+        throw std::invalid_argument("layer_weights must have one number a hidden layer");
+    spec.weight = get<double>(values, "weight");
+    spec.balance = get<double>(values, "balance");
+    spec.margin_above = get<double>(values, "margin_above");
+    spec.margin_below = get<double>(values, "margin_below");
+    spec.norm_eps = get<double>(values, "norm_eps");
+    spec.norm_momentum = get<double>(values, "norm_momentum");
+    spec.dropout_rate = get<double>(values, "dropout_rate");
+    spec.dropout_anneal_epochs = get<double>(values, "dropout_anneal_epochs");
+    spec.lr = get<double>(values, "lr");
+    spec.beta1 = get<double>(values, "beta1");
+    spec.beta2 = get<double>(values, "beta2");
+    spec.eps = get<double>(values, "eps");
+    spec.epochs = get<std::int64_t>(values, "epochs");
+    spec.curve_every = get<std::int64_t>(values, "curve_every");
+    spec.seed = get<std::uint32_t>(values, "seed");
+    return job;
+}
+
+Dataset dataset_from(const Numbers& x_train, const Labels& y_train, const Numbers& x_val, const Labels& y_val) {
+    if (x_train.ndim() != 2 || x_val.ndim() != 2 || x_train.shape(1) != x_val.shape(1) ||
+        x_train.shape(0) != y_train.shape(0) || x_val.shape(0) != y_val.shape(0) || y_train.shape(0) == 0 ||
+        y_val.shape(0) == 0)
+        throw std::invalid_argument("x must be (points, features) and y (points,), with at least one point each");
+    Dataset data;
+    data.features = int(x_train.shape(1));
+    data.x_train.assign(x_train.data(), x_train.data() + x_train.size());
+    data.x_val.assign(x_val.data(), x_val.data() + x_val.size());
+    data.y_train.assign(y_train.data(), y_train.data() + y_train.size());
+    data.y_val.assign(y_val.data(), y_val.data() + y_val.size());
+    return data;
+}
+
+void check(const Job& job, const Dataset& data) {
+    if (job.spec.features != data.features) throw std::invalid_argument("the points do not have the network's features");
+    const std::int64_t classes = job.spec.outputs == 1 ? 2 : job.spec.outputs;
+    for (const auto* labels : {&data.y_train, &data.y_val})
+        for (const std::int64_t label : *labels)
+            if (label < 0 || label >= classes) throw std::invalid_argument("a label is not among the classes");
+}
+
+const Kernel& kernel_named(const std::string& name) {
+    for (const Kernel* kernel : kernels())
+        if (name.empty() || name == kernel->name) return *kernel;
+    throw std::invalid_argument("this processor has no instruction set '" + name + "'");
+}
+
+std::vector<std::string> instruction_sets() {
+    std::vector<std::string> names;
+    for (const Kernel* kernel : kernels()) names.emplace_back(kernel->name);
+    return names;
+}
+
+nb::object metric(const Best& best) {
+    if (best.best_epoch == 0) return nb::make_tuple(nb::none(), nb::none(), nb::none());
+    return nb::make_tuple(best.last, best.best, best.best_epoch);
+}
+
+nb::dict to_dict(const Finished& finished, const Job& job) {
+    const Outcome& outcome = finished.outcome;
+    nb::dict result;
+    result["error"] = finished.error;
+    result["n_params"] = parameter_count(job.spec);
+    result["seconds"] = finished.seconds;
+    result["started"] = finished.started;
+    result["epochs_run"] = outcome.epochs_run;
+    result["diverged_epoch"] = outcome.diverged_epoch;
+    result["train_acc"] = metric(outcome.train_acc);
+    result["val_acc"] = metric(outcome.val_acc);
+    result["train_loss"] = metric(outcome.train_loss);
+    result["val_loss"] = metric(outcome.val_loss);
+    result["penalty_start"] = outcome.penalty_start;
+    result["penalty_last"] = outcome.penalty_last;
+    result["census_start"] = finished.census_start;
+    result["census_last"] = finished.census_last;
+    nb::list curve;
+    for (const CurvePoint& row : finished.curve)
+        curve.append(nb::make_tuple(row.epoch, row.train_acc, row.val_acc, row.train_loss, row.val_loss, row.penalty,
+                                    row.dead_units, row.linear_units, row.dead_points, row.linear_points));
+    result["curve"] = curve;
+    return result;
+}
+
+void train(const nb::list& specs, const Numbers& x_train, const Labels& y_train, const Numbers& x_val,
+           const Labels& y_val, int threads, const std::string& instruction_set, const nb::callable& on_result,
+           const nb::callable& on_progress) {
+    const Dataset data = dataset_from(x_train, y_train, x_val, y_val);
+    const Kernel& kernel = kernel_named(instruction_set);
+    std::vector<Job> jobs;
+    for (nb::handle spec : specs) {
+        jobs.push_back(job_from(nb::cast<nb::dict>(spec)));
+        check(jobs.back(), data);
+    }
+    if (jobs.empty()) return;
+    Fleet fleet(kernel, jobs, data, threads);
+    std::vector<Progress> progress;
+    std::vector<Finished> finished;
+    const auto wait = [&] {
+        bool more;
+        {
+            const nb::gil_scoped_release release;
+            more = fleet.wait(poll_milliseconds, progress, finished);
+        }
+        for (const Progress& step : progress) on_progress(step.index, step.epochs);
+        for (const Finished& result : finished) on_result(result.index, to_dict(result, jobs[result.index]));
+        return more;
+    };
+    try {
+        while (wait())
+            if (PyErr_CheckSignals() != 0) throw nb::python_error();
+    } catch (nb::python_error& interruption) {
+        fleet.stop();
+        while (wait()) {
+        }  // what was finished meanwhile is kept
+        throw;
+    }
+}
+
+nb::dict probe(const nb::dict& values, const Numbers& x_train, const Labels& y_train, const Numbers& x_val,
+               const Labels& y_val, const std::string& instruction_set, std::int64_t steps,
+               const std::vector<double>& initial) {
+    const Dataset data = dataset_from(x_train, y_train, x_val, y_val);
+    const Kernel& kernel = kernel_named(instruction_set);
+    const Job job = job_from(values);
+    check(job, data);
+    const Spec spec = job.ready();
+    const std::size_t count = std::size_t(parameter_count(spec));
+    if (!initial.empty() && initial.size() != count) throw std::invalid_argument("not one initial value a parameter");
+    std::vector<double> parameters(count), gradients(count);
+    Probe probed{steps, initial.empty() ? nullptr : initial.data(), 0, 0, parameters.data(), gradients.data()};
+    {
+        const nb::gil_scoped_release release;
+        const Workspace workspace(kernel.workspace_bytes(spec, data.train().count, data.val().count));
+        kernel.probe(spec, data.train(), data.val(), workspace.data(), probed);
+    }
+    nb::dict result;
+    result["task_loss"] = probed.task_loss;
+    result["penalty"] = probed.penalty;
+    result["parameters"] = parameters;
+    result["gradients"] = gradients;
+    return result;
+}
+
+std::size_t workspace_bytes(const nb::dict& values, int train_points, int val_points) {
+    const Job job = job_from(values);
+    return kernels().front()->workspace_bytes(job.ready(), train_points, val_points);
+}
+
+}  // namespace
+}  // namespace jumpstart
+
+NB_MODULE(_native, m) {
+    m.doc() = "The C++ engine: one network a thread, its whole training in one call.";
+    m.def("train", &jumpstart::train, "specs"_a, "x_train"_a, "y_train"_a, "x_val"_a, "y_val"_a, "threads"_a,
+          "instruction_set"_a, "on_result"_a, "on_progress"_a);
+    m.def("probe", &jumpstart::probe, "spec"_a, "x_train"_a, "y_train"_a, "x_val"_a, "y_val"_a, "instruction_set"_a,
+          "steps"_a, "initial"_a);
+    m.def("workspace_bytes", &jumpstart::workspace_bytes, "spec"_a, "train_points"_a, "val_points"_a);
+    m.def("instruction_sets", &jumpstart::instruction_sets);
+}

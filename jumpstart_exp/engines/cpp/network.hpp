@@ -1,0 +1,285 @@
+// Activations are stored as rows (unit, then position), the points contiguous along a row and padded to whole vectors.
+// Padding repeats the last point, so a maximum or minimum never sees anything that is not there; what sums over points
+// is masked, and the loss's gradient is 0 in the padding. A layer's parameters are one block: its weight's rows with
+// the bias as their last number, then the batch norm's weight and bias; beside it Adam's two moments.
+#pragma once
+
+#include <cmath>
+
+#include "arithmetic.hpp"
+#include "kernel.hpp"
+#include "random.hpp"
+
+namespace jumpstart {
+namespace INSTRUCTION_SET {
+namespace {
+
+template <class T>
+struct Block {
+    T* values;  // then the first moments, then the second, `length` each
+    int rows, columns, length;
+    bool has_norm;
+
+    T* weight() const { return values; }
+    T* bias() const { return values + columns; }
+    int row_stride() const { return columns + 1; }
+    int norm_offset() const { return rows * (columns + 1); }
+    int used() const { return rows * (columns + 1) + (has_norm ? 2 * rows : 0); }
+};
+
+// What the training keeps of a hidden layer's forward pass.
+template <class T>
+struct Hidden {
+    T* pre;         // pre-activations
+    T* normalised;  // before the batch norm's weight and bias
+    T* deviation;   // 1 / √(variance + ε) of every unit
+    T* running_mean;
+    T* running_variance;
+    T* dropped;  // the layer's input after dropout
+    T* unit_high;  // the constraints' extremes: a number each, filled up to whole vectors
+    T* unit_low;
+    T* point_high;  // as rows of points
+    T* point_low;
+    T layer_high, layer_low, weight;
+    bool unit_violated, point_above, point_below;  // whether any constraint is violated
+};
+
+template <class T>
+class Network {
+public:
+    Network(const Spec& spec, const Points& train, const Points& val, void* memory);
+
+    std::size_t bytes() const { return arena_.used(); }
+    void run(Control& control, Outcome& outcome);
+    void look(Probe& probe);
+
+private:
+    struct Set {  // of points
+        Layout<T> layout;
+        T *x, *label, *valid;
+        const std::int64_t* classes;
+    };
+    struct Score {
+        double loss;
+        int right;
+    };
+
+    const Spec& spec_;
+    Arena arena_;
+    int positions_, segments_;  // rows of a hidden layer
+    bool has_penalty_, fast_penalty_;
+    double constraints_;
+    Set train_, val_;
+    Block<T>* blocks_;
+    Hidden<T>* hidden_;
+    T *ones_, *logits_, *logit_gradient_, *extra_;
+    T *activations_[2], *gradients_[2], *parameter_gradients_[2];
+    T *unit_max_, *unit_min_, *point_max_, *point_min_;  // of the layer in hand: vectors for units, rows for points
+    T *tie_work_, *norm_scale_, *norm_shift_;
+    const Control* control_ = nullptr;
+    std::int64_t steps_ = 0;
+    double penalty_ = 0;
+    V<T> penalty_sums_ = {};
+    struct {
+        T step, root, eps;
+    } adam_ = {};
+    T coefficient_constant_ = 0, coefficient_slope_ = 0;
+    V<T> parameters_bad_ = {};
+
+    static int whole_vectors(int count) { return (count + lanes<T> - 1) / lanes<T> * lanes<T>; }
+    Set take_set(const Points& points);
+    void fill_set(Set& set, const Points& points);
+    void initialise(const double* initial);
+
+    template <class Visit>
+    void each_parameter(Visit visit);
+
+    enum class Mode { train, survey, evaluate };
+    void forward(const Set& set, Mode mode, T dropout_scale, std::uint64_t dropout_threshold, std::int64_t epoch,
+                 double* census);
+    void affine(const Set& set, const Block<T>& block, bool is_output, const T* in, Hidden<T>* kept, T* out,
+                const T* scale, const T* shift, bool with_extremes);
+    template <int ROWS, int VECTORS>
+    void finish_rows(V<T> (&values)[ROWS][VECTORS], int segment, int segment_step, int stride, int column,
+                     T* pre, T* out, bool with_extremes);
+    void normalise(const Set& set, const Block<T>& block, Hidden<T>& layer);
+    void activate(const Set& set, Hidden<T>& layer, T* out, bool with_extremes);
+    void drop(const Set& set, const T* in, int segments, T* out, int layer, std::int64_t epoch, T scale,
+              std::uint64_t threshold);
+    template <int COUNT>
+    void extremes_of_units(int unit, V<T>& high, V<T>& low);
+    void finish_extremes(const Set& set, Hidden<T>& layer);
+    void count_census(const Set& set, double* four);
+    void start_step();
+    void end_penalty();
+    Score score(const Set& set, bool with_loss, bool with_gradient);
+
+    void backward(std::int64_t epoch, T dropout_scale, Probe* probe);
+    void propagate(int to, bool dropping, T dropout_scale, bool with_extra, const T* from_gradient, T* to_gradient,
+                   T* activation);
+    bool add_extra(int index, std::int64_t epoch);
+    template <class Equal>
+    void give_to_one_or_all(Equal each_entry, T coefficient, Stream stream, std::uint32_t unit, std::uint32_t point,
+                            int layer, std::int64_t epoch);
+    void add_unit_fast(const Hidden<T>& layer, T* gradient);
+    void normalise_backward(const Block<T>& block, const Hidden<T>& layer, T* gradient, T* parameter_gradient);
+    void parameter_gradient(int index, const T* gradient, const T* in, T* out);
+    void adam(const Block<T>& block, const T* gradient);
+
+    T above(const Hidden<T>& layer, T violation) const {
+        return -T(spec_.weight) * layer.weight * T(spec_.balance) *
+               (coefficient_constant_ + coefficient_slope_ * violation);
+    }
+    T below(const Hidden<T>& layer, T violation) const {
+        return T(spec_.weight) * layer.weight * T(1 - spec_.balance) *
+               (coefficient_constant_ + coefficient_slope_ * violation);
+    }
+    T violation(const Hidden<T>& layer, T high, T low) const {
+        const T up = T(spec_.margin_above) - high, down = low - T(spec_.margin_below);
+        return layer.weight * (T(spec_.balance) * (up > 0 ? up : 0) + T(1 - spec_.balance) * (down > 0 ? down : 0));
+    }
+    V<T> violations(const Hidden<T>& layer, V<T> high, V<T> low) const {
+        const V<T> up = larger<T>(T(spec_.margin_above) - high, V<T>{});
+        const V<T> down = larger<T>(low - T(spec_.margin_below), V<T>{});
+        return layer.weight * (T(spec_.balance) * up + T(1 - spec_.balance) * down);
+    }
+    void add_penalty(V<T> found) { penalty_sums_ += squares() ? found * found : found; }
+    bool stopped() const { return control_ && control_->stop.load(std::memory_order_relaxed); }
+    bool squares() const { return spec_.aggregate == Aggregate::l2 || spec_.aggregate == Aggregate::sum_sq; }
+};
+
+template <class T>
+Network<T>::Network(const Spec& spec, const Points& train, const Points& val, void* memory)
+    : spec_(spec),
+      arena_(memory),
+      positions_(spec.conv2x1 ? 2 : 1),
+      segments_(spec.width * positions_),
+      has_penalty_(spec.per_unit || spec.per_point || spec.per_layer),
+      fast_penalty_(!spec.conv2x1 && spec.ties == Ties::single && !spec.per_layer),
+      train_(take_set(train)),
+      val_(take_set(val)) {
+    const int stride = train_.layout.stride;
+    const int widest = stride > val_.layout.stride ? stride : val_.layout.stride;
+    blocks_ = arena_.take<Block<T>>(spec.depth + 1);
+    hidden_ = arena_.take<Hidden<T>>(spec.depth);
+    int longest = 0;
+    const bool has_memory = memory != nullptr;
+    for (int l = 0; l <= spec.depth; ++l) {
+        Block<T> block;
+        block.rows = l == spec.depth ? spec.outputs : spec.width;
+        block.columns = l == spec.depth ? segments_ : l == 0 ? spec.features : spec.width * positions_;
+        block.has_norm = spec.batch_norm && l < spec.depth;
+        block.length = (block.used() + lanes<T> - 1) / lanes<T> * lanes<T>;
+        block.values = arena_.take<T>(3 * std::size_t(block.length));
+        longest = block.length > longest ? block.length : longest;
+        if (has_memory) blocks_[l] = block;
+        if (l == spec.depth) break;
+        Hidden<T> layer = {};
+        layer.pre = arena_.take<T>(std::size_t(segments_) * stride);
+        if (spec.batch_norm) {
+            layer.normalised = arena_.take<T>(std::size_t(segments_) * stride);
+            layer.deviation = arena_.take<T>(spec.width);
+            layer.running_mean = arena_.take<T>(spec.width);
+            layer.running_variance = arena_.take<T>(spec.width);
+        }
+        if (spec.dropout_rate > 0)
+            layer.dropped = arena_.take<T>(std::size_t(l == 0 ? spec.features : segments_) * stride);
+        if (has_penalty_) {
+            layer.unit_high = arena_.take<T>(whole_vectors(segments_));
+            layer.unit_low = arena_.take<T>(whole_vectors(segments_));
+            layer.point_high = arena_.take<T>(std::size_t(positions_) * stride);
+            layer.point_low = arena_.take<T>(std::size_t(positions_) * stride);
+            layer.weight = spec.layer_weights ? T(spec.layer_weights[l]) : T(1);
+        }
+        if (has_memory) hidden_[l] = layer;
+    }
+    ones_ = arena_.take<T>(std::size_t(positions_) * stride);
+    logits_ = arena_.take<T>(std::size_t(spec.outputs) * widest);
+    logit_gradient_ = arena_.take<T>(std::size_t(spec.outputs) * stride);
+    extra_ = has_penalty_ && !fast_penalty_ ? arena_.take<T>(std::size_t(segments_) * stride) : nullptr;
+    for (int i = 0; i < 2; ++i) {
+        activations_[i] = arena_.take<T>(std::size_t(segments_) * widest);
+        gradients_[i] = arena_.take<T>(std::size_t(segments_) * stride);
+        parameter_gradients_[i] = arena_.take<T>(longest);
+    }
+    unit_max_ = arena_.take<T>(std::size_t(whole_vectors(segments_)) * lanes<T>);
+    unit_min_ = arena_.take<T>(std::size_t(whole_vectors(segments_)) * lanes<T>);
+    point_max_ = arena_.take<T>(std::size_t(positions_) * stride);
+    point_min_ = arena_.take<T>(std::size_t(positions_) * stride);
+    tie_work_ = arena_.take<T>(4 * std::size_t(stride));
+    norm_scale_ = arena_.take<T>(spec.width);
+    norm_shift_ = arena_.take<T>(spec.width);
+    const double scope = spec.per_position ? positions_ : 1;
+    constraints_ = spec.depth * ((spec.per_unit ? scope * spec.width : 0.0) +
+                                 (spec.per_point ? scope * train.count : 0.0) + (spec.per_layer ? 1.0 : 0.0));
+    if (!has_memory) return;
+    fill_set(train_, train);
+    fill_set(val_, val);
+    for (int i = 0; i < positions_ * stride; ++i) ones_[i] = T(1);
+}
+
+template <class T>
+typename Network<T>::Set Network<T>::take_set(const Points& points) {
+    Set set{Layout<T>(points.count), nullptr, nullptr, nullptr, points.y};
+    set.x = arena_.take<T>(std::size_t(spec_.features) * set.layout.stride);
+    set.label = arena_.take<T>(set.layout.stride);
+    set.valid = arena_.take<T>(set.layout.stride);
+    return set;
+}
+
+template <class T>
+void Network<T>::fill_set(Set& set, const Points& points) {
+    for (int p = 0; p < set.layout.stride; ++p) {
+        const int real = p < points.count ? p : points.count - 1;
+        for (int f = 0; f < spec_.features; ++f)
+            set.x[f * set.layout.stride + p] = T(points.x[std::size_t(real) * spec_.features + f]);
+        set.label[p] = T(points.y[real]);
+        set.valid[p] = p < points.count ? T(1) : T(0);
+    }
+}
+
+// Every parameter with its place in torch's order: visit(block, offset in the block).
+template <class T>
+template <class Visit>
+void Network<T>::each_parameter(Visit visit) {
+    for (int l = 0; l <= spec_.depth; ++l) {
+        const Block<T>& block = blocks_[l];
+        for (int r = 0; r < block.rows; ++r)
+            for (int c = 0; c < block.columns; ++c) visit(l, r * block.row_stride() + c);
+        for (int r = 0; r < block.rows; ++r) visit(l, r * block.row_stride() + block.columns);
+        if (block.has_norm)
+            for (int i = 0; i < 2 * block.rows; ++i) visit(l, block.norm_offset() + i);
+    }
+}
+
+template <class T>
+void Network<T>::initialise(const double* initial) {
+    if (initial) {
+        each_parameter([&](int l, int offset) { blocks_[l].values[offset] = T(*initial++); });
+    } else {
+        for (int l = 0; l <= spec_.depth; ++l) {
+            Block<T>& block = blocks_[l];
+            // a filter's fans count its two taps
+            const int fan_in = block.columns, fan_out = block.rows * (l < spec_.depth ? positions_ : 1);
+            if (spec_.init != Init::zero) {
+                const bool glorot = spec_.init == Init::glorot_uniform;
+                const double bound = glorot ? std::sqrt(6.0 / (double(fan_in) + fan_out)) : 1 / std::sqrt(double(fan_in));
+                WeightStream stream(spec_.seed, std::uint64_t(l));
+                for (int r = 0; r < block.rows; ++r)
+                    for (int c = 0; c < block.columns; ++c)
+                        block.values[r * block.row_stride() + c] = T(bound * stream.next());
+                if (!glorot)
+                    for (int r = 0; r < block.rows; ++r) block.bias()[r * block.row_stride()] = T(bound * stream.next());
+            }
+            if (block.has_norm)
+                for (int r = 0; r < block.rows; ++r) block.values[block.norm_offset() + r] = T(1);
+        }
+    }
+    if (spec_.batch_norm)
+        for (int l = 0; l < spec_.depth; ++l)
+            for (int r = 0; r < spec_.width; ++r) hidden_[l].running_variance[r] = T(1);
+}
+
+}  // namespace
+}  // namespace INSTRUCTION_SET
+}  // namespace jumpstart

@@ -1,0 +1,281 @@
+"""The C++ engine: one call trains one network for all its epochs, everything in cache, one thread a network."""
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.datasets import Data
+from jumpstart_exp.engines.probe import Probe, Tensors
+from jumpstart_exp.memory import peak_memory_bytes
+from jumpstart_exp.result import METRICS, CurveRow, LayerCensus, Metric, Result
+from jumpstart_exp.settings import refuse
+
+try:
+    from jumpstart_exp.engines import _native  # type: ignore[attr-defined]
+except ImportError as error:
+    _native, _import_error = None, str(error)
+
+WIDEST, DEEPEST = 256, 1000
+"""The largest networks that the engine is built and tested for."""
+
+
+class NativeEngine:
+    """Trains MLP cells on threads that take networks from a queue, largest first; hand-written forward and backward.
+
+    Args:
+        device: "cpu".
+        curve_every: epochs between the rows of a curve; None for about 100 rows a cell.
+        threads: networks in training at once; neither their number nor the order changes a result.
+        evaluate: False leaves out everything that is measured on the way: for timing the training alone.
+        instruction_set: one of `instruction_sets()`; None for the first, the fastest that this processor has.
+
+    Raises:
+        SettingError: another device, or an instruction set that this processor does not have.
+    """
+
+    name = "native"
+    uses_threads = True
+    devices: tuple[str, ...] = ("cpu",)
+
+    def __init__(
+        self,
+        device: str = "cpu",
+        curve_every: int | None = None,
+        threads: int = 1,
+        *,
+        evaluate: bool = True,
+        instruction_set: str | None = None,
+    ) -> None:
+        if device != "cpu":
+            raise refuse("device", device, "cpu for the engine native")
+        if instruction_set is not None and instruction_set not in instruction_sets():
+            raise refuse("instruction_set", instruction_set, "one of " + ", ".join(instruction_sets()))
+        self.curve_every, self.threads, self.evaluate = curve_every, threads, evaluate
+        self.instruction_set = instruction_set or ""
+
+    @staticmethod
+    def refuses(cell: Cell) -> str | None:
+        """Mini-batches, and networks beyond its largest; every cell where the engine is not built."""
+        if _native is None:
+            return f"the C++ engine is not built: {_missing()}"
+        if cell.batch_size < cell.dataset.sizes()[0]:
+            return "the engine native trains full batches only"
+        if cell.width > WIDEST or cell.depth > DEEPEST:
+            return f"the engine native trains networks up to depth {DEEPEST} and width {WIDEST}"
+        return None
+
+    @staticmethod
+    def fleet_group(cell: Cell) -> Hashable:
+        """All cells of one dataset go together."""
+        return None
+
+    @staticmethod
+    def fleet_limit(cells: Sequence[Cell], device: str) -> int:
+        """Any number: only as many as there are threads are in memory."""
+        return len(cells)
+
+    @staticmethod
+    def estimate_seconds(cell: Cell) -> float:
+        """Seconds on one core of a processor with AVX-512; `scripts/fit_costs.py` fits the constants."""
+        return cell.optimizer.epochs * step_seconds(cell)
+
+    @staticmethod
+    def estimate_memory_bytes(cell: Cell) -> int:
+        """The network's workspace: activations, parameters and Adam's moments."""
+        if NativeEngine.refuses(cell) is not None:
+            return 0
+        train, val = cell.dataset.sizes()
+        return int(_native.workspace_bytes(_spec(cell, 1, evaluate=True), train, val))
+
+    def train(
+        self,
+        cells: Sequence[Cell],
+        data: Data,
+        *,
+        on_result: Callable[[Result], None],
+        on_progress: Callable[[Cell, int], None],
+    ) -> None:
+        """Train the cells; both functions are called from this thread while the others train.
+
+        Ctrl-C ends the training within an epoch, after every result that is finished was handed over.
+        """
+        largest_first = sorted(cells, key=lambda cell: -self.estimate_seconds(cell))
+        curve_every = [self.curve_every or max(1, round(cell.optimizer.epochs / 100)) for cell in largest_first]
+        specs = [_spec(cell, every, self.evaluate) for cell, every in zip(largest_first, curve_every, strict=True)]
+        _native.train(
+            specs,
+            *_arrays(data),
+            self.threads,
+            self.instruction_set,
+            lambda index, found: on_result(_result(largest_first[index], found, evaluated=self.evaluate)),
+            lambda index, epochs: on_progress(largest_first[index], epochs),
+        )
+
+    def probe(self, cell: Cell, data: Data, steps: int = 0, initial: Tensors | None = None) -> Probe:
+        """The full-batch step after `steps` steps, from the cell's initial weights or from `initial`."""
+        shapes = _shapes(cell)
+        values = [] if initial is None else np.concatenate([np.ravel(initial[name]) for name in shapes]).tolist()
+        found = _native.probe(_spec(cell, 1, True), *_arrays(data), self.instruction_set, steps, values)
+        return Probe(
+            found["task_loss"],
+            found["penalty"],
+            gradients=_tensors(found["gradients"], shapes),
+            parameters=_tensors(found["parameters"], shapes),
+        )
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """The instruction sets that the engine is built for and this processor has, the fastest first."""
+    return () if _native is None else tuple(_native.instruction_sets())
+
+
+def cost_terms(cell: Cell) -> tuple[float, ...]:
+    """What one step's time is a sum of, each with its weight in `_STEP_NANOSECONDS`."""
+    lanes = 8 if cell.precision == "float64" else 16
+    train, val = (math.ceil(points / lanes) for points in cell.dataset.sizes())
+    # a filter of two taps multiplies each channel's two positions three times
+    rows, products = cell.width * cell.positions, cell.width**2 * (3 if cell.positions == 2 else 1)
+    has_penalty, has_norm = cell.penalty_weight > 0, cell.network.norm == "batch"
+    in_registers = cell.positions == 1 and cell.penalty.ties == "single"
+    apart = has_penalty and cell.penalty.kind != "L" and not in_registers
+    dropping = min(1.0, cell.dropout.anneal_epochs / cell.optimizer.epochs) if cell.dropout.rate else 0.0
+    between = (products * train, products * val, products)
+    a_layer = (
+        1.0,
+        rows * train,
+        rows * val,
+        float(has_penalty),
+        rows * train * has_penalty,
+        float(apart),
+        rows * train * apart,
+        rows * train * has_norm,
+        rows * train * dropping,
+    )
+    return (1.0, *((cell.depth - 1) * term for term in between), *(cell.depth * term for term in a_layer))
+
+
+_STEP_NANOSECONDS = (281.0, 0.0, 5.527, 0.0, 76.63, 0.0, 16.42, 46.44, 2.82, 0.0, 0.4609, 7.486, 14.95)
+"""Fitted by `scripts/fit_costs.py`."""
+
+
+def step_seconds(cell: Cell) -> float:
+    """Seconds of one training step and its share of the evaluation."""
+    return 1e-9 * sum(weight * term for weight, term in zip(_STEP_NANOSECONDS, cost_terms(cell), strict=True))
+
+
+@cache
+def _missing() -> str:
+    """Why the engine is not there, in words."""
+    note = resources.files("jumpstart_exp.engines") / "native_missing.txt"
+    return note.read_text().strip() if note.is_file() else _import_error
+
+
+def _spec(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
+    penalty, network, optimizer, dropout = cell.penalty, cell.network, cell.optimizer, cell.dropout
+    classes = cell.dataset.classes
+    return {
+        "depth": cell.depth,
+        "width": cell.width,
+        "features": cell.dataset.features,
+        "outputs": 1 if classes == 2 else classes,
+        "conv2x1": network.layout == "conv2x1",
+        "batch_norm": network.norm == "batch",
+        "norm_eps": network.norm_eps,
+        "norm_momentum": network.norm_momentum,
+        "init": network.init,
+        "is_float64": cell.precision == "float64",
+        "task_loss": cell.task_loss,
+        "kind": penalty.kind if cell.penalty_weight else "none",
+        "per_position": penalty.scope == "position",
+        "aggregate": penalty.aggregate,
+        "ties": penalty.ties,
+        "layer_weights": list(penalty.layer_weights or ()) if cell.penalty_weight else [],
+        "weight": penalty.weight,
+        "balance": penalty.balance,
+        "margin_above": penalty.margin_above,
+        "margin_below": penalty.margin_below,
+        "dropout_rate": dropout.rate,
+        "dropout_anneal_epochs": float(dropout.anneal_epochs),
+        "lr": optimizer.lr,
+        "beta1": optimizer.beta1,
+        "beta2": optimizer.beta2,
+        "eps": optimizer.eps,
+        "keras_eps": optimizer.eps_rule == "keras",
+        "epochs": optimizer.epochs,
+        "curve_every": curve_every,
+        "evaluate": evaluate,
+        "seed": cell.seed,
+    }
+
+
+def _arrays(data: Data) -> tuple[np.ndarray[Any, Any], ...]:
+    x_train, x_val = (np.ascontiguousarray(x.numpy(), dtype=np.float64) for x in (data.x_train, data.x_val))
+    y_train, y_val = (np.ascontiguousarray(y.numpy(), dtype=np.int64) for y in (data.y_train, data.y_val))
+    return x_train, y_train, x_val, y_val
+
+
+def _shapes(cell: Cell) -> dict[str, tuple[int, ...]]:
+    """Shapes of the parameters by torch's names, layer by layer."""
+    width, outputs = cell.width, 1 if cell.dataset.classes == 2 else cell.dataset.classes
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in range(cell.depth):
+        fan_in = width if layer else cell.dataset.features
+        if cell.network.layout == "conv2x1":
+            shapes[f"hidden.{layer}.weight"] = (width, width if layer else 1, 2)
+        else:
+            shapes[f"hidden.{layer}.weight"] = (width, fan_in)
+        shapes[f"hidden.{layer}.bias"] = (width,)
+        if cell.network.norm == "batch":
+            shapes |= {f"norms.{layer}.weight": (width,), f"norms.{layer}.bias": (width,)}
+    return shapes | {"output.weight": (outputs, width * cell.positions), "output.bias": (outputs,)}
+
+
+def _tensors(values: Sequence[float], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])
+    parts = np.split(np.asarray(values, dtype=np.float64), ends[:-1])
+    return {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+
+def _result(cell: Cell, found: Mapping[str, Any], *, evaluated: bool) -> Result:
+    started = datetime.fromtimestamp(found["started"], UTC).isoformat(timespec="seconds")
+    if found["error"]:
+        return Result(
+            cell, "failed", NativeEngine.name, seconds=found["seconds"], started=started, error=found["error"]
+        )
+    done = not found["diverged_epoch"]
+    train_acc, val_acc, train_loss, val_loss = (
+        Metric(last if done else None, best, best_epoch) for last, best, best_epoch in (found[name] for name in METRICS)
+    )
+    has_penalty = bool(cell.penalty_weight) and evaluated
+    rows = [CurveRow(*row) for row in found["curve"]]
+    return Result(
+        cell,
+        "done" if done else "diverged",
+        NativeEngine.name,
+        n_params=found["n_params"],
+        epochs_run=found["epochs_run"],
+        diverged_epoch=found["diverged_epoch"] or None,
+        train_acc=train_acc,
+        val_acc=val_acc,
+        train_loss=train_loss,
+        val_loss=val_loss,
+        penalty_start=found["penalty_start"] if has_penalty else None,
+        penalty_last=found["penalty_last"] if has_penalty and done else None,
+        census_start=_census(found["census_start"]) if evaluated else None,
+        census_last=_census(found["census_last"]) if evaluated and done else None,
+        seconds=found["seconds"],
+        peak_memory_bytes=peak_memory_bytes(),
+        started=started,
+        curve=tuple(rows if has_penalty else (replace(row, penalty=None) for row in rows)),
+    )
+
+
+def _census(numbers: Sequence[float]) -> LayerCensus:
+    return LayerCensus(*(tuple(numbers[which::4]) for which in range(4)))

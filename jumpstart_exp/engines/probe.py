@@ -1,0 +1,24 @@
+"""What the engines' equality contract compares: the next step's loss, penalty and gradients after some steps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Tensors = Mapping[str, npt.NDArray[np.float64]]
+"""Tensors by the names that torch gives the network's parameters: `hidden.0.weight`, `norms.0.bias`, `output.weight`."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One full-batch step as an engine computes it, before its update.
+
+    Losses are before λ; the gradients are of the total loss, task loss + λ·penalty. Everything is float64, rounded
+    to the cell's precision where the engine works in it.
+    """
+
+    task_loss: float
+    penalty: float
+    gradients: Tensors
+    parameters: Tensors

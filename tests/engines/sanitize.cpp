@@ -1,0 +1,114 @@
+// Small networks of every kind through the fleet and the kernels, for the sanitizers: any fault ends the program.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+#include "fleet.hpp"
+
+using namespace jumpstart;
+
+namespace {
+
+unsigned state = 1;
+unsigned pick(unsigned count) {
+    state = state * 1664525u + 1013904223u;
+    return (state >> 16) % count;
+}
+
+Job job_at_random(int features, int outputs) {
+    Job job;
+    Spec& spec = job.spec;
+    const int widths[] = {1, 2, 3, 4, 5, 7, 9, 16, 17, 25};
+    spec.depth = 1 + int(pick(6));
+    spec.width = widths[pick(10)];
+    spec.features = features;
+    spec.outputs = outputs;
+    spec.conv2x1 = features == 2 && pick(2);
+    spec.batch_norm = pick(4) == 0;
+    spec.is_float64 = pick(3) == 0;
+    spec.task_loss = pick(5) != 0;
+    spec.keras_eps = pick(2);
+    spec.evaluate = pick(6) != 0;
+    spec.init = Init(pick(3));
+    const unsigned kind = pick(5);
+    spec.per_unit = kind == 1 || kind == 3;
+    spec.per_point = kind == 2 || kind == 3;
+    spec.per_layer = kind == 4;
+    spec.per_position = pick(2);
+    spec.aggregate = Aggregate(pick(4));
+    spec.ties = Ties(pick(3));
+    if (pick(3) == 0) job.layer_weights.assign(std::size_t(spec.depth), 0.5);
+    spec.weight = 0.01;
+    spec.balance = 0.51;
+    spec.margin_above = 1;
+    spec.margin_below = -1;
+    spec.norm_eps = 1e-3;
+    spec.norm_momentum = 0.01;
+    spec.dropout_rate = pick(3) == 0 ? 0.9 : 0;
+    spec.dropout_anneal_epochs = 10;
+    spec.lr = pick(8) == 0 ? 1e30 : 0.01;  // some diverge
+    spec.beta1 = 0.9;
+    spec.beta2 = 0.999;
+    spec.eps = 1e-8;
+    spec.epochs = 12;
+    spec.curve_every = 1 + pick(5);
+    spec.seed = pick(1000);
+    return job;
+}
+
+Dataset points_at_random(int features, int outputs, int train, int val) {
+    Dataset data;
+    data.features = features;
+    for (int p = 0; p < train + val; ++p) {
+        auto& x = p < train ? data.x_train : data.x_val;
+        auto& y = p < train ? data.y_train : data.y_val;
+        for (int f = 0; f < features; ++f) x.push_back(std::sin(double(3 * p + f)));
+        y.push_back(int(pick(outputs == 1 ? 2 : unsigned(outputs))));
+    }
+    return data;
+}
+
+}  // namespace
+
+int main() {
+    int results = 0, stopped_early = 0;
+    for (const Kernel* kernel : kernels()) {
+        for (int round = 0; round < 12; ++round) {
+            const int features = round % 3 == 2 ? 5 : 2, outputs = round % 4 == 3 ? 3 : 1;
+            const int sizes[] = {2, 15, 16, 17, 33, 85};
+            const Dataset data = points_at_random(features, outputs, sizes[round % 6], 1 + int(pick(20)));
+            std::vector<Job> jobs;
+            for (int i = 0; i < 24; ++i) jobs.push_back(job_at_random(features, outputs));
+            for (const Job& job : jobs) {
+                const Spec spec = job.ready();
+                const std::size_t count = std::size_t(parameter_count(spec));
+                std::vector<double> parameters(count), gradients(count);
+                Probe probe{2, nullptr, 0, 0, parameters.data(), gradients.data()};
+                const Workspace workspace(kernel->workspace_bytes(spec, data.train().count, data.val().count));
+                kernel->probe(spec, data.train(), data.val(), workspace.data(), probe);
+            }
+            Fleet fleet(*kernel, jobs, data, 3);
+            std::vector<Progress> progress;
+            std::vector<Finished> finished;
+            int here = 0;
+            while (fleet.wait(1, progress, finished)) {
+                here += int(finished.size());
+                if (round == 0 && here > 3) fleet.stop();
+            }
+            if (round == 0) stopped_early += here < 24;
+            else if (here != 24) {
+                std::printf("%d of 24 results\n", here);
+                return EXIT_FAILURE;
+            }
+            results += here;
+        }
+        // a fleet that is dropped while it trains
+        const Dataset data = points_at_random(2, 1, 20, 5);
+        std::vector<Job> jobs(8, job_at_random(2, 1));
+        for (Job& job : jobs) job.spec.epochs = 1000000;
+        const Fleet fleet(*kernel, jobs, data, 2);
+    }
+    std::printf("%d results\n", results);
+    return EXIT_SUCCESS;
+}
