@@ -139,17 +139,15 @@ struct Outer {
     int row_stride, column_step, bias_column;
 };
 
-// In tiles whose sums stay in registers until a tree of additions reduces them all at once.
+// Part of an outer product, in tiles whose sums stay in registers until a tree of additions reduces them together.
 template <class T, int ROWS, int COLUMNS>
-void outer_tiles(const Outer<T>& outer) {
+void outer_tiles(const Outer<T>& outer, int first_row, int last_row, int first_column, int last_column) {
     constexpr int size = (ROWS * COLUMNS + lanes<T> - 1) / lanes<T> * lanes<T>;
-    const int columns = outer.columns + (outer.ones ? 1 : 0);
-    for (int row = 0; row < outer.rows; row += ROWS) {
+    for (int row = first_row; row < last_row; row += ROWS) {
         const T* a[ROWS];
-        for (int r = 0; r < ROWS; ++r)
-            a[r] = outer.a + (row + r < outer.rows ? row + r : outer.rows - 1) * outer.a_stride;
-        const int last_row = outer.rows - row < ROWS ? outer.rows - row : ROWS;
-        for (int column = 0; column < columns; column += COLUMNS) {
+        for (int r = 0; r < ROWS; ++r) a[r] = outer.a + (row + r < last_row ? row + r : last_row - 1) * outer.a_stride;
+        const int rows = last_row - row < ROWS ? last_row - row : ROWS;
+        for (int column = first_column; column < last_column; column += COLUMNS) {
             const T* b[COLUMNS];
             for (int c = 0; c < COLUMNS; ++c) {
                 const int real = column + c < outer.columns ? column + c : outer.columns - 1;
@@ -158,43 +156,48 @@ void outer_tiles(const Outer<T>& outer) {
             V<T> sums[size] = {};
             for (int v = 0; v < outer.vectors; ++v) {
                 V<T> factors[COLUMNS];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
                 for (int c = 0; c < COLUMNS; ++c) factors[c] = load(b[c] + v * lanes<T>);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
                 for (int r = 0; r < ROWS; ++r) {
                     const V<T> left = load(a[r] + v * lanes<T>);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
                     for (int c = 0; c < COLUMNS; ++c) sums[r * COLUMNS + c] += left * factors[c];
                 }
             }
             alignas(64) T totals[size];
 #pragma GCC unroll 16
             for (int s = 0; s < size; s += lanes<T>) store(totals + s, reduced_rows<T, Add>(sums + s));
-            if (column + COLUMNS <= outer.columns && outer.column_step == 1) {
-                for (int r = 0; r < last_row; ++r)
+            if (column + COLUMNS <= outer.columns && column + COLUMNS <= last_column && outer.column_step == 1) {
+                for (int r = 0; r < rows; ++r)
                     std::memcpy(outer.gradient + (row + r) * outer.row_stride + column, totals + r * COLUMNS,
                                 COLUMNS * sizeof(T));
                 continue;
             }
-            for (int c = 0; c < COLUMNS && column + c < columns; ++c) {
+            for (int c = 0; c < COLUMNS && column + c < last_column; ++c) {
                 const int place = column + c == outer.columns ? outer.bias_column : (column + c) * outer.column_step;
-                for (int r = 0; r < last_row; ++r)
+                for (int r = 0; r < rows; ++r)
                     outer.gradient[(row + r) * outer.row_stride + place] = totals[r * COLUMNS + c];
             }
         }
     }
 }
 
+// Square tiles, and long ones for what they would leave over.
 template <class T>
 void outer_product(const Outer<T>& outer) {
-    if constexpr (many_registers) {
-        const int columns = outer.columns + (outer.ones ? 1 : 0);
-        const int fours = (outer.rows + 3) / 4 * ((columns + 3) / 4), fives = (outer.rows + 4) / 5 * ((columns + 2) / 3);
-        if (16 * fours <= 15 * fives) outer_tiles<T, 4, 4>(outer);
-        else outer_tiles<T, 5, 3>(outer);
-    } else {
-        outer_tiles<T, 2, 4>(outer);
-    }
+    constexpr int rows = many_registers ? 4 : 2, columns = 4, size = rows * columns;
+    const int all_columns = outer.columns + (outer.ones ? 1 : 0);
+    const bool small = outer.rows < 2 * rows;  // then more kinds of tiles cost more than they save
+    const int rows_left = small ? 0 : outer.rows % rows, columns_left = small ? 0 : all_columns % columns;
+    if (many_registers && outer.rows == 5) return outer_tiles<T, 5, 3>(outer, 0, 5, 0, all_columns);
+    const int last_row = outer.rows - (rows_left < 3 ? rows_left : 0);
+    const int last_column = all_columns - (columns_left < 3 ? columns_left : 0);
+    outer_tiles<T, rows, columns>(outer, 0, last_row, 0, last_column);
+    if (columns_left == 1) outer_tiles<T, size, 1>(outer, 0, last_row, last_column, all_columns);
+    if (columns_left == 2) outer_tiles<T, size / 2, 2>(outer, 0, last_row, last_column, all_columns);
+    if (rows_left == 1) outer_tiles<T, 1, size>(outer, last_row, outer.rows, 0, all_columns);
+    if (rows_left == 2) outer_tiles<T, 2, size / 2>(outer, last_row, outer.rows, 0, all_columns);
 }
 
 }  // namespace

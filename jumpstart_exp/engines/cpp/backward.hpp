@@ -48,13 +48,10 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
             constexpr int VECTORS = sizeof(sums[0]) / sizeof(sums[0][0]);
             const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
 #pragma GCC unroll 8
-            for (int v = 0; v < VECTORS; ++v) {
-                const int points = column + v * lanes<T>;
-                V<T> most, least, most_part, least_part;
-                if (above_any) most = load(high + points), most_part = load(high_part + points);
-                if (below_any) least = load(low + points), least_part = load(low_part + points);
+            for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 8
-                for (int r = 0; r < ROWS; ++r) {
+                for (int v = 0; v < VECTORS; ++v) {
+                    const int points = column + v * lanes<T>;
                     const std::size_t place = std::size_t((row + r) * steps + s) * stride + points;
                     const V<T> pre = load(layer.pre + place);
                     V<T> gradient = sums[r][v];
@@ -62,20 +59,20 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
                     gradient = pre > T(0) ? gradient : V<T>{};
                     store(activation + place, larger<T>(V<T>{}, pre));
                     if (above_any) {
+                        const V<T> most = load(high + points);
                         const Mask<T> found = pre == most;
-                        gradient += found ? most_part : V<T>{};
-                        most = found ? taken : most;
+                        gradient += found ? load(high_part + points) : V<T>{};
+                        store(high + points, found ? taken : most);
                     }
                     if (below_any) {
+                        const V<T> least = load(low + points);
                         const Mask<T> found = pre == least;
-                        gradient += found ? least_part : V<T>{};
-                        least = found ? taken : least;
+                        gradient += found ? load(low_part + points) : V<T>{};
+                        store(low + points, found ? taken : least);
                     }
                     if (with_extra) gradient += load(extra_ + place);
                     store(to_gradient + place, gradient);
                 }
-                if (above_any) store(high + points, most);
-                if (below_any) store(low + points, least);
             }
         });
     }
@@ -83,21 +80,19 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
 
 // The first number of a row that equals `value`; -1 if none does.
 template <class T>
-int first_equal(const T* row, T value, int stride) {
+FORCE_INLINE int first_equal(const T* row, T value, int stride) {
     constexpr int together = 64 / lanes<T> < 4 ? 64 / lanes<T> : 4;  // vectors, without a branch between them
-    int i = 0, place = -1;
+    int i = 0;
     for (; i + together * lanes<T> <= stride; i += together * lanes<T>) {
         std::uint64_t found = 0;
 #pragma GCC unroll 4
         for (int v = 0; v < together; ++v)
             found |= std::uint64_t(bits<T>(load(row + i + v * lanes<T>) == value)) << (v * lanes<T>);
-        place = place < 0 && found ? i + __builtin_ctzll(found) : place;
+        if (found) return i + __builtin_ctzll(found);
     }
-    for (; i < stride; i += lanes<T>) {
-        const unsigned found = bits<T>(load(row + i) == value);
-        place = place < 0 && found ? i + __builtin_ctz(found) : place;
-    }
-    return place;
+    for (; i < stride; i += lanes<T>)
+        if (const unsigned found = bits<T>(load(row + i) == value)) return i + __builtin_ctz(found);
+    return -1;
 }
 
 template <class T>
