@@ -32,7 +32,7 @@ class RunSettings:
     """How cells are run: nothing here can change a result."""
 
     engine: str = setting("auto", about="auto takes the fastest that can train the cells")
-    device: str = setting("auto", choices=("auto", "cpu", "cuda"), about="auto trains MLPs on the CPU")
+    device: str = setting("auto", choices=("auto", "cpu", "cuda"), about="auto: a GPU for what native cannot train")
     curve_every: int | None = setting(None, low=1, about="epochs between the rows of a curve; null: about 100 rows")
     retry: str = setting("none", choices=("none", "failed"), about="failed trains failed cells again")
     dry_run: bool = setting(False, about="true says what would be done and stops")

@@ -4,11 +4,12 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.census import census
 from jumpstart_exp.datasets import Data
+from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.networks import RectangularMLP, build, count_parameters, dtype
 from jumpstart_exp.penalty import SeparationPenalty
 from jumpstart_exp.randomness import Stream, draws, keep_threshold
@@ -37,11 +39,14 @@ class EagerEngine:
     Args:
         device: a torch device.
         curve_every: epochs between the rows of a curve; None for about 100 rows a cell.
+        threads: of no use here: a small network is fastest with one.
     """
 
     name = "eager"
+    uses_threads = False
+    devices: tuple[str, ...] = ("cpu", "cuda")
 
-    def __init__(self, device: str = "cpu", curve_every: int | None = None) -> None:
+    def __init__(self, device: str = "cpu", curve_every: int | None = None, threads: int = 1) -> None:
         self.device = torch.device(device)
         self.curve_every = curve_every
 
@@ -49,6 +54,16 @@ class EagerEngine:
     def refuses(cell: Cell) -> str | None:
         """Never: the reference trains every cell."""
         return None
+
+    @staticmethod
+    def fleet_group(cell: Cell) -> Hashable:
+        """One for all: it trains any cells one after the other."""
+        return None
+
+    @staticmethod
+    def fleet_limit(cells: Sequence[Cell], device: str) -> int:
+        """One: nothing is gained by more."""
+        return 1
 
     @staticmethod
     def estimate_seconds(cell: Cell) -> float:
@@ -62,10 +77,25 @@ class EagerEngine:
 
     @staticmethod
     def estimate_memory_bytes(cell: Cell) -> int:
-        """Peak memory of a process that trains the cell: torch itself, activations with gradients, Adam's state."""
+        """What the cell adds to its process: activations with their gradients, parameters with theirs and Adam's."""
         number = 8 if cell.precision == "float64" else 4
         units = cell.depth * cell.width * cell.positions
-        return 450_000_000 + number * (8 * units * cell.batch_size + 5 * units * cell.width * cell.positions)
+        return number * (8 * units * cell.batch_size + 5 * units * cell.width * cell.positions)
+
+    def probe(self, cell: Cell, data: Data, steps: int = 0, initial: Tensors | None = None) -> Probe:
+        """The full-batch step after `steps` steps, from the cell's initial weights or from `initial`."""
+        with _one_thread():
+            training = Training(cell, data, self.device, self.curve_every)
+            named = dict(training.network.named_parameters())
+            if initial is not None:
+                with torch.no_grad():
+                    for name, parameter in named.items():
+                        parameter.copy_(torch.from_numpy(np.asarray(initial[name])))
+            for epoch in range(steps):
+                training.step(training.loss(training.x_train, training.y_train, epoch, 0, None)[0])
+            total, task, penalty, _ = training.loss(training.x_train, training.y_train, steps, 0, None)
+            gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True, materialize_grads=True)
+        return Probe(task.item(), penalty.item(), _arrays(dict(zip(named, gradients, strict=True))), _arrays(named))
 
     def train(
         self,
@@ -79,6 +109,7 @@ class EagerEngine:
         with _one_thread():
             for cell in cells:
                 started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+                on_progress(cell, 0)
                 try:
                     training = Training(cell, data, self.device, self.curve_every)
                     for epoch in training.epochs():
@@ -344,6 +375,10 @@ def _task_loss(logits: Tensor, y: Tensor) -> Tensor:
 
 def _predictions(logits: Tensor) -> Tensor:
     return logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(dim=1)
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, npt.NDArray[np.float64]]:
+    return {name: tensor.detach().double().cpu().numpy().copy() for name, tensor in tensors.items()}
 
 
 def _peak_memory_bytes(device: torch.device) -> int:

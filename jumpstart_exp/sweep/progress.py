@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -21,27 +22,36 @@ from rich.text import Text
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.result import CENSUS, METRICS, Result
+from jumpstart_exp.sweep.pace import Pace
+
+if TYPE_CHECKING:
+    from jumpstart_exp.sweep.fleets import Phase
 
 _PLAIN_EVERY = 10.0
 """Seconds between lines where the output is no terminal."""
 
-_SURE_AFTER = 3.0
+_SURE_AFTER = 1.5
 """Seconds of work after which a time left is shown."""
+
+_ESTIMATE_EVERY = 0.25
+"""Seconds between estimates of the time left."""
 
 
 class SweepProgress:
     """Cells done of cells to do, time left, and the best cell so far; a line now and then without a terminal.
 
-    The time left follows the estimated cost of what is done, cells in training included, not their number.
+    The time left follows the estimated cost of what is done, cells in training included, not their number; each
+    phase has its own pace, because the estimates of engines may be off by different factors.
     """
 
-    def __init__(self, cells: Sequence[Cell], cost: dict[str, float], console: Console) -> None:
-        self.cost, self.total_cost = cost, sum(cost[cell.key] for cell in cells)
-        self.partial: dict[str, float] = {}
-        self.done_cost = 0.0
-        self.done, self.total = 0, len(cells)
+    def __init__(self, phases: "Sequence[Phase]", console: Console) -> None:
+        self.later = [phase.estimate_seconds() for phase in phases]
+        self.pace = Pace([], 1)
+        self.seconds_per_cost: float | None = None
+        self.ends: float | None = None
+        self.next_estimate = 0.0
+        self.done, self.total = 0, sum(len(fleet) for phase in phases for fleet in phase.fleets)
         self.best: Result | None = None
-        self.first_sign: tuple[float, float] | None = None
         self.last_line = time.monotonic()
         self.console = console
         self.bar = Progress(
@@ -65,30 +75,41 @@ class SweepProgress:
         """Leave the bar as it stands."""
         self.bar.stop()
 
+    def begin(self, phase: "Phase") -> None:
+        """This phase is the next."""
+        self.later.pop(0)
+        self.pace = Pace([{cell.key: phase.cost[cell.key] for cell in unit} for unit in phase.units], phase.at_once)
+
     def training(self, cell: Cell, epochs: int) -> None:
         """A cell has done this many epochs."""
-        self.partial[cell.key] = self.cost[cell.key] * epochs / cell.optimizer.epochs
-        self._note_first_sign()
+        self.pace.note(cell.key, epochs / cell.optimizer.epochs, time.monotonic())
+
+    def finished(self, result: Result) -> None:
+        """A cell is done, though not stored yet."""
+        fraction = 1.0 if result.status == "done" else result.epochs_run / result.cell.optimizer.epochs
+        self.pace.finish(result.cell.key, fraction, time.monotonic())
 
     def stored(self, results: Iterable[Result]) -> None:
         """These results are durable."""
         for result in results:
             self.done += 1
-            self.done_cost += self.cost[result.cell.key]
-            self.partial.pop(result.cell.key, None)
             accuracy = result.train_acc.best
             if accuracy is not None and (self.best is None or accuracy > (self.best.train_acc.best or 0)):
                 self.best = result
-        self._note_first_sign()
         best = ""
         if self.best is not None:
             best = f"best training accuracy {self.best.train_acc.best:.3f} ({self.best.cell.title()})"
         self.bar.update(self.task, completed=self.done, best=best)
 
     def tick(self) -> None:
-        """Without a terminal: a line now and then."""
-        if not self.console.is_terminal and time.monotonic() - self.last_line >= _PLAIN_EVERY:
-            self.last_line = time.monotonic()
+        """Time has passed: estimate anew what is left, and without a terminal say so now and then."""
+        now = time.monotonic()
+        if now >= self.next_estimate:
+            self.next_estimate = now + _ESTIMATE_EVERY
+            left = self.seconds_left()
+            self.ends = None if left is None else now + left
+        if not self.console.is_terminal and now - self.last_line >= _PLAIN_EVERY:
+            self.last_line = now
             best = (
                 f", best training accuracy {self.best.train_acc.best:.3f} ({self.best.cell.title()})"
                 if self.best
@@ -96,23 +117,19 @@ class SweepProgress:
             )
             self.console.print(f"{self.done}/{self.total} cells, {self.time_left()}{best}", highlight=False)
 
+    def seconds_left(self) -> float | None:
+        """The estimated seconds until all is trained; None while there is too little to go by."""
+        now, began = time.monotonic(), self.pace.first_sign
+        if began is not None and self.pace.last_sign - began >= _SURE_AFTER:
+            self.seconds_per_cost = self.pace.seconds_per_cost() or self.seconds_per_cost
+        if self.seconds_per_cost is None:
+            return None
+        # estimates are in seconds: what this machine makes of one engine's is the best guess for the next
+        return self.pace.seconds_left(self.seconds_per_cost, now) + sum(self.later) * self.seconds_per_cost
+
     def time_left(self) -> str:
         """The estimated time left, in words."""
-        if self.first_sign is None:
-            return "time left: …"
-        since, before = self.first_sign
-        elapsed, worked = time.monotonic() - since, self._worked() - before
-        if worked <= 0 or elapsed < _SURE_AFTER:
-            return "time left: …"
-        return f"{duration((self.total_cost - self._worked()) * elapsed / worked)} left"
-
-    def _worked(self) -> float:
-        return self.done_cost + sum(self.partial.values())
-
-    def _note_first_sign(self) -> None:
-        """Time counts from the first sign of work: before it workers only start."""
-        if self.first_sign is None:
-            self.first_sign = (time.monotonic(), self._worked())
+        return "time left: …" if self.ends is None else f"{duration(self.ends - time.monotonic())} left"
 
 
 @contextmanager

@@ -5,11 +5,11 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +22,9 @@ from jumpstart_exp.settings import refuse
 from jumpstart_exp.store import Store, Stored, result_row
 from jumpstart_exp.sweep.progress import SweepProgress, duration, epoch_progress, outcome_table, result_table
 from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError, train_in_parallel
+
+if TYPE_CHECKING:
+    from jumpstart_exp.sweep.fleets import Phase
 
 STORE_AFTER_SECONDS = 2.0
 STORE_AFTER_CELLS = 64
@@ -84,27 +87,25 @@ def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None)
     store = Store(Path(settings.results_dir))
     for warning, count in Counter(warning for cell in cells for warning in cell.warnings()).items():
         warn(f"{warning} ({count} of {len(cells)} cells)")
-    setup = engine_setup(settings, cells)
-    processes = _worker_count(workers)
+    cores = _worker_count(workers)
     todo = plan(cells, store, settings.retry)
+    phases, remarks = _phases(todo.to_train, settings, cores)
     if settings.dry_run:
-        console.print(_dry_run_table(todo, store, setup, processes))
+        console.print(_dry_run_table(todo, store, phases))
+        for remark in remarks:
+            console.print(remark)
         return {}
     store.check_writable()
     counts = todo.stored_counts()
     console.print(
-        f"{_cells(len(todo.cells))}: {_stored_words(counts)} in {settings.results_dir}, "
-        f"{len(todo.to_train)} to train"
-        + (
-            f" (engine {setup.engine} on {setup.device}, {min(processes, len(todo.to_train))} at once)"
-            if todo.to_train
-            else ""
-        )
+        f"{_cells(len(todo.cells))}: {_stored_words(counts)} in {settings.results_dir}, {len(todo.to_train)} to train"
     )
+    for line in [*(f"engine {phase.words()}" for phase in phases), *remarks]:
+        console.print(line)
     results: list[Result] = []
     if todo.to_train:
         started = time.monotonic()
-        results = _train(todo.to_train, setup, processes, store, notes())
+        results = _train(phases, store, notes())
         console.print(outcome_table(results))
         took = duration(time.monotonic() - started)
         console.print(f"{_cells(len(results))} in {took}, stored in {store.cells_dir}")
@@ -130,15 +131,18 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
     store = Store(Path(settings.results_dir))
     for warning in cell.warnings():
         warn(warning)
-    setup = engine_setup(settings, [cell])
     todo = plan([cell], store, settings.retry)
+    phases, remarks = _phases(todo.to_train, settings, 1)
     if settings.dry_run:
-        console.print(_dry_run_table(todo, store, setup, 1))
+        console.print(_dry_run_table(todo, store, phases))
+    for remark in remarks:
+        console.print(remark)
+    if settings.dry_run:
         return
     if todo.to_train or todo.new_labels:
         store.check_writable()
     if todo.to_train:
-        result = _train_here(cell, setup, notes())
+        result = _train_here(cell, phases[0].setup, notes())
         store.write([result])
         row = result_row(result)
     else:
@@ -150,39 +154,32 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
     console.print(result_table(cell, row))
 
 
-def engine_setup(settings: RunSettings, cells: Sequence[Cell]) -> EngineSetup:
-    """The engine and device that these settings mean for these cells.
+def _phases(cells: Sequence[Cell], settings: RunSettings, workers: int) -> "tuple[list[Phase], list[str]]":
+    """What every engine trains, and why some cells are not trained by the fastest.
 
     Raises:
-        SettingError: there is no such engine or device.
+        SettingError: engine or device cannot be had.
     """
-    from jumpstart_exp.engines import choose_engine
+    from jumpstart_exp.engines import choose_engines, passed_over_lines
+    from jumpstart_exp.sweep.fleets import form_phases
 
-    engine = choose_engine(settings.engine, cells)
-    device = "cpu" if settings.device == "auto" else settings.device
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise refuse("device", "cuda", "auto or cpu here", "torch finds no CUDA device on this machine")
-    return EngineSetup(engine, device, settings.curve_every, Path(settings.data_dir))
+    choices = choose_engines(settings.engine, settings.device, cells)
+    phases = form_phases(cells, choices, workers, settings.curve_every, Path(settings.data_dir))
+    return phases, passed_over_lines(choices)
 
 
 def _train_here(cell: Cell, setup: EngineSetup, console: Console) -> Result:
-    from jumpstart_exp.engines import ENGINES, load_and_train
+    from jumpstart_exp.engines import load_and_train
 
     results: list[Result] = []
-    engine = ENGINES[setup.engine](setup.device, setup.curve_every)
+    engine = setup.engine(setup.device, setup.curve_every, setup.threads)
     with epoch_progress(cell, console) as report:
         load_and_train(engine, [cell], setup.data_dir, on_result=results.append, on_progress=report)
     return results[0]
 
 
-def _train(cells: Sequence[Cell], setup: EngineSetup, processes: int, store: Store, console: Console) -> list[Result]:
-    from jumpstart_exp.engines import ENGINES
-
-    cost = {cell.key: ENGINES[setup.engine].estimate_seconds(cell) for cell in cells}
-    largest_first = sorted(cells, key=lambda cell: -cost[cell.key])
+def _train(phases: "Sequence[Phase]", store: Store, console: Console) -> list[Result]:
+    count = sum(len(fleet) for phase in phases for fleet in phase.fleets)
     results: list[Result] = []
     waiting: list[Result] = []
     oldest = 0.0
@@ -194,13 +191,19 @@ def _train(cells: Sequence[Cell], setup: EngineSetup, processes: int, store: Sto
         progress.stored(waiting)
         waiting.clear()
 
-    with SweepProgress(cells, cost, console) as progress, _stoppable() as handle_stops:
-        events = train_in_parallel(largest_first, setup, processes)
+    def happenings() -> Generator[Progress | Result | None]:
+        for phase in phases:
+            progress.begin(phase)
+            yield from train_in_parallel(phase.fleets, phase.setup, phase.processes)
+
+    with SweepProgress(phases, console) as progress, _stoppable() as handle_stops:
+        events = happenings()
         try:
             for event in events:
                 if isinstance(event, Result):
                     oldest = oldest if waiting else time.monotonic()
                     waiting.append(event)
+                    progress.finished(event)
                 elif isinstance(event, Progress):
                     progress.training(event.cell, event.epochs)
                 if waiting and (len(waiting) >= STORE_AFTER_CELLS or time.monotonic() - oldest >= STORE_AFTER_SECONDS):
@@ -211,7 +214,7 @@ def _train(cells: Sequence[Cell], setup: EngineSetup, processes: int, store: Sto
             handle_stops(signal.SIG_IGN)  # a second Ctrl-C must not lose what is finished
             flush()
             raise InterruptedSweepError(
-                f"stopped: {len(results)} of {len(cells)} cells are done and stored in {store.results_dir}; "
+                f"stopped: {len(results)} of {count} cells are done and stored in {store.results_dir}; "
                 "run the same command again to go on"
             ) from None
         except WorkerStartError:
@@ -251,21 +254,18 @@ def _worker_count(workers: int | None) -> int:
     return workers
 
 
-def _dry_run_table(todo: Plan, store: Store, setup: EngineSetup, processes: int) -> Table:
-    from jumpstart_exp.engines import ENGINES
-
-    processes = max(1, min(processes, len(todo.to_train)))
-    seconds = sum(ENGINES[setup.engine].estimate_seconds(cell) for cell in todo.to_train)
-    longest = max((ENGINES[setup.engine].estimate_seconds(cell) for cell in todo.to_train), default=0.0)
-    memory = processes * max((ENGINES[setup.engine].estimate_memory_bytes(cell) for cell in todo.to_train), default=0)
+def _dry_run_table(todo: Plan, store: Store, phases: "Sequence[Phase]") -> Table:
     methods = Counter(cell.method for cell in todo.cells)
     table = Table(title="dry run: nothing was trained or written", title_justify="left", show_header=False)
     table.add_row("cells", f"{len(todo.cells)} ({', '.join(f'{n} {method}' for method, n in methods.items())})")
     table.add_row("already stored", f"{_stored_words(todo.stored_counts())} in {store.results_dir}")
     table.add_row("to train", str(len(todo.to_train)))
-    table.add_row("engine", f"{setup.engine} on {setup.device}, {processes} at once")
-    table.add_row("estimated time", f"about {duration(max(seconds / processes, longest))}")
-    table.add_row("estimated memory", f"about {memory / 2**30:.1f} GiB")
+    for phase in phases:
+        table.add_row("engine", phase.words())
+    if phases:
+        memory = max(phase.estimate_memory_bytes() for phase in phases)
+        table.add_row("estimated time", f"about {duration(sum(phase.estimate_seconds() for phase in phases))}")
+        table.add_row("estimated memory", f"about {memory / 2**30:.1f} GiB")
     return table
 
 

@@ -1,4 +1,4 @@
-"""Worker processes: cells in parallel over the cores, and no worker's end harms another's cell."""
+"""Worker processes: fleets in parallel over the cores, and the end of a worker costs one cell at most."""
 
 import contextlib
 import multiprocessing
@@ -7,27 +7,33 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.result import Result
 
-_PROGRESS_EVERY = 0.5
+if TYPE_CHECKING:
+    from jumpstart_exp.engines import Engine
+
+_PROGRESS_EVERY = 0.25
 """Seconds between the progress reports of a worker."""
+
+_MESSAGES_A_TURN = 100
 
 
 @dataclass(frozen=True)
 class EngineSetup:
-    """Which engine trains, where, and with which data."""
+    """Which engine trains, where, with which data, and with how many threads a process."""
 
-    engine: str
+    engine: "type[Engine]"
     device: str
     curve_every: int | None
     data_dir: Path
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -44,38 +50,55 @@ class WorkerStartError(Exception):
 
 @dataclass(frozen=True)
 class _Ready:
-    """A worker has its engine and waits for cells."""
+    """A worker has its engine and waits for fleets."""
 
 
-def train_in_parallel(cells: Sequence[Cell], setup: EngineSetup, workers: int) -> Generator[Progress | Result | None]:
-    """Train cells in `workers` processes, in the order given, yielding what happens as it happens.
+_Epochs = dict[str, int]
+"""Epochs done of cells in training, by key."""
 
-    None is yielded when nothing has happened for a quarter of a second. A worker that dies costs the cell that it
-    was training, which becomes a `failed` result; a new worker goes on with the rest. Closing the generator ends
-    the workers at once.
+_Fleets = list[list[Cell]]
+
+
+def train_in_parallel(
+    fleets: Sequence[Sequence[Cell]], setup: EngineSetup, workers: int
+) -> Generator[Progress | Result | None]:
+    """Train fleets of distinct cells in `workers` processes, in the order given, yielding what happens as it happens.
+
+    None is yielded when nothing has happened for a quarter of a second. A worker that dies costs one cell, which
+    becomes a `failed` result: what its fleet had finished stays, what it had not begun is trained by a new worker,
+    and those that were in training are tried again in ever smaller fleets, until the one that kills is alone.
+    Closing the generator ends the workers at once.
 
     Raises:
-        WorkerStartError: a worker process ended before it was ready for its first cell.
+        WorkerStartError: a worker process ended before it was ready for its first fleet.
     """
-    queue = deque(cells)
+    queue = deque([list(fleet) for fleet in fleets])
     pool: list[_Worker] = []
     # the children inherit it: thread pools that nobody uses would be made otherwise
     threads, os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS"), "1"
     try:
-        pool = [_Worker(setup) for _ in range(min(workers, len(cells)))]
-        while pool:
+        while queue or pool:
+            waiting = sum(not worker.unfinished for worker in pool)
+            pool += [_Worker(setup) for _ in range(min(workers - len(pool), len(queue) - waiting))]
             for worker in pool:
-                if worker.ready and worker.cell is None and queue:
+                if worker.ready and not worker.unfinished and queue:
                     worker.start(queue.popleft())
-            busy = [worker for worker in pool if worker.cell or not worker.ready]
+            busy = [worker for worker in pool if worker.unfinished or not worker.ready]
             answered = connection.wait([worker.pipe for worker in busy], timeout=0.25)
             if not answered:
                 yield None
             for worker in busy:
-                if worker.pipe in answered and (message := worker.receive()) is not None:
-                    yield message
-            pool = [_Worker(setup) if worker.dead and queue else worker for worker in pool]
-            pool = [worker for worker in pool if worker.cell or (queue and not worker.dead)]
+                if worker.pipe in answered:
+                    yield from worker.receive()
+                if worker.dead:
+                    rest, suspects, failed = worker.heritage()
+                    queue.extendleft(rest)
+                    queue.extend(suspects)  # last: all that is innocent is done before the next one dies of them
+                    yield from failed
+            for worker in pool:
+                if not queue and not worker.unfinished and not worker.dead:
+                    worker.stop()
+            pool = [worker for worker in pool if worker.unfinished or (queue and not worker.dead)]
     finally:
         for worker in pool:
             worker.stop()
@@ -86,47 +109,70 @@ def train_in_parallel(cells: Sequence[Cell], setup: EngineSetup, workers: int) -
 
 
 class _Worker:
-    """One process and the cell that it is training."""
+    """One process and the fleet that it is training."""
 
     def __init__(self, setup: EngineSetup) -> None:
         context = multiprocessing.get_context("spawn")
-        self.engine, self.device = setup.engine, setup.device
+        self.setup = setup
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(setup, theirs), daemon=True)
+        self.process = context.Process(target=_work, args=(theirs,), daemon=True)
         self.process.start()
         theirs.close()
-        self.cell: Cell | None = None
+        self.unfinished: dict[str, Cell] = {}
+        self.begun: set[str] = set()
+        self.fleet_size = 0
         self.ready = False
         self.dead = False
+        with contextlib.suppress(OSError):  # it died at once: receive() reports it
+            self.pipe.send(setup)
 
-    def start(self, cell: Cell) -> None:
-        self.cell = cell
+    def start(self, fleet: Sequence[Cell]) -> None:
+        self.unfinished = {cell.key: cell for cell in fleet}
+        self.begun, self.fleet_size = set(), len(fleet)
         with contextlib.suppress(OSError):  # it died while idle: receive() reports it
-            self.pipe.send(cell)
+            self.pipe.send(fleet)
 
-    def receive(self) -> Progress | Result | None:
-        """The worker's next message; the `failed` result of its cell if it died; None when it became ready."""
+    def receive(self) -> Iterator[Progress | Result]:
+        """What has come from the worker, news of other workers not kept waiting; its end is noted as `dead`."""
         try:
-            message: Progress | Result | _Ready = self.pipe.recv()
+            for _ in range(_MESSAGES_A_TURN):
+                message: _Epochs | Result | _Ready = self.pipe.recv()
+                if isinstance(message, _Ready):
+                    self.ready = True
+                elif isinstance(message, Result):
+                    if self.unfinished.pop(message.cell.key, None) is not None:
+                        yield message
+                else:
+                    self.begun.update(message)
+                    for key, epochs in message.items():
+                        if key in self.unfinished:
+                            yield Progress(self.unfinished[key], epochs)
+                if not self.pipe.poll():
+                    break
         except (EOFError, OSError):
-            return self._died()
-        if isinstance(message, _Ready):
-            self.ready = True
-            return None
-        if isinstance(message, Result):
-            self.cell = None
-        return message
+            self.dead = True
 
-    def _died(self) -> Result:
-        self.dead = True
+    def heritage(self) -> tuple[_Fleets, _Fleets, list[Result]]:
+        """What a dead worker leaves: cells that it had not begun, fleets of which one may have killed it, failures.
+
+        Raises:
+            WorkerStartError: it died before it had anything to train.
+        """
         self.process.join()
         code = self.process.exitcode or 0
         how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
-        if self.cell is None:
+        if not self.unfinished:
             raise WorkerStartError(f"a worker process ended {how} before it could train; see its message above")
-        cell, self.cell = self.cell, None
-        reason = f"its worker process ended {how}" + ("; out of memory?" if code == -signal.SIGKILL else "")
-        return Result(cell, "failed", self.engine, self.device, error=reason)
+        cells, self.unfinished = list(self.unfinished.values()), {}
+        if self.fleet_size == 1:
+            reason = f"its worker process ended {how}" + ("; out of memory?" if code == -signal.SIGKILL else "")
+            return [], [], [Result(cells[0], "failed", self.setup.engine.name, self.setup.device, error=reason)]
+        suspects = [cell for cell in cells if cell.key in self.begun]
+        rest = [cell for cell in cells if cell.key not in self.begun]
+        if not suspects and len(rest) == self.fleet_size:
+            suspects, rest = rest, []  # nothing is known of them: each may be the one
+        half = (len(suspects) + 1) // 2
+        return [rest] if rest else [], [fleet for fleet in (suspects[:half], suspects[half:]) if fleet], []
 
     def stop(self) -> None:
         self.process.kill()
@@ -134,29 +180,34 @@ class _Worker:
         self.pipe.close()
 
 
-def _work(setup: EngineSetup, pipe: Any) -> None:
-    """A worker's life: cells in, progress and results out, until the other end closes."""
+def _work(pipe: Any) -> None:
+    """A worker's life: fleets in, progress and results out, until the other end closes."""
     for request in (signal.SIGINT, signal.SIGTERM):
         signal.signal(request, signal.SIG_IGN)  # they reach the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    from jumpstart_exp.engines import ENGINES, load_and_train
+    setup: EngineSetup = pipe.recv()
+    from jumpstart_exp.engines import load_and_train
 
-    engine = ENGINES[setup.engine](setup.device, setup.curve_every)
+    engine = setup.engine(setup.device, setup.curve_every, setup.threads)
     pipe.send(_Ready())
+    epochs_done: _Epochs = {}
     reported = time.monotonic()
 
     def progress(cell: Cell, epochs: int) -> None:
         nonlocal reported
-        if time.monotonic() - reported >= _PROGRESS_EVERY:
+        epochs_done[cell.key] = epochs
+        # that a cell is begun is said at once: it may end this process
+        if epochs == 0 or time.monotonic() - reported >= _PROGRESS_EVERY:
             reported = time.monotonic()
-            pipe.send(Progress(cell, epochs))
+            pipe.send(epochs_done)
+            epochs_done.clear()
 
     while True:
         try:
-            cell = pipe.recv()
+            fleet = pipe.recv()
         except EOFError:
             return
-        load_and_train(engine, [cell], setup.data_dir, on_result=pipe.send, on_progress=progress)
+        load_and_train(engine, fleet, setup.data_dir, on_result=pipe.send, on_progress=progress)
 
 
 def _end_with_parent() -> None:

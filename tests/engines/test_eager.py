@@ -401,7 +401,7 @@ def test_progress_names_the_cell_and_counts_its_epochs() -> None:
         on_result=lambda result: None,
         on_progress=lambda cell, epochs: reports.append((cell.seed, epochs)),
     )
-    assert reports == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3)]
+    assert reports == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 2), (1, 3)]
 
 
 def check_divergence(result: Result, epoch: int) -> None:
@@ -626,8 +626,10 @@ def test_the_penalty_trains_what_plain_relu_does_not() -> None:
         for method, penalty in penalties.items()
         for seed in range(10)
     ]
-    setup = EngineSetup("eager", "cpu", None, Path("no files needed"))
-    results = [event for event in train_in_parallel(cells, setup, workers=2) if isinstance(event, Result)]
+    setup = EngineSetup(EagerEngine, "cpu", None, Path("no files needed"))
+    results = [
+        event for event in train_in_parallel([[cell] for cell in cells], setup, workers=2) if isinstance(event, Result)
+    ]
     assert [result.status for result in results] == ["done"] * 20
     trained = dict.fromkeys(penalties, 0)
     for result in results:
@@ -647,3 +649,34 @@ def test_random_ties_of_units_differ_from_batch_to_batch_and_those_of_points_go_
 
     assert drawn("U+", 0, [0, 1, 2], 8) != drawn("U+", 1, [0, 1, 2], 8)
     assert drawn("P+", 0, [4, 7], 2) == drawn("P+", 1, [4, 7], 2) == drawn("P+", 0, [7, 4], 2)[::-1]
+
+
+# The probe, which the equality contract looks through
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+@pytest.mark.parametrize("name", ["sep_up", "relu_bn", "constraints only", "dropout", "conv2x1 as published"])
+def test_the_probe_is_the_next_step_of_the_training(name: str, steps: int) -> None:
+    cell = named_cell(name)
+    training = Training(cell, data_of(cell), CPU, None)
+    for epoch in range(steps):
+        training.step(training.loss(training.x_train, training.y_train, epoch, 0, None)[0])
+    before = named_parameters(training)
+    total, task, penalty, _ = training.loss(training.x_train, training.y_train, steps, 0, None)
+    training.step(total)
+    found = EagerEngine().probe(cell, data_of(cell), steps)
+    assert (found.task_loss, found.penalty) == (task.item(), penalty.item())
+    assert found.parameters.keys() == found.gradients.keys() == before.keys()
+    for key, parameter in training.network.named_parameters():
+        assert np.array_equal(found.parameters[key], before[key])
+        taken = np.zeros_like(before[key]) if parameter.grad is None else parameter.grad.numpy()
+        assert np.array_equal(found.gradients[key], taken)
+
+
+def test_the_probe_starts_from_the_weights_that_it_is_given() -> None:
+    cell, other = named_cell("sep_up"), dataclasses.replace(named_cell("sep_up"), seed=77)
+    data = data_of(cell)
+    given = EagerEngine().probe(cell, data, initial=EagerEngine().probe(other, data).parameters)
+    own = EagerEngine().probe(other, data)
+    assert given.task_loss == own.task_loss != EagerEngine().probe(cell, data).task_loss
+    assert all(np.array_equal(given.gradients[name], own.gradients[name]) for name in own.gradients)

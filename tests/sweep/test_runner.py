@@ -1,11 +1,15 @@
 import os
 import signal
+import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_engines import DEADLY, OneByOne, Slow, Threads
 
+from jumpstart_exp import engines
 from jumpstart_exp.cell import Cell, NetworkSpec, OptimizerSpec, PenaltySpec
 from jumpstart_exp.config import RunSettings
 from jumpstart_exp.result import CurveRow, Metric, Result
@@ -60,11 +64,11 @@ class Pool:
         self.calls = 0
         self.closed = False
 
-    def __call__(self, cells: Sequence[Cell], setup: EngineSetup, workers: int) -> Events:
+    def __call__(self, fleets: Sequence[Sequence[Cell]], setup: EngineSetup, workers: int) -> Events:
         self.calls += 1
         self.closed = False
         try:
-            for number, one in enumerate(cells):
+            for number, one in enumerate(one for fleet in fleets for one in fleet):
                 if self.before is not None:
                     self.before(number)
                 yield None
@@ -408,6 +412,99 @@ def test_a_store_that_fails_stops_the_sweep_and_its_workers(
     assert len(workers.trained) == 1
 
 
+# Several engines
+
+BATCHES = OptimizerSpec(epochs=2, batch_size=20)
+
+
+@pytest.fixture
+def two_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "ENGINES", {"one_by_one": OneByOne, "threads": Threads})
+
+
+def mixed() -> list[Cell]:
+    """Five cells for `threads`, one of them deadly, and two that it refuses."""
+    batches = [replace(cell(seed), optimizer=BATCHES) for seed in (0, 1)]
+    return [cell(0), cell(1), batches[0], cell(DEADLY), cell(2), batches[1], cell(3)]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_engines")
+def test_two_engines_share_a_sweep(
+    store: Store, settings: Callable[..., RunSettings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = mixed()
+    errors = run_sweep(cells, settings(), 2)
+    assert set(errors) == {one.key for one in cells}
+    assert [key for key, error in errors.items() if error] == [cell(DEADLY).key]
+    rows = store.cells().set_index("key")
+    assert len(rows) == 7
+    refused = [one.key for one in cells if one.optimizer.batch_size]
+    assert set(rows["engine"][refused]) == {"one_by_one"}
+    assert set(rows["engine"].drop(refused)) == {"threads"}
+    assert set(rows["started"].drop([*refused, cell(DEADLY).key])) == {"cpu, 2 threads"}
+    said = capsys.readouterr().out.splitlines()
+    assert said[:4] == [
+        f"7 cells: 0 stored in {store.results_dir}, 7 to train",
+        "engine threads on cpu: 5 cells, 2 at once",
+        "engine one_by_one on cpu: 2 cells, 2 at once",
+        "2 cells on one_by_one: threads trains full batches only",
+    ]
+
+
+@pytest.mark.usefixtures("two_engines")
+def test_a_dry_run_says_what_each_engine_would_train(
+    settings: Callable[..., RunSettings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_sweep(mixed(), settings(dry_run=True), 2)
+    said = capsys.readouterr().out
+    for text in ("threads on cpu: 5 cells, 2 at once", "one_by_one on cpu: 2 cells", "about 8.0 s", "about 0.8 GiB"):
+        assert text in said
+    assert "2 cells on one_by_one: threads trains full batches only" in said
+
+
+@pytest.mark.usefixtures("two_engines")
+def test_an_engine_asked_for_has_to_train_every_cell_that_is_left(
+    store: Store, settings: Callable[..., RunSettings]
+) -> None:
+    with pytest.raises(SettingError, match=r"^engine='threads' .*every cell \(threads trains full batches only\)"):
+        run_sweep(mixed(), settings(engine="threads"), 2)
+    assert not store.results_dir.exists()
+    store.write([trained(one) for one in mixed()])
+    assert run_sweep(mixed(), settings(engine="threads"), 2) == {}
+
+
+@pytest.mark.slow
+def test_a_fleet_in_training_is_stored_as_it_goes_and_stopped_at_once(
+    store: Store, settings: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell is done every second of a fleet that never ends: the third sees the first stored."""
+    monkeypatch.setattr(engines, "ENGINES", {"slow": Slow})
+    finished: dict[str, float] = {}
+    stored_after: list[float] = []
+    note, write = SweepProgress.finished, Store.write
+
+    def noted(self: SweepProgress, result: Result) -> None:
+        finished[result.cell.key] = time.monotonic()
+        note(self, result)
+        if len(finished) == 6:
+            stopped.append(time.monotonic())
+            ctrl_c()
+
+    def written(self: Store, results: Sequence[Result]) -> None:
+        write(self, results)
+        stored_after.extend(time.monotonic() - finished[result.cell.key] for result in results)
+
+    stopped: list[float] = []
+    monkeypatch.setattr(SweepProgress, "finished", noted)
+    monkeypatch.setattr(Store, "write", written)
+    with pytest.raises(InterruptedSweepError, match=r"^stopped: 6 of 9 cells"):
+        run_sweep([cell(seed) for seed in range(9)], settings(), 2)
+    assert time.monotonic() - stopped[0] < 1
+    assert len(store.stored()) == len(stored_after) == 6
+    assert max(stored_after) < runner.STORE_AFTER_SECONDS + 1
+
+
 # One cell alone
 
 
@@ -435,3 +532,16 @@ def test_one_cell_that_failed_is_an_error_until_it_is_tried_again(
         run_cell(cell(), settings())
     run_cell(cell(), settings(retry="failed"))
     assert store.stored()[cell().key].status == "done"
+
+
+@pytest.mark.usefixtures("two_engines")
+def test_one_cell_goes_to_the_engine_that_can(
+    store: Store, settings: Callable[..., RunSettings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = replace(cell(), optimizer=BATCHES)
+    run_cell(cell(), settings())
+    run_cell(refused, settings())
+    assert [store.row(one.key)["engine"] for one in (cell(), refused)] == ["threads", "one_by_one"]
+    assert "threads trains full batches only: training on one_by_one" in capsys.readouterr().out
+    with pytest.raises(SettingError, match="every cell"):
+        run_cell(replace(refused, seed=1), settings(engine="threads"))

@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fake_engines
 import pytest
 
 from jumpstart_exp.cell import Cell, Moons, OptimizerSpec, PenaltySpec
 from jumpstart_exp.datasets import load
-from jumpstart_exp.engines import ENGINES
+from jumpstart_exp.engines.eager import EagerEngine
 from jumpstart_exp.result import Result
 from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError, train_in_parallel
 
-SETUP = EngineSetup("eager", "cpu", None, Path("data"))
+SETUP = EngineSetup(EagerEngine, "cpu", None, Path("data"))
 ENDLESS = 10**9
 
 
@@ -62,14 +63,15 @@ def no_worker_is_left() -> Iterator[None]:
 def test_all_results_arrive_and_are_those_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     cells = [cell(seed) for seed in range(5)]
-    results = [event for event in train_in_parallel(cells, SETUP, 2) if isinstance(event, Result)]
+    results = [
+        event for event in train_in_parallel([cells[:1], cells[1:4], cells[4:]], SETUP, 2) if isinstance(event, Result)
+    ]
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert sorted(result.cell.seed for result in results) == [0, 1, 2, 3, 4]
     assert {result.status for result in results} == {"done"}
 
     here: list[Result] = []
-    engine = ENGINES["eager"]("cpu", None)
-    engine.train(cells, load(Moons(), Path("data")), on_result=here.append, on_progress=lambda *_: None)
+    EagerEngine().train(cells, load(Moons(), Path("data")), on_result=here.append, on_progress=lambda *_: None)
     expected = {result.cell.key: result for result in here}
     for result in results:
         assert result.cell in cells
@@ -86,9 +88,8 @@ def test_no_cells_need_no_workers() -> None:
 def test_a_killed_worker_costs_only_the_cell_that_it_trained() -> None:
     results: list[Result] = []
     signals = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]  # the first two are the parent's business
-    for event in train_in_parallel([cell(0), cell(1, ENDLESS), cell(2), cell(3)], SETUP, 1):
-        if isinstance(event, Progress) and event.cell.seed == 1:
-            assert event.epochs > 0
+    for event in train_in_parallel([[cell(0)], [cell(1, ENDLESS)], [cell(2)], [cell(3)]], SETUP, 1):
+        if isinstance(event, Progress) and event.cell.seed == 1 and event.epochs > 0:
             (worker,) = multiprocessing.active_children()
             assert worker.pid is not None
             os.kill(worker.pid, signals.pop(0))
@@ -111,7 +112,7 @@ def test_a_killed_worker_costs_only_the_cell_that_it_trained() -> None:
 
 @pytest.mark.slow
 def test_a_killed_worker_leaves_its_neighbour_alone_and_closing_ends_that_at_once() -> None:
-    events = train_in_parallel([cell(0, ENDLESS), cell(1, ENDLESS)], SETUP, 2)
+    events = train_in_parallel([[cell(0, ENDLESS)], [cell(1, ENDLESS)]], SETUP, 2)
     both_train(events)
     victim, neighbour = multiprocessing.active_children()
     victim.kill()
@@ -126,10 +127,45 @@ def test_a_killed_worker_leaves_its_neighbour_alone_and_closing_ends_that_at_onc
 
 
 def test_workers_that_cannot_start_are_no_cells_fault(capfd: pytest.CaptureFixture[str]) -> None:
-    nowhere = EngineSetup("no_such_engine", "cpu", None, Path("data"))
+    broken = EngineSetup(fake_engines.Broken, "cpu", None, Path("data"))
     with pytest.raises(WorkerStartError, match=r"^a worker process ended with exit code 1 before it could train"):
-        list(train_in_parallel([cell(0)], nowhere, 1))
-    assert "no_such_engine" in capfd.readouterr().err
+        list(train_in_parallel([[cell(0)]], broken, 1))
+    assert "no such accelerator" in capfd.readouterr().err
+
+
+def test_a_cell_is_known_to_train_from_its_first_moment() -> None:
+    events = train_in_parallel([[cell(0, ENDLESS)]], SETUP, 1)
+    first = next(event for event in events if event is not None)
+    assert first == Progress(cell(0, ENDLESS), 0)
+    events.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "deadly"), [(1, [2]), (2, [0, 5])])
+@pytest.mark.parametrize("engine", ["OneByOne", "AllAtOnce", "Silent", "Threads"])
+def test_a_deadly_cell_costs_only_itself_whatever_the_fleet(engine: str, workers: int, deadly: list[int]) -> None:
+    made = getattr(fake_engines, engine)
+    cells = [cell(fake_engines.DEADLY + seed if seed in deadly else seed) for seed in range(7)]
+    setup = EngineSetup(made, "cpu", None, Path("data"), 3)
+    results = [
+        event for event in train_in_parallel([cells[:5], cells[5:]], setup, workers) if isinstance(event, Result)
+    ]
+    assert sorted(result.cell.key for result in results) == sorted(one.key for one in cells)
+    failed = [result for result in results if result.status == "failed"]
+    assert {result.cell.seed - fake_engines.DEADLY for result in failed} == set(deadly)
+    for result in failed:
+        assert result.error == "its worker process ended by signal 9 (SIGKILL); out of memory?"
+        assert (result.engine, result.device) == (made.name, "cpu")
+    assert {result.started for result in results if result.status == "done"} == {"cpu, 3 threads"}
+
+
+@pytest.mark.slow
+def test_what_a_fleet_finished_is_not_trained_again_after_its_worker_died() -> None:
+    cells = [cell(0), cell(1), cell(fake_engines.DEADLY), cell(3)]
+    setup = EngineSetup(fake_engines.OneByOne, "cpu", None, Path("data"))
+    events = [event for event in train_in_parallel([cells], setup, 1) if event is not None]
+    begun = [event.cell.seed for event in events if isinstance(event, Progress)]
+    assert begun == [0, 1, fake_engines.DEADLY, 3, fake_engines.DEADLY], "the suspect comes last, alone"
 
 
 PARENT = """
@@ -137,11 +173,12 @@ import multiprocessing
 from pathlib import Path
 
 from jumpstart_exp.cell import Cell, OptimizerSpec
+from jumpstart_exp.engines.eager import EagerEngine
 from jumpstart_exp.sweep.workers import EngineSetup, Progress, train_in_parallel
 
 if __name__ == "__main__":
     endless = Cell(depth=2, width=2, optimizer=OptimizerSpec(epochs=10**9))
-    for event in train_in_parallel([endless], EngineSetup("eager", "cpu", None, Path("data")), 1):
+    for event in train_in_parallel([[endless]], EngineSetup(EagerEngine, "cpu", None, Path("data")), 1):
         if isinstance(event, Progress):
             print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
 """

@@ -1,0 +1,131 @@
+"""Fleets: which cells are trained together, by which engine, and how many at once."""
+
+import itertools
+import math
+from bisect import bisect_right
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.engines import Choice, Engine
+from jumpstart_exp.sweep.pace import makespan
+from jumpstart_exp.sweep.workers import EngineSetup
+
+PROCESS_BYTES = 450_000_000
+"""Memory of a worker process before it trains anything: Python with torch."""
+
+_PARTS = 4
+"""A fleet is at most this part of a worker's share of the work that is left."""
+
+_CALL_SECONDS = 100e-6
+"""Seconds that a layer's calls take in a step, however many cells they are for: fleets of less work are too small."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What one engine trains on one device, largest fleet first."""
+
+    setup: EngineSetup
+    fleets: Sequence[Sequence[Cell]]
+    cost: Mapping[str, float]  # estimated seconds of every cell on one core, by key
+    processes: int
+
+    @property
+    def units(self) -> Sequence[Sequence[Cell]]:
+        """What is trained at a time: an engine with threads gives each a cell, any other a process a fleet."""
+        if self.setup.engine.uses_threads:
+            return [[cell] for fleet in self.fleets for cell in fleet]
+        return self.fleets
+
+    @property
+    def at_once(self) -> int:
+        """How many units are trained at the same time."""
+        return self.processes * self.setup.threads
+
+    def estimate_seconds(self) -> float:
+        """Seconds of all of it."""
+        return makespan([sum(self.cost[cell.key] for cell in unit) for unit in self.units], self.at_once)
+
+    def estimate_memory_bytes(self) -> int:
+        """Memory of its processes at their largest."""
+        engine = self.setup.engine
+        units = sorted((sum(map(engine.estimate_memory_bytes, unit)) for unit in self.units), reverse=True)
+        return self.processes * PROCESS_BYTES + sum(units[: self.at_once])
+
+    def words(self) -> str:
+        """Engine, device, cells: "eager on cpu: 12 cells, 2 at once"."""
+        count = sum(map(len, self.fleets))
+        together = "" if len(self.units) == count else f" in {len(self.fleets)} fleet{'s' * (len(self.fleets) != 1)}"
+        name = f"{self.setup.engine.name} on {self.setup.device}"
+        return f"{name}: {count} cell{'s' * (count != 1)}{together}, {self.at_once} at once"
+
+
+def form_phases(
+    cells: Sequence[Cell], choices: Sequence[Choice], workers: int, curve_every: int | None, data_dir: Path
+) -> list[Phase]:
+    """The phases of a sweep, one an engine and device.
+
+    Args:
+        cells: distinct cells.
+        choices: each one's engine and device.
+        workers: cores to be used.
+        curve_every: epochs between the rows of a curve; None for about 100 a cell.
+        data_dir: folder of the datasets' files.
+    """
+    chosen: dict[tuple[type[Engine], str], list[Cell]] = {}
+    for cell, choice in zip(cells, choices, strict=True):
+        chosen.setdefault((choice.engine, choice.device), []).append(cell)
+    phases = []
+    for (engine, device), own in chosen.items():
+        cost = {cell.key: engine.estimate_seconds(cell) for cell in own}
+        processes = 1 if _has_all(engine, device, own) else workers
+        fleets = form_fleets(engine, device, own, cost, processes)
+        threads = min(workers, max(map(len, fleets))) if engine.uses_threads else 1
+        setup = EngineSetup(engine, device, curve_every, data_dir, threads)
+        phases.append(Phase(setup, fleets, cost, min(processes, len(fleets))))
+    return phases
+
+
+def form_fleets(
+    engine: type[Engine], device: str, cells: Sequence[Cell], cost: Mapping[str, float], processes: int
+) -> list[list[Cell]]:
+    """Cells that can be trained together, in fleets of similar ones, the largest fleet first.
+
+    A process takes a fleet of at most a quarter of what would be its share of the work that is left, unless a single
+    cell is more or the calls would take longer than the work in them: fleets become smaller, and all processes end
+    together. An engine that has all cores or a GPU to itself gets the largest fleets that it takes.
+    """
+    groups: dict[Hashable, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.dataset, engine.fleet_group(cell)), []).append(cell)
+    by_cost = sorted(groups.values(), key=lambda group: -sum(cost[cell.key] for cell in group))
+    has_all = _has_all(engine, device, cells)
+    total = left = sum(cost.values())
+    fleets: list[list[Cell]] = []
+    for group in by_cost:
+        if engine.uses_threads:
+            group.sort(key=lambda cell: -cost[cell.key])
+        else:
+            group.sort(key=lambda cell: (-cell.depth, -cell.width))
+        ends = [0.0, *itertools.accumulate(cost[cell.key] for cell in group)]
+        first = 0
+        while first < len(group):
+            calls = _CALL_SECONDS * group[first].optimizer.epochs * group[first].depth
+            most = math.inf if has_all else max(left / (_PARTS * processes), min(calls, total / processes))
+            fair = bisect_right(ends, ends[first] + most * (1 + 1e-9)) - 1
+            candidates = group[first : max(fair, first + 1)]
+            fleet = candidates[: max(1, engine.fleet_limit(candidates, device))]
+            fleets.append(fleet)
+            left -= ends[first + len(fleet)] - ends[first]
+            first += len(fleet)
+    fleets.sort(key=lambda fleet: -sum(cost[cell.key] for cell in fleet))
+    return fleets
+
+
+def _has_all(engine: type[Engine], device: str, cells: Sequence[Cell]) -> bool:
+    """Whether one process is to have all cores, or the GPU: with threads, or where a GPU trains fleets."""
+    if engine.uses_threads or device == "cpu":
+        return engine.uses_threads
+    smallest = min(cells, key=engine.estimate_memory_bytes)
+    return engine.fleet_limit([smallest, smallest], device) > 1

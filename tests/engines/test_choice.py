@@ -1,0 +1,123 @@
+"""Which engine trains a cell, and what is said about it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from jumpstart_exp import engines
+from jumpstart_exp.cell import Cell, OptimizerSpec
+from jumpstart_exp.engines import Choice, choose_engines, passed_over_lines
+from jumpstart_exp.settings import SettingError
+
+FULL, WIDE = Cell(width=4), Cell(width=100)
+BATCHES = Cell(optimizer=OptimizerSpec(batch_size=7))
+
+
+class Slow:
+    name = "slow"
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+    @staticmethod
+    def refuses(cell: Cell) -> str | None:
+        return None
+
+
+class Stack(Slow):
+    name = "stack"
+
+    @staticmethod
+    def refuses(cell: Cell) -> str | None:
+        return "stack trains full batches only" if cell.optimizer.batch_size else None
+
+
+class Fast(Slow):
+    name = "fast"
+    devices = ("cpu",)
+
+    @staticmethod
+    def refuses(cell: Cell) -> str | None:
+        if cell.optimizer.batch_size:
+            return "fast trains full batches only"
+        return "fast trains up to width 50" if cell.width > 50 else None
+
+
+class NotBuilt(Fast):
+    @staticmethod
+    def refuses(cell: Cell) -> str | None:
+        return "the fast engine is not built (no compiler was found)"
+
+
+@pytest.fixture(autouse=True)
+def three_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "ENGINES", {"slow": Slow, "stack": Stack, "fast": Fast})
+
+
+@pytest.fixture(params=[False, True], ids=["no GPU", "GPU"])
+def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    there: bool = request.param
+    monkeypatch.setattr(engines, "_has_cuda", lambda: there)
+    return there
+
+
+def chosen(name: str, device: str, cells: Sequence[Cell] = (FULL, WIDE, BATCHES)) -> list[tuple[str, str]]:
+    return [(choice.engine.name, choice.device) for choice in choose_engines(name, device, cells)]
+
+
+def test_auto_takes_the_last_that_can_where_it_runs_best(cuda: bool) -> None:
+    other = "cuda" if cuda else "cpu"
+    assert chosen("auto", "auto") == [("fast", "cpu"), ("stack", other), ("slow", other)]
+    assert chosen("auto", "cpu") == [("fast", "cpu"), ("stack", "cpu"), ("slow", "cpu")]
+    assert chosen("slow", "auto") == [("slow", other)] * 3
+    assert chosen("slow", "cpu") == [("slow", "cpu")] * 3
+
+
+def test_a_gpu_that_is_asked_for_leaves_out_what_cannot_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_has_cuda", lambda: True)
+    assert chosen("auto", "cuda") == [("stack", "cuda"), ("stack", "cuda"), ("slow", "cuda")]
+    assert passed_over_lines(choose_engines("auto", "cuda", [FULL])) == []
+    with pytest.raises(SettingError, match=r"^device='cuda' is not allowed: it must be auto or cpu .*fast"):
+        choose_engines("fast", "cuda", [FULL])
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "message"),
+    [
+        ("warp", "auto", r"engine='warp' .* one of auto, slow, stack, fast"),
+        ("slow", "cuda", r"device='cuda' .* auto or cpu here"),
+        ("fast", "auto", r"engine='fast' .* one that can train every cell \(fast trains up to width 50\)"),
+        ("stack", "cpu", r"engine='stack' .* every cell \(stack trains full batches only\)"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_reason(
+    name: str, device: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_has_cuda", lambda: False)
+    with pytest.raises(SettingError, match=message):
+        choose_engines(name, device, [FULL, WIDE, BATCHES])
+
+
+def test_a_bad_engine_is_refused_even_where_nothing_is_left_to_train() -> None:
+    with pytest.raises(SettingError, match="engine='warp'"):
+        choose_engines("warp", "auto", [])
+    assert choose_engines("fast", "cpu", []) == []
+
+
+def test_every_reason_to_pass_over_an_engine_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    choices = choose_engines("auto", "cpu", [BATCHES, FULL, WIDE, FULL, BATCHES])
+    assert choices[1] == Choice(Fast, "cpu")
+    assert passed_over_lines(choices) == [
+        "2 cells on slow: fast trains full batches only; stack trains full batches only",
+        "1 cell on stack: fast trains up to width 50",
+    ]
+    assert passed_over_lines(choose_engines("auto", "cpu", [FULL])) == []
+
+
+def test_an_engine_that_is_missing_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    all_engines: dict[str, Any] = {"slow": Slow, "stack": Stack, "fast": NotBuilt}
+    monkeypatch.setattr(engines, "ENGINES", all_engines)
+    assert passed_over_lines(choose_engines("auto", "cpu", [FULL, WIDE])) == [
+        "the fast engine is not built (no compiler was found): training on stack"
+    ]
+    with pytest.raises(SettingError, match="the fast engine is not built"):
+        choose_engines("fast", "auto", [FULL])
