@@ -1,18 +1,22 @@
 # Everything sets itself up: `make` builds .venv when it is missing or pyproject.toml changed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python -m
+SEEDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup heatmaps test test-fast lint format clean
+.PHONY: help setup heatmaps bench test test-fast lint format clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
 
 setup: .venv/installed ## virtual environment and installation, in .venv
 
-heatmaps: .venv/installed ## train a small study of MOONS (minutes), draw its heatmaps under results/figures
-	$(RUN) jumpstart_exp -m +experiment=quick
+heatmaps: .venv/installed ## the CPAIOR figure: ReLU and Sep-UP on MOONS, SEEDS=3 seeds, under results/figures
+	$(RUN) jumpstart_exp -m +experiment=cpaior_moons 'seed=range($(SEEDS))'
 	$(RUN) jumpstart_exp.report
+
+bench: .venv/installed ## the engines side by side: table, figure and results/bench.json (minutes)
+	.venv/bin/python scripts/bench.py --json results/bench.json
 
 test: .venv/installed ## all tests (about 10 minutes)
 	$(RUN) pytest
@@ -32,7 +36,7 @@ format: .venv/installed ## format the code
 clean: ## remove the virtual environment and caches; results stay
 	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.venv/installed: pyproject.toml CMakeLists.txt constraints.txt
+.venv/installed: pyproject.toml CMakeLists.txt constraints.txt $(wildcard jumpstart_exp/engines/cpp/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11'; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \

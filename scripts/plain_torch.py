@@ -3,8 +3,8 @@
     python scripts/plain_torch.py --depth 50 --width 4 --steps 1000 --method sep_up
 
 It stands alone: torch and scikit-learn, nothing of `jumpstart_exp`. A module, autograd, torch's Adam, the full batch,
-one thread. At start-up it times the ways in which the same mathematics can be asked of torch (the fused, the foreach
-and the looped Adam; the penalty layer by layer or over all hidden layers at once) and takes the fastest. Times are
+one thread. At start-up it times the ways in which the same update can be asked of torch (the fused, the foreach and
+the looped Adam) and takes the fastest; --penalty "all layers at once" is the penalty without a loop. Times are
 processor time: what else the machine does is not counted.
 """
 
@@ -156,11 +156,12 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=4, help="units a hidden layer")
     parser.add_argument("--steps", type=int, default=1000, help="full-batch steps of Adam")
     parser.add_argument("--method", choices=tuple(DIMENSIONS), default="sep_up")
+    parser.add_argument("--penalty", choices=tuple(PENALTIES), default="layer by layer")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
-    way = fastest_way(options.depth, options.width, options.method)
+    way = fastest_way(options.depth, options.width, options.method, penalties=(options.penalty,))
     training = Training(options.depth, options.width, options.method, way)
     seconds = training.run(options.steps)
     with torch.no_grad():

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 TITLES = {
-    "plain_layerwise": "plain torch, penalty layer by layer",
-    "plain": "plain torch, the fastest way",
+    "plain": "plain torch, penalty layer by layer",
+    "plain_tuned": "plain torch, its fastest way",
     "vmap": "torch.func.vmap, equal networks",
     "stacked": "engine on the CPU, in fleets",
     "native_defaults": "engine, everything measured",

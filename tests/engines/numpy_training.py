@@ -120,7 +120,7 @@ class NumpyTraining:
             return None
         factors = []
         for layer in range(self.cell.depth):
-            shape = (1, 2) if self.two_positions else (2, 1)
+            shape = (1, 2) if self.two_positions else (self.x_train.shape[1], 1)
             if layer > 0:
                 shape = (self.cell.width, 2 if self.two_positions else 1)
             drawn = draws(Stream.DROPOUT, self.cell.seed, epoch, [layer], points, shape[0] * shape[1])[0]
