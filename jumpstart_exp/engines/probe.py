@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 Tensors = Mapping[str, npt.NDArray[np.float64]]
-"""Tensors by the names that torch gives the network's parameters: `hidden.0.weight`, `norms.0.bias`, `output.weight`."""
+"""Tensors by torch's names of the network's parameters: `hidden.0.weight`, `norms.0.bias`, `output.weight`."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,11 @@ from jumpstart_exp.datasets import Data, load
 from jumpstart_exp.engines import stacked
 from jumpstart_exp.engines.eager import EagerEngine
 from jumpstart_exp.engines.probe import Probe
-from jumpstart_exp.engines.stacked import Fleet, StackedEngine
+from jumpstart_exp.engines.stack import layers as stack_layers
+from jumpstart_exp.engines.stack.draws import draws_of_rows
+from jumpstart_exp.engines.stack.fleet import Fleet
+from jumpstart_exp.engines.stack.replay import Replayed
+from jumpstart_exp.engines.stacked import StackedEngine
 from jumpstart_exp.networks import RectangularMLP, build
 from jumpstart_exp.randomness import Stream, draws
 from jumpstart_exp.result import METRICS, Result
@@ -468,7 +472,7 @@ def test_only_the_guilty_cell_fails(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ZeroDivisionError("this one")
         return build(cell)
 
-    monkeypatch.setattr(stacked, "build", failing)
+    monkeypatch.setattr(stack_layers, "build", failing)
     found = train(StackedEngine(), cells)
     assert [result.status for result in found] == ["done", "done", "failed", "done", "done", "done"]
     assert found[2].error == "ZeroDivisionError: this one"
@@ -534,7 +538,7 @@ def test_the_process_is_left_as_it_was(flush: bool) -> None:
 @pytest.mark.parametrize("units", [1, 4, 7])
 def test_the_draws_are_those_of_the_package(units: int) -> None:
     seeds, layers, points = [0, 7, 2**32 - 1], [0, 3, 99], [0, 5, 84]
-    found = stacked._draws(
+    found = draws_of_rows(
         Stream.DROPOUT, torch.tensor(seeds), torch.tensor(4321), torch.tensor(layers), torch.tensor(points), units
     )
     for row, (seed, layer) in enumerate(zip(seeds, layers, strict=True)):
@@ -673,7 +677,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
     def noting(self: Fleet, seconds: float) -> Any:
         fleets.append(self)
         if self.replayed is None:
-            self.replayed = stacked._Replayed(CPU)
+            self.replayed = Replayed(CPU)
         return train_for(self, seconds)
 
     def snapshot() -> Snapshot:

@@ -126,11 +126,13 @@ private:
     void parameter_gradient(int index, const T* gradient, const T* in, T* out);
     void adam(const Block<T>& block, const T* gradient);
 
-    T above(const Hidden<T>& layer, T violation) const {
+    // A constraint's gradient at its maximum and minimum. Rounded before it is added anywhere, so that two sides that
+    // are equal cancel to 0: inlined, the compiler would fuse their last product with that sum.
+    __attribute__((noinline)) T above(const Hidden<T>& layer, T violation) const {
         return -T(spec_.weight) * layer.weight * T(spec_.balance) *
                (coefficient_constant_ + coefficient_slope_ * violation);
     }
-    T below(const Hidden<T>& layer, T violation) const {
+    __attribute__((noinline)) T below(const Hidden<T>& layer, T violation) const {
         return T(spec_.weight) * layer.weight * T(1 - spec_.balance) *
                (coefficient_constant_ + coefficient_slope_ * violation);
     }
