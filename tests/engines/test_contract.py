@@ -75,7 +75,7 @@ def test_random_cells_at_initialisation(engine: Engine) -> None:
         is_ill_conditioned = case.cell.network.norm == "batch" and case.cell.depth > 8
         assert not disagreements(engine, case, 0, by_ulp=is_ill_conditioned)
 
-    for_random(contract.cases(), 250, check)
+    for_random(contract.cases(), 200, check)
     ties = [f"exact tie {side}, {rule}" for side in SIDES for rule in TIES]
     wanted = [
         "deficit above",
@@ -102,7 +102,7 @@ def test_random_cells_after_twenty_steps(engine: Engine) -> None:
         assert not disagreements(engine, case, STEPS, by_ulp=True)
         to_tolerance += not disagreements(engine, case, STEPS, by_ulp=False)
 
-    for_random(contract.cells(is_first_step=False), 120, check)
+    for_random(contract.cells(is_first_step=False), 100, check)
     tally.check(["deficit above", "deficit below", "dead layer"], at_least=3)
     assert to_tolerance >= 0.8 * (tally.drawn - tally.drawn_again), (
         "the allowance by units in the last place is for few"
