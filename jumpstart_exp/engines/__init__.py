@@ -42,6 +42,10 @@ class Engine(Protocol):
         """Seconds that one core needs for the cell, from a fitted model; a sweep's progress corrects its scale."""
 
     @staticmethod
+    def share_done(cell: Cell, epochs: int) -> float:
+        """The share of the cell's time, from 0 to 1, that its first epochs take."""
+
+    @staticmethod
     def estimate_memory_bytes(cell: Cell) -> int:
         """Memory that the cell takes while it is trained, beside the process's own."""
 

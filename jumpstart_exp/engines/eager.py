@@ -76,6 +76,11 @@ class EagerEngine:
         return steps * (a_step + arithmetic)
 
     @staticmethod
+    def share_done(cell: Cell, epochs: int) -> float:
+        """The share of the cell's time that its first epochs take."""
+        return epochs / cell.optimizer.epochs
+
+    @staticmethod
     def estimate_memory_bytes(cell: Cell) -> int:
         """What the cell adds to its process: activations with their gradients, parameters with theirs and Adam's."""
         number = 8 if cell.precision == "float64" else 4

@@ -25,6 +25,15 @@ except ImportError as error:
 WIDEST, DEEPEST = 256, 1000
 """The largest networks that the engine is built and tested for."""
 
+_MOST_NUMBERS = 2**30
+"""Numbers of a layer's activations, or of the points, that its indices reach with room to spare."""
+
+_MOST_LANES = 96
+"""Points that the last, padded block of vectors may add."""
+
+_LEAST_EPS = {"float32": 1e-30, "float64": 1e-290}
+"""Below it an ε counts as 0 where numbers below the normal ones do, and a dead network's 0/ε becomes 0/0."""
+
 
 class NativeEngine:
     """Trains MLP cells on threads that take networks from a queue, largest first; hand-written forward and backward.
@@ -37,7 +46,7 @@ class NativeEngine:
         instruction_set: one of `instruction_sets()`; None for the first, the fastest that this processor has.
 
     Raises:
-        SettingError: another device, or an instruction set that this processor does not have.
+        SettingError: another device, no thread, or an instruction set that this processor does not have.
     """
 
     name = "native"
@@ -55,6 +64,8 @@ class NativeEngine:
     ) -> None:
         if device != "cpu":
             raise refuse("device", device, "cpu for the engine native")
+        if threads < 1:
+            raise refuse("threads", threads, "at least 1")
         if instruction_set is not None and instruction_set not in instruction_sets():
             raise refuse("instruction_set", instruction_set, "one of " + ", ".join(instruction_sets()))
         self.curve_every, self.threads, self.evaluate = curve_every, threads, evaluate
@@ -69,6 +80,11 @@ class NativeEngine:
             return "the engine native trains full batches only"
         if cell.width > WIDEST or cell.depth > DEEPEST:
             return f"the engine native trains networks up to depth {DEEPEST} and width {WIDEST}"
+        if min(cell.optimizer.eps, cell.network.norm_eps) < _LEAST_EPS[cell.precision]:
+            return f"the engine native takes no ε below {_LEAST_EPS[cell.precision]:g} in {cell.precision}"
+        points = max(cell.dataset.sizes()) + _MOST_LANES
+        if points * max(cell.width * cell.positions, cell.dataset.features, cell.dataset.classes) > _MOST_NUMBERS:
+            return f"the engine native takes at most {_MOST_NUMBERS} numbers a layer"
         return None
 
     @staticmethod
@@ -84,7 +100,12 @@ class NativeEngine:
     @staticmethod
     def estimate_seconds(cell: Cell) -> float:
         """Seconds on one core of a processor with AVX-512; `scripts/fit_costs.py` fits the constants."""
-        return cell.optimizer.epochs * step_seconds(cell)
+        return _seconds(cell, cell.optimizer.epochs)
+
+    @staticmethod
+    def share_done(cell: Cell, epochs: int) -> float:
+        """The share of the cell's time that its first epochs take: those with dropout take longer."""
+        return _seconds(cell, epochs) / _seconds(cell, cell.optimizer.epochs)
 
     @staticmethod
     def estimate_memory_bytes(cell: Cell) -> int:
@@ -137,7 +158,7 @@ def instruction_sets() -> tuple[str, ...]:
 
 
 def cost_terms(cell: Cell) -> tuple[float, ...]:
-    """What one step's time is a sum of, each with its weight in `_STEP_NANOSECONDS`."""
+    """What the time of a step with dropout is a sum of, each with its weight in `_STEP_NANOSECONDS`."""
     lanes = 8 if cell.precision == "float64" else 16
     train, val = (math.ceil(points / lanes) for points in cell.dataset.sizes())
     # a filter of two taps multiplies each channel's two positions three times
@@ -145,7 +166,7 @@ def cost_terms(cell: Cell) -> tuple[float, ...]:
     has_penalty, has_norm = cell.penalty_weight > 0, cell.network.norm == "batch"
     in_registers = cell.positions == 1 and cell.penalty.ties == "single"
     apart = has_penalty and cell.penalty.kind != "L" and not in_registers
-    dropping = min(1.0, cell.dropout.anneal_epochs / cell.optimizer.epochs) if cell.dropout.rate else 0.0
+    drawn = apart and cell.penalty.ties == "random"
     between = (products * train, products * val, products)
     a_layer = (
         1.0,
@@ -155,19 +176,20 @@ def cost_terms(cell: Cell) -> tuple[float, ...]:
         rows * train * has_penalty,
         float(apart),
         rows * train * apart,
+        rows * train * drawn,
         rows * train * has_norm,
-        rows * train * dropping,
+        rows * train * (cell.dropout.rate > 0),
     )
     return (1.0, *((cell.depth - 1) * term for term in between), *(cell.depth * term for term in a_layer))
 
 
-_STEP_NANOSECONDS = (281.0, 0.0, 5.527, 0.0, 76.63, 0.0, 16.42, 46.44, 2.82, 0.0, 0.4609, 7.486, 14.95)
-"""Fitted by `scripts/fit_costs.py`."""
+_STEP_NANOSECONDS = (239.4, 0.494, 2.07, 0.0, 79.56, 0.0, 16.8, 2.505, 3.102, 94.14, 0.0, 3.815, 8.139, 18.38)
+"""Fitted by `scripts/fit_costs.py`; the last term is that of dropout."""
 
 
-def step_seconds(cell: Cell) -> float:
-    """Seconds of one training step and its share of the evaluation."""
-    return 1e-9 * sum(weight * term for weight, term in zip(_STEP_NANOSECONDS, cost_terms(cell), strict=True))
+def _seconds(cell: Cell, epochs: int) -> float:
+    *terms, dropout = (weight * term for weight, term in zip(_STEP_NANOSECONDS, cost_terms(cell), strict=True))
+    return 1e-9 * (epochs * sum(terms) + min(epochs, cell.dropout.anneal_epochs) * dropout)
 
 
 @cache

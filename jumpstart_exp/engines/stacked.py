@@ -49,8 +49,9 @@ class StackedEngine:
         """Mini-batches, and numbers that padding would turn into 0/0."""
         if cell.batch_size < cell.dataset.sizes()[0]:
             return "the engine stacked trains full batches only"
-        if cell.precision == "float32" and min(cell.optimizer.eps, cell.network.norm_eps) < 1e-30:
-            return "the engine stacked takes no ε below 1e-30 in float32"
+        least = 1e-30 if cell.precision == "float32" else 1e-290
+        if min(cell.optimizer.eps, cell.network.norm_eps) < least:
+            return f"the engine stacked takes no ε below {least:g} in {cell.precision}"
         if _width_class(cell) * cell.positions * cell.batch_size > _MOST_TIED:
             return f"the engine stacked takes at most {_MOST_TIED} activations a layer"
         return None
@@ -93,6 +94,11 @@ class StackedEngine:
         a_layer = 0.3e-6 + a_number * units * sum(cell.dataset.sizes()) + 9.6e-9 * units**2
         a_step = (4e-6 + cell.depth * a_layer) * (2 if cell.precision == "float64" else 1)
         return cell.optimizer.epochs * a_step
+
+    @staticmethod
+    def share_done(cell: Cell, epochs: int) -> float:
+        """The share of the cell's time that its first epochs take."""
+        return epochs / cell.optimizer.epochs
 
     @staticmethod
     def estimate_memory_bytes(cell: Cell) -> int:

@@ -59,7 +59,8 @@ class Pace:
             return
         gained = self.cost[key] * (fraction - self.fraction.get(key, 0.0))
         if self.first_sign is None:
-            self.first_sign = now
+            if fraction > 0:  # until then workers only warm up
+                self.first_sign = now
         elif now > self.first_sign:
             faded = (self.last_sign - self.first_sign) / (now - self.first_sign)
             self.worker_seconds *= faded

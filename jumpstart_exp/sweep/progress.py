@@ -17,7 +17,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from jumpstart_exp.cell import Cell
@@ -33,6 +33,9 @@ _PLAIN_EVERY = 10.0
 _SURE_AFTER = 1.5
 """Seconds of work after which a time left is shown."""
 
+_WIDE = 115
+"""Columns of a terminal that have room for which network is the best."""
+
 _ESTIMATE_EVERY = 0.25
 """Seconds between estimates of the time left."""
 
@@ -47,9 +50,12 @@ class SweepProgress:
     def __init__(self, phases: "Sequence[Phase]", console: Console) -> None:
         self.later = [phase.estimate_seconds() for phase in phases]
         self.pace = Pace([], 1)
+        self.share_done: Callable[[Cell, int], float] = lambda cell, epochs: epochs / cell.optimizer.epochs
         self.seconds_per_cost: float | None = None
         self.ends: float | None = None
         self.next_estimate = 0.0
+        self.later_cost = [sum(phase.cost.values()) for phase in phases]
+        self.whole_cost = sum(self.later_cost) or 1.0
         self.done, self.total = 0, sum(len(fleet) for phase in phases for fleet in phase.fleets)
         self.best: Result | None = None
         self.last_line = time.monotonic()
@@ -57,14 +63,13 @@ class SweepProgress:
         self.bar = Progress(
             TextColumn("training"),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("cells"),
+            TextColumn("{task.fields[done]}", table_column=Column(no_wrap=True)),
             _TimeLeft(self),
-            TextColumn("{task.fields[best]}"),
+            TextColumn("{task.fields[best]}", table_column=Column(no_wrap=True)),
             console=console,
             disable=not console.is_terminal,
         )
-        self.task = self.bar.add_task("training", total=self.total, best="")
+        self.task = self.bar.add_task("training", total=1.0, done=f"0/{self.total} cells", best="")
 
     def __enter__(self) -> "SweepProgress":
         """Show the bar."""
@@ -78,15 +83,17 @@ class SweepProgress:
     def begin(self, phase: "Phase") -> None:
         """This phase is the next."""
         self.later.pop(0)
+        self.later_cost.pop(0)
+        self.share_done = phase.setup.engine.share_done
         self.pace = Pace([{cell.key: phase.cost[cell.key] for cell in unit} for unit in phase.units], phase.at_once)
 
     def training(self, cell: Cell, epochs: int) -> None:
         """A cell has done this many epochs."""
-        self.pace.note(cell.key, epochs / cell.optimizer.epochs, time.monotonic())
+        self.pace.note(cell.key, self.share_done(cell, epochs), time.monotonic())
 
     def finished(self, result: Result) -> None:
         """A cell is done, though not stored yet."""
-        fraction = 1.0 if result.status == "done" else result.epochs_run / result.cell.optimizer.epochs
+        fraction = 1.0 if result.status == "done" else self.share_done(result.cell, result.epochs_run)
         self.pace.finish(result.cell.key, fraction, time.monotonic())
 
     def stored(self, results: Iterable[Result]) -> None:
@@ -98,8 +105,10 @@ class SweepProgress:
                 self.best = result
         best = ""
         if self.best is not None:
-            best = f"best training accuracy {self.best.train_acc.best:.3f} ({self.best.cell.title()})"
-        self.bar.update(self.task, completed=self.done, best=best)
+            best = f"best {self.best.train_acc.best:.3f}"
+            if self.console.width >= _WIDE:
+                best = f"best training accuracy {self.best.train_acc.best:.3f} ({self.best.cell.title()})"
+        self.bar.update(self.task, done=f"{self.done}/{self.total} cells", best=best)
 
     def tick(self) -> None:
         """Time has passed: estimate anew what is left, and without a terminal say so now and then."""
@@ -108,6 +117,8 @@ class SweepProgress:
             self.next_estimate = now + _ESTIMATE_EVERY
             left = self.seconds_left()
             self.ends = None if left is None else now + left
+            # the largest cells come first: their number would seem to stand still
+            self.bar.update(self.task, completed=1 - (self.pace.total_left + sum(self.later_cost)) / self.whole_cost)
         if not self.console.is_terminal and now - self.last_line >= _PLAIN_EVERY:
             self.last_line = now
             best = (
@@ -152,7 +163,7 @@ def epoch_progress(cell: Cell, console: Console) -> Iterator[Callable[[Cell, int
 
 class _TimeLeft(ProgressColumn):
     def __init__(self, progress: SweepProgress) -> None:
-        super().__init__()
+        super().__init__(table_column=Column(no_wrap=True))
         self.progress = progress
 
     def render(self, task: Task) -> Text:
@@ -160,8 +171,10 @@ class _TimeLeft(ProgressColumn):
 
 
 def duration(seconds: float) -> str:
-    """A time in words: 3.2 s, 42 s, 3 min 20 s, 2 h 05 min, 3 d 4 h."""
+    """A time in words: 15 ms, 3.2 s, 42 s, 3 min 20 s, 2 h 05 min, 3 d 4 h."""
     whole = max(0, round(seconds))
+    if 0 < seconds < 0.095:
+        return f"{max(1, round(1000 * seconds))} ms"
     if seconds < 9.95:
         return f"{max(0.0, seconds):.1f} s"
     if whole < 60:

@@ -85,10 +85,10 @@ def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None)
     """
     console = output()
     store = Store(Path(settings.results_dir))
-    for warning, count in Counter(warning for cell in cells for warning in cell.warnings()).items():
-        warn(f"{warning} ({count} of {len(cells)} cells)")
     cores = _worker_count(workers)
     todo = plan(cells, store, settings.retry)
+    for warning, count in Counter(warning for cell in todo.to_train for warning in cell.warnings()).items():
+        warn(f"{warning}; they are trained all the same ({count} of {len(todo.to_train)} cells)")
     phases, remarks = _phases(todo.to_train, settings, cores)
     if settings.dry_run:
         console.print(_dry_run_table(todo, store, phases))

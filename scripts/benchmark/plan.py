@@ -24,7 +24,7 @@ class Plan:
         self.native_depths = DEPTHS
         self.overhead_cells = 2_000 if quick else 20_000
         self.limits = {
-            "vmap_step_seconds": 0.2 if quick else 4.0,
+            "vmap_step_seconds": 1.0 if quick else 4.0,
             "stacked_step_seconds": 0.0 if quick else 4.0,
             "native_epochs": 100 if quick else 500,
         }

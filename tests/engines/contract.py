@@ -234,6 +234,8 @@ def facts(cell: Cell, g: Array) -> Iterator[str]:
         some |= bool(active.any())
         if active.any():
             yield f"deficit {side}"
+        if (deficits == 0).any():
+            yield f"just met {side}"
         if ((entries == most[:, :, None]).sum(axis=2)[active] > 1).any():
             yield f"exact tie {side}, {cell.penalty.ties}"
     if cell.penalty_weight and not some:

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from jumpstart_exp import engines
-from jumpstart_exp.cell import Cell, OptimizerSpec
+from jumpstart_exp.cell import Cell, Moons, OptimizerSpec
 from jumpstart_exp.engines import Choice, choose_engines, passed_over_lines
+from jumpstart_exp.engines.native import NativeEngine
+from jumpstart_exp.engines.stacked import StackedEngine
 from jumpstart_exp.settings import SettingError
 
 FULL, WIDE = Cell(width=4), Cell(width=100)
@@ -121,3 +123,21 @@ def test_an_engine_that_is_missing_is_said_in_one_line(monkeypatch: pytest.Monke
     ]
     with pytest.raises(SettingError, match="the fast engine is not built"):
         choose_engines("fast", "auto", [FULL])
+
+
+@pytest.mark.parametrize(("precision", "least"), [("float32", 1e-30), ("float64", 1e-290)])
+def test_an_epsilon_that_counts_as_zero_is_left_to_the_reference(precision: str, least: float) -> None:
+    fits = Cell(precision=precision, optimizer=OptimizerSpec(eps=least))
+    small = Cell(precision=precision, optimizer=OptimizerSpec(eps=least / 10))
+    for engine in (StackedEngine, NativeEngine):
+        assert engine.refuses(fits) is None
+        assert "no ε below" in (engine.refuses(small) or "")
+    assert [choice.engine.name for choice in choose_engines("auto", "cpu", [small, fits])] == ["eager", "native"]
+
+
+def test_native_refuses_what_its_indices_do_not_reach() -> None:
+    many = Moons(n_samples=40_000_000)
+    assert "numbers a layer" in (NativeEngine.refuses(Cell(width=256, dataset=many)) or "")
+    assert NativeEngine.refuses(Cell(width=256, dataset=Moons(n_samples=1_000_000))) is None
+    with pytest.raises(SettingError, match="threads=0"):
+        NativeEngine(threads=0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -146,7 +147,7 @@ def tied_cells() -> Iterator[Cell]:
         shapes, ("U", "P", "UP", "L"), TIES, (0.5, 0.51)
     ):
         yield Cell(
-            dataset=cloud(19, features=features),
+            dataset=cloud(19 if features == 2 else 45, features=features),
             depth=4,
             width=6 if features == 2 else 19,
             network=NetworkSpec(layout=layout),
@@ -179,6 +180,29 @@ def test_exact_ties(engine: Engine, start: str) -> None:
         assert not disagreements(engine, case, 0, by_ulp=False), case
     # the one pair of constraints of a layer is met or reached by a single entry in some
     assert all(case.cell.penalty.kind == "L" for case in missed) and len(missed) <= 24, missed
+
+
+@pytest.mark.parametrize("ties", TIES)
+def test_a_constraint_that_is_just_met_has_no_gradient(engine: Engine, ties: str) -> None:
+    """max(0, z) has the slope 0 at 0: where a maximum or minimum is exactly its margin."""
+    reached: Counter[str] = Counter()
+    for kind, layout, margin in itertools.product(("U", "P", "UP", "L"), ("mlp", "conv2x1"), (0.5, 1.0, 1.5, 2.0)):
+        cell = Cell(
+            dataset=cloud(30, is_coarse=True),
+            depth=2,
+            width=5,
+            network=NetworkSpec(layout=layout),
+            penalty=PenaltySpec(kind=kind, weight=1.0, margin_above=margin, margin_below=-margin, ties=ties),
+            precision="float64",
+        )
+        for seed in range(4):
+            case = Case(dataclasses.replace(cell, seed=seed), "coarse")
+            reached.update(
+                f"{kind} {layout} {fact}" for fact in reference(case, 0).facts if fact.startswith("just met")
+            )
+            assert not disagreements(engine, case, 0, by_ulp=False), case
+    for kind, layout, side in itertools.product(("U", "P", "UP", "L"), ("mlp", "conv2x1"), SIDES):
+        assert reached[f"{kind} {layout} just met {side}"] >= 1, (kind, layout, side)
 
 
 AS_PUBLISHED: dict[str, Any] = {
@@ -334,6 +358,13 @@ def two_positions(fields: dict[str, Any]) -> dict[str, Any]:
 TRAININGS: dict[str, dict[str, Any]] = {
     **CASES,
     **{f"{method} 2×1": two_positions(fields) for method, fields in METHODS.items()},
+    **{
+        f"batch norm with its own ε and momentum, {layout}": {
+            "network": NetworkSpec(layout=layout, norm="batch", norm_eps=0.1, norm_momentum=0.3),
+            "penalty": PenaltySpec(kind="UP", weight=0.01),
+        }
+        for layout in ("mlp", "conv2x1")
+    },
     "three classes": {
         "dataset": cloud(40, 11, classes=3, features=3),
         "penalty": PenaltySpec(kind="UP", weight=0.01, ties="shared"),

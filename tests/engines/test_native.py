@@ -321,7 +321,19 @@ def test_progress_begins_with_nothing_done_and_never_falls(threads: int) -> None
     NativeEngine(threads=threads).train(cells, Case(cells[0]).data, on_result=end, on_progress=note)
     assert set(ended) == set(cells) == set(said)
     assert all(steps == sorted(steps) and steps[-1] <= cell.optimizer.epochs for cell, steps in said.items())
-    assert any(steps[-1] > 0 for steps in said.values())
+
+
+def test_progress_is_told_while_a_network_trains() -> None:
+    endless = dataclasses.replace(fleet()[0], optimizer=OptimizerSpec(epochs=100_000_000))
+    said: set[int] = set()
+
+    def note(cell: Cell, epochs: int) -> None:
+        said.add(epochs)
+        if len(said) == 4:
+            raise StopError
+
+    with pytest.raises(StopError):
+        NativeEngine().train([endless], Case(endless).data, on_result=lambda result: None, on_progress=note)
 
 
 def test_without_evaluation_only_the_training_is_done() -> None:

@@ -41,6 +41,10 @@ class OneByOne:
         return float(cell.depth)
 
     @staticmethod
+    def share_done(cell: Cell, epochs: int) -> float:
+        return epochs / cell.optimizer.epochs
+
+    @staticmethod
     def estimate_memory_bytes(cell: Cell) -> int:
         return 2**20 * cell.depth
 

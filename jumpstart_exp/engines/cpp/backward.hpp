@@ -302,8 +302,8 @@ void Network<T>::adam(const Block<T>& block, const T* gradient) {
     for (int i = 0; i < block.length; i += lanes<T>) {
         const V<T> g = load(gradient + i);
         const V<T> m = load(mean + i) + (g - load(mean + i)) * new_share;
-        const V<T> s = load(square + i) * kept + g * g * new_square;
-        const V<T> value = load(values + i) - step * m / (square_root<T>(s) * root + eps);
+        const V<T> s = load(square + i) * kept + g * (g * new_square);
+        const V<T> value = load(values + i) - step * (m / (square_root<T>(s) * root + eps));
         store(mean + i, m);
         store(square + i, s);
         store(values + i, value);

@@ -140,7 +140,7 @@ Finished Fleet::train(std::size_t index, Control& control) const {
         kernel_.train(spec, data_.train(), data_.val(), workspace.data(), control, result.outcome);
         result.curve.resize(std::size_t(result.outcome.curve_rows));
     } catch (const std::bad_alloc&) {
-        result.error = "MemoryError: not enough memory for the network";
+        result.error = "MemoryError: not enough memory for the network and its curve";
     } catch (const std::exception& error) {
         result.error = error.what();
     }
