@@ -19,7 +19,7 @@ from success_rates import EPOCHS, KINDS, SHAPES, TABLE, Row
 
 from jumpstart_exp.engines import Engine
 from jumpstart_exp.engines.eager import EagerEngine
-from jumpstart_exp.engines.native import NativeEngine
+from jumpstart_exp.engines.native import NativeEngine, instruction_sets
 
 SEEDS = 50
 MOMENTS = ("train_acc_best", "train_acc_last")
@@ -87,6 +87,7 @@ def check(engine: Engine, seeds: int) -> None:
             assert both.pvalue > 0.001, (method, moment)
 
 
+@pytest.mark.skipif(not instruction_sets(), reason="the C++ engine is not built")
 def test_native_trains_as_many_as_the_reference() -> None:
     check(NativeEngine(threads=2), SEEDS)
 
