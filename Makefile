@@ -18,7 +18,7 @@ heatmaps: .venv/installed ## the CPAIOR figure: ReLU and Sep-UP on MOONS, SEEDS=
 bench: .venv/installed ## the engines side by side: table, figure and results/bench.json (minutes)
 	.venv/bin/python scripts/bench.py --json results/bench.json
 
-test: .venv/installed ## all tests (about 15 minutes)
+test: .venv/installed ## all tests (about 20 minutes)
 	$(RUN) pytest
 
 test-fast: .venv/installed ## the tests that start no program and train little (about 6 minutes)
