@@ -1,8 +1,6 @@
 """The reference engine: one network at a time, plain torch.nn, autograd and torch.optim, any cell, any device."""
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.census import census
 from jumpstart_exp.datasets import Data
 from jumpstart_exp.engines.probe import Probe, Tensors
+from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.networks import RectangularMLP, build, count_parameters, dtype
 from jumpstart_exp.penalty import SeparationPenalty
 from jumpstart_exp.randomness import Stream, draws, keep_threshold
@@ -390,8 +389,7 @@ def _peak_memory_bytes(device: torch.device) -> int:
     """Peak memory so far: of the device, or on the CPU of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_memory_bytes()
 
 
 @contextmanager

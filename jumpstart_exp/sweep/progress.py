@@ -109,6 +109,8 @@ class SweepProgress:
             if self.console.width >= _WIDE:
                 best = f"best training accuracy {self.best.train_acc.best:.3f} ({self.best.cell.title()})"
         self.bar.update(self.task, done=f"{self.done}/{self.total} cells", best=best)
+        if self.done == self.total:  # no tick follows
+            self.bar.update(self.task, completed=1.0)
 
     def tick(self) -> None:
         """Time has passed: estimate anew what is left, and without a terminal say so now and then."""
