@@ -32,7 +32,13 @@ class DatasetSpec:
     n_val: int | None = setting(None, low=1, about="validation points, stratified; null takes all")
 
     classes: ClassVar[int] = 2
-    features: ClassVar[int] = 0
+    features: ClassVar[int] = 0  # numbers a point
+    image: ClassVar[tuple[int, int, int] | None] = None  # channels, height, width
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether training points are changed at random."""
+        return False
 
     def full_sizes(self) -> tuple[int, int]:
         """Training and validation points before any subset is taken."""
@@ -81,7 +87,66 @@ class Moons(DatasetSpec):
         super().check()
 
 
-DATASETS: dict[str, type[DatasetSpec]] = {"moons": Moons}
+@dataclass(frozen=True)
+class ImageSpec(DatasetSpec):
+    """Images as published, split into training and test set; the test set validates."""
+
+    augment: str = setting(
+        "none",
+        choices=("none", "flip_crop"),
+        neutral="none",
+        about="flip_crop: mirrored at random, and cut out of the image padded by 4 pixels",
+    )
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether training images are changed at random."""
+        return self.augment != "none"
+
+
+@dataclass(frozen=True)
+class Mnist(ImageSpec):
+    """MNIST, 28 × 28 grey values scaled to [0, 1] (LeCun and Cortes)."""
+
+    name: str = setting("mnist")
+
+    classes: ClassVar[int] = 10
+    features: ClassVar[int] = 784
+    image: ClassVar[tuple[int, int, int] | None] = (1, 28, 28)
+
+    def full_sizes(self) -> tuple[int, int]:
+        """The published training and test set."""
+        return 60_000, 10_000
+
+
+@dataclass(frozen=True)
+class Cifar10(ImageSpec):
+    """CIFAR-10, 32 × 32 colours (Krizhevsky)."""
+
+    name: str = setting("cifar10")
+    scaling: str = setting(
+        "normalised", choices=("normalised", "unit"), about="by each channel's mean and deviation, or to [0, 1]"
+    )
+
+    classes: ClassVar[int] = 10
+    features: ClassVar[int] = 3072
+    image: ClassVar[tuple[int, int, int] | None] = (3, 32, 32)
+
+    def full_sizes(self) -> tuple[int, int]:
+        """The published training and test set."""
+        return 50_000, 10_000
+
+
+@dataclass(frozen=True)
+class Cifar100(Cifar10):
+    """CIFAR-100, the fine labels (Krizhevsky)."""
+
+    name: str = setting("cifar100")
+
+    classes: ClassVar[int] = 100
+
+
+DATASETS: dict[str, type[DatasetSpec]] = {"moons": Moons, "mnist": Mnist, "cifar10": Cifar10, "cifar100": Cifar100}
 """Every dataset by name."""
 
 
@@ -89,7 +154,13 @@ DATASETS: dict[str, type[DatasetSpec]] = {"moons": Moons}
 class NetworkSpec:
     """A rectangular network but for its depth and width (METHOD: hidden layer = affine → norm → ReLU)."""
 
-    layout: str = setting("mlp", choices=("mlp", "conv2x1"), about="conv2x1: the authors' MOONS grid")
+    layout: str = setting(
+        "mlp", choices=("mlp", "conv2x1", "cnn"), about="cnn: images; conv2x1: the authors' MOONS grid"
+    )
+    kernel: int = setting(3, low=1, high=31, about="height and width of a CNN's filters, an odd number")
+    head: str = setting(
+        "flatten", choices=("flatten", "max_avg_pool"), about="what a CNN's output layer sees: all, or global pooling"
+    )
     norm: str = setting("none", choices=("none", "batch"), about="between affine map and ReLU")
     norm_eps: float = setting(1e-3, above=0, about="ε of the batch norm")
     norm_momentum: float = setting(0.01, above=0, high=1, about="weight of the new batch in the running averages")
@@ -108,7 +179,10 @@ class PenaltySpec:
     aggregate: str = setting("sum", choices=("sum", "mean", "l2", "sum_sq"))
     ties: str = setting("single", choices=("shared", "single", "random"), about="who gets a tied maximum's gradient")
     scope: str = setting("channel", choices=("channel", "position"), about="one constraint a channel, or a position")
-    layer_weights: tuple[float, ...] | None = setting(None, low=0, about="λ_k of each hidden layer; null for 1")
+    layers: str = setting(
+        "hidden", choices=("hidden", "all"), neutral="hidden", about="constrained layers; all: the output layer too"
+    )
+    layer_weights: tuple[float, ...] | None = setting(None, low=0, about="λ_k of each constrained layer; null for 1")
 
     def check(self) -> None:
         """Raise SettingError where values do not fit together."""
@@ -159,7 +233,11 @@ class Cell:
     dropout: DropoutSpec = dataclasses.field(default_factory=DropoutSpec)
     optimizer: OptimizerSpec = dataclasses.field(default_factory=OptimizerSpec)
     task_loss: bool = setting(True, about="false trains on the penalty alone")
-    precision: str = setting("float32", choices=("float32", "float64"))
+    precision: str = setting(
+        "float32",
+        choices=("float32", "float64", "tf32", "bf16"),
+        about="tf32: float32 with rounded products, on CUDA; bf16: products and activations in bfloat16",
+    )
     seed: int = setting(0, low=0, high=2**32 - 1)
     method: str = setting("unnamed", about="a label, not part of the key")
 
@@ -241,8 +319,15 @@ class Cell:
 
     @property
     def positions(self) -> int:
-        """Positions that a channel has: 2 in the 2×1 layout, else 1."""
+        """Positions that a channel has: the pixels of a CNN, 2 in the 2×1 layout, else 1."""
+        if self.network.layout == "cnn" and self.dataset.image is not None:
+            return self.dataset.image[1] * self.dataset.image[2]
         return 2 if self.network.layout == "conv2x1" else 1
+
+    @property
+    def constrained_layers(self) -> int:
+        """Layers that the penalty constrains: the hidden ones, and the output layer where it is asked for."""
+        return self.depth + (self.penalty.layers == "all")
 
     def title(self) -> str:
         """The cell in a few words: method, depth × width, seed."""
@@ -272,8 +357,15 @@ class Cell:
                 "batch norm needs two",
             )
         weights = self.penalty.layer_weights
-        if weights is not None and self.penalty.kind != "none" and len(weights) != self.depth:
-            raise refuse("penalty.layer_weights", list(weights), f"{self.depth} numbers, one a hidden layer")
+        if weights is not None and self.penalty.kind != "none" and len(weights) != self.constrained_layers:
+            allowed = f"{self.constrained_layers} numbers, one a constrained layer"
+            raise refuse("penalty.layer_weights", list(weights), allowed)
+        if self.network.layout == "cnn" and self.dataset.image is None:
+            raise refuse("network.layout", "cnn", f"mlp or conv2x1 for {self.dataset.name}", "a CNN takes images")
+        if self.network.layout == "cnn" and self.network.kernel % 2 == 0:
+            raise refuse("network.kernel", self.network.kernel, "odd", "the padding is the same on both sides")
+        if self.network.layout != "cnn" and self.precision in ("tf32", "bf16"):
+            raise refuse("precision", self.precision, f"float32 or float64 for {self.network.layout}")
         if self.network.layout == "conv2x1" and self.dataset.features != 2:
             raise refuse("network.layout", "conv2x1", f"mlp for {self.dataset.name}", "2×1 takes two features a point")
         if not self.task_loss and self.penalty_weight == 0:
@@ -288,6 +380,8 @@ class Cell:
                 none.append("penalty.scope")
             if self.penalty.layer_weights is not None and set(self.penalty.layer_weights) == {1.0}:
                 none.append("penalty.layer_weights")
+        if self.network.layout != "cnn":
+            none += ["network.kernel", "network.head"]
         if self.network.norm == "none":
             none += ["network.norm_eps", "network.norm_momentum"]
         if self.dropout.rate == 0:

@@ -30,6 +30,7 @@ class Stream(IntEnum):
     TIE_POINT_BELOW = 6
     TIE_LAYER_ABOVE = 7
     TIE_LAYER_BELOW = 8
+    AUGMENTATION = 9
 
 
 def draws(stream: Stream, seed: int, epoch: int, layers: Sequence[int], points: npt.ArrayLike, units: int) -> Draws:
