@@ -3,6 +3,7 @@
 
 #include "backward.hpp"
 #include "forward.hpp"
+#include "separation.hpp"
 
 namespace jumpstart {
 namespace INSTRUCTION_SET {
@@ -166,10 +167,15 @@ void probe(const Spec& spec, const Points& train, const Points& val, void* works
     with_network(spec, train, val, workspace, [&](auto& network) { network.look(probed); });
 }
 
+void separate(const Separation& given) {
+    if (given.is_float64) Separator<double>(given).run();
+    else Separator<float>(given).run();
+}
+
 }  // namespace
 
 extern const Kernel kernel;
-const Kernel kernel = {INSTRUCTION_SET_NAME, workspace_bytes, train, probe};
+const Kernel kernel = {INSTRUCTION_SET_NAME, workspace_bytes, train, probe, separate};
 
 }  // namespace INSTRUCTION_SET
 }  // namespace jumpstart

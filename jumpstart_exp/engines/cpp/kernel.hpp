@@ -74,12 +74,30 @@ struct Probe {
     double* gradients;
 };
 
+// One layer of a CNN: its activations (images, positions, channels), and the extremes of its channels and images.
+struct Separation {
+    void* activations;  // pre-activations become the ReLU's outputs
+    bool is_float64;
+    std::int64_t images, positions, channels;
+    double margin_above, margin_below;
+    // Maxima, then minima. An entry is a flat index in `activations`: the lowest in (image, channel, position) order
+    // that has the extreme, and 0 where the margin is reached: nothing will pull it.
+    void* unit_values;  // (2, channels)
+    void* point_values;  // (2, images)
+    std::int64_t* unit_entries;
+    std::int64_t* point_entries;
+    void* scratch;  // aligned to 64 bytes, of `separation_scratch_bytes`
+};
+
+constexpr std::size_t separation_scratch_bytes(std::int64_t channels) { return std::size_t(channels) * (2 * 64 + 16); }
+
 struct Kernel {
     const char* name;
     std::size_t (*workspace_bytes)(const Spec&, int train_points, int val_points);
     // `workspace` is aligned to 64 bytes and zero
     void (*train)(const Spec&, const Points& train, const Points& val, void* workspace, Control&, Outcome&);
     void (*probe)(const Spec&, const Points& train, const Points& val, void* workspace, Probe&);
+    void (*separate)(const Separation&);
 };
 
 std::int64_t parameter_count(const Spec&);

@@ -212,6 +212,28 @@ std::size_t workspace_bytes(const nb::dict& values, int train_points, int val_po
     return kernels().front()->workspace_bytes(job.ready(), train_points, val_points);
 }
 
+template <class T>
+using Tensor = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
+
+template <class T>
+void separate(const Tensor<T>& activations, const Tensor<T>& unit_values, const Tensor<std::int64_t>& unit_entries,
+              const Tensor<T>& point_values, const Tensor<std::int64_t>& point_entries, double margin_above,
+              double margin_below, const std::string& instruction_set) {
+    const Kernel& kernel = kernel_named(instruction_set);
+    if (activations.ndim() != 3 || activations.size() == 0)
+        throw std::invalid_argument("activations must be (images, positions, channels), with at least one of each");
+    const std::size_t images = activations.shape(0), channels = activations.shape(2);
+    if (unit_values.size() != 2 * channels || unit_entries.size() != 2 * channels || point_values.size() != 2 * images ||
+        point_entries.size() != 2 * images)
+        throw std::invalid_argument("extremes and entries must be (2, channels) and (2, images)");
+    const Workspace scratch(separation_scratch_bytes(std::int64_t(channels)));
+    const Separation given{activations.data(), sizeof(T) == 8, std::int64_t(images), std::int64_t(activations.shape(1)),
+                           std::int64_t(channels), margin_above, margin_below, unit_values.data(), point_values.data(),
+                           unit_entries.data(), point_entries.data(), scratch.data()};
+    const nb::gil_scoped_release release;
+    kernel.separate(given);
+}
+
 }  // namespace
 }  // namespace jumpstart
 
@@ -222,5 +244,9 @@ NB_MODULE(_native, m) {
     m.def("probe", &jumpstart::probe, "spec"_a, "x_train"_a, "y_train"_a, "x_val"_a, "y_val"_a, "instruction_set"_a,
           "steps"_a, "initial"_a);
     m.def("workspace_bytes", &jumpstart::workspace_bytes, "spec"_a, "train_points"_a, "val_points"_a);
+    m.def("separate", &jumpstart::separate<float>, "activations"_a, "unit_values"_a, "unit_entries"_a, "point_values"_a,
+          "point_entries"_a, "margin_above"_a, "margin_below"_a, "instruction_set"_a);
+    m.def("separate", &jumpstart::separate<double>, "activations"_a, "unit_values"_a, "unit_entries"_a, "point_values"_a,
+          "point_entries"_a, "margin_above"_a, "margin_below"_a, "instruction_set"_a);
     m.def("instruction_sets", &jumpstart::instruction_sets);
 }
