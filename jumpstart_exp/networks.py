@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -69,25 +70,99 @@ class RectangularMLP(nn.Module):
         return self.output(x.flatten(1)), pre_activations
 
 
-def build(cell: Cell) -> RectangularMLP:
-    """The cell's network with its initial weights, in the cell's precision, on the CPU."""
-    classes = cell.dataset.classes
-    network = RectangularMLP(
-        cell.dataset.features,
-        cell.depth,
-        cell.width,
-        1 if classes == 2 else classes,
-        layout=cell.network.layout,
-        norm=cell.network.norm,
-        norm_eps=cell.network.norm_eps,
-        norm_momentum=cell.network.norm_momentum,
-    ).to(dtype(cell))
-    initialise([*network.hidden, network.output], cell.network.init, cell.seed)
+class RectangularCNN(nn.Module):
+    """`depth` convolutions of equal `width` that keep the image's size, each → (batch norm) → ReLU, then a head.
+
+    The head is one affine layer on all activations (`flatten`, the MNIST study) or on each channel's mean and
+    maximum (`max_avg_pool`, the CIFAR studies; CPAIOR, section 4). No pooling in between, stride 1, zero padding.
+
+    Args:
+        image: channels, height and width of a point.
+        depth: hidden layers.
+        width: filters a layer.
+        outputs: logits.
+        kernel: height and width of the filters, odd.
+        head: `flatten` or `max_avg_pool`.
+        norm: `none` or `batch`.
+        norm_eps: ε of the batch norm.
+        norm_momentum: weight of the new batch in its running averages.
+    """
+
+    def __init__(
+        self,
+        image: tuple[int, int, int],
+        depth: int,
+        width: int,
+        outputs: int,
+        *,
+        kernel: int = 3,
+        head: str = "flatten",
+        norm: str = "none",
+        norm_eps: float = 1e-3,
+        norm_momentum: float = 0.01,
+    ) -> None:
+        super().__init__()
+        channels, height, width_of_image = image
+        fan_ins = [channels] + [width] * (depth - 1)
+        self.hidden = nn.ModuleList(nn.Conv2d(fan_in, width, kernel, padding=kernel // 2) for fan_in in fan_ins)
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(width, eps=norm_eps, momentum=norm_momentum) for _ in range(depth if norm == "batch" else 0)
+        )
+        self.pools = head == "max_avg_pool"
+        self.output = nn.Linear(2 * width if self.pools else width * height * width_of_image, outputs)
+
+    def forward(self, x: Tensor, dropout: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Logits (points, outputs) and the pre-activation of every hidden layer.
+
+        Args:
+            x: images, shape (points, channels, height, width).
+            dropout: a factor for the input of every hidden layer, 0 where dropped, 1/(1−p) where kept, shaped
+                like that input.
+
+        Returns:
+            logits, and one pre-activation (what the ReLU sees) a hidden layer: (points, width, height, width of the
+            image).
+        """
+        pre_activations = []
+        for index, layer in enumerate(self.hidden):
+            if dropout is not None:
+                x = x * dropout[index]
+            pre_activation = layer(x)
+            if self.norms:
+                pre_activation = self.norms[index](pre_activation)
+            pre_activations.append(pre_activation)
+            x = torch.relu(pre_activation)
+        return self.output(self.pooled(x)), pre_activations
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """What the output layer sees of the last hidden layer's outputs: (points, width · height · width) or 2·width.
+
+        Flat in (channel, row, column) order; or every channel's mean, then every channel's maximum.
+        """
+        if not self.pools:
+            return x.flatten(1)
+        return torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
+
+
+def build(cell: Cell) -> RectangularMLP | RectangularCNN:
+    """The cell's network with its initial weights, in the type of its parameters, on the CPU."""
+    dataset, spec = cell.dataset, cell.network
+    outputs = 1 if dataset.classes == 2 else dataset.classes
+    norm: dict[str, Any] = {"norm": spec.norm, "norm_eps": spec.norm_eps, "norm_momentum": spec.norm_momentum}
+    network: RectangularMLP | RectangularCNN
+    if spec.layout == "cnn":
+        assert dataset.image is not None
+        size = (dataset.image, cell.depth, cell.width, outputs)
+        network = RectangularCNN(*size, kernel=spec.kernel, head=spec.head, **norm)
+    else:
+        network = RectangularMLP(dataset.features, cell.depth, cell.width, outputs, layout=spec.layout, **norm)
+    network.to(dtype(cell))
+    initialise([*network.hidden, network.output], spec.init, cell.seed)
     return network
 
 
 def dtype(cell: Cell) -> torch.dtype:
-    """The torch type of the cell's precision."""
+    """The torch type of the cell's parameters."""
     return torch.float64 if cell.precision == "float64" else torch.float32
 
 

@@ -14,7 +14,7 @@ prints in (10) and (12) is a misprint: constraints (4) and (6) ask for min g ≤
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -23,6 +23,9 @@ from torch import Tensor, nn
 from jumpstart_exp.cell import PenaltySpec
 from jumpstart_exp.recording import ReluRecorder
 from jumpstart_exp.settings import SettingError, check_settings
+
+Extremes = Mapping[str, tuple[Tensor, Tensor]]
+"""By kind (U, P, L) the largest and the smallest entry of every constraint of a layer, two flat tensors."""
 
 TieDraws = Callable[[str, int, int], Tensor]
 """(constraint, layer, count) → `count` 32-bit draws as int64; constraints are "U+", "U-", "P+", "P-", "L+", "L-"."""
@@ -89,8 +92,8 @@ class SeparationPenalty(nn.Module):
 
     @classmethod
     def from_spec(cls, spec: PenaltySpec) -> "SeparationPenalty":
-        """The penalty that a cell describes."""
-        return cls(
+        """The penalty that a cell describes; which layers it is given is the caller's to see to (`spec.layers`)."""
+        penalty = cls(
             spec.kind,
             balance=spec.balance,
             margin_above=spec.margin_above,
@@ -100,6 +103,8 @@ class SeparationPenalty(nn.Module):
             scope=spec.scope,
             layer_weights=spec.layer_weights,
         )
+        penalty.spec = spec
+        return penalty
 
     def watch(self, model: nn.Module) -> "SeparationPenalty":
         """Record what every `torch.nn.ReLU` of the model sees, so that the penalty can be called without arguments.
@@ -137,12 +142,12 @@ class SeparationPenalty(nn.Module):
             SettingError: nothing to work on, or not one layer weight a layer.
         """
         layers = self._layers(pre_activations)
-        draw = tie_draws or _global_draws
         pairs = []
         for indices in _equal_shapes(layers):
             g = torch.stack([layers[index].reshape(*layers[index].shape[:2], -1) for index in indices])
             for kind in self.spec.kind:
-                v = self._pairs(g, kind, indices, unit_mask, point_mask, draw)
+                masks = {"unit_mask": unit_mask, "point_mask": point_mask}
+                v = self.pairs(*self.extremes(g, kind, indices, tie_draws=tie_draws, **masks))
                 if self.spec.layer_weights is not None:
                     weights = v.new_tensor([self.spec.layer_weights[index] for index in indices])
                     v = v * weights[:, None]
@@ -159,29 +164,41 @@ class SeparationPenalty(nn.Module):
                     "the watched model's latest forward pass was without gradients: its penalty trains nothing",
                     stacklevel=5,
                 )
-        if len(pre_activations) == 0:
-            raise SettingError("the penalty has no pre-activations: run the model first")
-        weights = self.spec.layer_weights
-        if weights is not None and len(weights) != len(pre_activations):
-            raise SettingError(
-                f"penalty.layer_weights has {len(weights)} numbers, the network {len(pre_activations)} hidden layers"
-            )
+        self._check_layers(len(pre_activations))
         return pre_activations
 
-    def _pairs(
+    def _check_layers(self, count: int) -> None:
+        if count == 0:
+            raise SettingError("the penalty has no pre-activations: run the model first")
+        weights = self.spec.layer_weights
+        if weights is not None and len(weights) != count:
+            raise SettingError(f"penalty.layer_weights has {len(weights)} numbers, the network {count} hidden layers")
+
+    def extremes(
         self,
         g: Tensor,
         kind: str,
-        indices: Sequence[int],
-        unit_mask: Tensor | None,
-        point_mask: Tensor | None,
-        draw: TieDraws,
-    ) -> Tensor:
-        """The pairs v of one kind: (layers, constraints) from g of shape (layers, points, channels, positions)."""
+        layers: Sequence[int],
+        *,
+        unit_mask: Tensor | None = None,
+        point_mask: Tensor | None = None,
+        tie_draws: TieDraws | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The largest and the smallest entry of every constraint of one kind, each (layers, constraints).
+
+        Args:
+            g: pre-activations of equally shaped layers, (layers, points, channels, positions).
+            kind: U, P or L.
+            layers: the layers' numbers, for the draws.
+            unit_mask: as in `forward`.
+            point_mask: as in `forward`.
+            tie_draws: as in `forward`.
+        """
+        draw = tie_draws or _global_draws
         entries = _arranged(g, kind, self.spec.scope)
         real_entries, real_constraints = _masks(g, kind, self.spec.scope, unit_mask, point_mask)
-        deficits = []
-        for sign, margin in ((1, self.spec.margin_above), (-1, self.spec.margin_below)):
+        found = []
+        for sign in (1, -1):
             signed = entries if sign > 0 else -entries
             if real_entries is not None:
                 signed = signed.masked_fill(~real_entries, -torch.inf)
@@ -191,12 +208,32 @@ class SeparationPenalty(nn.Module):
                 chosen = signed.detach().argmax(dim=2, keepdim=True)
                 if self.spec.ties == "random":
                     constraint = kind + ("+" if sign > 0 else "-")
-                    chosen = _drawn_tie(signed.detach(), real_constraints, partial(draw, constraint), indices)
+                    chosen = _drawn_tie(signed.detach(), real_constraints, partial(draw, constraint), layers)
                 extreme = signed.gather(2, chosen).squeeze(2)
             if real_constraints is not None:
                 extreme = extreme[:, real_constraints]
-            deficits.append(torch.relu(sign * margin - extreme))
-        return self.spec.balance * deficits[0] + (1 - self.spec.balance) * deficits[1]
+            found.append(sign * extreme)
+        return found[0], found[1]
+
+    def of_extremes(self, layers: Sequence[Extremes]) -> Tensor:
+        """The penalty of one batch, a scalar, from the extremes of its layers' constraints, input to output.
+
+        Raises:
+            SettingError: no layer, or not one layer weight a layer.
+        """
+        self._check_layers(len(layers))
+        pairs = []
+        for kind in self.spec.kind:
+            for layer, extremes in enumerate(layers):
+                v = self.pairs(*extremes[kind])
+                pairs.append(v if self.spec.layer_weights is None else v * self.spec.layer_weights[layer])
+        return self._aggregate(pairs)
+
+    def pairs(self, largest: Tensor, smallest: Tensor) -> Tensor:
+        """The pairs of deficits v, from extremes of any shape."""
+        above = torch.relu(self.spec.margin_above - largest)
+        below = torch.relu(smallest - self.spec.margin_below)
+        return self.spec.balance * above + (1 - self.spec.balance) * below
 
     def _aggregate(self, pairs: list[Tensor]) -> Tensor:
         v = torch.cat(pairs) if len(pairs) > 1 else pairs[0]

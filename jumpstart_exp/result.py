@@ -52,7 +52,10 @@ class LayerCensus:
 
 @dataclass(frozen=True)
 class CurveRow:
-    """What one epoch (counted from 1) looked like; penalty and census are taken after it, in evaluation mode."""
+    """What one epoch (counted from 1) looked like; penalty and census are taken after it, in evaluation mode.
+
+    They are None where only the accuracies and losses, which the training has anyway, were taken.
+    """
 
     epoch: int
     train_acc: float
@@ -60,10 +63,10 @@ class CurveRow:
     train_loss: float
     val_loss: float
     penalty: float | None
-    dead_units: float
-    linear_units: float
-    dead_points: float
-    linear_points: float
+    dead_units: float | None
+    linear_units: float | None
+    dead_points: float | None
+    linear_points: float | None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.datasets import Data, load
+from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.engines.eager import EagerEngine
 from jumpstart_exp.engines.native import NativeEngine
 from jumpstart_exp.engines.probe import Probe, Tensors
@@ -17,13 +18,22 @@ from jumpstart_exp.settings import refuse
 
 
 class Engine(Protocol):
-    """Trains cells on `device`, keeping a curve row every `curve_every` epochs (None: about 100 a cell)."""
+    """Trains cells on `device`, keeping a curve row every `curve_every` epochs (None: about 100 a cell).
+
+    Cells that take long are kept in `checkpoints` from time to time, and go on from there.
+    """
 
     name: str
     uses_threads: bool  # one process of it uses all cores; otherwise a process a core
     devices: tuple[str, ...]  # where it can run
 
-    def __init__(self, device: str = "cpu", curve_every: int | None = None, threads: int = 1) -> None: ...
+    def __init__(
+        self,
+        device: str = "cpu",
+        curve_every: int | None = None,
+        threads: int = 1,
+        checkpoints: Checkpoints | None = None,
+    ) -> None: ...
 
     @staticmethod
     def refuses(cell: Cell) -> str | None:
@@ -109,10 +119,12 @@ def choose_engines(name: str, device: str, cells: Sequence[Cell]) -> list[Choice
 
 def _choose(cell: Cell, devices: dict[str, str], name: str) -> Choice:
     reasons: list[str] = []
+    if cell.precision == "tf32" and set(devices.values()) == {"cpu"}:
+        raise refuse("precision", "tf32", "another one on the CPU", "only CUDA devices round to TF32")
     for candidate, device in devices.items():
         reason = ENGINES[candidate].refuses(cell)
         if reason is None:
-            return Choice(ENGINES[candidate], device, "; ".join(reasons))
+            return Choice(ENGINES[candidate], device, "; ".join(dict.fromkeys(reasons)))
         reasons.append(reason)
     raise refuse("engine", name, "one that can train every cell", "; ".join(reasons))
 

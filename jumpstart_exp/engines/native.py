@@ -9,9 +9,12 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.datasets import Data
+from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.result import METRICS, CurveRow, LayerCensus, Metric, Result
@@ -42,6 +45,7 @@ class NativeEngine:
         device: "cpu".
         curve_every: epochs between the rows of a curve; None for about 100 rows a cell.
         threads: networks in training at once; neither their number nor the order changes a result.
+        checkpoints: of no use here: a training takes seconds.
         evaluate: False leaves out everything that is measured on the way: for timing the training alone.
         instruction_set: one of `instruction_sets()`; None for the first, the fastest that this processor has.
 
@@ -58,6 +62,7 @@ class NativeEngine:
         device: str = "cpu",
         curve_every: int | None = None,
         threads: int = 1,
+        checkpoints: Checkpoints | None = None,
         *,
         evaluate: bool = True,
         instruction_set: str | None = None,
@@ -76,6 +81,10 @@ class NativeEngine:
         """Mini-batches, and networks beyond its largest; every cell where the engine is not built."""
         if _native is None:
             return f"the C++ engine is not built: {_missing()}"
+        if cell.dataset.image is not None:
+            return "only eager trains on images"
+        if cell.penalty_weight and cell.penalty.layers != "hidden":
+            return "only eager constrains the output layer"
         if cell.batch_size < cell.dataset.sizes()[0]:
             return "the engine native trains full batches only"
         if cell.width > WIDEST or cell.depth > DEEPEST:
@@ -155,6 +164,32 @@ class NativeEngine:
 def instruction_sets() -> tuple[str, ...]:
     """The instruction sets that the engine is built for and this processor has, the fastest first."""
     return () if _native is None else tuple(_native.instruction_sets())
+
+
+def separate(
+    g: Tensor, margin_above: float, margin_below: float, instruction_set: str = ""
+) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """ReLU in place, with the extremes of every channel and point and where they are; None where it cannot be done.
+
+    Args:
+        g: pre-activations (points, channels, height, width), on the CPU, channels last in memory.
+        margin_above: entries of maxima that reach it are not looked for: they are given as 0.
+        margin_below: the same for minima.
+        instruction_set: one of `instruction_sets()`; empty for the first.
+
+    Returns:
+        maxima and minima of the channels (2, channels); flat indices into g's memory of the entries that have them, the
+        lowest in (point, channel, position) order; the same of the points, (2, points).
+    """
+    if _native is None or g.device.type != "cpu" or g.dtype not in (torch.float32, torch.float64):
+        return None
+    if not g.is_contiguous(memory_format=torch.channels_last):
+        return None
+    points, channels = g.shape[:2]
+    found = [g.new_empty(2, count, dtype=dtype) for count in (channels, points) for dtype in (g.dtype, torch.int64)]
+    activations = g.detach().permute(0, 2, 3, 1).reshape(points, -1, channels)  # a view
+    _native.separate(activations, *found, margin_above, margin_below, instruction_set)
+    return found[0], found[1], found[2], found[3]
 
 
 def cost_terms(cell: Cell) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ import torch
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.datasets import Data
+from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.stack.fleet import Fleet, Outcome
 from jumpstart_exp.memory import peak_memory_bytes
@@ -34,19 +35,30 @@ class StackedEngine:
         device: `cpu` or a CUDA device.
         curve_every: epochs between the rows of a curve; None for about 100 rows a cell.
         threads: of no use here: the calls of a step are too small to be shared.
+        checkpoints: of no use here: a fleet takes minutes.
     """
 
     name = "stacked"
     uses_threads = False
     devices: tuple[str, ...] = ("cpu", "cuda")
 
-    def __init__(self, device: str = "cpu", curve_every: int | None = None, threads: int = 1) -> None:
+    def __init__(
+        self,
+        device: str = "cpu",
+        curve_every: int | None = None,
+        threads: int = 1,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         self.device = torch.device(device)
         self.curve_every = curve_every
 
     @staticmethod
     def refuses(cell: Cell) -> str | None:
         """Mini-batches, and numbers that padding would turn into 0/0."""
+        if cell.dataset.image is not None:
+            return "only eager trains on images"
+        if cell.penalty_weight and cell.penalty.layers != "hidden":
+            return "only eager constrains the output layer"
         if cell.batch_size < cell.dataset.sizes()[0]:
             return "the engine stacked trains full batches only"
         least = 1e-30 if cell.precision == "float32" else 1e-290

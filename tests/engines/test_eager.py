@@ -11,7 +11,7 @@ from numpy_training import Array, Epoch, NumpyTraining
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.datasets import Data, load
-from jumpstart_exp.engines import eager
+from jumpstart_exp.engines import forward
 from jumpstart_exp.engines.eager import EagerEngine, Training
 from jumpstart_exp.networks import RectangularMLP
 from jumpstart_exp.result import METRICS, Metric, Result
@@ -495,8 +495,8 @@ def test_a_failing_cell_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> No
             raise RuntimeError("no room")
         return genuine(cell)
 
-    genuine = eager.build
-    monkeypatch.setattr(eager, "build", build)
+    genuine = forward.build
+    monkeypatch.setattr(forward, "build", build)
     first, failed, last = train(cells)
     assert [what_was_computed(first), what_was_computed(last)] == [alone[0], alone[2]]
     assert failed.cell == cells[1] and failed.status == "failed"

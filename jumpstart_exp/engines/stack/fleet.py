@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,12 @@ from torch import Tensor
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.datasets import Data
 from jumpstart_exp.engines.probe import Probe, Tensors
+from jumpstart_exp.engines.replay import Replayed
 from jumpstart_exp.engines.stack.adam import Adam
 from jumpstart_exp.engines.stack.layers import Stack
 from jumpstart_exp.engines.stack.ledger import Ledger
 from jumpstart_exp.engines.stack.parameters import Blocks
 from jumpstart_exp.engines.stack.penalty import Penalty
-from jumpstart_exp.engines.stack.replay import Replayed
 from jumpstart_exp.result import CurveRow, LayerCensus, Metric
 
 Array = npt.NDArray[np.float64]
@@ -103,7 +104,7 @@ class Fleet:
                 if self.replayed is None:
                     self.step(dropout)
                 else:
-                    self.replayed(self.step, dropout)
+                    self.replayed(partial(self.step, dropout), dropout)
                 self.epochs_done += 1
                 epoch, is_last = self.epochs_done, self.epochs_done == self.epochs
                 if is_last or epoch == 1 or epoch % self.curve_every == 0:
