@@ -4,7 +4,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 import hydra
 import yaml
@@ -26,9 +26,10 @@ from jumpstart_exp.config import (
     register_schema,
     split_config,
 )
-from jumpstart_exp.console import complain, notes, warn
+from jumpstart_exp.console import complain, notes, show_warning
+from jumpstart_exp.images import DataError
 from jumpstart_exp.settings import SettingError
-from jumpstart_exp.store import StoreError, StoreWarning
+from jumpstart_exp.store import StoreError
 from jumpstart_exp.sweep.runner import CellsFailedError, InterruptedSweepError, run_cell
 from jumpstart_exp.sweep.workers import WorkerStartError
 
@@ -54,7 +55,7 @@ def tidied_arguments(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """The command line; exit code 1 if cells failed or the store cannot be used, 2 for bad settings, 130 if stopped."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = show_warning
     register_schema()
     sys.argv[1:] = tidied_arguments(sys.argv[1:])
     wants_traces = os.environ.get(_FULL_ERROR)
@@ -88,7 +89,7 @@ def main() -> None:
         if not str(error).startswith("Only one of"):  # Hydra's own words about flags that exclude each other
             raise
         _fail(str(error), 2)
-    except (CellsFailedError, StoreError, WorkerStartError) as error:
+    except (CellsFailedError, DataError, StoreError, WorkerStartError) as error:
         _fail(str(error), 1)
     except InterruptedSweepError as error:
         notes().print(escape(str(error)))
@@ -101,21 +102,6 @@ def main() -> None:
 def _fail(message: str, code: int) -> NoReturn:
     complain(message)
     sys.exit(code)
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """The store's warnings in one line, any other as Python shows it."""
-    if issubclass(category, StoreWarning):
-        warn(str(message))
-    else:
-        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
 if __name__ == "__main__":

@@ -34,10 +34,14 @@ class RunSettings:
     engine: str = setting("auto", about="auto takes the fastest that can train the cells")
     device: str = setting("auto", choices=("auto", "cpu", "cuda"), about="auto: a GPU for what native cannot train")
     curve_every: int | None = setting(None, low=1, about="epochs between the rows of a curve; null: about 100 rows")
+    checkpoint_minutes: float | None = setting(
+        10.0, above=0, about="minutes between two checkpoints of a cell that eager trains; null keeps none"
+    )
     retry: str = setting("none", choices=("none", "failed"), about="failed trains failed cells again")
     dry_run: bool = setting(False, about="true says what would be done and stops")
     results_dir: str = setting("results", about="folder of the store and the figures")
     data_dir: str = setting("data", about="folder of the datasets' files")
+    download: bool = setting(True, about="true fetches a dataset's files where they are missing")
 
     def __post_init__(self) -> None:
         """Validate every field."""

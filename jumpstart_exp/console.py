@@ -1,7 +1,15 @@
 """What a command says: results on standard output, progress, warnings and errors on standard error."""
 
+import sys
+import warnings
+from typing import TextIO
+
 from rich.console import Console
 from rich.markup import escape
+
+
+class Notice(UserWarning):
+    """A warning for the user and not about code: shown as one line."""
 
 
 def output() -> Console:
@@ -22,3 +30,18 @@ def warn(message: str) -> None:
 def complain(message: str) -> None:
     """One line of error (more where it lists several)."""
     notes().print(f"[bold red]error:[/] {escape(message)}")
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Notices in one line, any other warning as Python shows it: for `warnings.showwarning`."""
+    if issubclass(category, Notice):
+        warn(str(message))
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jumpstart_exp.cell import DATASETS, NUMERICS, Cell
+from jumpstart_exp.console import Notice
 from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Result
 from jumpstart_exp.settings import field_types
 
@@ -41,7 +42,7 @@ class StoreError(Exception):
     """The store cannot be read or written; the message says where and why."""
 
 
-class StoreWarning(UserWarning):
+class StoreWarning(Notice):
     """A part of the store is unreadable; the message names it, and everything else was read."""
 
 

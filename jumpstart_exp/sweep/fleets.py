@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import Choice, Engine
+from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.sweep.pace import makespan
 from jumpstart_exp.sweep.workers import EngineSetup
 
@@ -62,7 +63,12 @@ class Phase:
 
 
 def form_phases(
-    cells: Sequence[Cell], choices: Sequence[Choice], workers: int, curve_every: int | None, data_dir: Path
+    cells: Sequence[Cell],
+    choices: Sequence[Choice],
+    workers: int,
+    curve_every: int | None,
+    data_dir: Path,
+    checkpoints: Checkpoints | None = None,
 ) -> list[Phase]:
     """The phases of a sweep, one an engine and device.
 
@@ -72,6 +78,7 @@ def form_phases(
         workers: cores to be used.
         curve_every: epochs between the rows of a curve; None for about 100 a cell.
         data_dir: folder of the datasets' files.
+        checkpoints: where cells in training are kept; None for nowhere.
     """
     chosen: dict[tuple[type[Engine], str], list[Cell]] = {}
     for cell, choice in zip(cells, choices, strict=True):
@@ -82,7 +89,7 @@ def form_phases(
         processes = 1 if _has_all(engine, device, own) else workers
         fleets = form_fleets(engine, device, own, cost, processes)
         threads = min(workers, max(map(len, fleets))) if engine.uses_threads else 1
-        setup = EngineSetup(engine, device, curve_every, data_dir, threads)
+        setup = EngineSetup(engine, device, curve_every, data_dir, threads, checkpoints)
         phases.append(Phase(setup, fleets, cost, min(processes, len(fleets))))
     return phases
 

@@ -24,6 +24,7 @@ from jumpstart_exp.sweep.progress import SweepProgress, duration, epoch_progress
 from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError, train_in_parallel
 
 if TYPE_CHECKING:
+    from jumpstart_exp.engines.checkpoint import Checkpoints
     from jumpstart_exp.sweep.fleets import Phase
 
 STORE_AFTER_SECONDS = 2.0
@@ -79,6 +80,7 @@ def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None)
 
     Raises:
         SettingError: engine, device or number of workers cannot be had.
+        DataError: a dataset's files are missing or damaged and cannot be fetched.
         StoreError: the store cannot be read or written.
         InterruptedSweepError: Ctrl-C or a request to end; what was finished is stored.
         WorkerStartError: worker processes cannot be started; what was finished is stored.
@@ -96,6 +98,9 @@ def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None)
             console.print(remark)
         return {}
     store.check_writable()
+    checkpoints = _checkpoints(settings)
+    checkpoints.remove(todo.stored)
+    _prepare_data(todo.to_train, settings)
     counts = todo.stored_counts()
     console.print(
         f"{_cells(len(todo.cells))}: {_stored_words(counts)} in {settings.results_dir}, {len(todo.to_train)} to train"
@@ -105,7 +110,7 @@ def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None)
     results: list[Result] = []
     if todo.to_train:
         started = time.monotonic()
-        results = _train(phases, store, notes())
+        results = _train(phases, store, checkpoints, notes())
         console.print(outcome_table(results))
         took = duration(time.monotonic() - started)
         console.print(f"{_cells(len(results))} in {took}, stored in {store.cells_dir}")
@@ -125,6 +130,7 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
     Raises:
         CellsFailedError: the cell failed; that is stored, too.
         SettingError: engine or device cannot be had.
+        DataError: the dataset's files are missing or damaged and cannot be fetched.
         StoreError: the store cannot be read or written.
     """
     console = output()
@@ -142,8 +148,11 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
     if todo.to_train or todo.new_labels:
         store.check_writable()
     if todo.to_train:
+        _prepare_data([cell], settings)
         result = _train_here(cell, phases[0].setup, notes())
         store.write([result])
+        if result.status != "failed":
+            _checkpoints(settings).remove({cell.key})
         row = result_row(result)
     else:
         console.print(f"already stored in {settings.results_dir}: nothing to train")
@@ -164,21 +173,40 @@ def _phases(cells: Sequence[Cell], settings: RunSettings, workers: int) -> "tupl
     from jumpstart_exp.sweep.fleets import form_phases
 
     choices = choose_engines(settings.engine, settings.device, cells)
-    phases = form_phases(cells, choices, workers, settings.curve_every, Path(settings.data_dir))
+    checkpoints = _checkpoints(settings) if settings.checkpoint_minutes else None
+    phases = form_phases(cells, choices, workers, settings.curve_every, Path(settings.data_dir), checkpoints)
     return phases, passed_over_lines(choices)
+
+
+def _checkpoints(settings: RunSettings) -> "Checkpoints":
+    from jumpstart_exp.engines.checkpoint import Checkpoints
+
+    return Checkpoints(Path(settings.results_dir) / "checkpoints", settings.checkpoint_minutes or 0.0)
+
+
+def _prepare_data(cells: Sequence[Cell], settings: RunSettings) -> None:
+    """See to it that every dataset's files are there, before any worker needs them.
+
+    Raises:
+        DataError: files are missing or damaged and cannot be fetched.
+    """
+    from jumpstart_exp.datasets import prepare
+
+    for dataset in dict.fromkeys(cell.dataset for cell in cells):
+        prepare(dataset, Path(settings.data_dir), settings.download)
 
 
 def _train_here(cell: Cell, setup: EngineSetup, console: Console) -> Result:
     from jumpstart_exp.engines import load_and_train
 
     results: list[Result] = []
-    engine = setup.engine(setup.device, setup.curve_every, setup.threads)
+    engine = setup.make()
     with epoch_progress(cell, console) as report:
         load_and_train(engine, [cell], setup.data_dir, on_result=results.append, on_progress=report)
     return results[0]
 
 
-def _train(phases: "Sequence[Phase]", store: Store, console: Console) -> list[Result]:
+def _train(phases: "Sequence[Phase]", store: Store, checkpoints: "Checkpoints", console: Console) -> list[Result]:
     count = sum(len(fleet) for phase in phases for fleet in phase.fleets)
     results: list[Result] = []
     waiting: list[Result] = []
@@ -186,6 +214,7 @@ def _train(phases: "Sequence[Phase]", store: Store, console: Console) -> list[Re
 
     def flush() -> None:
         store.write(waiting)
+        checkpoints.remove({result.cell.key for result in waiting if result.status != "failed"})
         # curves and censuses are in the store: of thousands of cells they would fill the memory
         results.extend(replace(result, curve=(), census_start=None, census_last=None) for result in waiting)
         progress.stored(waiting)

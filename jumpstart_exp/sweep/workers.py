@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.console import show_warning
 from jumpstart_exp.result import Result
 
 if TYPE_CHECKING:
     from jumpstart_exp.engines import Engine
+    from jumpstart_exp.engines.checkpoint import Checkpoints
 
 _PROGRESS_EVERY = 0.25
 """Seconds between the progress reports of a worker."""
@@ -27,13 +30,18 @@ _MESSAGES_A_TURN = 100
 
 @dataclass(frozen=True)
 class EngineSetup:
-    """Which engine trains, where, with which data, and with how many threads a process."""
+    """Which engine trains, where, with which data, with how many threads a process, and where it keeps its state."""
 
     engine: "type[Engine]"
     device: str
     curve_every: int | None
     data_dir: Path
     threads: int = 1
+    checkpoints: "Checkpoints | None" = None
+
+    def make(self) -> "Engine":
+        """The engine, ready to train."""
+        return self.engine(self.device, self.curve_every, self.threads, self.checkpoints)
 
 
 @dataclass(frozen=True)
@@ -184,11 +192,12 @@ def _work(pipe: Any) -> None:
     """A worker's life: fleets in, progress and results out, until the other end closes."""
     for request in (signal.SIGINT, signal.SIGTERM):
         signal.signal(request, signal.SIG_IGN)  # they reach the whole group; the parent decides
+    warnings.showwarning = show_warning
     threading.Thread(target=_end_with_parent, daemon=True).start()
     setup: EngineSetup = pipe.recv()
     from jumpstart_exp.engines import load_and_train
 
-    engine = setup.engine(setup.device, setup.curve_every, setup.threads)
+    engine = setup.make()
     pipe.send(_Ready())
     epochs_done: _Epochs = {}
     reported = time.monotonic()
