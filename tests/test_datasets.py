@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from jumpstart_exp.cell import Cell, Moons
-from jumpstart_exp.datasets import Data, load
+from jumpstart_exp.datasets import Data, flip_and_crop, load
 from jumpstart_exp.settings import SettingError
 
 # train_test_split(test_size=0.15, random_state=42) of 100 points: the first 15 of RandomState(42).permutation(100)
@@ -144,3 +144,54 @@ def test_a_subset_that_cannot_be_is_refused(name: str, value: float, allowed: st
 def test_a_split_without_training_points_is_refused() -> None:
     with pytest.raises(SettingError, match=r"dataset\.test_size"):
         dataclasses.replace(Moons(), n_samples=4, test_size=0.9).check()
+
+
+def cut_and_mirrored(x: NDArray, numbers: NDArray[np.uint32]) -> NDArray:
+    """Point by point: 4 zeros around, cut ⌊draw · 9 / 2³²⌋ from the top and the left, mirrored if draw 0 < 2³¹."""
+    results = []
+    for image, (mirror, top, left) in zip(x, numbers.tolist(), strict=True):
+        padded = np.zeros((image.shape[0], image.shape[1] + 8, image.shape[2] + 8), image.dtype)
+        padded[:, 4:-4, 4:-4] = image
+        row, column = top * 9 // 2**32, left * 9 // 2**32
+        cut = padded[:, row : row + image.shape[1], column : column + image.shape[2]]
+        results.append(cut[:, :, ::-1] if mirror < 2**31 else cut)
+    return np.stack(results)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (2, 5, 7), (1, 1, 1)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_images_are_cut_and_mirrored_as_the_draws_say(shape: tuple[int, int, int], dtype: type) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.integers(1, 256, (200, *shape)).astype(dtype)
+    numbers = rng.integers(0, 2**32, (200, 3), dtype=np.uint32)
+    before = x.copy()
+    found = flip_and_crop(torch.from_numpy(x), numbers)
+    assert found.dtype == torch.from_numpy(x).dtype and np.array_equal(x, before)
+    assert np.array_equal(found.numpy(), cut_and_mirrored(x, numbers))
+
+
+def test_the_draws_next_to_every_border_fall_on_the_right_side() -> None:
+    borders = [border for step in range(10) for border in (-(-(step * 2**32) // 9) - 1, -(-(step * 2**32) // 9))]
+    borders = [border for border in borders if 0 <= border < 2**32]
+    assert len(borders) == 18
+    numbers = np.array(
+        [(m, t, 2**32 - 1 - t) for m in (0, 2**31 - 1, 2**31, 2**32 - 1) for t in borders], dtype=np.uint32
+    )
+    x = np.random.default_rng(2).integers(1, 256, (len(numbers), 3, 6, 6), dtype=np.uint8)
+    assert np.array_equal(flip_and_crop(torch.from_numpy(x), numbers).numpy(), cut_and_mirrored(x, numbers))
+
+
+def test_the_middle_cut_is_the_image_itself() -> None:
+    x = torch.arange(2 * 3 * 32 * 32).reshape(2, 3, 32, 32)
+    numbers = np.array([(2**31, 2**31, 2**31), (0, 2**31, 2**31)], dtype=np.uint32)
+    found = flip_and_crop(x, numbers)
+    assert torch.equal(found[0], x[0]) and torch.equal(found[1], x[1].flip(2))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+def test_images_are_cut_and_mirrored_where_they_lie() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 256, (50, 3, 32, 32), dtype=np.uint8)
+    numbers = rng.integers(0, 2**32, (50, 3), dtype=np.uint32)
+    found = flip_and_crop(torch.from_numpy(x).cuda(), numbers)
+    assert found.is_cuda and np.array_equal(found.cpu().numpy(), cut_and_mirrored(x, numbers))
