@@ -1,1 +1,1 @@
-"""The report: figures as a pure function of the store."""
+"""The report: figures and tables as a pure function of the store."""

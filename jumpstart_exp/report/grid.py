@@ -24,12 +24,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from jumpstart_exp.cell import DATASETS, Cell, DropoutSpec, NetworkSpec, PenaltySpec
+from jumpstart_exp.report.names import dataset_title, method_rank, method_title
 
 MOMENTS = ("best", "last")
 """When an accuracy is taken: at its best epoch or at the last one."""
-
-METHOD_ORDER = ("relu", "relu_bn", "sep_u", "sep_p", "sep_up", "sep_l", "zero_init")
-"""The papers' methods, in the order of a figure's columns; other labels follow alphabetically."""
 
 _METHOD_SETTING = re.compile(r"penalty\.|dropout\.|network\.norm|network\.init$")
 _DESCRIPTION = re.compile(r"(dataset|network|penalty|dropout|optimizer)\.")
@@ -44,6 +42,7 @@ _OWN_SETTINGS = {
 }
 """What tells the methods apart: it names a figure only where a label occurs with several values of it."""
 
+_TRAINER = ("engine", "device")
 _OFF: dict[str, Hashable] = {"penalty.kind": "none", "dropout.rate": 0.0}
 """Values that say that a method does without the thing altogether."""
 
@@ -63,25 +62,36 @@ class GridError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class FigureGrid:
-    """What one figure shows; every array is (methods, depths, widths, seeds), axes ascending.
+    """What one figure shows; every array but `n_params` is (methods, depths, widths, seeds), axes ascending.
 
     `accuracy` maps a column of the store (train_acc_best, …) to fractions in [0, 1], NaN where there is none: a
     cell that is missing, diverged or failed has no accuracy. `title` says what tells this figure from the store's
     others; `slug` is the stable part of its file names. `chance` is the accuracy of guessing, 1 / classes.
+    `method_titles` are the labels in the papers' words; `penalised` are the labels that differ from a plain ReLU
+    network by the penalty alone, whatever their initialisation. `n_params`, (methods, depths, widths), is 0 where
+    it is unknown. `seconds` and `memory` (bytes at the peak) are NaN but for trainings that are done; `trained_on`
+    is their engine and device, else empty.
     """
 
     title: str
     slug: str
     dataset: str
+    layout: str
     chance: float
     methods: tuple[str, ...]
+    method_titles: tuple[str, ...]
+    penalised: tuple[str, ...]
     depths: tuple[int, ...]
     widths: tuple[int, ...]
     seeds: tuple[int, ...]
+    n_params: NDArray[np.int64]
     accuracy: Mapping[str, NDArray[np.float64]]
     present: NDArray[np.bool_]
     diverged: NDArray[np.bool_]
     failed: NDArray[np.bool_]
+    seconds: NDArray[np.float64]
+    memory: NDArray[np.float64]
+    trained_on: NDArray[np.object_]
 
     def mean(self, column: str) -> NDArray[np.float64]:
         """Mean accuracy over the trained seeds, (methods, depths, widths); NaN where no seed has one."""
@@ -143,7 +153,8 @@ def figure_grids(table: pd.DataFrame) -> list[FigureGrid]:
     tells methods apart (initialisation, norm, ρ, dropout) around a value that is not the cell's default.
 
     Raises:
-        GridError: two rows share a figure, method, depth, width and seed, or a dataset is unknown.
+        GridError: two rows share a figure, method, depth, width and seed; seeds of one network differ in their
+            number of parameters; or a dataset is unknown.
     """
     contexts: dict[tuple[tuple[str, Hashable], ...], list[_Entry]] = defaultdict(list)
     for entry in _entries(table):
@@ -265,7 +276,7 @@ def _grid(draft: _Draft, title: str, table: pd.DataFrame) -> FigureGrid:
     dataset = str(draft.context["dataset"])
     if dataset not in DATASETS:
         raise GridError(f"dataset={dataset} in the store is not a known dataset: one of {', '.join(DATASETS)}")
-    methods = tuple(sorted({entry.label for entry in draft.entries}, key=_method_rank))
+    methods = tuple(sorted({entry.label for entry in draft.entries}, key=method_rank))
     axes = [sorted({entry.place[axis] for entry in draft.entries}) for axis in range(3)]
     index = {name: i for i, name in enumerate(methods)}
     positions = [{value: i for i, value in enumerate(values)} for values in axes]
@@ -279,34 +290,73 @@ def _grid(draft: _Draft, title: str, table: pd.DataFrame) -> FigureGrid:
             raise GridError(f"two results for {entry.label} {depth}×{width} seed {seed} in one figure: keys {keys}")
         owner[at] = entry.row
     status = np.append(table["status"].astype(str).to_numpy(dtype=object), "missing")[owner]
-    accuracy = {}
-    for column in (f"{metric}_{moment}" for metric in ("train_acc", "val_acc") for moment in MOMENTS):
-        values = np.append(pd.to_numeric(table[column]).to_numpy(dtype=np.float64, na_value=np.nan), np.nan)
-        accuracy[column] = np.where(status == "done", values[owner], np.nan)
+    done = status == "done"
+    columns = [f"{metric}_{moment}" for metric in ("train_acc", "val_acc") for moment in MOMENTS]
+    numbers = {name: _numbers(table, name, owner) for name in (*columns, "n_params", "seconds", "peak_memory_bytes")}
+    engine, device = (np.append(table[name].astype(str).to_numpy(dtype=object), "")[owner] for name in _TRAINER)
     return FigureGrid(
         title=title,
         slug=_slug(draft),
         dataset=dataset,
+        layout=_layout(draft),
         chance=1 / DATASETS[dataset].classes,
         methods=methods,
+        method_titles=_method_titles(draft, methods),
+        penalised=tuple(label for label in methods if _is_only_penalised(_settings_of(draft, label))),
         depths=tuple(axes[0]),
         widths=tuple(axes[1]),
         seeds=tuple(axes[2]),
-        accuracy=accuracy,
+        n_params=_agreed_parameters(numbers["n_params"], methods, axes),
+        accuracy={name: np.where(done, numbers[name], np.nan) for name in columns},
         present=owner >= 0,
         diverged=status == "diverged",
         failed=status == "failed",
+        seconds=np.where(done, numbers["seconds"], np.nan),
+        memory=np.where(done, numbers["peak_memory_bytes"], np.nan),
+        trained_on=np.where(done, engine + ", " + device, ""),
     )
 
 
-def _method_rank(label: str) -> tuple[int, str]:
-    return (METHOD_ORDER.index(label) if label in METHOD_ORDER else len(METHOD_ORDER), label)
+def _numbers(table: pd.DataFrame, column: str, owner: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A column's numbers where the rows stand in the grid; NaN for null and where no row stands."""
+    values = pd.to_numeric(table[column]).to_numpy(dtype=np.float64, na_value=np.nan)
+    placed: NDArray[np.float64] = np.append(values, np.nan)[owner]
+    return placed
+
+
+def _agreed_parameters(
+    counts: NDArray[np.float64], methods: tuple[str, ...], axes: list[list[int]]
+) -> NDArray[np.int64]:
+    """Number of parameters, (methods, depths, widths), on which all seeds that know it agree; 0 where none does."""
+    most = np.where(np.isnan(counts), 0, counts).max(axis=-1)
+    for method, depth, width in np.argwhere(np.any(counts < most[..., None], axis=-1)):
+        found = sorted({int(count) for count in counts[method, depth, width] if not np.isnan(count)})
+        place = f"{methods[method]} {axes[0][depth]}×{axes[1][width]}"
+        raise GridError(f"n_params of {place} differs between its seeds: {' and '.join(map(str, found))}")
+    return np.asarray(most, dtype=np.int64)
+
+
+def _settings_of(draft: _Draft, label: str) -> _Settings:
+    return next(entry.settings for entry in draft.entries if entry.label == label)
+
+
+def _method_titles(draft: _Draft, methods: tuple[str, ...]) -> tuple[str, ...]:
+    titles = []
+    for label in methods:
+        settings = _settings_of(draft, label)
+        titles.append(method_title(label, settings.get("penalty.aggregate"), settings.get("penalty.weight")))
+    return tuple(title if titles.count(title) == 1 else label for title, label in zip(titles, methods, strict=True))
+
+
+def _is_only_penalised(settings: _Settings) -> bool:
+    plain = settings.get("network.norm") == "none" and settings["dropout.rate"] == 0.0
+    return plain and settings.get("penalty.kind") not in (None, "none") and settings.get("penalty.weight") != 0.0
 
 
 def _title(draft: _Draft, drafts: list[_Draft]) -> str:
     """Dataset, layout and epochs, then every other setting that the figures of this dataset do not share."""
     alike = [other for other in drafts if other.context["dataset"] == draft.context["dataset"]]
-    parts = [str(draft.context["dataset"]).upper(), _layout(draft), f"{_epochs(draft)} epochs"]
+    parts = [dataset_title(str(draft.context["dataset"])), _layout(draft), f"{_epochs(draft)} epochs"]
     parts += [
         _in_words(name, draft.context[name])
         for name in sorted(draft.context.keys() - {"network.layout", "optimizer.epochs"})

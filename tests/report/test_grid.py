@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
-from stored_tables import cell, grid_rows, row, table
+from stored_tables import CIFAR10, VARIANTS, cell, grid_rows, row, table
 
 from jumpstart_exp.report.grid import FigureGrid, GridError, figure_grids
 
@@ -55,6 +55,64 @@ def test_methods_stand_in_the_papers_order_and_others_follow_alphabetically() ->
     )
 
 
+def test_a_methods_variants_follow_it_by_aggregate_and_weight_under_readable_titles() -> None:
+    names = [*reversed(VARIANTS), "sep_l", "sep_up", "relu"]
+    grid = only([row(cell(name, 10, 8, 0, **CIFAR10), 0.5) for name in names])
+    assert grid.title == "CIFAR-10 · cnn · 400 epochs"
+    assert dict(zip(grid.methods, grid.method_titles, strict=True)) == {
+        "relu": "ReLU",
+        "sep_up": "Sep-UP",
+        "sep_up_l2_1e-3": "Sep-UP ℓ₂ λ=0.001",
+        "sep_up_l2_1e-1": "Sep-UP ℓ₂ λ=0.1",
+        "sep_up_mean_1e-1": "Sep-UP mean λ=0.1",
+        "sep_up_mean_1": "Sep-UP mean λ=1",
+        "sep_l": "Sep-L",
+    }
+    assert grid.methods == ("relu", "sep_up", *VARIANTS, "sep_l")
+    assert grid.layout == "cnn" and grid.chance == 0.1
+
+
+def test_a_label_that_says_another_weight_than_it_has_stands_as_it_is() -> None:
+    rows = [row(cell("sep_up_l2_1e-1", 2, 2, 0, penalty__weight=w), 0.5) for w in (0.1, 0.5)]
+    assert [grid.method_titles for grid in figure_grids(table(rows))] == [("Sep-UP ℓ₂ λ=0.1",), ("sep_up_l2_1e-1",)]
+    rows = [row(cell("sep_up_l2_1e-1", 2, 2, 0, penalty__aggregate="mean"), 0.5)]
+    assert only(rows).method_titles == ("sep_up_l2_1e-1",)
+
+
+def test_two_labels_of_one_meaning_are_told_apart_by_their_labels() -> None:
+    penalty = {"kind": "UP", "aggregate": "l2", "weight": 0.1}
+    rows = [row(cell(label, 2, 2, 0, penalty=penalty), 0.5) for label in ("sep_up_l2_0.1", "sep_up_l2_1e-1")]
+    assert only(rows).method_titles == only(rows).methods == ("sep_up_l2_0.1", "sep_up_l2_1e-1")
+
+
+def test_parameters_are_those_that_all_seeds_agree_on() -> None:
+    rows = [row(cell("relu", 2, 3, seed), 0.6) for seed in (0, 1)] + [row(cell("relu_bn", 2, 3, 0), None, "failed")]
+    rows[0]["n_params"] = rows[2]["n_params"] = None
+    grid = only(rows)
+    assert grid.n_params.tolist() == [[[2 * 3 + 3 + 3 * 3 + 3 + 3 + 1]], [[0]]]
+    rows[0]["n_params"] = 26
+    with pytest.raises(GridError, match="n_params of relu 2×3 differs between its seeds: 25 and 26"):
+        figure_grids(table(rows))
+
+
+def test_costs_are_those_of_trainings_that_are_done() -> None:
+    rows = [row(cell("relu", 2, 3, seed), 0.6, status) for seed, status in enumerate(("done", "diverged", "failed"))]
+    grid = only(rows)
+    assert grid.trained_on[0, 0, 0].tolist() == ["eager, cpu", "", ""]
+    np.testing.assert_array_equal(grid.seconds[0, 0, 0], [1.0, np.nan, np.nan])
+    np.testing.assert_array_equal(grid.memory[0, 0, 0], [1e6, np.nan, np.nan])
+
+
+def test_penalised_are_the_methods_that_differ_from_relu_by_a_penalty_with_weight() -> None:
+    names = ["relu", "relu_bn", "sep_u", "zero_init", *VARIANTS]
+    rows = [row(cell(name, 2, 2, 0), 0.5) for name in names]
+    rows += [row(cell("normed", 2, 2, 0, penalty={"kind": "U"}, network__norm="batch"), 0.5)]
+    assert only(rows).penalised == ("sep_u", *VARIANTS)
+    zero = row(cell("relu", 2, 2, 0), 0.5, labels=["relu", "sep_up"])
+    strong = row(cell("sep_up", 2, 2, 0), 0.6)
+    assert [grid.penalised for grid in figure_grids(table([zero, strong]))] == [(), ("sep_up",)]
+
+
 @pytest.mark.parametrize(
     ("setting", "one", "other", "words"),
     [
@@ -69,6 +127,7 @@ def test_methods_stand_in_the_papers_order_and_others_follow_alphabetically() ->
         ("penalty__aggregate", "sum", "l2", ("penalty.aggregate=sum", "penalty.aggregate=l2")),
         ("network__init", "glorot_uniform", "kaiming_uniform", ("glorot_uniform", "kaiming_uniform")),
         ("dropout__rate", 0.0, 0.5, ("dropout.rate=0", "dropout.rate=0.5")),
+        ("penalty__layers", "hidden", "all", ("penalty.layers=hidden", "penalty.layers=all")),
     ],
 )
 def test_rows_that_differ_in_anything_but_seed_are_separate_figures_titled_by_it(setting, one, other, words) -> None:
@@ -79,6 +138,23 @@ def test_rows_that_differ_in_anything_but_seed_are_separate_figures_titled_by_it
     assert words[0] in shown[0.6].split(" · ") or words[0] in shown[0.6]
     assert words[1] in shown[0.9].split(" · ") or words[1] in shown[0.9]
     assert len({grid.title for grid in grids}) == len({grid.slug for grid in grids}) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "one", "other", "words"),
+    [
+        ("dataset", {"name": "cifar10"}, {"name": "cifar10", "augment": "flip_crop"}, ("none", "flip_crop")),
+        ("dataset", {"name": "cifar10"}, {"name": "cifar10", "scaling": "unit"}, ("normalised", "unit")),
+        ("network__kernel", 3, 5, ("network.kernel=3", "network.kernel=5")),
+        ("network__head", "flatten", "max_avg_pool", ("flatten", "max_avg_pool")),
+        ("precision", "float32", "bf16", ("precision=float32", "precision=bf16")),
+    ],
+)
+def test_cnns_that_differ_in_anything_but_seed_are_separate_figures_titled_by_it(setting, one, other, words) -> None:
+    rows = [row(cell("relu", 2, 2, 0, **(CIFAR10 | {setting: v})), a) for v, a in ((one, 0.6), (other, 0.9))]
+    shown = {at(grid, "relu", 2, 2): grid.title for grid in figure_grids(table(rows))}
+    assert sorted(shown) == [0.6, 0.9]
+    assert words[0] in shown[0.6] and words[1] in shown[0.9] and words[1] not in shown[0.6]
 
 
 def test_a_title_names_dataset_layout_and_epochs_and_nothing_that_all_figures_share() -> None:

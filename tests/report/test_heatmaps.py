@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from seaborn.cm import rocket
-from stored_tables import METHODS, cell, draw_heatmaps, grid_rows, row, table
+from stored_tables import CIFAR10, METHODS, MNIST, VARIANTS, cell, draw_heatmaps, grid_rows, row, table
 
 from jumpstart_exp.report.__main__ import main
 from jumpstart_exp.report.grid import figure_grids
@@ -78,6 +78,62 @@ def test_colours_run_from_chance_to_one_in_rocket() -> None:
         assert ax.collections[0].get_cmap().colors == rocket.colors
     (bar,) = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
     assert bar.get_ylabel() == "accuracy"
+
+
+@pytest.mark.parametrize(("name", "chance"), [("mnist", 0.1), ("cifar10", 0.1), ("cifar100", 0.01)])
+@pytest.mark.parametrize("widths", [[2, 4, 8], [8]])
+def test_colours_begin_at_the_datasets_chance(name, chance, widths) -> None:
+    settings = {**MNIST, "dataset": {"name": name}}
+    figure = drawn(grid_rows(["relu", "sep_up"], [2, *range(4, 69, 4)], widths, [0], lambda c: 0.9, **settings))
+    for ax in panels(figure):
+        assert ax.collections[0].get_clim() == (chance, 1.0)
+    (bar,) = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    assert bar.get_ylim() == (chance, 1.0)
+
+
+PUBLISHED = {  # CIFAR-10, width 10 (ICLR, figure 3)
+    "relu": ([0.72, 0.82, 0.10, 0.10, 0.10], [0.60, 0.60, 0.10, 0.10, 0.10]),
+    "relu_bn": ([0.91, 0.82, 0.70, 0.67, 0.60], [0.57, 0.54, 0.54, 0.53, 0.45]),
+    "sep_up": ([0.69, 0.79, 0.74, 0.70, 0.68], [0.59, 0.57, 0.54, 0.53, 0.53]),
+}
+
+
+def test_networks_of_one_width_are_one_panel_with_a_row_a_method_and_its_numbers() -> None:
+    rows = []
+    for method, (training, validation) in PUBLISHED.items():
+        for depth, one, other in zip((2, 10, 25, 30, 40), training, validation, strict=True):
+            rows.append(row(cell(method, depth, 10, 0, **CIFAR10), one) | {"val_acc_best": other})
+    figure = drawn(rows)
+    found = panels(figure)
+    assert [ax.get_ylabel() for ax in found] == ["training", "validation"]
+    assert found[0].get_position().y0 > found[1].get_position().y0
+    assert found[1].get_xlabel() == "depth (width 10)"
+    for metric, ax in enumerate(found):
+        named = {
+            round(tick): label.get_text() for tick, label in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)
+        }
+        numbers: dict[str, list[str]] = {}
+        for text in sorted(ax.texts, key=lambda text: text.get_position()):
+            numbers.setdefault(named[text.get_position()[1]], []).append(text.get_text())
+        titles = {"ReLU": "relu", "ReLU + BN": "relu_bn", "Sep-UP": "sep_up"}
+        assert numbers == {title: [f"{v:.2f}" for v in PUBLISHED[m][metric]] for title, m in titles.items()}
+        assert [named[place] for place in (2, 1, 0)] == [*titles], "the first method at the top"
+        np.testing.assert_allclose(values(ax), [PUBLISHED[m][metric] for m in reversed(titles.values())])
+    assert [label.get_text() for label in found[1].get_xticklabels()] == ["2", "10", "25", "30", "40"]
+
+
+def test_what_is_missing_is_marked_in_the_row_of_its_method() -> None:
+    rows = grid_rows(["relu", "sep_up"], [1, 5, 9], [2], [0, 1], by_place)[1:]
+    rows = [each for each in rows if (each["method"], each["depth"]) != ("sep_up", 5)]
+    for each in rows:
+        if (each["method"], each["depth"]) == ("relu", 9):
+            each |= {"status": "diverged", "train_acc_last": None, "val_acc_last": None}
+    for ax in panels(drawn(rows)):
+        assert marked(ax, "/") == {(1, 0)} and marked(ax, "x") == {(2, 1)}
+
+
+def test_one_depth_and_one_width_keep_a_panel_a_method() -> None:
+    assert len(panels(drawn(grid_rows(["relu", "sep_up"], [5], [2], [0], by_place)))) == 4
 
 
 def test_columns_are_methods_under_the_papers_names_and_rows_are_named() -> None:
@@ -149,6 +205,12 @@ def test_large_grids_carry_no_numbers() -> None:
         (["relu", "relu_bn", "sep_up"], [1, 5, 10, 20, 50], [1, 2, 3, 4, 10], {}),
         (["relu", "sep_up"], list(range(1, 13)), list(range(1, 13)), {}),
         (list(METHODS), DEPTHS, WIDTHS, {}),
+        (["relu", *VARIANTS], [10, 20, 30], [2, 8, 16, 32, 64, 96, 192], CIFAR10),
+        (["relu", "sep_up"], [2, *range(4, 69, 4)], [2, 4, 8], MNIST),
+        (["relu", "relu_bn", "sep_up"], [2, 10, 25, 30, 40], [10], CIFAR10),
+        (["relu", "a_label_that_nobody_would_ever_want_to_type", "Some words that are many"], [2, 10], [1000], {}),
+        ([*METHODS, *VARIANTS], DEPTHS, [4], {}),
+        (["relu", "sep_up"], list(range(1, 60)), [4], {}),
     ],
 )
 def test_no_text_overlaps_another_or_is_cut(methods, depths, widths, settings) -> None:

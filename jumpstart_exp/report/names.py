@@ -1,0 +1,39 @@
+"""Datasets and methods as the papers write them, and the methods' order."""
+
+import re
+from collections.abc import Hashable
+
+_TITLES = {
+    "relu": "ReLU",
+    "relu_bn": "ReLU + BN",
+    "sep_u": "Sep-U",
+    "sep_p": "Sep-P",
+    "sep_up": "Sep-UP",
+    "sep_l": "Sep-L",
+    "zero_init": "Zero init",
+}
+_AGGREGATES = {"sum": "sum", "mean": "mean", "l2": "ℓ₂", "sum_sq": "Σ²"}
+_VARIANT = re.compile(r"(sep_(?:up|u|p|l))_(sum_sq|sum|mean|l2)_(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
+"""Labels that say aggregate and λ: sep_up_l2_1e-3 (CPAIOR, section 4)."""
+
+
+def dataset_title(name: str) -> str:
+    """The dataset's name in the papers' letters: CIFAR-10."""
+    return re.sub(r"([A-Z])(\d)", r"\1-\2", name.upper())
+
+
+def method_title(label: str, aggregate: Hashable, weight: Hashable) -> str:
+    """The method's title; a label stands as it is if it is unknown, or says another aggregate or λ than it has."""
+    variant = _VARIANT.fullmatch(label)
+    if variant and variant[2] == aggregate and float(variant[3]) == weight:
+        number = re.sub(r"e([+-])0+", r"e\1", f"{float(variant[3]):g}")
+        return f"{_TITLES[variant[1]]} {_AGGREGATES[variant[2]]} λ={number}"
+    return _TITLES.get(label, label)
+
+
+def method_rank(label: str) -> tuple[int, str, float, str]:
+    """A sort key: the papers' order, a method's variants after it by aggregate and λ, other labels alphabetically."""
+    order = list(_TITLES)
+    if variant := _VARIANT.fullmatch(label):
+        return order.index(variant[1]), variant[2], float(variant[3]), label
+    return (order.index(label) if label in order else len(order)), "", 0.0, label

@@ -1,0 +1,229 @@
+"""The report's tables as Markdown, LaTeX and CSV: writing only."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from jumpstart_exp.report.cost import PairCost, Ratio, overall, pair_costs
+from jumpstart_exp.report.files import write_whole
+from jumpstart_exp.report.grid import MOMENTS, FigureGrid
+from jumpstart_exp.report.summary import SUMMARISED, BestNetwork, Summary, summarise
+
+LEAST_METHODS = 2
+"""Methods from which on there is something to compare."""
+
+_COLUMNS = {"train_acc": "training", "val_acc": "validation"}
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{letter: "\\" + letter for letter in "&%$#_{}"},
+    **{letter: rf"\ensuremath{{{letter}}}" for letter in "<>|"},
+    "×": r"\ensuremath{\times}",
+    "·": r"\ensuremath{\cdot}",
+    "λ": r"\ensuremath{\lambda}",
+    "ℓ": r"\ensuremath{\ell}",
+    "₂": r"\ensuremath{_2}",
+    "Σ": r"\ensuremath{\Sigma}",
+    "²": r"\ensuremath{^2}",
+    "–": "--",
+}
+
+Rows = list[list[str]]
+
+
+def write_summaries(grid: FigureGrid, folder: Path) -> list[Path]:
+    """Write the summary (CPAIOR, table 1) at best and at last epoch as SLUG_MOMENT.md, .tex and .csv.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    paths = []
+    for moment in MOMENTS:
+        summary = summarise(grid, moment)
+        caption, rows = summary_caption(grid, summary, moment), _summary_rows(summary)
+        texts = {
+            "md": _summary_markdown(grid, caption, rows),
+            "tex": _summary_latex(grid, caption, rows),
+            "csv": _summary_csv(grid, summary),
+        }
+        paths += _write(folder, f"{grid.slug}_{moment}", texts)
+    return paths
+
+
+def write_costs(grid: FigureGrid, folder: Path) -> list[Path]:
+    """Write what the penalty costs as SLUG_cost.md and .csv; nothing where no pair can be compared.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    costs = pair_costs(grid)
+    if not costs:
+        return []
+    return _write(folder, f"{grid.slug}_cost", {"md": _cost_markdown(grid, costs), "csv": _cost_csv(costs)})
+
+
+def summary_caption(grid: FigureGrid, summary: Summary, moment: str) -> str:
+    """What the summary shows and by which rules."""
+    left_out = [f"{summary.left_out[metric]} ({word})" for metric, word in _COLUMNS.items()]
+    same = len({*summary.left_out.values()}) == 1
+    count = str(summary.left_out["train_acc"]) if same else " and ".join(left_out)
+    return (
+        f"{grid.title}, {moment} epoch. Best overall accuracy: over all single networks. A network trains if its "
+        f"training accuracy at this epoch is above {_number(summary.threshold)} (chance is {_number(grid.chance)}; the "
+        "threshold is chance + min(chance, (1 - chance) / 2)); one that is missing, diverged or failed does not. Best "
+        "for the depth-width pair: the highest mean over the seeds for which every method has an accuracy; a tie is "
+        f"nobody's. Pairs left out because some method has no accuracy there: {count}."
+    )
+
+
+def _summary_rows(summary: Summary) -> Rows:
+    """Each row's name and its cells, two a method."""
+
+    def row(name: str, cells: Iterable[object]) -> list[str]:
+        return [name, *map(str, cells)]
+
+    each = [(method, metric) for method in summary.methods for metric in SUMMARISED]
+    return [
+        row("best overall accuracy", (_accuracy(method.best[metric]) for method, metric in each)),
+        row("of depth×width (seed)", (_network(method.best[metric]) for method, metric in each)),
+        row("networks that train", (f"{method.trained} of {method.networks}" for method, _ in each)),
+        row("best for the depth-width pair", (f"{m.wins[metric]} of {summary.compared[metric]}" for m, metric in each)),
+        row("ties", (f"{summary.ties[metric]} of {summary.compared[metric]}" for _, metric in each)),
+        row("seeds", (method.seeds for method, _ in each)),
+        row("diverged", (method.diverged for method, _ in each)),
+        row("failed", (method.failed for method, _ in each)),
+    ]
+
+
+def _summary_markdown(grid: FigureGrid, caption: str, rows: Rows) -> str:
+    heads = [f"{_in_markdown(title)} {word}" for title in grid.method_titles for word in _COLUMNS.values()]
+    return f"{_in_markdown(caption)}\n\n{_markdown(['', *heads], rows)}"
+
+
+def _summary_latex(grid: FigureGrid, caption: str, rows: Rows) -> str:
+    titles = [rf"\multicolumn{{{len(_COLUMNS)}}}{{c}}{{{in_latex(title)}}}" for title in grid.method_titles]
+    words = [word for _ in grid.methods for word in _COLUMNS.values()]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{in_latex(caption)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(words)}}}",
+        r"\hline",
+        " & ".join(["", *titles]) + r" \\",
+        " & ".join(["", *words]) + r" \\",
+        r"\hline",
+        *(" & ".join(map(in_latex, row)) + r" \\" for row in rows),
+        r"\hline",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _summary_csv(grid: FigureGrid, summary: Summary) -> str:
+    each = [(method, metric) for method in summary.methods for metric in SUMMARISED]
+    best = [method.best[metric] for method, metric in each]
+    rows = [
+        ["", *(f"{label} {word}" for label in grid.methods for word in _COLUMNS.values())],
+        *(
+            [f"best_{name}", *(getattr(one, name, "") for one in best)]
+            for name in ("accuracy", "depth", "width", "seed")
+        ),
+        ["trained", *(method.trained for method, _ in each)],
+        ["networks", *(method.networks for method, _ in each)],
+        ["wins", *(method.wins[metric] for method, metric in each)],
+        *([name, *(getattr(summary, name)[metric] for _, metric in each)] for name in ("ties", "compared", "left_out")),
+        *([name, *(getattr(method, name) for method, _ in each)] for name in ("seeds", "diverged", "failed")),
+        ["threshold", *(summary.threshold for _ in each)],
+    ]
+    return _csv(rows)
+
+
+def _cost_markdown(grid: FigureGrid, costs: Sequence[PairCost]) -> str:
+    titles = dict(zip(grid.methods, map(_in_markdown, grid.method_titles), strict=True))
+    caption = (
+        f"{grid.title}: what the penalty costs against plain ReLU. Means over the seeds that one engine trained on one "
+        "device with and without the penalty, to the end and for the same epochs. Times of cells that were trained "
+        "beside each other on one machine are as noisy as the machine. The peak of memory is that of the process, on "
+        "CUDA of its device memory, up to the end of the training: cells that it trained before count as well."
+    )
+    if any(cost.trained_on.startswith("stacked,") for cost in costs):
+        caption += " The engine stacked divides a fleet's time by estimated cost: its ratios are partly estimates."
+    heads = ["method", "engine, device", "depth×width", "seeds", "s without", "s with", "time ratio"]
+    heads += ["MB without", "MB with", "memory ratio"]
+    rows = []
+    for cost in costs:
+        row = [titles[cost.method], cost.trained_on, f"{cost.depth}×{cost.width}", str(cost.seeds)]
+        row += [*map(_number, cost.seconds), f"{cost.time_ratio:.2f}"]
+        if cost.memory is None or cost.memory_ratio is None:
+            row += ["–"] * 3
+        else:
+            row += [*(f"{size / 1e6:.1f}" for size in cost.memory), f"{cost.memory_ratio:.2f}"]
+        rows.append(row)
+    lines = []
+    for method, trained_on in dict.fromkeys((cost.method, cost.trained_on) for cost in costs):
+        own = [cost for cost in costs if (cost.method, cost.trained_on) == (method, trained_on)]
+        time, memory = overall([cost.time_ratio for cost in own]), overall([cost.memory_ratio for cost in own])
+        lines.append(f"- {titles[method]} ({trained_on}): time {_in_words(time)}; memory {_in_words(memory)}")
+    return f"{_in_markdown(caption)}\n\n" + "\n".join(lines) + "\n\n" + _markdown(heads, rows)
+
+
+def _in_words(ratio: Ratio | None) -> str:
+    if ratio is None:
+        return "unknown"
+    pairs = f"{ratio.pairs} pair{'s' * (ratio.pairs != 1)}"
+    return f"× {ratio.median:.2f} (median), × {ratio.geometric_mean:.2f} (geometric mean) over {pairs}"
+
+
+def _cost_csv(costs: Sequence[PairCost]) -> str:
+    names = ["method", "engine", "device", "depth", "width", "seeds", "seconds_without", "seconds_with", "time_ratio"]
+    rows: list[list[object]] = [[*names, "memory_bytes_without", "memory_bytes_with", "memory_ratio"]]
+    for cost in costs:
+        engine, device = cost.trained_on.split(", ", 1)
+        memory = cost.memory or ("", "")
+        row = [cost.method, engine, device, cost.depth, cost.width, cost.seeds, *cost.seconds, cost.time_ratio]
+        rows.append([*row, *memory, "" if cost.memory_ratio is None else cost.memory_ratio])
+    return _csv(rows)
+
+
+def _accuracy(best: BestNetwork | None) -> str:
+    return "–" if best is None else f"{best.accuracy:.6g}"
+
+
+def _network(best: BestNetwork | None) -> str:
+    return "–" if best is None else f"{best.depth}×{best.width} ({best.seed})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _markdown(heads: Sequence[str], rows: Rows) -> str:
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _in_markdown(text: str) -> str:
+    return re.sub(r"([\\|*_`<\[\]])", r"\\\1", text)
+
+
+def in_latex(text: str) -> str:
+    """The text with everything escaped that LaTeX would read as a command."""
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def _csv(rows: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _write(folder: Path, name: str, texts: dict[str, str]) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{kind}" for kind in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_whole(path, text.encode())
+    return paths
