@@ -67,6 +67,27 @@ CHANGED: dict[str, Any] = {
 }
 ONLY_ONE_VALUE = {"dataset", "optimizer.name"}
 
+EFFECTIVE_CNN: dict[str, Any] = {
+    "dataset": {"name": "cifar10", "n_train": 200, "n_val": 100},
+    "depth": 3,
+    "width": 4,
+    "network": {"layout": "cnn"},
+    "penalty": {"kind": "UP", "weight": 0.01},
+    "optimizer": {"epochs": 2, "batch_size": 16},
+}
+
+CHANGED_CNN: dict[str, Any] = {
+    "dataset.name": "cifar100",
+    "dataset.augment": "flip_crop",
+    "dataset.scaling": "unit",
+    "network.layout": "mlp",
+    "network.kernel": 5,
+    "network.head": "max_avg_pool",
+    "penalty.scope": "position",
+    "penalty.layers": "all",
+    "precision": "bf16",
+}
+
 
 def changed(config: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
     """A copy of a nested configuration with dotted names (two underscores for a dot) set."""
@@ -216,7 +237,13 @@ def test_minus_zero_is_zero() -> None:
 
 
 def test_every_field_is_covered_here() -> None:
-    assert set(cell(EFFECTIVE).description()) == set(CHANGED) | ONLY_ONE_VALUE | {"depth"}
+    assert set(cell(EFFECTIVE).description()) == set(CHANGED) | ONLY_ONE_VALUE | {
+        "depth",
+        "network.kernel",
+        "network.head",
+        "penalty.layers",
+    }
+    assert {"network.kernel", "network.head", "penalty.layers"} < set(CHANGED_CNN)
 
 
 def test_changing_any_field_changes_the_key() -> None:
@@ -224,6 +251,39 @@ def test_changing_any_field_changes_the_key() -> None:
     keys["depth"] = cell(EFFECTIVE, depth=4, penalty__layer_weights=[1.0, 0.5, 2.0, 1.0]).key
     keys["nothing"] = cell(EFFECTIVE).key
     assert len(set(keys.values())) == len(keys)
+
+
+def test_changing_any_field_of_a_cnn_changes_the_key() -> None:
+    keys = {name: cell(EFFECTIVE_CNN, **dotted({name: value})).key for name, value in CHANGED_CNN.items()}
+    keys["nothing"] = cell(EFFECTIVE_CNN).key
+    assert len(set(keys.values())) == len(keys)
+
+
+def test_what_only_a_cnn_has_is_nothing_to_an_mlp() -> None:
+    plain = cell(EFFECTIVE_CNN, network__layout="mlp")
+    assert cell(EFFECTIVE_CNN, network__layout="mlp", network__kernel=5, network__head="max_avg_pool").key == plain.key
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar100"])
+def test_a_published_set_in_full_is_the_set(name: str) -> None:
+    images = {"mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000}[name]
+    whole = {"dataset": {"name": name, "n_train": None, "n_val": None}}
+    assert cell({"dataset": {"name": name, "n_train": images, "n_val": 10_000}}).key == cell(whole).key
+    assert "at most" in refusal(whole, dataset__n_train=images + 1)
+
+
+def test_a_cnn_takes_images_and_odd_filters() -> None:
+    assert "mlp or conv2x1 for moons" in refusal(network__layout="cnn")
+    assert "network.kernel=2 is not allowed: it must be odd" in refusal(EFFECTIVE_CNN, network__kernel=2)
+    assert "two features a point" in refusal(EFFECTIVE_CNN, network__layout="conv2x1")
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_only_a_cnn_is_trained_in_less_than_float32(precision: str) -> None:
+    assert cell(EFFECTIVE_CNN, precision=precision).precision == precision
+    assert f"precision='{precision}' is not allowed: it must be float32 or float64 for mlp" in refusal(
+        EFFECTIVE_CNN, network__layout="mlp", precision=precision
+    )
 
 
 @given(
@@ -396,7 +456,7 @@ def test_a_batch_of_nearly_all_points_is_not_a_full_batch() -> None:
         ({"optimizer__name": "sgd"}, "optimizer.name='sgd'", "one of adam"),
         ({"network__norm": "layer"}, "network.norm='layer'", "one of none, batch"),
         ({"network__norm_momentum": 0}, "network.norm_momentum=0", "a number above 0 and at most 1"),
-        ({"precision": "float16"}, "precision='float16'", "one of float32, float64; did you mean float"),
+        ({"precision": "float16"}, "precision='float16'", "one of float32, float64, tf32, bf16 (tf32"),
         ({"task_loss": "yes"}, "task_loss='yes'", "true or false"),
         ({"dataset__n_train": 86}, "dataset.n_train=86", "at most 85"),
         ({"dataset__n_train": 1}, "dataset.n_train=1", "at least 2"),
@@ -444,7 +504,7 @@ def test_margins_may_not_cross(below: float, above: float) -> None:
 def test_layer_weights_have_to_be_one_a_hidden_layer(weights: list[float]) -> None:
     message = refusal(depth=10, penalty={"kind": "U", "layer_weights": weights})
     assert message.startswith(f"penalty.layer_weights={weights}")
-    assert "10 numbers, one a hidden layer" in message
+    assert "10 numbers, one a constrained layer" in message
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 6, 7, 12, 14, 21, 28, 42, 84])

@@ -76,7 +76,7 @@ class DenseForward(Forward):
         pre_activations = [torch.cat(layers) for layers in zip(*(part[1] for part in parts), strict=True)]
         penalty = None
         if self.penalty is not None:
-            penalty = self.penalty(self._constrained(pre_activations, logits)).item()
+            penalty = self.penalty(self._constrained(pre_activations, logits), tie_draws=_first_tied).item()
         return penalty, census([torch.relu(pre_activation) for pre_activation in pre_activations])
 
     def _constrained(self, pre_activations: Sequence[Tensor], logits: Tensor) -> Sequence[Tensor]:
@@ -111,6 +111,11 @@ class ConvolutionForward(Forward):
         """Penalty and census of all points together."""
         with _evaluation_mode(self.network.norms):
             return convolution.survey(self.network, chunks, self.penalty, half=self.half)
+
+
+def _first_tied(constraint: str, layer: int, count: int) -> Tensor:
+    """Which of the tied entries is taken does not change a value."""
+    return torch.zeros(count, dtype=torch.int64)
 
 
 @contextmanager

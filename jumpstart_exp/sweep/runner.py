@@ -192,7 +192,7 @@ def _prepare_data(cells: Sequence[Cell], settings: RunSettings) -> None:
     """
     from jumpstart_exp.datasets import prepare
 
-    for dataset in dict.fromkeys(cell.dataset for cell in cells):
+    for dataset in {type(cell.dataset): cell.dataset for cell in cells}.values():  # subsets are of the same files
         prepare(dataset, Path(settings.data_dir), settings.download)
 
 

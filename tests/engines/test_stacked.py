@@ -19,10 +19,10 @@ from jumpstart_exp.datasets import Data, load
 from jumpstart_exp.engines import stacked
 from jumpstart_exp.engines.eager import EagerEngine
 from jumpstart_exp.engines.probe import Probe
+from jumpstart_exp.engines.replay import Replayed
 from jumpstart_exp.engines.stack import layers as stack_layers
 from jumpstart_exp.engines.stack.draws import draws_of_rows
 from jumpstart_exp.engines.stack.fleet import Fleet
-from jumpstart_exp.engines.replay import Replayed
 from jumpstart_exp.engines.stacked import StackedEngine
 from jumpstart_exp.networks import RectangularMLP, build
 from jumpstart_exp.randomness import Stream, draws

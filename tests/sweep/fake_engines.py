@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.result import Metric, Result
 
 DEADLY = 666
@@ -21,7 +22,13 @@ class OneByOne:
     devices: tuple[str, ...] = ("cpu",)
     limit = 1000
 
-    def __init__(self, device: str = "cpu", curve_every: int | None = None, threads: int = 1) -> None:
+    def __init__(
+        self,
+        device: str = "cpu",
+        curve_every: int | None = None,
+        threads: int = 1,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         self.device, self.threads = device, threads
 
     @staticmethod

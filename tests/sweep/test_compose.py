@@ -329,9 +329,12 @@ def test_unknown_names_and_bad_values_are_refused_in_one_line(hydra: Master, job
         ("method=sep_upp", "; did you mean sep_up?"),
         (
             "network=conv1x2",
-            "network='conv1x2' is not allowed: it must be one of conv2x1, default, mlp; did you mean conv2x1?",
+            "network='conv1x2' is not allowed: it must be one of cnn, conv2x1, default, mlp; did you mean conv2x1?",
         ),
-        ("dataset=moon", "dataset='moon' is not allowed: it must be one of moons; did you mean moons?"),
+        (
+            "dataset=moon",
+            "dataset='moon' is not allowed: it must be one of cifar10, cifar100, mnist, moons; did you mean moons?",
+        ),
         ("+experiment=cpaior_moon", "did you mean cpaior_moons?"),
     ],
 )
