@@ -1,4 +1,4 @@
-"""Memory that this process has used."""
+"""Memory that this process has used, and that it can have."""
 
 import contextlib
 import resource
@@ -24,3 +24,16 @@ def reset_peak_memory() -> None:
     """Let the peak begin anew, where the system allows it (Linux)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
+
+
+def available_memory_bytes(device: str = "cpu") -> int:
+    """Memory that the machine, or a CUDA device, can give out; a guess where it does not say."""
+    if device != "cpu":
+        import torch
+
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    try:
+        with Path("/proc/meminfo").open(encoding="ascii") as lines:
+            return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 4_000_000_000

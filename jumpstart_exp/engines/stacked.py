@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
 
@@ -14,7 +13,7 @@ from jumpstart_exp.datasets import Data
 from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.stack.fleet import Fleet, Outcome
-from jumpstart_exp.memory import peak_memory_bytes
+from jumpstart_exp.memory import available_memory_bytes, peak_memory_bytes
 from jumpstart_exp.result import Result
 
 _LOOK_EVERY = 0.25
@@ -90,9 +89,9 @@ class StackedEngine:
         """As many as fit into three quarters of the free memory; on the CPU into a core's share of it."""
         where = torch.device(device)
         if where.type == "cuda":
-            free = torch.cuda.mem_get_info(where)[0]
+            free = available_memory_bytes(device)
         else:
-            free = _available_memory_bytes() // (os.cpu_count() or 1)
+            free = available_memory_bytes() // (os.cpu_count() or 1)
         largest = max(StackedEngine.estimate_memory_bytes(cell) for cell in cells)
         return max(1, min(_MOST_CELLS[where.type], int(0.75 * free) // largest))
 
@@ -224,15 +223,6 @@ class StackedEngine:
 def _width_class(cell: Cell) -> int:
     """The width, rounded up to the power of two, from 4 on."""
     return max(4, 1 << (cell.width - 1).bit_length())
-
-
-def _available_memory_bytes() -> int:
-    """Memory that this machine can give out; a guess where it does not say."""
-    try:
-        with Path("/proc/meminfo").open(encoding="ascii") as lines:
-            return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return 4_000_000_000
 
 
 @contextmanager

@@ -10,11 +10,15 @@ from pathlib import Path
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import Choice, Engine
 from jumpstart_exp.engines.checkpoint import Checkpoints
+from jumpstart_exp.memory import available_memory_bytes
 from jumpstart_exp.sweep.pace import makespan
 from jumpstart_exp.sweep.workers import EngineSetup
 
 PROCESS_BYTES = 450_000_000
 """Memory of a worker process before it trains anything: Python with torch."""
+
+_ROOM = 0.9
+"""The share of the free memory that processes may take."""
 
 _PARTS = 4
 """A fleet is at most this part of a worker's share of the work that is left."""
@@ -75,7 +79,7 @@ def form_phases(
     Args:
         cells: distinct cells.
         choices: each one's engine and device.
-        workers: cores to be used.
+        workers: cores to be used; fewer processes than that where the memory does not hold as many of the largest cell.
         curve_every: epochs between the rows of a curve; None for about 100 a cell.
         data_dir: folder of the datasets' files.
         checkpoints: where cells in training are kept; None for nowhere.
@@ -86,7 +90,7 @@ def form_phases(
     phases = []
     for (engine, device), own in chosen.items():
         cost = {cell.key: engine.estimate_seconds(cell) for cell in own}
-        processes = 1 if _has_all(engine, device, own) else workers
+        processes = 1 if _has_all(engine, device, own) else min(workers, _fitting(engine, device, own))
         fleets = form_fleets(engine, device, own, cost, processes)
         threads = min(workers, max(map(len, fleets))) if engine.uses_threads else 1
         setup = EngineSetup(engine, device, curve_every, data_dir, threads, checkpoints)
@@ -128,6 +132,15 @@ def form_fleets(
             first += len(fleet)
     fleets.sort(key=lambda fleet: -sum(cost[cell.key] for cell in fleet))
     return fleets
+
+
+def _fitting(engine: type[Engine], device: str, cells: Sequence[Cell]) -> int:
+    """How many processes have room for the largest cell at the same time, at least one."""
+    largest = max(map(engine.estimate_memory_bytes, cells))
+    room = available_memory_bytes(device)
+    if device != "cpu":  # what a process takes on the device is about what it takes beside it
+        room = min(room, available_memory_bytes())
+    return max(1, int(_ROOM * room) // (PROCESS_BYTES + largest))
 
 
 def _has_all(engine: type[Engine], device: str, cells: Sequence[Cell]) -> bool:

@@ -589,11 +589,11 @@ def test_what_is_refused() -> None:
 def test_a_fleet_is_as_large_as_the_free_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = [make_cell(depth=depth, width=25) for depth in (100, 50, 1)]
     needed = StackedEngine.estimate_memory_bytes(cells[0])
-    monkeypatch.setattr(stacked, "_available_memory_bytes", lambda: 100 * needed)
+    monkeypatch.setattr(stacked, "available_memory_bytes", lambda device="cpu": 100 * needed)
     monkeypatch.setattr(stacked.os, "cpu_count", lambda: 5)
     assert StackedEngine.fleet_limit(cells, "cpu") == 15
     assert StackedEngine.fleet_limit(cells[2:], "cpu") > 15
-    monkeypatch.setattr(stacked, "_available_memory_bytes", lambda: 0)
+    monkeypatch.setattr(stacked, "available_memory_bytes", lambda device="cpu": 0)
     assert StackedEngine.fleet_limit(cells, "cpu") == 1
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (40 * needed, 80 * needed))
     assert StackedEngine.fleet_limit(cells, "cuda") == 30

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jumpstart_exp.cell import Cell, Moons, NetworkSpec
 from jumpstart_exp.engines import Choice
+from jumpstart_exp.sweep import fleets
 from jumpstart_exp.sweep.fleets import PROCESS_BYTES, Phase, form_fleets, form_phases
 from jumpstart_exp.sweep.pace import makespan
 from jumpstart_exp.sweep.workers import EngineSetup
@@ -101,7 +102,7 @@ class CudaSingles(Cuda):
 
 
 @pytest.mark.parametrize(
-    ("engine", "device", "processes", "threads", "fleets"),
+    ("engine", "device", "processes", "threads", "formed"),
     [
         (Threads, "cpu", 1, 3, [1]),
         (OneByOne, "cpu", 3, 1, range(12, 100)),
@@ -109,11 +110,14 @@ class CudaSingles(Cuda):
         (CudaSingles, "cuda", 3, 1, [200]),
     ],
 )
-def test_processes_and_threads(engine: Any, device: str, processes: int, threads: int, fleets: Container[int]) -> None:
+def test_processes_and_threads(
+    monkeypatch: pytest.MonkeyPatch, engine: Any, device: str, processes: int, threads: int, formed: Container[int]
+) -> None:
+    monkeypatch.setattr(fleets, "available_memory_bytes", lambda device="cpu": 2**40)
     cells = grid(*range(1, 101))
     (phase,) = form_phases(cells, [Choice(engine, device)] * len(cells), 3, None, Path("data"))
     assert (phase.processes, phase.setup.threads) == (processes, threads)
-    assert len(phase.fleets) in fleets
+    assert len(phase.fleets) in formed
     assert (phase.setup.engine, phase.setup.device) == (engine, device)
 
 
@@ -153,3 +157,14 @@ def test_fleets_of_many_cells_are_formed_quickly() -> None:
 
     cells = [Cell(depth=depth, seed=seed) for seed in range(200) for depth in range(1, 26)]
     assert len(form_fleets(Single, "cpu", cells, costs(cells), 2)) == 5000
+
+
+@pytest.mark.parametrize(("room", "processes"), [(0, 1), (2.5, 2), (100, 8)])
+def test_no_more_processes_than_the_memory_holds_of_the_largest_cell(
+    monkeypatch: pytest.MonkeyPatch, room: float, processes: int
+) -> None:
+    cells = [Cell(depth=depth, seed=seed) for depth in (1, 300) for seed in range(10)]
+    largest = PROCESS_BYTES + OneByOne.estimate_memory_bytes(cells[-1])
+    monkeypatch.setattr(fleets, "available_memory_bytes", lambda device="cpu": int(room * largest / 0.9) + 1)
+    (phase,) = form_phases(cells, [Choice(OneByOne, "cpu")] * len(cells), 8, None, Path("data"))
+    assert phase.processes == processes
