@@ -4,7 +4,7 @@ RUN := .venv/bin/python -m
 SEEDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup heatmaps bench test test-fast lint format clean
+.PHONY: help setup heatmaps scatters tables bench test test-fast lint format clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -13,10 +13,19 @@ setup: .venv/installed ## virtual environment and installation, in .venv
 
 heatmaps: .venv/installed ## the CPAIOR figure: ReLU and Sep-UP on MOONS, SEEDS=3 seeds, under results/figures
 	$(RUN) jumpstart_exp -m +experiment=cpaior_moons 'seed=range($(SEEDS))'
-	$(RUN) jumpstart_exp.report
+	$(RUN) jumpstart_exp.report only=heatmaps
 
-bench: .venv/installed ## the engines side by side: table, figure and results/bench.json (minutes)
+scatters: .venv/installed ## CPAIOR's figure 3 in small: CIFAR-10, accuracy against parameters, under results/figures
+	$(RUN) jumpstart_exp -m +experiment=cpaior_cifar10_small
+	$(RUN) jumpstart_exp.report only=scatters
+
+tables: .venv/installed ## CPAIOR's table 1 in small: MNIST, and what the penalty costs, under results/tables
+	$(RUN) jumpstart_exp -m +experiment=mnist_table1_small
+	$(RUN) jumpstart_exp.report only=tables
+
+bench: .venv/installed ## the engines side by side, and the penalty's cost on images: results/bench*.json (minutes)
 	.venv/bin/python scripts/bench.py --json results/bench.json
+	.venv/bin/python scripts/bench_images.py --json results/bench_images.json
 
 test: .venv/installed ## all tests (about 20 minutes)
 	$(RUN) pytest

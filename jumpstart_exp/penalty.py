@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from jumpstart_exp.cell import PenaltySpec
+from jumpstart_exp.extremes import whole_extremes
 from jumpstart_exp.recording import ReluRecorder
 from jumpstart_exp.settings import SettingError, check_settings
 
@@ -142,6 +143,8 @@ class SeparationPenalty(nn.Module):
             SettingError: nothing to work on, or not one layer weight a layer.
         """
         layers = self._layers(pre_activations)
+        if self._takes_whole_channels(layers) and unit_mask is None and point_mask is None:
+            return self.of_extremes([by_kind(self.spec.kind, *whole_extremes(g)) for g in layers])
         pairs = []
         for indices in _equal_shapes(layers):
             g = torch.stack([layers[index].reshape(*layers[index].shape[:2], -1) for index in indices])
@@ -235,6 +238,14 @@ class SeparationPenalty(nn.Module):
         below = torch.relu(smallest - self.spec.margin_below)
         return self.spec.balance * above + (1 - self.spec.balance) * below
 
+    def _takes_whole_channels(self, layers: Sequence[Tensor]) -> bool:
+        """Whether all layers are convolutions whose extremes are best kept as indices: copying them takes long."""
+        return (
+            self.spec.scope == "channel"
+            and self.spec.ties == "single"
+            and all(g.dim() > 2 and g.numel() > g.shape[0] * g.shape[1] > 0 for g in layers)
+        )
+
     def _aggregate(self, pairs: list[Tensor]) -> Tensor:
         v = torch.cat(pairs) if len(pairs) > 1 else pairs[0]
         if self.spec.aggregate == "sum":
@@ -245,6 +256,25 @@ class SeparationPenalty(nn.Module):
             return v.square().sum()
         norm: Tensor = torch.linalg.vector_norm(v)
         return norm
+
+
+def by_kind(kind: str, units: Tensor, points: Tensor) -> Extremes:
+    """Extremes of the kinds U, P, L that `kind` names, from those of whole channels and points, `single` ties.
+
+    Args:
+        kind: as `PenaltySpec.kind`.
+        units: maxima and minima (2, channels).
+        points: maxima and minima (2, points); a layer's are those of its points, a tie the first point's.
+    """
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    if "U" in kind:
+        found["U"] = (units[0], units[1])
+    if "P" in kind:
+        found["P"] = (points[0], points[1])
+    if "L" in kind:
+        top, bottom = points[0].argmax(), points[1].argmin()
+        found["L"] = (points[0].index_select(0, top[None]), points[1].index_select(0, bottom[None]))
+    return found
 
 
 def _equal_shapes(layers: Sequence[Tensor]) -> Iterator[list[int]]:

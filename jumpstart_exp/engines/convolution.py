@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from jumpstart_exp.engines.native import separate
+from jumpstart_exp.extremes import find_extremes, flat_entries
 from jumpstart_exp.networks import RectangularCNN
-from jumpstart_exp.penalty import Extremes, SeparationPenalty, TieDraws
+from jumpstart_exp.penalty import Extremes, SeparationPenalty, TieDraws, by_kind
 from jumpstart_exp.result import LayerCensus
 
 
@@ -63,7 +64,7 @@ def forward(
             x = _ReLU.apply(g)  # type: ignore[no-untyped-call]
         elif whole_channels:
             x, *found = _SeparatedReLU.apply(g, penalty.spec.margin_above, penalty.spec.margin_below)  # type: ignore[no-untyped-call]
-            extremes.append(_whole_channel_extremes(penalty.spec.kind, *found))
+            extremes.append(by_kind(penalty.spec.kind, *found))
         else:
             extremes.append(_kept_extremes(penalty, g, index, tie_draws))
             pre_activation = g
@@ -104,12 +105,10 @@ def survey(
             h, units, points = _SeparatedReLU.apply(g, -torch.inf, torch.inf)  # type: ignore[no-untyped-call]
             census[index].add(units, points)
             if total is not None:
-                total.add(index, by_position or _whole_channel_extremes(total.kinds, units, points))
+                total.add(index, by_position or by_kind(total.kinds, units, points))
         if total is not None and total.penalty.spec.layers == "all":
             logits = _logits(network, h)
-            whole = _whole_channel_extremes(
-                total.kinds, _both(logits, 0), _both(logits, 1)
-            )  # a logit is a channel of one position
+            whole = by_kind(total.kinds, _both(logits, 0), _both(logits, 1))  # a logit is a channel of one position
             total.add(len(network.hidden), whole)
     return None if total is None else total.value(), LayerCensus(
         *zip(*(layer.shares() for layer in census), strict=True)
@@ -215,7 +214,8 @@ class _SeparatedReLU(torch.autograd.Function):
     def forward(ctx: Any, g: Tensor, margin_above: float, margin_below: float) -> tuple[Tensor, Tensor, Tensor]:
         found = separate(g, margin_above, margin_below)
         if found is None:
-            units, unit_entries, points, point_entries = _separate(g)
+            units, unit_entries, points, point_entries = find_extremes(g)
+            unit_entries, point_entries = (flat_entries(entries, g) for entries in (unit_entries, point_entries))
             g.relu_()
         else:
             units, unit_entries, points, point_entries = found
@@ -241,43 +241,6 @@ def _masked(grad: Tensor, h: Tensor) -> Tensor:
         grad = torch.empty_like(h).copy_(grad)
     masked: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, h, 0, grad_input=grad)
     return masked
-
-
-def _separate(g: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What the C++ engine's `separate` finds, in torch's operations, before the ReLU."""
-    g = g.detach()
-    points, channels = g.shape[:2]
-    rows = g.flatten(2)
-    of_point, of_channel, of_position = rows.stride()
-    both = [values.float() if g.dtype == torch.bfloat16 else values for values in (rows.amax(2), rows.amin(2))]
-    here, there = torch.arange(channels, device=g.device), torch.arange(points, device=g.device)
-    units: list[Tensor] = []
-    unit_entries: list[Tensor] = []
-    point_values: list[Tensor] = []
-    point_entries: list[Tensor] = []
-    for side, values in enumerate(both):
-        signed = values if side == 0 else -values
-        for axis, mine, kept, entries in ((0, here, units, unit_entries), (1, there, point_values, point_entries)):
-            best = signed.argmax(dim=axis)
-            point, channel = (best, mine) if axis == 0 else (mine, best)
-            candidates = rows[point, channel]
-            position = (candidates if side == 0 else -candidates).argmax(dim=1)
-            kept.append(values[point, channel])
-            entries.append(point * of_point + channel * of_channel + position * of_position)
-    return torch.stack(units), torch.stack(unit_entries), torch.stack(point_values), torch.stack(point_entries)
-
-
-def _whole_channel_extremes(kind: str, units: Tensor, points: Tensor) -> Extremes:
-    """Of every kind; a layer's are its points', the first point first."""
-    found: dict[str, tuple[Tensor, Tensor]] = {}
-    if "U" in kind:
-        found["U"] = (units[0], units[1])
-    if "P" in kind:
-        found["P"] = (points[0], points[1])
-    if "L" in kind:
-        top, bottom = points[0].argmax(), points[1].argmin()
-        found["L"] = (points[0].index_select(0, top[None]), points[1].index_select(0, bottom[None]))
-    return found
 
 
 def _kept_extremes(penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieDraws | None) -> Extremes:

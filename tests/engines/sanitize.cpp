@@ -69,11 +69,32 @@ Dataset points_at_random(int features, int outputs, int train, int val) {
     return data;
 }
 
+// ReLU and extremes of a layer of every size, in arrays without a number to spare.
+template <class T>
+void separate_at_random(const Kernel& kernel) {
+    const std::int64_t images = 1 + pick(5), positions = 1 + pick(60), channels = 1 + pick(70);
+    std::vector<T> activations(std::size_t(images * positions * channels));
+    for (T& number : activations) number = pick(7) == 0 ? T(NAN) : T(int(pick(9)) - 4) / 3;
+    std::vector<T> units(std::size_t(2 * channels)), points(std::size_t(2 * images));
+    std::vector<std::int64_t> unit_entries(units.size()), point_entries(points.size());
+    const Workspace scratch(separation_scratch_bytes(channels));
+    const Separation given{activations.data(), sizeof(T) == 8, images, positions, channels, 1, pick(2) ? -1.0 : -9.0,
+                           units.data(), points.data(), unit_entries.data(), point_entries.data(), scratch.data()};
+    kernel.separate(given);
+    for (const auto* entries : {&unit_entries, &point_entries})
+        for (const std::int64_t entry : *entries)
+            if (entry < 0 || entry >= std::int64_t(activations.size())) std::abort();
+}
+
 }  // namespace
 
 int main() {
     int results = 0, stopped_early = 0;
     for (const Kernel* kernel : kernels()) {
+        for (int layer = 0; layer < 300; ++layer) {
+            separate_at_random<float>(*kernel);
+            separate_at_random<double>(*kernel);
+        }
         for (int round = 0; round < 12; ++round) {
             const int features = round % 3 == 2 ? 5 : 2, outputs = round % 4 == 3 ? 3 : 1;
             const int sizes[] = {2, 15, 16, 17, 33, 85};

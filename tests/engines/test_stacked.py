@@ -595,7 +595,7 @@ def test_a_fleet_is_as_large_as_the_free_memory_allows(monkeypatch: pytest.Monke
     assert StackedEngine.fleet_limit(cells[2:], "cpu") > 15
     monkeypatch.setattr(stacked, "available_memory_bytes", lambda device="cpu": 0)
     assert StackedEngine.fleet_limit(cells, "cpu") == 1
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (40 * needed, 80 * needed))
+    monkeypatch.setattr(stacked, "available_memory_bytes", lambda device: 40 * needed if device == "cuda" else 0)
     assert StackedEngine.fleet_limit(cells, "cuda") == 30
 
 
