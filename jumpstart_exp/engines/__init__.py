@@ -52,7 +52,7 @@ class Engine(Protocol):
         """Seconds that one core needs for the cell, from a fitted model; a sweep's progress corrects its scale."""
 
     @staticmethod
-    def share_done(cell: Cell, epochs: int) -> float:
+    def share_done(cell: Cell, epochs: float) -> float:
         """The share of the cell's time, from 0 to 1, that its first epochs take."""
 
     @staticmethod
@@ -68,7 +68,7 @@ class Engine(Protocol):
         data: Data,
         *,
         on_result: Callable[[Result], None],
-        on_progress: Callable[[Cell, int], None],
+        on_progress: Callable[[Cell, float], None],
     ) -> None:
         """Train cells of one dataset; hand each result over when it is done, and (cell, epochs done) on the way.
 
@@ -152,7 +152,7 @@ def load_and_train(
     data_dir: Path,
     *,
     on_result: Callable[[Result], None],
-    on_progress: Callable[[Cell, int], None],
+    on_progress: Callable[[Cell, float], None],
 ) -> None:
     """Train cells of one dataset; where the data cannot be had, every cell becomes a `failed` result."""
     try:

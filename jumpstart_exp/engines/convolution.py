@@ -52,7 +52,7 @@ def forward(
         assert isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
         weight, bias = layer.weight.to(compute), layer.bias.to(compute)
         if pre_activation is not None and dropout is not None:
-            x, pre_activation = torch.relu(pre_activation), None
+            x, pre_activation = _ReLUOfKept.apply(pre_activation), None  # type: ignore[no-untyped-call]
         if pre_activation is not None:
             g: Tensor = _ConvolutionOfReLU.apply(pre_activation, weight, bias, layer.padding[0])  # type: ignore[no-untyped-call]
         else:
@@ -69,7 +69,7 @@ def forward(
             extremes.append(_kept_extremes(penalty, g, index, tie_draws))
             pre_activation = g
     if pre_activation is not None:
-        x = torch.relu(pre_activation)
+        x = _ReLUOfKept.apply(pre_activation)  # type: ignore[no-untyped-call]
     logits = _logits(network, x)
     if penalty is not None and penalty.spec.layers == "all":
         g = logits[None, :, :, None]
@@ -201,6 +201,21 @@ class _ReLU(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (h,) = ctx.saved_tensors
         return _masked(grad, h)
+
+
+class _ReLUOfKept(torch.autograd.Function):
+    """ReLU of pre-activations that are kept anyway: its outputs are not."""
+
+    @staticmethod
+    def forward(ctx: Any, g: Tensor) -> Tensor:
+        ctx.save_for_backward(g)
+        return torch.relu(g)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (g,) = ctx.saved_tensors
+        return _masked(grad, g)
 
 
 class _SeparatedReLU(torch.autograd.Function):

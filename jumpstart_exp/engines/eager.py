@@ -79,7 +79,7 @@ class EagerEngine:
         return steps * (a_step + arithmetic)
 
     @staticmethod
-    def share_done(cell: Cell, epochs: int) -> float:
+    def share_done(cell: Cell, epochs: float) -> float:
         """The share of the cell's time that its first epochs take."""
         return epochs / cell.optimizer.epochs
 
@@ -121,7 +121,7 @@ class EagerEngine:
         data: Data,
         *,
         on_result: Callable[[Result], None],
-        on_progress: Callable[[Cell, int], None],
+        on_progress: Callable[[Cell, float], None],
     ) -> None:
         """Train the cells one by one; an exception in one becomes its `failed` result."""
         for cell in cells:

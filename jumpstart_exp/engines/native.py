@@ -112,7 +112,7 @@ class NativeEngine:
         return _seconds(cell, cell.optimizer.epochs)
 
     @staticmethod
-    def share_done(cell: Cell, epochs: int) -> float:
+    def share_done(cell: Cell, epochs: float) -> float:
         """The share of the cell's time that its first epochs take: those with dropout take longer."""
         return _seconds(cell, epochs) / _seconds(cell, cell.optimizer.epochs)
 
@@ -130,7 +130,7 @@ class NativeEngine:
         data: Data,
         *,
         on_result: Callable[[Result], None],
-        on_progress: Callable[[Cell, int], None],
+        on_progress: Callable[[Cell, float], None],
     ) -> None:
         """Train the cells; both functions are called from this thread while the others train.
 
@@ -222,7 +222,7 @@ _STEP_NANOSECONDS = (239.4, 0.494, 2.07, 0.0, 79.56, 0.0, 16.8, 2.505, 3.102, 94
 """Fitted by `scripts/fit_costs.py`; the last term is that of dropout."""
 
 
-def _seconds(cell: Cell, epochs: int) -> float:
+def _seconds(cell: Cell, epochs: float) -> float:
     *terms, dropout = (weight * term for weight, term in zip(_STEP_NANOSECONDS, cost_terms(cell), strict=True))
     return 1e-9 * (epochs * sum(terms) + min(epochs, cell.dropout.anneal_epochs) * dropout)
 

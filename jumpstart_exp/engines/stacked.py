@@ -107,7 +107,7 @@ class StackedEngine:
         return cell.optimizer.epochs * a_step
 
     @staticmethod
-    def share_done(cell: Cell, epochs: int) -> float:
+    def share_done(cell: Cell, epochs: float) -> float:
         """The share of the cell's time that its first epochs take."""
         return epochs / cell.optimizer.epochs
 
@@ -135,7 +135,7 @@ class StackedEngine:
         data: Data,
         *,
         on_result: Callable[[Result], None],
-        on_progress: Callable[[Cell, int], None],
+        on_progress: Callable[[Cell, float], None],
     ) -> None:
         """Train cells of one dataset and one `fleet_group`; results come as their networks are done."""
         with _one_thread():
@@ -148,7 +148,7 @@ class StackedEngine:
         cells: Sequence[Cell],
         data: Data,
         on_result: Callable[[Result], None],
-        on_progress: Callable[[Cell, int], None],
+        on_progress: Callable[[Cell, float], None],
     ) -> list[list[Cell]]:
         """Train a fleet; where it fails, the halves of what is left of it, to be trained again."""
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()

@@ -33,6 +33,9 @@ _TIE_STREAMS = {
     "L-": Stream.TIE_LAYER_BELOW,
 }
 
+_TOLD_EVERY = 1.0
+"""Seconds in an epoch after which its progress is told."""
+
 _SURVEYS = 10
 """Surveys of a training by mini-batches, for each of which all its points pass through the network, by default."""
 
@@ -103,10 +106,11 @@ class Training:
         self.penalty_last: float | None = self.penalty_start
         self.census_last: LayerCensus | None = self.census_start
 
-    def epochs(self) -> Iterator[int]:
-        """Train, yielding the number of epochs done after each; ends early when the training diverges."""
+    def epochs(self) -> Iterator[float]:
+        """Train, yielding the epochs done after each and in long ones; ends early when the training diverges."""
         for epoch in range(self.epochs_run + 1, self.cell.optimizer.epochs + 1):
-            train_loss, train_acc, penalty = self._train_epoch(epoch - 1)
+            yield from self._train_epoch(epoch - 1)
+            train_loss, train_acc, penalty = self._seen_in_training()
             val_loss, val_acc = self._validate()
             if not (math.isfinite(train_loss + val_loss + penalty) and self._parameters_finite()):
                 self.diverged_epoch = epoch
@@ -190,7 +194,9 @@ class Training:
         torch.autograd.backward(total)
         self.adam.step()
 
-    def _train_epoch(self, epoch: int) -> tuple[float, float, float]:
+    def _train_epoch(self, epoch: int) -> Iterator[float]:
+        told = time.monotonic()
+        batches = math.ceil(len(self.x_train) / self.cell.batch_size)
         for batch, order in enumerate(self._batches(epoch)):
             if batch < self.batches_done:
                 continue  # trained before the checkpoint from which this goes on
@@ -201,6 +207,12 @@ class Training:
                 self._replay(epoch, batch, points)
             self.batches_done = batch + 1
             self._keep_if_due()
+            if time.monotonic() - told > _TOLD_EVERY and self.batches_done < batches:
+                told = time.monotonic()
+                yield epoch + self.batches_done / batches
+
+    def _seen_in_training(self) -> tuple[float, float, float]:
+        """Loss and accuracy of the epoch that was trained, and the sum of its batches' penalties; begins the next."""
         n_train = len(self.x_train)
         loss_sum, right_sum, penalty_sum = self.sums.tolist()
         self.sums.zero_()

@@ -50,7 +50,7 @@ class SweepProgress:
     def __init__(self, phases: "Sequence[Phase]", console: Console) -> None:
         self.later = [phase.estimate_seconds() for phase in phases]
         self.pace = Pace([], 1)
-        self.share_done: Callable[[Cell, int], float] = lambda cell, epochs: epochs / cell.optimizer.epochs
+        self.share_done: Callable[[Cell, float], float] = lambda cell, epochs: epochs / cell.optimizer.epochs
         self.seconds_per_cost: float | None = None
         self.ends: float | None = None
         self.next_estimate = 0.0
@@ -87,8 +87,8 @@ class SweepProgress:
         self.share_done = phase.setup.engine.share_done
         self.pace = Pace([{cell.key: phase.cost[cell.key] for cell in unit} for unit in phase.units], phase.at_once)
 
-    def training(self, cell: Cell, epochs: int) -> None:
-        """A cell has done this many epochs."""
+    def training(self, cell: Cell, epochs: float) -> None:
+        """A cell has done this many epochs, a part of one included."""
         self.pace.note(cell.key, self.share_done(cell, epochs), time.monotonic())
 
     def finished(self, result: Result) -> None:
@@ -146,7 +146,7 @@ class SweepProgress:
 
 
 @contextmanager
-def epoch_progress(cell: Cell, console: Console) -> Iterator[Callable[[Cell, int], None]]:
+def epoch_progress(cell: Cell, console: Console) -> Iterator[Callable[[Cell, float], None]]:
     """A bar over the epochs of one cell; yields the function that takes (cell, epochs done)."""
     bar = Progress(
         TextColumn("training"),

@@ -49,7 +49,7 @@ class Progress:
     """A cell in training: epochs done so far."""
 
     cell: Cell
-    epochs: int
+    epochs: float
 
 
 class WorkerStartError(Exception):
@@ -61,7 +61,7 @@ class _Ready:
     """A worker has its engine and waits for fleets."""
 
 
-_Epochs = dict[str, int]
+_Epochs = dict[str, float]
 """Epochs done of cells in training, by key."""
 
 _Fleets = list[list[Cell]]
@@ -202,7 +202,7 @@ def _work(pipe: Any) -> None:
     epochs_done: _Epochs = {}
     reported = time.monotonic()
 
-    def progress(cell: Cell, epochs: int) -> None:
+    def progress(cell: Cell, epochs: float) -> None:
         nonlocal reported
         epochs_done[cell.key] = epochs
         # that a cell is begun is said at once: it may end this process

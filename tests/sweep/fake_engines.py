@@ -64,7 +64,7 @@ class OneByOne:
         data: Any,
         *,
         on_result: Callable[[Result], None],
-        on_progress: Callable[[Cell, int], None],
+        on_progress: Callable[[Cell, float], None],
     ) -> None:
         for cell in cells:
             on_progress(cell, 0)
