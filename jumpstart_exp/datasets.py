@@ -55,8 +55,14 @@ class Data:
         """Points as a network sees them: images as (x / 255 − mean) / std of their channel."""
         if not self.mean:
             return x.to(dtype)
-        mean, std = (x.new_tensor(values, dtype=dtype)[:, None, None] for values in (self.mean, self.std))
+        mean, std = (_by_channel(values, dtype, x.device) for values in (self.mean, self.std))
         return (x.to(dtype) / 255 - mean) / std
+
+
+@lru_cache
+def _by_channel(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once: a CUDA graph cannot fetch numbers from the host."""
+    return torch.tensor(values, dtype=dtype, device=device)[:, None, None]
 
 
 @lru_cache(maxsize=8)

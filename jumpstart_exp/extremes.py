@@ -52,8 +52,8 @@ def find_extremes(g: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def flat_entries(entries: Tensor, like: Tensor) -> Tensor:
     """Entries (…, 3) as indices into the memory of a dense tensor (points, channels, *positions)."""
-    strides = entries.new_tensor(like.flatten(2).stride())
-    return (entries * strides).sum(dim=-1)
+    of_point, of_channel, of_position = like.flatten(2).stride()
+    return entries[..., 0] * of_point + entries[..., 1] * of_channel + entries[..., 2] * of_position
 
 
 class _WholeExtremes(torch.autograd.Function):

@@ -147,9 +147,11 @@ def _cost_markdown(grid: FigureGrid, costs: Sequence[PairCost]) -> str:
     caption = (
         f"{grid.title}: what the penalty costs against plain ReLU. Means over the seeds that one engine trained on one "
         "device with and without the penalty, to the end and for the same epochs. Times of cells that were trained "
-        "beside each other on one machine are as noisy as the machine. The peak of memory is that of the process, on "
-        "CUDA of its device memory, up to the end of the training: cells that it trained before count as well."
+        "beside each other on one machine are as noisy as the machine. On the CPU the peak of memory is that of the "
+        "whole process, about 0.4 GB of which are Python and torch; on CUDA it is the device memory."
     )
+    if any(cost.trained_on.startswith(("native,", "stacked,")) for cost in costs):
+        caption += " The engines native and stacked train many cells at once, which share one peak."
     if any(cost.trained_on.startswith("stacked,") for cost in costs):
         caption += " The engine stacked divides a fleet's time by estimated cost: its ratios are partly estimates."
     heads = ["method", "engine, device", "depth×width", "seeds", "s without", "s with", "time ratio"]
