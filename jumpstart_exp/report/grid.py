@@ -354,12 +354,16 @@ def _is_only_penalised(settings: _Settings) -> bool:
 
 
 def _title(draft: _Draft, drafts: list[_Draft]) -> str:
-    """Dataset, layout and epochs, then every other setting that the figures of this dataset do not share."""
+    """Dataset, layout, epochs and subset, then every other setting that the figures of this dataset do not share."""
     alike = [other for other in drafts if other.context["dataset"] == draft.context["dataset"]]
     parts = [dataset_title(str(draft.context["dataset"])), _layout(draft), f"{_epochs(draft)} epochs"]
+    subset = draft.context.get("dataset.n_train")
+    if subset is not None:
+        parts.append(f"{_spelled(subset)} training points")
     parts += [
         _in_words(name, draft.context[name])
         for name in sorted(draft.context.keys() - {"network.layout", "optimizer.epochs"})
+        if not (name == "dataset.n_train" and subset is not None)
         if len({other.context.get(name) for other in alike}) > 1
     ]
     settings, others = draft.settings(), [other.settings() for other in alike]
