@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jumpstart_exp.report.cost import BASELINE
 from jumpstart_exp.report.grid import FigureGrid
+
+_Values = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 SUMMARISED = ("train_acc", "val_acc")
 """What is summarised, in the order of a method's columns."""
@@ -28,7 +31,8 @@ class MethodSummary:
     """One method's numbers. `best` and `wins` have an entry for each of SUMMARISED.
 
     `networks` counts every depth, width and seed that the store has, `trained` those that train, `wins` the
-    depth-width pairs at which no method comes near.
+    depth-width pairs at which no method comes near, `beats_baseline` those at which it is better than plain ReLU, and
+    how many both have (CPAIOR, section 4, of CIFAR-10); None for ReLU itself, or without it.
     """
 
     networks: int
@@ -38,6 +42,7 @@ class MethodSummary:
     failed: int
     best: Mapping[str, BestNetwork | None]
     wins: Mapping[str, int]
+    beats_baseline: Mapping[str, tuple[int, int]] | None
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ def summarise(grid: FigureGrid, moment: str) -> Summary:
             failed=int(grid.failed[method].sum()),
             best={metric: _best(grid, f"{metric}_{moment}", method) for metric in SUMMARISED},
             wins={metric: int((winners[metric] == method).sum()) for metric in SUMMARISED},
+            beats_baseline=_beats_baseline(grid, moment, method),
         )
         for method in range(len(grid.methods))
     )
@@ -96,13 +102,29 @@ _LEFT_OUT = -2
 
 def _winners(grid: FigureGrid, column: str) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     """The winning method's index at each pair, (depths, widths); or that it is a tie, or not compared."""
-    values = grid.accuracy[column]
-    common = ~np.isnan(values).any(axis=0)
-    count = common.sum(axis=-1)
-    means = np.where(common, np.nan_to_num(values), 0.0).sum(axis=-1) / np.maximum(count, 1)
+    count, means = _common_means(grid.accuracy[column])
     highest = means.max(axis=0)
     shared = (means > highest - _EQUAL).sum(axis=0) > 1
     return np.where(count == 0, _LEFT_OUT, np.where(shared, _TIE, means.argmax(axis=0)))
+
+
+def _beats_baseline(grid: FigureGrid, moment: str, method: int) -> Mapping[str, tuple[int, int]] | None:
+    if BASELINE not in grid.methods or grid.methods[method] == BASELINE:
+        return None
+    found = {}
+    for metric in SUMMARISED:
+        both = grid.accuracy[f"{metric}_{moment}"][[grid.methods.index(BASELINE), method]]
+        count, (base, own) = _common_means(both)
+        compared = count > 0
+        found[metric] = (int((compared & (own > base + _EQUAL)).sum()), int(compared.sum()))
+    return found
+
+
+def _common_means(values: _Values) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.int64]], _Values]:
+    """How many seeds every method has at each pair, and each method's mean over these (methods, depths, widths)."""
+    common = ~np.isnan(values).any(axis=0)
+    count = common.sum(axis=-1)
+    return count, np.where(common, np.nan_to_num(values), 0.0).sum(axis=-1) / np.maximum(count, 1)
 
 
 def _best(grid: FigureGrid, column: str, method: int) -> BestNetwork | None:

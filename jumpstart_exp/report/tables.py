@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jumpstart_exp.report.cost import PairCost, Ratio, overall, pair_costs
@@ -91,11 +91,24 @@ def _summary_rows(summary: Summary) -> Rows:
         row("of depth×width (seed)", (_network(method.best[metric]) for method, metric in each)),
         row("networks that train", (f"{method.trained} of {method.networks}" for method, _ in each)),
         row("best for the depth-width pair", (f"{m.wins[metric]} of {summary.compared[metric]}" for m, metric in each)),
+        *(
+            [row("better than ReLU at the pair", (_beats(method.beats_baseline, metric) for method, metric in each))]
+            if len(summary.methods) > LEAST_METHODS and any(method.beats_baseline for method in summary.methods)
+            else []
+        ),
         row("ties", (f"{summary.ties[metric]} of {summary.compared[metric]}" for _, metric in each)),
         row("seeds", (method.seeds for method, _ in each)),
         row("diverged", (method.diverged for method, _ in each)),
         row("failed", (method.failed for method, _ in each)),
     ]
+
+
+def _beats(found: Mapping[str, tuple[int, int]] | None, metric: str) -> str:
+    return "" if found is None else "{} of {}".format(*found[metric])
+
+
+def _part_of(found: Mapping[str, tuple[int, int]] | None, metric: str, index: int) -> object:
+    return "" if found is None else found[metric][index]
 
 
 def _summary_markdown(grid: FigureGrid, caption: str, rows: Rows) -> str:
@@ -135,6 +148,10 @@ def _summary_csv(grid: FigureGrid, summary: Summary) -> str:
         ["trained", *(method.trained for method, _ in each)],
         ["networks", *(method.networks for method, _ in each)],
         ["wins", *(method.wins[metric] for method, metric in each)],
+        *(
+            [f"{name}_baseline", *(_part_of(method.beats_baseline, metric, index) for method, metric in each)]
+            for index, name in enumerate(("better_than", "compared_with"))
+        ),
         *([name, *(getattr(summary, name)[metric] for _, metric in each)] for name in ("ties", "compared", "left_out")),
         *([name, *(getattr(method, name) for method, _ in each)] for name in ("seeds", "diverged", "failed")),
         ["threshold", *(summary.threshold for _ in each)],

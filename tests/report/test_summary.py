@@ -74,3 +74,22 @@ def test_places_that_no_method_has_are_not_left_out_pairs() -> None:
     rows = [row(cell(m, d, w, 0), 0.6) for m in ("relu", "sep_up") for d, w in ((2, 2), (3, 3))]
     summary = summarise(only(rows), "best")
     assert (summary.compared["train_acc"], summary.left_out["train_acc"]) == (2, 0)
+
+
+def test_each_method_is_also_compared_with_relu_alone() -> None:
+    rows = []
+    for depth, relu, one, other in ((2, 0.5, 0.6, 0.9), (3, 0.5, 0.4, 0.6), (4, 0.5, 0.5, 0.7)):
+        accuracies = {"relu": relu, "sep_u": one, "sep_up": other}
+        rows += [row(cell(method, depth, 2, 0), value) for method, value in accuracies.items()]
+    rows += [row(cell("relu", 5, 2, 0), 0.5), row(cell("sep_u", 5, 2, 0), 0.6)]  # sep_up is not there
+    rows += [row(cell("sep_up", 6, 2, 0), 0.9)]
+    relu, sep_u, sep_up = summarise(only(rows), "best").methods
+    assert relu.beats_baseline is None
+    assert sep_u.beats_baseline == {"train_acc": (2, 4), "val_acc": (2, 4)}
+    assert sep_up.beats_baseline == {"train_acc": (3, 3), "val_acc": (3, 3)}
+    assert [m.wins["val_acc"] for m in (relu, sep_u, sep_up)] == [0, 0, 3]
+
+
+def test_without_relu_nothing_is_compared_with_it() -> None:
+    rows = [row(cell(method, 2, 2, 0), 0.5) for method in ("sep_u", "sep_up")]
+    assert [m.beats_baseline for m in summarise(only(rows), "best").methods] == [None, None]

@@ -84,7 +84,7 @@ def test_latex_is_a_plain_tabular_with_everything_escaped(tmp_path: Path) -> Non
     assert r"{Sep-UP \ensuremath{\ell}\ensuremath{_2} \ensuremath{\lambda}=0.1}" in text
     body = lines[lines.index(r"\hline") + 2 : -3]
     cells = [line for line in body if line.endswith(r" \\")]
-    assert len(cells) == 9
+    assert len(cells) == 10
     assert all(len(re.findall(r"(?<!\\)&", line)) == 6 for line in cells)
     bare = re.sub(r"\\ensuremath\{(?:[^{}])*\}", "", text)
     assert not re.search(r"(?<!\\)[_^#$%~]", bare), "nothing that LaTeX reads as a command"
