@@ -51,7 +51,7 @@ def find_extremes(g: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def flat_entries(entries: Tensor, like: Tensor) -> Tensor:
-    """Entries (…, 3) as indices into the memory of a dense tensor (points, channels, *positions)."""
+    """Entries (…, 3) as indices into the memory of (points, channels, *positions), contiguous or channels last."""
     of_point, of_channel, of_position = like.flatten(2).stride()
     return entries[..., 0] * of_point + entries[..., 1] * of_channel + entries[..., 2] * of_position
 
@@ -68,7 +68,9 @@ class _WholeExtremes(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, unit_grad: Tensor, point_grad: Tensor) -> Tensor:
-        grad = torch.zeros_like(ctx.like, device=ctx.device)
+        last = ctx.like.dim() == 4 and ctx.like.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if last else torch.contiguous_format
+        grad = torch.zeros_like(ctx.like, device=ctx.device, memory_format=layout)
         entries = torch.cat([flat_entries(part, grad).flatten() for part in ctx.saved_tensors])
         pulls = torch.cat([unit_grad.flatten(), point_grad.flatten()]).to(grad.dtype)
         grad.as_strided((grad.numel(),), (1,)).index_add_(0, entries, pulls)

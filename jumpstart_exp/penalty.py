@@ -228,9 +228,36 @@ class SeparationPenalty(nn.Module):
         pairs = []
         for kind in self.spec.kind:
             for layer, extremes in enumerate(layers):
-                v = self.pairs(*extremes[kind])
+                v = self.pairs(*extremes[kind]).flatten()
                 pairs.append(v if self.spec.layer_weights is None else v * self.spec.layer_weights[layer])
         return self._aggregate(pairs)
+
+    def part(self, layer: int, extremes: Extremes) -> tuple[Tensor, int]:
+        """What one layer brings to the penalty, a scalar for `of_parts`, and how many pairs that is of.
+
+        Args:
+            layer: its number, for its weight.
+            extremes: of its constraints.
+        """
+        v = torch.cat([self.pairs(*extremes[kind]).flatten() for kind in self.spec.kind])
+        if self.spec.layer_weights is not None:
+            v = v * self.spec.layer_weights[layer]
+        return self._aggregate([v]) if self.spec.aggregate != "mean" else v.sum(), v.numel()
+
+    def of_parts(self, parts: Sequence[tuple[Tensor, int]]) -> Tensor:
+        """The penalty of one batch, a scalar, from the parts of all its layers.
+
+        Raises:
+            SettingError: no layer, or not one layer weight a layer.
+        """
+        self._check_layers(len(parts))
+        values = torch.stack([value for value, _ in parts])
+        if self.spec.aggregate == "mean":
+            return values.sum() / sum(count for _, count in parts)
+        if self.spec.aggregate == "l2":
+            norm: Tensor = torch.linalg.vector_norm(values)
+            return norm
+        return values.sum()
 
     def pairs(self, largest: Tensor, smallest: Tensor) -> Tensor:
         """The pairs of deficits v, from extremes of any shape."""

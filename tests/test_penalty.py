@@ -681,3 +681,17 @@ def test_a_forward_pass_without_gradients_is_pointed_out() -> None:
         penalty()
     with torch.no_grad():
         penalty()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 1, 3, 2), (0, 3, 1, 2), (3, 0, 1, 2), (2, 3, 1, 0)])
+def test_the_layout_in_memory_is_of_no_matter(order: tuple[int, ...]) -> None:
+    """Whatever order the axes have in memory, the gradient is that of the contiguous tensor."""
+    generator = torch.Generator().manual_seed(3)
+    g = torch.randn(3, 4, 5, 6, generator=generator, dtype=torch.float64)
+    found = []
+    for layout in ((0, 1, 2, 3), order):
+        inverse = [layout.index(axis) for axis in range(4)]
+        leaf = g.permute(layout).contiguous().requires_grad_()
+        penalty = SeparationPenalty("UP", margin_above=9.0, margin_below=-9.0)([leaf.permute(inverse)])
+        found.append(torch.autograd.grad(penalty, leaf)[0].permute(inverse))
+    assert torch.equal(found[0], found[1])

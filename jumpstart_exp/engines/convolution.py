@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from jumpstart_exp.engines.native import separate
+from jumpstart_exp.engines.native import find_positions, pull_positions, separate, takes_rows
 from jumpstart_exp.extremes import find_extremes, flat_entries
 from jumpstart_exp.networks import RectangularCNN
 from jumpstart_exp.penalty import Extremes, SeparationPenalty, TieDraws, by_kind
@@ -30,15 +30,15 @@ def forward(
     dropout: Sequence[Tensor] | None = None,
     tie_draws: TieDraws | None = None,
     half: bool = False,
-) -> tuple[Tensor, list[Extremes]]:
-    """Logits (points, outputs), and the extremes of every constrained layer where there is a penalty.
+) -> tuple[Tensor, Tensor | None]:
+    """Logits (points, outputs) and the penalty, a scalar before λ; None without one.
 
     Equal to the network's own `forward` and the penalty of its pre-activations.
 
     Args:
         network: float32 or float64.
         x: images, (points, channels, height, width).
-        penalty: None for no extremes.
+        penalty: None for none.
         dropout: a factor for the input of every hidden layer.
         tie_draws: draws for `random` ties.
         half: convolutions, activations and the head's product in bfloat16.
@@ -47,6 +47,7 @@ def forward(
     x = x.to(compute, memory_format=torch.channels_last)
     whole_channels = penalty is not None and penalty.spec.scope == "channel" and penalty.spec.ties == "single"
     extremes: list[Extremes] = []
+    parts: list[tuple[Tensor, int]] = []
     pre_activation: Tensor | None = None  # of the layer before, where its ReLU is still to come
     for index, layer in enumerate(network.hidden):
         assert isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
@@ -66,18 +67,18 @@ def forward(
             x, *found = _SeparatedReLU.apply(g, penalty.spec.margin_above, penalty.spec.margin_below)  # type: ignore[no-untyped-call]
             extremes.append(by_kind(penalty.spec.kind, *found))
         else:
-            extremes.append(_kept_extremes(penalty, g, index, tie_draws))
+            parts.append(_part_of_kept(penalty, g, index, tie_draws))
             pre_activation = g
     if pre_activation is not None:
         x = _ReLUOfKept.apply(pre_activation)  # type: ignore[no-untyped-call]
     logits = _logits(network, x)
-    if penalty is not None and penalty.spec.layers == "all":
-        g = logits[None, :, :, None]
-        layer_number = len(network.hidden)
-        extremes.append(
-            {kind: _flat(penalty.extremes(g, kind, [layer_number], tie_draws=tie_draws)) for kind in penalty.spec.kind}
-        )
-    return logits, extremes
+    if penalty is None:
+        return logits, None
+    if penalty.spec.layers == "all":
+        found = _extremes(penalty, logits[:, :, None], len(network.hidden), tie_draws)
+        extremes.append(found)
+        parts.append(penalty.part(len(network.hidden), found))
+    return logits, penalty.of_extremes(extremes) if whole_channels else penalty.of_parts(parts)
 
 
 def survey(
@@ -258,40 +259,60 @@ def _masked(grad: Tensor, h: Tensor) -> Tensor:
     return masked
 
 
-def _kept_extremes(penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieDraws | None) -> Extremes:
-    found = _KeptExtremes.apply(g, penalty, layer, tie_draws)  # type: ignore[no-untyped-call]
-    return {kind: (found[2 * index], found[2 * index + 1]) for index, kind in enumerate(penalty.spec.kind)}
+def _part_of_kept(penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieDraws | None) -> tuple[Tensor, int]:
+    value, count = _PartOfKept.apply(g, penalty, layer, tie_draws)  # type: ignore[no-untyped-call]
+    return value, count
 
 
-class _KeptExtremes(torch.autograd.Function):
-    """Extremes as the reference finds them; on the way back they are found again, so nothing but g is kept."""
+class _PartOfKept(torch.autograd.Function):
+    """What a layer brings to the penalty; on the way back it is computed again, so nothing but g is kept."""
 
     @staticmethod
     def forward(
         ctx: Any, g: Tensor, penalty: SeparationPenalty, layer: int, tie_draws: TieDraws | None
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Tensor, int]:
         ctx.save_for_backward(g)
         ctx.penalty, ctx.layer, ctx.tie_draws = penalty, layer, tie_draws
-        return _KeptExtremes._found(g, penalty, layer, tie_draws)
+        return penalty.part(layer, _kept_extremes(penalty, g, layer, tie_draws))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *pulls: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, pull: Tensor, _: None) -> tuple[Tensor, None, None, None]:
         (g,) = ctx.saved_tensors
         with torch.enable_grad():
             g = g.detach().requires_grad_()
-            found = _KeptExtremes._found(g, ctx.penalty, ctx.layer, ctx.tie_draws)
-        return torch.autograd.grad(found, g, pulls)[0], None, None, None
+            value, _count = ctx.penalty.part(ctx.layer, _kept_extremes(ctx.penalty, g, ctx.layer, ctx.tie_draws))
+        return torch.autograd.grad(value, g, pull)[0], None, None, None
+
+
+def _kept_extremes(penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieDraws | None) -> Extremes:
+    spec = penalty.spec
+    if spec.scope == "position" and spec.ties == "shared" and spec.kind != "L" and takes_rows(g):
+        units, points = _SharedPositions.apply(g)  # type: ignore[no-untyped-call]
+        return by_kind(spec.kind, units, points)
+    return _extremes(penalty, g.flatten(2), layer, tie_draws)
+
+
+def _extremes(penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieDraws | None) -> Extremes:
+    """As the reference finds them, of one layer (points, channels, positions)."""
+    kinds = penalty.spec.kind
+    return {kind: penalty.extremes(g[None], kind, [layer], tie_draws=tie_draws) for kind in kinds}
+
+
+class _SharedPositions(torch.autograd.Function):
+    """Extremes of one position each, (2, …) of the units and of the points, in C++; ties share their gradient."""
 
     @staticmethod
-    def _found(g: Tensor, penalty: SeparationPenalty, layer: int, tie_draws: TieDraws | None) -> tuple[Tensor, ...]:
-        stacked = g.flatten(2)[None]
-        pairs = (_flat(penalty.extremes(stacked, kind, [layer], tie_draws=tie_draws)) for kind in penalty.spec.kind)
-        return tuple(extreme for pair in pairs for extreme in pair)
+    def forward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
+        units, unit_shares, points, point_shares = find_positions(g)
+        ctx.save_for_backward(g, units, unit_shares, points, point_shares)
+        return units, points
 
-
-def _flat(extremes: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    return extremes[0].flatten(), extremes[1].flatten()
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, unit_grad: Tensor, point_grad: Tensor) -> Tensor:
+        g, units, unit_shares, points, point_shares = ctx.saved_tensors
+        return pull_positions(g, units, unit_grad / unit_shares, points, point_grad / point_shares)
 
 
 class _ConvolutionOfReLU(torch.autograd.Function):

@@ -95,10 +95,7 @@ class ConvolutionForward(Forward):
         self, x: Tensor, dropout: Sequence[Tensor] | None, tie_draws: TieDraws | None
     ) -> tuple[Tensor, Tensor | None]:
         """Logits and penalty of a batch in training mode."""
-        logits, extremes = convolution.forward(
-            self.network, x, self.penalty, dropout=dropout, tie_draws=tie_draws, half=self.half
-        )
-        return logits, None if self.penalty is None else self.penalty.of_extremes(extremes)
+        return convolution.forward(self.network, x, self.penalty, dropout=dropout, tie_draws=tie_draws, half=self.half)
 
     @torch.no_grad()
     def logits(self, x: Tensor) -> Tensor:

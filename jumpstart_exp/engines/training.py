@@ -55,6 +55,9 @@ class Training:
         checkpoints: where the state is kept from time to time; None for nowhere.
     """
 
+    epochs_run: int
+    metrics: "dict[str, _Tracker]"
+
     def __init__(
         self,
         cell: Cell,
@@ -69,42 +72,20 @@ class Training:
         self.survey_every = self.curve_every
         if curve_every is None and not is_full_batch:
             self.survey_every = max(1, round(epochs / _SURVEYS))
-        self.forward = forward_of(cell, device)
-        self.network = self.forward.network
         self.data = data
         self.x_train, self.x_val = (
             x.to(device) if data.mean else x.to(device, dtype(cell)) for x in (data.x_train, data.x_val)
         )
         self.y_train, self.y_val = (_targets(y, cell).to(device) for y in (data.y_train, data.y_val))
-        self.parameters = list(self.network.parameters())
-        optimizer = cell.optimizer
-        self.adam = torch.optim.Adam(
-            self.parameters,
-            lr=optimizer.lr,
-            betas=(optimizer.beta1, optimizer.beta2),
-            eps=optimizer.eps,
-            fused=True,
-            capturable=device.type == "cuda",
-        )
         self.replayed = Replayed(device) if self._is_graph() else None
         self.rows: dict[int, Tensor] = {}  # by batch size, what a replayed step reads
-        self.steps = 0
-        self.epochs_run = 0
-        self.batches_done = 0  # of the epoch in training
-        self.sums = torch.zeros(3, dtype=torch.float64, device=device)  # of it: loss, right predictions, penalty
-        self.seconds_before, self.begun = 0.0, time.perf_counter()
-        self.started = datetime.now(UTC).isoformat(timespec="seconds")
-        self.kept_at = time.monotonic()
+        self.begun, self.kept_at = time.perf_counter(), time.monotonic()
         self.diverged_epoch: int | None = None
-        self.metrics = {name: _Tracker(largest=name.endswith("acc")) for name in METRICS}
-        self.curve: list[CurveRow] = []
-        state = None if checkpoints is None else checkpoints.load(cell.key)
-        if state is not None:
-            self._restore(state)
-            return
-        self.penalty_start, self.census_start = self._survey()
-        self.penalty_last: float | None = self.penalty_start
-        self.census_last: LayerCensus | None = self.census_start
+        self._begin()
+        if not self._goes_on():
+            self.penalty_start, self.census_start = self._survey()
+            self.penalty_last: float | None = self.penalty_start
+            self.census_last: LayerCensus | None = self.census_start
 
     def epochs(self) -> Iterator[float]:
         """Train, yielding the epochs done after each and in long ones; ends early when the training diverges."""
@@ -193,6 +174,42 @@ class Training:
         self.adam.zero_grad()
         torch.autograd.backward(total)
         self.adam.step()
+
+    def _begin(self) -> None:
+        """The state before the first step."""
+        optimizer = self.cell.optimizer
+        self.forward = forward_of(self.cell, self.device)
+        self.network = self.forward.network
+        self.parameters = list(self.network.parameters())
+        self.adam = torch.optim.Adam(
+            self.parameters,
+            lr=optimizer.lr,
+            betas=(optimizer.beta1, optimizer.beta2),
+            eps=optimizer.eps,
+            fused=True,
+            capturable=self.device.type == "cuda",
+        )
+        self.steps = 0
+        self.epochs_run = 0
+        self.batches_done = 0  # of the epoch in training
+        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # of it: loss, right predictions, penalty
+        self.seconds_before = 0.0
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.metrics = {name: _Tracker(largest=name.endswith("acc")) for name in METRICS}
+        self.curve: list[CurveRow] = []
+
+    def _goes_on(self) -> bool:
+        """Take the state of the cell's checkpoint, if there is one that can be used."""
+        state = None if self.checkpoints is None else self.checkpoints.load(self.cell.key)
+        if self.checkpoints is None or state is None:
+            return False
+        try:
+            self._restore(state)
+        except Exception as error:  # whatever does not fit, the cell can begin anew
+            self.checkpoints.refuse(self.cell.key, error)
+            self._begin()
+            return False
+        return True
 
     def _train_epoch(self, epoch: int) -> Iterator[float]:
         told = time.monotonic()

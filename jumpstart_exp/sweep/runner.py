@@ -99,7 +99,7 @@ def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None)
         return {}
     store.check_writable()
     checkpoints = _checkpoints(settings)
-    checkpoints.remove(todo.stored)
+    checkpoints.remove({key for key, known in todo.stored.items() if known.status != "failed"})
     _prepare_data(todo.to_train, settings)
     counts = todo.stored_counts()
     console.print(

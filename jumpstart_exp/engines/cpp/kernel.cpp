@@ -172,10 +172,20 @@ void separate(const Separation& given) {
     else Separator<float>(given).run();
 }
 
+void find_positions(const PositionSeparation& given) {
+    if (given.is_float64) PositionSeparator<double>(given).find();
+    else PositionSeparator<float>(given).find();
+}
+
+void pull_positions(const PositionSeparation& given) {
+    if (given.is_float64) PositionSeparator<double>(given).pull();
+    else PositionSeparator<float>(given).pull();
+}
+
 }  // namespace
 
 extern const Kernel kernel;
-const Kernel kernel = {INSTRUCTION_SET_NAME, workspace_bytes, train, probe, separate};
+const Kernel kernel = {INSTRUCTION_SET_NAME, workspace_bytes, train, probe, separate, find_positions, pull_positions};
 
 }  // namespace INSTRUCTION_SET
 }  // namespace jumpstart

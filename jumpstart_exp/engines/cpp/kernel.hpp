@@ -89,6 +89,19 @@ struct Separation {
     void* scratch;  // aligned to 64 bytes, of `separation_scratch_bytes`
 };
 
+// The same layer with one constraint a position: a unit's over the images, an image's over its channels. Of each its
+// maximum, then its minimum, with how many entries share it; or, on the way back, what each of these is pulled by.
+struct PositionSeparation {
+    const void* pre_activations;  // (images, positions, channels)
+    bool is_float64;
+    std::int64_t images, positions, channels;
+    void* unit_values;   // (2, positions, channels)
+    void* unit_shares;   // as many: entries that share the extreme, or the pull of each of them
+    void* point_values;  // (2, images, positions)
+    void* point_shares;
+    void* gradient;  // (images, positions, channels), to which the pulls are added
+};
+
 constexpr std::size_t separation_scratch_bytes(std::int64_t channels) { return std::size_t(channels) * (2 * 64 + 16); }
 
 struct Kernel {
@@ -98,6 +111,8 @@ struct Kernel {
     void (*train)(const Spec&, const Points& train, const Points& val, void* workspace, Control&, Outcome&);
     void (*probe)(const Spec&, const Points& train, const Points& val, void* workspace, Probe&);
     void (*separate)(const Separation&);
+    void (*find_positions)(const PositionSeparation&);
+    void (*pull_positions)(const PositionSeparation&);
 };
 
 std::int64_t parameter_count(const Spec&);

@@ -1,9 +1,11 @@
 // What Python sees of the engine: plain dicts in and out.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -234,6 +236,25 @@ void separate(const Tensor<T>& activations, const Tensor<T>& unit_values, const 
     kernel.separate(given);
 }
 
+template <class T>
+void separate_positions(const Tensor<T>& pre_activations, const Tensor<T>& unit_values, const Tensor<T>& unit_shares,
+                        const Tensor<T>& point_values, const Tensor<T>& point_shares, std::optional<Tensor<T>> gradient,
+                        const std::string& instruction_set) {
+    const Kernel& kernel = kernel_named(instruction_set);
+    if (pre_activations.ndim() != 3 || pre_activations.size() == 0)
+        throw std::invalid_argument("pre_activations must be (images, positions, channels), with at least one of each");
+    const std::size_t images = pre_activations.shape(0), positions = pre_activations.shape(1);
+    const std::size_t units = 2 * positions * pre_activations.shape(2), points = 2 * images * positions;
+    if (unit_values.size() != units || unit_shares.size() != units || point_values.size() != points ||
+        point_shares.size() != points || (gradient && gradient->size() != pre_activations.size()))
+        throw std::invalid_argument("extremes and shares must be (2, positions, channels) and (2, images, positions)");
+    const PositionSeparation given{pre_activations.data(), sizeof(T) == 8, std::int64_t(images), std::int64_t(positions),
+                                   std::int64_t(pre_activations.shape(2)), unit_values.data(), unit_shares.data(),
+                                   point_values.data(), point_shares.data(), gradient ? gradient->data() : nullptr};
+    const nb::gil_scoped_release release;
+    (gradient ? kernel.pull_positions : kernel.find_positions)(given);
+}
+
 }  // namespace
 }  // namespace jumpstart
 
@@ -248,5 +269,9 @@ NB_MODULE(_native, m) {
           "point_entries"_a, "margin_above"_a, "margin_below"_a, "instruction_set"_a);
     m.def("separate", &jumpstart::separate<double>, "activations"_a, "unit_values"_a, "unit_entries"_a, "point_values"_a,
           "point_entries"_a, "margin_above"_a, "margin_below"_a, "instruction_set"_a);
+    m.def("separate_positions", &jumpstart::separate_positions<float>, "pre_activations"_a, "unit_values"_a,
+          "unit_shares"_a, "point_values"_a, "point_shares"_a, "gradient"_a.none(), "instruction_set"_a);
+    m.def("separate_positions", &jumpstart::separate_positions<double>, "pre_activations"_a, "unit_values"_a,
+          "unit_shares"_a, "point_values"_a, "point_shares"_a, "gradient"_a.none(), "instruction_set"_a);
     m.def("instruction_sets", &jumpstart::instruction_sets);
 }

@@ -211,5 +211,85 @@ private:
     T* const lowest_;
 };
 
+// One constraint a position, ties shared. The loops are plain: the compiler makes vectors of them.
+template <class T>
+class PositionSeparator {
+public:
+    explicit PositionSeparator(const PositionSeparation& given)
+        : x_(static_cast<const T*>(given.pre_activations)),
+          images_(given.images),
+          positions_(given.positions),
+          channels_(given.channels),
+          units_(positions_ * channels_),
+          unit_values_(static_cast<T*>(given.unit_values)),
+          unit_shares_(static_cast<T*>(given.unit_shares)),
+          point_values_(static_cast<T*>(given.point_values)),
+          point_shares_(static_cast<T*>(given.point_shares)),
+          gradient_(static_cast<T*>(given.gradient)) {}
+
+    void find() {
+        for (std::int64_t i = 0; i < units_; ++i) {
+            unit_values_[i] = -infinity;
+            unit_values_[units_ + i] = infinity;
+            unit_shares_[i] = unit_shares_[units_ + i] = 0;
+        }
+        for (std::int64_t image = 0; image < images_; ++image) {
+            const T* x = x_ + image * units_;
+            grow_units(x, unit_values_, unit_shares_, T(1));
+            grow_units(x, unit_values_ + units_, unit_shares_ + units_, T(-1));
+            for (int side = 0; side < 2; ++side) find_points(x, (side * images_ + image) * positions_, side == 0 ? T(1) : T(-1));
+        }
+    }
+
+    void pull() {
+        for (std::int64_t image = 0; image < images_; ++image) {
+            const T* x = x_ + image * units_;
+            T* gradient = gradient_ + image * units_;
+            for (int side = 0; side < 2; ++side) {
+                const T *values = unit_values_ + side * units_, *pulls = unit_shares_ + side * units_;
+                for (std::int64_t i = 0; i < units_; ++i) gradient[i] += x[i] == values[i] ? pulls[i] : T(0);
+                const std::int64_t first = (side * images_ + image) * positions_;
+                for (std::int64_t p = 0; p < positions_; ++p) {
+                    const T value = point_values_[first + p], pull = point_shares_[first + p];
+                    for (std::int64_t i = p * channels_; i < (p + 1) * channels_; ++i)
+                        gradient[i] += x[i] == value ? pull : T(0);
+                }
+            }
+        }
+    }
+
+private:
+    static constexpr T infinity = T(__builtin_inf());
+
+    void grow_units(const T* __restrict x, T* __restrict values, T* __restrict shares, T sign) {
+        for (std::int64_t i = 0; i < units_; ++i) {
+            const T now = sign * x[i], known = sign * values[i], share = shares[i];
+            shares[i] = now > known ? T(1) : share + (now == known ? T(1) : T(0));
+            values[i] = now > known ? x[i] : values[i];
+        }
+    }
+
+    void find_points(const T* x, std::int64_t first, T sign) {
+        for (std::int64_t p = 0; p < positions_; ++p, x += channels_) {
+            T best = -infinity, share = 0;
+            for (std::int64_t c = 0; c < channels_; ++c) {
+                const T now = sign * x[c];
+                share = now > best ? T(1) : share + (now == best ? T(1) : T(0));
+                best = now > best ? now : best;
+            }
+            point_values_[first + p] = sign * best;
+            point_shares_[first + p] = share;
+        }
+    }
+
+    const T* const x_;
+    const std::int64_t images_, positions_, channels_, units_;
+    T* const unit_values_;
+    T* const unit_shares_;
+    T* const point_values_;
+    T* const point_shares_;
+    T* const gradient_;
+};
+
 }  // namespace INSTRUCTION_SET
 }  // namespace jumpstart
