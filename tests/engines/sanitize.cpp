@@ -86,6 +86,19 @@ void separate_at_random(const Kernel& kernel) {
             if (entry < 0 || entry >= std::int64_t(activations.size())) std::abort();
 }
 
+template <class T>
+void separate_positions_at_random(const Kernel& kernel) {
+    const std::int64_t images = 1 + pick(5), positions = 1 + pick(40), channels = 1 + pick(40);
+    std::vector<T> activations(std::size_t(images * positions * channels)), gradient(activations.size());
+    for (T& number : activations) number = pick(7) == 0 ? T(NAN) : T(int(pick(5)) - 2) / 3;
+    std::vector<T> units(std::size_t(2 * positions * channels)), unit_shares(units.size());
+    std::vector<T> points(std::size_t(2 * images * positions)), point_shares(points.size());
+    const PositionSeparation given{activations.data(), sizeof(T) == 8, images, positions, channels, units.data(),
+                                   unit_shares.data(), points.data(), point_shares.data(), gradient.data()};
+    kernel.find_positions(given);
+    kernel.pull_positions(given);
+}
+
 }  // namespace
 
 int main() {
@@ -94,6 +107,8 @@ int main() {
         for (int layer = 0; layer < 300; ++layer) {
             separate_at_random<float>(*kernel);
             separate_at_random<double>(*kernel);
+            separate_positions_at_random<float>(*kernel);
+            separate_positions_at_random<double>(*kernel);
         }
         for (int round = 0; round < 12; ++round) {
             const int features = round % 3 == 2 ? 5 : 2, outputs = round % 4 == 3 ? 3 : 1;

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from jumpstart_exp.cell import Cell, ImageSpec, NetworkSpec, OptimizerSpec, PenaltySpec
 from jumpstart_exp.datasets import Data
 from jumpstart_exp.engines import convolution, native
-from jumpstart_exp.engines.native import instruction_sets, separate
+from jumpstart_exp.engines.native import find_positions, instruction_sets, pull_positions, separate, takes_rows
 from jumpstart_exp.engines.replay import Replayed
 from jumpstart_exp.engines.training import Training
 from jumpstart_exp.extremes import find_extremes, flat_entries
@@ -619,3 +619,34 @@ def test_a_step_that_changes_is_no_graph(name: str) -> None:
     assert not training._is_graph()
     training.cell = Cell(dataset=Pictures(), depth=2, width=3, network=NetworkSpec("cnn"))
     assert training._is_graph()
+
+
+# One constraint a position, in C++
+
+
+@pytest.mark.skipif(not instruction_sets(), reason="the C++ engine is not built")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (5, 3, 2, 4), (2, 17, 3, 3), (9, 8, 7, 5)], ids=str)
+@pytest.mark.parametrize("instruction_set", instruction_sets())
+def test_extremes_of_positions_and_their_pulls(
+    instruction_set: str, shape: tuple[int, int, int, int], dtype: torch.dtype
+) -> None:
+    """Against NumPy; few different numbers, so that many tie."""
+    random = np.random.default_rng(5)
+    rows = random.integers(-2, 3, (shape[0], shape[2] * shape[3], shape[1])).astype(np.float64)
+    g = torch.from_numpy(rows).to(dtype).reshape(shape[0], shape[2], shape[3], shape[1]).permute(0, 3, 1, 2)
+    assert takes_rows(g)
+    units, unit_shares, points, point_shares = find_positions(g, instruction_set)
+    expected = np.zeros_like(rows)
+    for axis, values, shares in ((0, units, unit_shares), (2, points, point_shares)):
+        both = np.stack([rows.max(axis), rows.min(axis)])
+        counts = np.stack([(rows == np.expand_dims(side, axis)).sum(axis) for side in both])
+        assert np.array_equal(values.double().numpy(), both)
+        assert np.array_equal(shares.double().numpy(), counts)
+        for side in both:
+            expected += 0.25 * (axis + 1) * (rows == np.expand_dims(side, axis))
+    pulls = torch.full_like(units, 0.25), torch.full_like(points, 0.75)
+    gradient = pull_positions(g, units, pulls[0], points, pulls[1], instruction_set)
+    assert gradient.stride() == g.stride()
+    found = gradient.permute(0, 2, 3, 1).reshape(rows.shape).double().numpy()
+    assert np.allclose(found, expected, rtol=1e-6)
