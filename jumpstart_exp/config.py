@@ -107,6 +107,9 @@ def unknown_setting(name: str) -> SettingError:
     """The error for a setting that does not exist, with the nearest one that does."""
     if name == "experiment":
         return SettingError("experiment is added to the defaults: write +experiment=NAME")
+    owners = [other for other, spec in DATASETS.items() if name.removeprefix("dataset.") in field_types(spec)]
+    if name.startswith("dataset.") and owners:
+        return SettingError(f"{name} is a setting of {', '.join(owners)} only")
     known = [*known_settings(), "dataset", "method", "network", "optimizer", "variant", "hydra.launcher.workers"]
     group, _, last = name.rpartition(".")
     same_end = [other for other in known if other.rpartition(".")[2] == last]

@@ -90,7 +90,7 @@ class ImageSet(ABC):
         finding = self.examine(data_dir)
         if finding.flaw and download:
             if os.path.lexists(data_dir / self.folder):
-                warnings.warn(f"{self.name}: {finding.flaw}; the set is replaced", DataWarning, stacklevel=2)
+                warnings.warn(f"{self.name}: {finding.flaw}; a download replaces the set", DataWarning, stacklevel=2)
             self._download(data_dir, finding.flaw)
         elif finding.flaw:
             raise self._missing(finding.flaw, data_dir)

@@ -21,6 +21,12 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def resident_bytes() -> int:
+    """The process's resident size now; where the system does not say, its largest so far."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.is_file() else peak_memory_bytes()
+
+
 def reset_peak_memory() -> None:
     """Let the peak begin anew, where the system allows it (Linux): what is free goes back to it first."""
     if sys.platform != "linux":

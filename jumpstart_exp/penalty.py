@@ -144,7 +144,8 @@ class SeparationPenalty(nn.Module):
         """
         layers = self._layers(pre_activations)
         if self._takes_whole_channels(layers) and unit_mask is None and point_mask is None:
-            return self.of_extremes([by_kind(self.spec.kind, *whole_extremes(g)) for g in layers])
+            whole = (whole_extremes(g if g.dim() > 2 else g[:, :, None]) for g in layers)
+            return self.of_extremes([by_kind(self.spec.kind, *found) for found in whole])
         pairs = []
         for indices in _equal_shapes(layers):
             g = torch.stack([layers[index].reshape(*layers[index].shape[:2], -1) for index in indices])
@@ -152,8 +153,8 @@ class SeparationPenalty(nn.Module):
                 masks = {"unit_mask": unit_mask, "point_mask": point_mask}
                 v = self.pairs(*self.extremes(g, kind, indices, tie_draws=tie_draws, **masks))
                 if self.spec.layer_weights is not None:
-                    weights = v.new_tensor([self.spec.layer_weights[index] for index in indices])
-                    v = v * weights[:, None]
+                    rows = zip(indices, v, strict=True)
+                    v = torch.stack([row * self.spec.layer_weights[index] for index, row in rows])
                 pairs.append(v.flatten())
         return self._aggregate(pairs)
 
@@ -266,12 +267,10 @@ class SeparationPenalty(nn.Module):
         return self.spec.balance * above + (1 - self.spec.balance) * below
 
     def _takes_whole_channels(self, layers: Sequence[Tensor]) -> bool:
-        """Whether all layers are convolutions whose extremes are best kept as indices: copying them takes long."""
-        return (
-            self.spec.scope == "channel"
-            and self.spec.ties == "single"
-            and all(g.dim() > 2 and g.numel() > g.shape[0] * g.shape[1] > 0 for g in layers)
-        )
+        """Whether there are convolutions, whose extremes are best kept as indices: copying them takes long."""
+        if self.spec.scope != "channel" or self.spec.ties != "single" or not all(g.numel() for g in layers):
+            return False
+        return any(g.dim() > 2 and g.numel() > g.shape[0] * g.shape[1] for g in layers)
 
     def _aggregate(self, pairs: list[Tensor]) -> Tensor:
         v = torch.cat(pairs) if len(pairs) > 1 else pairs[0]

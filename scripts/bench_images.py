@@ -2,11 +2,12 @@
 
     python scripts/bench_images.py [--quick] [--rounds N] [--device cpu|cuda] [--json FILE]
 
-Four ways to train the same network on the same batch, one thread each on the CPU, in turns, medians over the rounds:
+Five ways to train the same network on the same batch, one thread each on the CPU, in turns, medians over the rounds:
 
 * without: the engine `eager`, no penalty.
 * satisfied: with Sep-UP, every constraint met (margins that the network's pre-activations reach).
-* active: with Sep-UP, margins ±1, no constraint met at first.
+* active: with Sep-UP, margins so far out that no constraint is met.
+* positions: active with one constraint a position, ties shared: the authors' Keras code.
 * reference: with Sep-UP as plain torch does it, every pre-activation kept: the papers' way.
 
 Memory is the largest size that a process of its own reaches, less what it had before the first step. Beside it: how far
@@ -17,7 +18,6 @@ one process on all cores.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -33,11 +33,13 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.console import notes, output
 from jumpstart_exp.datasets import Data
 from jumpstart_exp.engines.training import Training
-from jumpstart_exp.memory import peak_memory_bytes
+from jumpstart_exp.memory import peak_memory_bytes, resident_bytes
 from jumpstart_exp.networks import RectangularCNN
 from jumpstart_exp.penalty import SeparationPenalty
 
-WAYS = ("without", "satisfied", "active", "reference")
+WAYS = ("without", "satisfied", "active", "positions", "reference")
+MARGINS = {"satisfied": 1e-9}
+"""Beside ±1e6."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,10 @@ class Stepper:
     """One of the ways to train a network, step by step."""
 
     def __init__(self, network: Network, way: str, device: str, precision: str = "float32") -> None:
-        margin = 1e-9 if way == "satisfied" else 1.0
-        penalty = {"kind": "UP", "weight": 1e-8, "margin_above": margin, "margin_below": -margin}
+        margin = MARGINS.get(way, 1e6)
+        penalty = {"kind": "UP", "weight": 1e-14, "margin_above": margin, "margin_below": -margin}
+        if way == "positions":
+            penalty |= {"scope": "position", "ties": "shared"}
         cell = Cell.from_config(
             {
                 "dataset": {"name": network.dataset, "n_train": network.batch, "n_val": 100},
@@ -83,6 +87,16 @@ class Stepper:
         self.x, self.y = self.training.full_batch()
         self.x = self.x.contiguous(memory_format=torch.channels_last)
         self.reference = SeparationPenalty("UP", margin_above=margin, margin_below=-margin)
+        self._centre()
+
+    @torch.no_grad()
+    def _centre(self) -> None:
+        """Biases that give every channel the mean 0, so that none is dead or linear."""
+        h = self.x
+        for layer in self.training.network.hidden:
+            assert isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
+            layer.bias -= layer(h).mean(dim=(0, 2, 3))
+            h = torch.relu(layer(h))
 
     def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Total loss and penalty of the batch."""
@@ -133,13 +147,14 @@ def main() -> None:
         print(_steps_a_second(networks[int(number)], int(threads), float(seconds)))
         return
     torch.set_num_threads(1)
-    report = [measure(number, networks[number], options) for number in range(len(networks))]
-    for found in report:
-        _print(found)
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        document = {"torch": torch.__version__, "device": options.device, "networks": report}
-        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    report: list[dict[str, Any]] = []
+    for number, network in enumerate(networks):
+        report.append(measure(number, network, options))
+        _print(report[-1])
+        if options.json is not None:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            document = {"torch": torch.__version__, "device": options.device, "networks": report}
+            options.json.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def measure(number: int, network: Network, options: argparse.Namespace) -> dict[str, Any]:
@@ -152,7 +167,8 @@ def measure(number: int, network: Network, options: argparse.Namespace) -> dict[
         if way == "satisfied" and penalty != 0:
             raise SystemExit(f"error: {network.name}: a constraint is not met ({penalty:g})")
     for turn in range(options.rounds):
-        for way in WAYS[turn % 4 :] + WAYS[: turn % 4]:
+        first = turn % len(WAYS)
+        for way in WAYS[first:] + WAYS[:first]:
             times[way].append(steppers[way].seconds())
     del steppers
     notes().print(f"{network.name}: memory")
@@ -165,7 +181,7 @@ def measure(number: int, network: Network, options: argparse.Namespace) -> dict[
         "times_without": {way: seconds[way] / seconds["without"] for way in WAYS},
         "memory_bytes": memory,
         "memory_times_without": {way: memory[way] / memory["without"] for way in WAYS},
-        "gradient_deviation": {way: _deviation(network, way) for way in ("satisfied", "active")},
+        "gradient_deviation": {way: _deviation(network, way) for way in ("satisfied", "active", "positions")},
     }
     if options.device == "cpu":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -201,7 +217,7 @@ def _memory(network: Network, way: str, device: str) -> int:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
     else:
-        before = _resident_bytes()
+        before = resident_bytes()
     for _ in range(3):
         stepper.step()
     return (torch.cuda.max_memory_allocated() if device == "cuda" else peak_memory_bytes()) - before
@@ -216,11 +232,6 @@ def _steps_a_second(network: Network, threads: int, seconds: float) -> float:
         stepper.step()
         steps += 1
     return steps / (time.perf_counter() - begun)
-
-
-def _resident_bytes() -> int:
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) * resource.getpagesize() if statm.is_file() else peak_memory_bytes()
 
 
 def _random_images(cell: Cell) -> Data:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from jumpstart_exp.datasets import Data
 from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.training import Training
-from jumpstart_exp.memory import reset_peak_memory
+from jumpstart_exp.memory import reset_peak_memory, resident_bytes
 from jumpstart_exp.result import Result
 
 
@@ -66,12 +67,19 @@ class EagerEngine:
         epochs, steps = cell.optimizer.epochs, cell.optimizer.epochs * math.ceil(n_train / cell.batch_size)
         if cell.network.layout == "cnn":
             taps = cell.network.kernel**2 / 9
+            # ratios to the plain pass: batch norm, constraints for which the pre-activations are kept, precision
+            slower = 1.8 if cell.network.norm == "batch" else 1.0
+            if cell.penalty_weight and (cell.penalty.scope == "position" or cell.penalty.ties != "single"):
+                slower *= 3.0 if (cell.penalty.scope, cell.penalty.ties) == ("position", "shared") else 5.0
+            slower *= {"float64": 8.0, "bf16": 2.3}.get(cell.precision, 1.0)
             # fitted to MNIST and CIFAR-10 at widths 2 to 192; a third of it is the pass forward
             a_position = 9e-9 + taps * (5.5e-9 * cell.width + 0.22e-9 * cell.width**2)
             a_point = cell.depth * cell.positions * a_position
             surveys = min(epochs, 12) + 1
             points = epochs * (n_train + n_val / 3) + surveys * n_train / 3
-            return points * a_point + steps * (1e-3 + 150e-6 * cell.depth)
+            seconds = slower * points * a_point + steps * (1e-3 + 150e-6 * cell.depth)
+            dropped = min(epochs, cell.dropout.anneal_epochs) if cell.dropout.rate else 0
+            return seconds + dropped * n_train * cell.depth * cell.positions * cell.width * 40e-9
         a_layer = 90e-6 * (3.0 if cell.positions > 1 else 1.0) + (90e-6 if cell.network.norm == "batch" else 0.0)
         a_layer += 40e-6 if cell.penalty_weight else 0.0
         a_step = 500e-6 + (450e-6 if cell.penalty_weight else 0.0) + a_layer * cell.depth
@@ -92,6 +100,7 @@ class EagerEngine:
             a_layer = number * cell.batch_size * cell.width * cell.positions
             keeps_two = cell.network.norm == "batch"
             weights = 20 * cell.depth * (cell.width * cell.network.kernel) ** 2
+            weights += 200_000_000  # what an evaluation takes at most
             return (
                 a_layer * (cell.depth * (1 + keeps_two) + 5)
                 + weights
@@ -127,13 +136,14 @@ class EagerEngine:
         for cell in cells:
             started = datetime.now(UTC)
             on_progress(cell, 0)
-            self._reset_peak_memory()
+            before = self._reset_peak_memory()
             try:
                 with _torch_for(cell):
                     training = Training(cell, data, self.device, self.curve_every, self.checkpoints)
                     for epoch in training.epochs():
                         on_progress(cell, epoch)
                     result = training.result(self.name)
+                result = replace(result, peak_memory_bytes=max(0, (result.peak_memory_bytes or 0) - before))
             except Exception as error:  # whatever it is, it costs this cell only
                 result = Result(
                     cell,
@@ -146,11 +156,13 @@ class EagerEngine:
                 )
             on_result(result)
 
-    def _reset_peak_memory(self) -> None:
+    def _reset_peak_memory(self) -> int:
+        """Let the peak begin anew; bytes that the process has before the cell."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        else:
-            reset_peak_memory()
+            return torch.cuda.memory_allocated(self.device)
+        reset_peak_memory()
+        return resident_bytes()
 
 
 def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, npt.NDArray[np.float64]]:

@@ -16,15 +16,17 @@ class Replayed:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.warm_up = device, _WARM_UP
+        self.device = device
+        self.warm_up: dict[Hashable, int] = {}
         self.stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.graphs: dict[Hashable, Any] = {}
 
     def __call__(self, step: Callable[[], None], kind: Hashable) -> None:
         """One step, always the same one of its kind."""
         with torch.cuda.device(self.device):
-            if self.warm_up:
-                self.warm_up -= 1
+            left = self.warm_up.setdefault(kind, _WARM_UP)
+            if left:
+                self.warm_up[kind] = left - 1
                 self.stream.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(self.stream):
                     step()

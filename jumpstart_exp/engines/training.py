@@ -39,7 +39,7 @@ _TOLD_EVERY = 1.0
 _SURVEYS = 10
 """Surveys of a training by mini-batches, for each of which all its points pass through the network, by default."""
 
-_NUMBERS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 27}
+_NUMBERS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 24}
 """Numbers of a layer's activations that an evaluation has in memory: points go through the network in chunks."""
 
 
@@ -367,7 +367,10 @@ class Training:
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
+        settings = [{name: group[name] for name in ("fused", "capturable")} for group in self.adam.param_groups]
         self.adam.load_state_dict(state["adam"])
+        for group, own in zip(self.adam.param_groups, settings, strict=True):
+            group.update(own)  # this device's: the checkpoint may come from another
         self.steps, self.epochs_run, self.batches_done = (
             state[name] for name in ("steps", "epochs_run", "batches_done")
         )

@@ -164,11 +164,14 @@ def _cost_markdown(grid: FigureGrid, costs: Sequence[PairCost]) -> str:
     caption = (
         f"{grid.title}: what the penalty costs against plain ReLU. Means over the seeds that one engine trained on one "
         "device with and without the penalty, to the end and for the same epochs. Times of cells that were trained "
-        "beside each other on one machine are as noisy as the machine. On the CPU the peak of memory is that of the "
-        "whole process, about 0.4 GB of which are Python and torch; on CUDA it is the device memory."
+        "beside each other on one machine are as noisy as the machine. Memory is what a training took at its peak "
+        "beyond what its process or device had in use before."
     )
     if any(cost.trained_on.startswith(("native,", "stacked,")) for cost in costs):
-        caption += " The engines native and stacked train many cells at once, which share one peak."
+        caption += (
+            " The engines native and stacked train many cells at once in one process: their memory is that "
+            "process's whole size."
+        )
     if any(cost.trained_on.startswith("stacked,") for cost in costs):
         caption += " The engine stacked divides a fleet's time by estimated cost: its ratios are partly estimates."
     heads = ["method", "engine, device", "depth×width", "seeds", "s without", "s with", "time ratio"]
