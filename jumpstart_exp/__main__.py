@@ -95,7 +95,7 @@ def main() -> None:
         notes().print(escape(str(error)))
         sys.exit(130)
     except KeyboardInterrupt:
-        notes().print("stopped: nothing of what was in training is stored")
+        notes().print("stopped: run the same command again to go on (from a checkpoint, if the training had left one)")
         sys.exit(130)
 
 

@@ -248,11 +248,12 @@ def distances(found: Probe, expected: Probe, cell: Cell) -> dict[str, float]:
     What cancels but for rounding has no size of its own, so it is measured against what it was summed from: a tensor
     against a ten-thousandth of its layer's largest gradient and of λ, the output's bias also of the loss, a hidden
     bias that batch norm takes out again against its layer's largest gradient, a penalty that is almost nothing against
-    a millionth of the margins.
+    a millionth of the margins, a loss that is almost nothing against a hundred-thousandth: torch takes it as a
+    difference of logits, which at 25 are known to 4e-15.
     """
     assert found.gradients.keys() == expected.gradients.keys()
     apart = {
-        "task_loss": abs(found.task_loss - expected.task_loss) / max(abs(expected.task_loss), 1e-6),
+        "task_loss": abs(found.task_loss - expected.task_loss) / max(abs(expected.task_loss), 1e-5),
         "penalty": abs(found.penalty - expected.penalty) / max(abs(expected.penalty), 1e-6),
     }
     largest: Counter[str] = Counter()
