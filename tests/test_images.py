@@ -426,7 +426,7 @@ def test_a_set_that_is_there_is_left_alone(name: str, online: Path, server: Serv
 def test_a_damaged_set_is_replaced_with_a_warning(name: str, online: Path) -> None:
     path = write(name, online, *splits(name)) / every_file(name)[-1]
     path.write_bytes(path.read_bytes()[:-5])
-    with pytest.warns(DataWarning, match=rf"^{name}: {path} is damaged: .*; the set is replaced$"):
+    with pytest.warns(DataWarning, match=rf"^{name}: {path} is damaged: .*; a download replaces the set$"):
         prepare(DATASETS[name](), online, True)
     assert_is_the_set(name, online)
     assert [path.name for path in online.iterdir()] == [Path(FOLDERS[name]).parts[0]]
@@ -439,7 +439,7 @@ def test_a_link_to_a_damaged_set_is_replaced_and_what_it_names_is_kept(name: str
     link = online / FOLDERS[name]
     link.parent.mkdir(parents=True)
     link.symlink_to(shared / FOLDERS[name])
-    with pytest.warns(DataWarning, match="is missing; the set is replaced"):
+    with pytest.warns(DataWarning, match="is missing; a download replaces the set"):
         prepare(DATASETS[name](), online, True)
     assert_is_the_set(name, online)
     assert contents(shared) == before and not link.is_symlink()
