@@ -466,7 +466,7 @@ def test_a_failed_download_leaves_a_damaged_set_as_it_was(name: str, online: Pat
     before = contents(online)
     server.files = {}
     with (
-        pytest.warns(DataWarning, match="is replaced"),
+        pytest.warns(DataWarning, match="a download replaces the set"),
         pytest.raises(DataError, match=r"cannot be downloaded \(.*404"),
     ):
         prepare(DATASETS[name](), online, True)
