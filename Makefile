@@ -27,7 +27,7 @@ bench: .venv/installed ## the engines side by side, and the penalty's cost on im
 	.venv/bin/python scripts/bench.py --json results/bench.json
 	.venv/bin/python scripts/bench_images.py --json results/bench_images.json
 
-test: .venv/installed ## all tests (about 20 minutes)
+test: .venv/installed ## all tests (about 25 minutes)
 	$(RUN) pytest
 
 test-fast: .venv/installed ## the tests that start no program and train little (about 6 minutes)
