@@ -1,0 +1,353 @@
+"""The store: parquet tables of what was trained, which no crash and no neighbour can harm.
+
+`cells/` holds one row a cell, `curves/` its training curves, both as part-files that are written once and never
+changed: unique temporary name, fsync, `os.replace`, fsync of the folder. Temporaries start with a dot, so nobody
+ever sees half a file, and any number of processes may write at once. A row's curves stand in the part of the
+same name. No clock decides anything: where a key has several rows, done beats diverged beats failed, and among
+equals the lowest part name wins. Compaction (`python -m jumpstart_exp.store compact`) puts many parts into few.
+"""
+
+import contextlib
+import uuid
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jumpstart_exp.console import Notice
+from jumpstart_exp.result import Result
+from jumpstart_exp.store.parts import (
+    LABEL_PREFIX,
+    STATUS_RANK,
+    GoneError,
+    StoreError,
+    UnreadableError,
+    make_folder,
+    part_names,
+    read_part,
+    write_durably,
+)
+from jumpstart_exp.store.schema import (
+    STORE_VERSION,
+    cell_schema,
+    curve_columns,
+    curve_schema,
+    description_columns,
+    result_row,
+)
+
+__all__ = [
+    "STORE_VERSION",
+    "Store",
+    "StoreError",
+    "StoreWarning",
+    "Stored",
+    "cell_schema",
+    "ranked",
+    "result_row",
+]
+
+
+class StoreWarning(Notice):
+    """A part of the store is unreadable; the message names it, and everything else was read."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the store knows of a key: the best row's status and error, and the methods' labels that share it."""
+
+    status: str
+    labels: frozenset[str]
+    error: str | None = None
+
+
+class Store:
+    """The store in a results folder, which may not exist yet.
+
+    Args:
+        results_dir: the folder that holds `cells/` and `curves/`.
+    """
+
+    def __init__(self, results_dir: Path) -> None:
+        self.results_dir = results_dir
+        self.cells_dir = results_dir / "cells"
+        self.curves_dir = results_dir / "curves"
+        self._warned: set[Path] = set()
+
+    def check_writable(self) -> None:
+        """Create the folders and try a write, before anything trains.
+
+        Raises:
+            StoreError: a folder cannot be created or written.
+        """
+        for folder in (self.cells_dir, self.curves_dir):
+            try:
+                make_folder(folder)
+                probe = folder / f".probe-{uuid.uuid4().hex}"
+                probe.touch()
+                probe.unlink()
+            except OSError as error:
+                raise StoreError(
+                    f"results_dir={str(self.results_dir)!r} cannot be written: {error.strerror} ({folder}); "
+                    "choose a folder of your own with results_dir=…"
+                ) from error
+
+    def write(self, results: Sequence[Result]) -> None:
+        """Store results; when this returns they are durable.
+
+        Raises:
+            StoreError: the folder cannot be written (no space, no permission); nothing is half stored.
+        """
+        if not results:
+            return
+        name = f"part-{uuid.uuid4().hex}.parquet"
+        curves = curve_columns(results)
+        # curves first: a row that is there has its curves
+        if curves["key"]:
+            self._write(pa.table(curves, schema=curve_schema()), name, self.curves_dir)
+        try:
+            self._write(pa.Table.from_pylist([result_row(result) for result in results], schema=cell_schema()), name)
+        except StoreError:
+            with contextlib.suppress(OSError):
+                (self.curves_dir / name).unlink(missing_ok=True)
+            raise
+
+    def add_labels(self, labels: Iterable[tuple[str, str]]) -> None:
+        """Let stored results appear under further methods' labels: (key, label) pairs.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        wanted = list(labels)
+        if not wanted:
+            return
+        rows = self._read_all()
+        best = _best_rows(rows)
+        place = dict(zip(best["key"], best["row"], strict=True))
+        table = rows.take(pa.array([place[key] for key, _ in wanted])).drop_columns(["part"])
+        names = pa.array([label for _, label in wanted], pa.string())
+        table = table.set_column(table.schema.get_field_index("method"), "method", names)
+        # a name behind all others: the row that a training wrote, and its curve, come first
+        self._write(table.replace_schema_metadata(cell_schema().metadata), f"{LABEL_PREFIX}{uuid.uuid4().hex}.parquet")
+
+    def stored(self) -> dict[str, Stored]:
+        """Status and labels of every stored key."""
+        rows = self._read_all(["key", "status", "method", "error"])
+        best = _best_rows(rows)
+        errors = rows["error"].take(pa.array(best["row"])).to_pylist()
+        return {
+            key: Stored(status, frozenset(labels), error)
+            for key, status, labels, error in zip(best["key"], best["status"], best["labels"], errors, strict=True)
+        }
+
+    def cells(self, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """One row per key, ordered by key; `labels` lists the methods that share the result.
+
+        Args:
+            columns: names of columns; None for every column of the store. `key` and `labels` always come along.
+            where: values that columns must have, name → value or list of values; `method` means any of the labels.
+                A column of the cell's own settings is filtered while reading, so the rest takes no memory.
+
+        Raises:
+            KeyError: the store has no such column.
+            StoreError: the store cannot be read, or a part is of a newer version.
+        """
+        filters = {name: value if isinstance(value, list) else [value] for name, value in (where or {}).items()}
+        known = cell_schema().names
+        for name in [*(columns or ()), *filters]:
+            if name not in known:
+                raise KeyError(name)
+        early = {name: values for name, values in filters.items() if name in description_columns()}
+        late = {name: values for name, values in filters.items() if name not in early}
+        asked = None
+        if columns is not None:
+            asked = list(dict.fromkeys(["key", "status", "method", *columns, *late]))
+        rows = self._read_all(asked, where=early)
+        best = _best_rows(rows)
+        for name, values in late.items():
+            if name == "method":
+                best = best[[bool(set(labels) & set(values)) for labels in best["labels"]]]
+            else:
+                best = best[rows[name].take(pa.array(best["row"])).to_pandas().isin(values).to_numpy()]
+        wanted = [name for name in rows.column_names if name != "part"]
+        if columns is not None:
+            wanted = list(dict.fromkeys(["key", *columns]))
+        table: pd.DataFrame = rows.select(wanted).take(pa.array(best["row"])).to_pandas()
+        table["labels"] = best["labels"].to_numpy()
+        return table
+
+    def row(self, key: str) -> dict[str, Any]:
+        """The stored row of one key.
+
+        Raises:
+            KeyError: the key is not stored.
+        """
+        rows = self._read_all(where={"key": [key]})
+        best = _best_rows(rows)
+        if best.empty:
+            raise KeyError(key)
+        row: dict[str, Any] = rows.slice(int(best["row"].iloc[0]), 1).to_pylist()[0]
+        return row
+
+    def curves(self, keys: Iterable[str] | None = None) -> pd.DataFrame:
+        """The curves of these keys (None: of all), ordered by key and epoch."""
+        wanted_keys = None if keys is None else set(keys)
+        while True:
+            found, moved = self._find_curves(wanted_keys)
+            if not moved:
+                break
+        if not found:
+            empty: pd.DataFrame = curve_schema().empty_table().to_pandas()
+            return empty
+        return pd.concat(found.values(), ignore_index=True).sort_values(["key", "epoch"], ignore_index=True)
+
+    def follow(self, columns: Sequence[str]) -> "Follower":
+        """A reader for many looks at a growing store, each of which reads only the parts that are new."""
+        return Follower(self, columns)
+
+    def _find_curves(self, keys: set[str] | None) -> tuple[dict[str, pd.DataFrame], bool]:
+        """The curves by key, and whether compaction moved parts before they were read."""
+        rows = ranked(self._read_all(["key", "status", "method"]))
+        if keys is not None:
+            rows = rows[rows["key"].isin(keys)]
+        found: dict[str, pd.DataFrame] = {}
+        without: set[str] = set()
+        for part, own in rows.groupby("part", sort=False):
+            # parts come best first, and a row that only adds a label brings no curve
+            path = self.curves_dir / str(part)
+            try:
+                table = read_part(path, None, curve_schema())
+            except GoneError:
+                without.add(str(part))
+                continue
+            except UnreadableError as error:
+                self._warn_unreadable(path, str(error))
+                continue
+            wanted = set(own["key"]) - found.keys()
+            frame = table.to_pandas()
+            found |= {str(key): curve for key, curve in frame[frame["key"].isin(wanted)].groupby("key")}
+        return found, bool(without - self._parts())
+
+    def _write(self, table: pa.Table, name: str, folder: Path | None = None) -> None:
+        try:
+            write_durably(table, (folder or self.cells_dir) / name)
+        except OSError as error:
+            raise StoreError(
+                f"results_dir={str(self.results_dir)!r} cannot be written: {error.strerror or error}; "
+                "everything stored before is whole, and the same command goes on from there"
+            ) from error
+
+    def _read_all(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        where: Mapping[str, Sequence[Any]] | None = None,
+        known: dict[str, pa.Table] | None = None,
+    ) -> pa.Table:
+        """The rows of every part, with the part's name; parts that compaction moved meanwhile are looked up again.
+
+        Args:
+            columns: names; None for all.
+            where: values that description columns must have.
+            known: parts that were read before, to which the new ones are added.
+        """
+        tables = {} if known is None else known
+        broken: set[str] = set()
+        gone: set[str] = set()
+        # a listing is no snapshot: one that ran beside a compaction may show neither the old part nor the new one,
+        # but the next one shows the new one
+        quiet, enough = 0, 1
+        while quiet < enough:
+            missing = sorted(self._parts() - tables.keys() - broken)
+            quiet = 0 if missing else quiet + 1
+            for name in missing:
+                path = self.cells_dir / name
+                try:
+                    tables[name] = _with_part(_filtered(path, columns, where or {}), name)
+                except GoneError:
+                    enough = 2
+                    if name in gone:
+                        broken.add(name)  # listed twice and not there twice: a link to nowhere
+                        self._warn_unreadable(path, "it is listed, but not there")
+                    gone.add(name)
+                except UnreadableError as error:
+                    broken.add(name)
+                    self._warn_unreadable(path, str(error))
+        if not tables:
+            schema = cell_schema() if columns is None else pa.schema([cell_schema().field(name) for name in columns])
+            return schema.append(pa.field("part", pa.string())).empty_table()
+        return pa.concat_tables([tables[name] for name in sorted(tables)])
+
+    def _warn_unreadable(self, path: Path, reason: str) -> None:
+        if path not in self._warned:  # once, however often the store is read
+            self._warned.add(path)
+            warnings.warn(f"{path} is unreadable and left out: {reason}", StoreWarning, stacklevel=5)
+
+    def _parts(self) -> set[str]:
+        try:
+            return part_names(self.cells_dir)
+        except OSError as error:
+            raise StoreError(f"results_dir={str(self.results_dir)!r} cannot be read: {error.strerror}") from error
+
+
+class Follower:
+    """Looks at a growing store again and again, each time reading only what is new.
+
+    Args:
+        store: the store.
+        columns: names of the columns to be read beside key, status and method.
+    """
+
+    def __init__(self, store: Store, columns: Sequence[str]) -> None:
+        self.store = store
+        self.columns = list(dict.fromkeys(["key", "status", "method", *columns]))
+        self.tables: dict[str, pa.Table] = {}
+
+    def cells(self) -> pd.DataFrame:
+        """One row per key, with the columns asked for."""
+        rows = self.store._read_all(self.columns, known=self.tables)
+        best = _best_rows(rows)
+        table: pd.DataFrame = rows.select(self.columns).take(pa.array(best["row"])).to_pandas()
+        return table
+
+
+def ranked(rows: pa.Table) -> pd.DataFrame:
+    """Key, status, method, part and row number of every row, each key's best row first."""
+    frame: pd.DataFrame = rows.select(["key", "status", "method", "part"]).to_pandas()
+    frame = frame.assign(row=range(len(frame)), rank=frame["status"].map(STATUS_RANK))
+    return frame.sort_values(["rank", "part", "row"], kind="stable")
+
+
+def _best_rows(rows: pa.Table) -> pd.DataFrame:
+    """Each key's best row, ordered by key, with the sorted labels of all its rows."""
+    in_order = ranked(rows)
+    best = in_order.drop_duplicates("key").sort_values("key", ignore_index=True)
+    labels = {key: [method] for key, method in zip(best["key"], best["method"], strict=True)}
+    for key, names in in_order[in_order["key"].duplicated(keep=False)].groupby("key")["method"]:
+        labels[str(key)] = sorted(set(names))
+    return best.assign(labels=pd.Series([labels[key] for key in best["key"]], dtype=object))
+
+
+def _filtered(path: Path, columns: Sequence[str] | None, where: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """A part's rows with these values; what nobody asked for is not read."""
+    if not where:
+        return read_part(path, columns, cell_schema())
+    narrow = read_part(path, list(where), cell_schema())
+    mask = pa.array([True] * len(narrow), pa.bool_())
+    for name, values in where.items():
+        allowed = pa.array([value for value in values if value is not None], narrow.schema.field(name).type)
+        found = pc.is_in(narrow[name].combine_chunks(), value_set=allowed)
+        mask = pc.and_(mask, pc.or_(found, pc.is_null(narrow[name].combine_chunks())) if None in values else found)
+    if not pc.any(mask).as_py():
+        names = cell_schema().names if columns is None else columns
+        return pa.schema([cell_schema().field(name) for name in names]).empty_table()
+    return read_part(path, columns, cell_schema()).filter(mask)
+
+
+def _with_part(table: pa.Table, name: str) -> pa.Table:
+    return table.append_column("part", pa.array([name] * len(table), pa.string()))

@@ -1,0 +1,77 @@
+"""`python -m jumpstart_exp.store compact`: put the parts of a store into few."""
+
+import sys
+import warnings
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jumpstart_exp.console import complain, notes, output, show_warning
+
+USAGE = """\
+Usage: python -m jumpstart_exp.store compact [results_dir=results]
+
+Puts the many small part-files of a store into few large ones, which are read faster, and removes what killed
+writers left a day ago or earlier. Sweeps may write and anybody may read meanwhile; no row is lost by a kill.
+A sweep that finds more than {many:,} parts does it by itself.
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Compact a store; returns the exit code: 0, 1 if the store cannot be used, 2 for a bad argument."""
+    from jumpstart_exp.store.compaction import MANY_PARTS
+
+    warnings.showwarning = show_warning
+    results_dir, commands = "results", []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if argument in ("-h", "--help"):
+            print(USAGE.format(many=MANY_PARTS), end="")
+            return 0
+        if name == "results_dir" and value:
+            results_dir = value[1:-1] if value[0] == value[-1] in ("'", '"') and len(value) > 2 else value
+        elif argument == "compact":
+            commands.append(argument)
+        else:
+            wrong = f"{argument!r} is not an argument of the store"
+            return _fail(f"{wrong}: compact, results_dir=FOLDER or --help", 2)
+    if not commands:
+        return _fail("a command is needed: python -m jumpstart_exp.store compact [results_dir=FOLDER]", 2)
+    return _compact(Path(results_dir).expanduser())
+
+
+def _compact(results_dir: Path) -> int:
+    from jumpstart_exp.store import Store, StoreError
+    from jumpstart_exp.store.compaction import compact
+
+    console = notes()
+    columns = (TextColumn("compacting"), BarColumn(), MofNCompleteColumn(), TextColumn("parts"), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("compacting", total=None)
+            found = compact(
+                Store(results_dir), lambda done, total: progress.update(task, completed=done, total=total or None)
+            )
+    except StoreError as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("stopped: everything stored is there, run it again to go on", 130)
+    removed = f"; {found.removed} left-over files removed" if found.removed else ""
+    output().print(
+        f"{results_dir}: {found.rows} rows, {_parts(found.parts_before)} became {_parts(found.parts_after)}{removed}",
+        markup=False,
+    )
+    return 0
+
+
+def _parts(count: int) -> str:
+    return f"{count} part{'s' * (count != 1)}"
+
+
+def _fail(message: str, code: int) -> int:
+    complain(message)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,138 @@
+"""The columns of the store's tables, and a result as a row of them."""
+
+import dataclasses
+import platform
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from jumpstart_exp.cell import DATASETS, NUMERICS, Cell
+from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Result
+from jumpstart_exp.settings import field_types
+
+STORE_VERSION = 1
+"""Version of the tables' layout; a store of a newer one is refused."""
+
+VERSION_KEY = b"jumpstart_exp.store"
+
+
+@cache
+def cell_schema() -> pa.Schema:
+    """The columns of `cells`: key, status, every field of a cell under its override name, and the result."""
+    fields = [("key", pa.string()), ("numerics", pa.int64()), ("status", pa.string()), ("method", pa.string())]
+    fields += [(name, _arrow_type(hint)) for name, hint in _description_types().items()]
+    fields += [("n_params", pa.int64()), ("epochs_run", pa.int64()), ("diverged_epoch", pa.int64())]
+    for metric in METRICS:
+        fields += [(f"{metric}_last", pa.float64()), (f"{metric}_best", pa.float64())]
+        fields += [(f"{metric}_best_epoch", pa.int64())]
+    fields += [("penalty_start", pa.float64()), ("penalty_last", pa.float64())]
+    for moment in ("start", "last"):
+        fields += [(f"{name}_{moment}", pa.float64()) for name in CENSUS]
+        fields += [(f"{name}_by_layer_{moment}", pa.list_(pa.float64())) for name in CENSUS]
+    fields += [("seconds", pa.float64()), ("peak_memory_bytes", pa.int64()), ("engine", pa.string())]
+    fields += [("device", pa.string()), ("started", pa.string()), ("error", pa.string())]
+    fields += [(name, pa.string()) for name in _versions()]
+    fields += [("git_commit", pa.string()), ("git_dirty", pa.bool_())]
+    return pa.schema(fields, metadata={VERSION_KEY: str(STORE_VERSION).encode()})
+
+
+def description_columns() -> frozenset[str]:
+    """Columns that describe a cell: all rows of one key have the same values there."""
+    return frozenset(["key", *_description_types()])
+
+
+@cache
+def _description_types() -> dict[str, Any]:
+    """Type of every description field, those of all datasets together."""
+    hints: dict[str, Any] = {}
+    for name, hint in field_types(Cell).items():
+        if name == "dataset":
+            for spec in DATASETS.values():
+                hints |= {f"dataset.{inner}": kind for inner, kind in field_types(spec).items()}
+        elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            hints |= {f"{name}.{inner}": kind for inner, kind in field_types(hint).items()}
+        elif name != "method":
+            hints[name] = hint
+    return {("dataset" if name == "dataset.name" else name): hint for name, hint in hints.items()}
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    text = str(hint)
+    if "tuple" in text:
+        return pa.list_(pa.float64())
+    for word, kind in (("bool", pa.bool_()), ("float", pa.float64()), ("int", pa.int64())):
+        if word in text:
+            return kind
+    return pa.string()
+
+
+def result_row(result: Result) -> dict[str, Any]:
+    """A result as a row of `cells`."""
+    cell = result.cell
+    row: dict[str, Any] = {"key": cell.key, "numerics": NUMERICS, "status": result.status, "method": cell.method}
+    row |= cell.description()
+    for name in ("n_params", "epochs_run", "diverged_epoch", "penalty_start", "penalty_last", "seconds"):
+        row[name] = getattr(result, name)
+    for name in ("peak_memory_bytes", "engine", "device", "started", "error"):
+        row[name] = getattr(result, name)
+    for metric in METRICS:
+        values = getattr(result, metric)
+        row |= {f"{metric}_last": values.last, f"{metric}_best": values.best, f"{metric}_best_epoch": values.best_epoch}
+    for moment in ("start", "last"):
+        seen: LayerCensus | None = getattr(result, f"census_{moment}")
+        if seen is not None:
+            row |= {f"{name}_{moment}": seen.mean(name) for name in CENSUS}
+            row |= {f"{name}_by_layer_{moment}": list(getattr(seen, name)) for name in CENSUS}
+    return {**row, **_versions(), **_git_state()}
+
+
+@cache
+def curve_schema() -> pa.Schema:
+    """The columns of `curves`: key, and what a row of a curve has."""
+    names = [field.name for field in dataclasses.fields(CurveRow)]
+    kinds = [("key", pa.string()), *((name, pa.int64() if name == "epoch" else pa.float64()) for name in names)]
+    return pa.schema(kinds, metadata={VERSION_KEY: str(STORE_VERSION).encode()})
+
+
+def curve_columns(results: Sequence[Result]) -> dict[str, list[Any]]:
+    """The results' curves, column by column."""
+    columns: dict[str, list[Any]] = {name: [] for name in curve_schema().names}
+    for result in results:
+        columns["key"] += [result.cell.key] * len(result.curve)
+        for name in list(columns)[1:]:
+            columns[name] += [getattr(row, name) for row in result.curve]
+    return columns
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {"python_version": platform.python_version()}
+    for package in ("jumpstart-exp", "torch", "numpy"):
+        name = package.replace("-", "_") + "_version"
+        try:
+            found[name] = version(package)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+@cache
+def _git_state() -> dict[str, Any]:
+    """Commit of the source tree and whether its code or configurations differ from it; None outside of git."""
+    folder = Path(__file__).resolve().parent.parent.parent
+    if not (folder / ".git").exists():
+        return {"git_commit": None, "git_dirty": None}
+    commands = (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "conf", "jumpstart_exp", "hydra_plugins"])
+    try:
+        commit, changes = (
+            subprocess.run(["git", "-C", str(folder), *command], capture_output=True, text=True, check=True).stdout
+            for command in commands
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {"git_commit": None, "git_dirty": None}
+    return {"git_commit": commit.strip(), "git_dirty": bool(changes.strip())}
