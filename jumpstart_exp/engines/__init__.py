@@ -90,22 +90,25 @@ class Choice:
     passed_over: str = ""
 
 
-def choose_engines(name: str, device: str, cells: Sequence[Cell]) -> list[Choice]:
+def choose_engines(name: str, device: str, cells: Sequence[Cell], has_cuda: bool | None = None) -> list[Choice]:
     """The engine and device of every cell, in order.
 
     Args:
         name: an engine; `auto` takes the last of `ENGINES` that can train the cell on the device.
         device: `cpu` or `cuda`; `auto` takes the last of the engine's devices that the machine has.
         cells: what is to be trained.
+        has_cuda: whether there is a CUDA device where they are trained; None for here.
 
     Raises:
         SettingError: there is no such engine or device, or no engine allowed can train one of the cells.
     """
     if name != "auto" and name not in ENGINES:
         raise refuse("engine", name, "one of auto, " + ", ".join(ENGINES))
-    has_cuda = device != "cpu" and _has_cuda()
+    is_here = has_cuda is None
+    has_cuda = device != "cpu" and (_has_cuda() if has_cuda is None else has_cuda)
     if device == "cuda" and not has_cuda:
-        raise refuse("device", "cuda", "auto or cpu here", "torch finds no CUDA device on this machine")
+        why = "torch finds no CUDA device on this machine" if is_here else "no GPU is asked for (gpus_per_task)"
+        raise refuse("device", "cuda", "auto or cpu here", why)
     there = {"cpu", "cuda"} if has_cuda else {"cpu"}
     devices: dict[str, str] = {}
     for candidate in reversed(ENGINES) if name == "auto" else [name]:

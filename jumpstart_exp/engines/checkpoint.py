@@ -2,10 +2,12 @@
 
 import hashlib
 import io
+import math
 import os
+import time
 import uuid
 import warnings
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,48 @@ import torch
 
 from jumpstart_exp.console import Notice
 
-_VERSION = 1
+_VERSION = 2
 _DIGEST = hashlib.sha256().digest_size
 """Bytes at a file's beginning that tell whether the rest is whole."""
+
+_LOOK_EVERY = 0.02
+"""Seconds between two looks at whether a request is met."""
+
+_requests = 0
+
+_kept_for: dict[str, int] = {}
+"""The cells in training in this process, by key: how many requests there had been when each was last kept."""
+
+
+def request_now() -> None:
+    """Have every cell that is in training in this process kept at its next epoch, or step where `eager` trains it.
+
+    The cell's age and the interval do not matter; training goes on. A signal handler may call it, and any thread.
+    """
+    global _requests
+    _requests += 1
+
+
+def are_all_kept() -> bool:
+    """Whether every cell in training in this process has been kept since the last request, or has begun since.
+
+    A cell that is done is in training no more, and one that cannot be kept (its engine has no `Checkpoints`, the disk
+    is full) is not waited for.
+    """
+    return all(kept_for >= _requests for kept_for in list(_kept_for.values()))
+
+
+def wait_until_kept(seconds: float) -> bool:
+    """Wait at most so long for `are_all_kept`: what it says at the end.
+
+    For a thread that does not train: an engine keeps its cells in the thread that called `train`.
+    """
+    deadline = time.monotonic() + seconds
+    while not are_all_kept():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_LOOK_EVERY)
+    return True
 
 
 class CheckpointWarning(Notice):
@@ -36,7 +77,7 @@ class Checkpoints:
     def load(self, key: str) -> dict[str, Any] | None:
         """The state of the cell with this key, or None; what cannot be read is named in a warning and left alone."""
         path = self._path(key)
-        if not path.exists():
+        if not path.is_file():
             return None
         try:
             content = path.read_bytes()
@@ -45,10 +86,12 @@ class Checkpoints:
             state = torch.load(io.BytesIO(content[_DIGEST:]), map_location="cpu", weights_only=True)
             if not isinstance(state, dict) or state.get("version") != _VERSION or state.get("key") != key:
                 raise ValueError("it is not of this version")
+            found = state["state"]
+            if not isinstance(found, dict):
+                raise TypeError("it has no state")
         except Exception as error:  # whatever is wrong with the file, the cell can begin anew
             self.refuse(key, error)
             return None
-        found: dict[str, Any] = state["state"]
         return found
 
     def refuse(self, key: str, error: Exception) -> None:
@@ -92,3 +135,68 @@ class Checkpoints:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.pt"
+
+
+class Keeper:
+    """Keeps the cells that an engine has in training, each when it is due.
+
+    Args:
+        checkpoints: where; None for nowhere: nothing is due, and no request waits for the cells.
+        engine: its name: another one's checkpoints are not used.
+    """
+
+    def __init__(self, checkpoints: Checkpoints | None, engine: str) -> None:
+        self.checkpoints, self.engine = checkpoints, engine
+        self.kept_at: dict[str, float] = {}
+        self.seen = _requests
+
+    @property
+    def seconds(self) -> float:
+        """Between two checkpoints of a cell; infinity where none is kept."""
+        return math.inf if self.checkpoints is None else 60 * self.checkpoints.minutes
+
+    def load(self, key: str) -> dict[str, Any] | None:
+        """The state of the cell with this key, as this engine has saved it; None if there is none that can be used."""
+        state = None if self.checkpoints is None else self.checkpoints.load(key)
+        if state is not None and state.get("engine") != self.engine:
+            self.refuse(key, ValueError(f"it is of the engine {state.get('engine')}, this is {self.engine}"))
+            return None
+        return state
+
+    def refuse(self, key: str, error: Exception) -> None:
+        """Say that the state of this cell cannot be used, and why."""
+        if self.checkpoints is not None:
+            self.checkpoints.refuse(key, error)
+
+    def begin(self, keys: Iterable[str]) -> None:
+        """These cells are in training from now on, if they were not already."""
+        if self.checkpoints is None:
+            return
+        for key in keys:
+            if key not in self.kept_at:
+                self.kept_at[key], _kept_for[key] = time.monotonic(), _requests
+
+    def is_due(self, key: str) -> bool:
+        """Whether a cell in training is to be kept now: so long after the last time, or on request."""
+        if self.checkpoints is None:
+            return False
+        return _kept_for[key] < _requests or time.monotonic() - self.kept_at[key] >= self.seconds
+
+    def is_requested(self) -> bool:
+        """Whether there was a request since this was last asked."""
+        seen, self.seen = self.seen, _requests
+        return self.seen > seen
+
+    def save(self, key: str, state: dict[str, Any]) -> None:
+        """Keep the state, as it is now, of a cell in training."""
+        if self.checkpoints is None:
+            return
+        requests = _requests
+        self.checkpoints.save(key, {"engine": self.engine, **state})
+        self.kept_at[key], _kept_for[key] = time.monotonic(), requests
+
+    def end(self, keys: Iterable[str]) -> None:
+        """These cells are in training no more."""
+        for key in keys:
+            self.kept_at.pop(key, None)
+            _kept_for.pop(key, None)

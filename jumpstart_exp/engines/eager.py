@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.datasets import Data
-from jumpstart_exp.engines.checkpoint import Checkpoints
+from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.training import Training
 from jumpstart_exp.memory import reset_peak_memory, resident_bytes
@@ -43,7 +43,7 @@ class EagerEngine:
         checkpoints: Checkpoints | None = None,
     ) -> None:
         self.device = torch.device(device)
-        self.curve_every, self.checkpoints = curve_every, checkpoints
+        self.curve_every, self.keeper = curve_every, Keeper(checkpoints, self.name)
 
     @staticmethod
     def refuses(cell: Cell) -> str | None:
@@ -137,9 +137,12 @@ class EagerEngine:
             started = datetime.now(UTC)
             on_progress(cell, 0)
             before = self._reset_peak_memory()
+            self.keeper.begin([cell.key])
             try:
                 with _torch_for(cell):
-                    training = Training(cell, data, self.device, self.curve_every, self.checkpoints)
+                    training = Training(cell, data, self.device, self.curve_every, self.keeper)
+                    if training.epochs_done:
+                        on_progress(cell, training.epochs_done)
                     for epoch in training.epochs():
                         on_progress(cell, epoch)
                     result = training.result(self.name)
@@ -154,6 +157,8 @@ class EagerEngine:
                     started=started.isoformat(timespec="seconds"),
                     error=f"{type(error).__name__}: {error}",
                 )
+            finally:
+                self.keeper.end([cell.key])
             on_result(result)
 
     def _reset_peak_memory(self) -> int:

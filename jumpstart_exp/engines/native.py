@@ -14,8 +14,9 @@ from torch import Tensor
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.datasets import Data
-from jumpstart_exp.engines.checkpoint import Checkpoints
+from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
 from jumpstart_exp.engines.probe import Probe, Tensors
+from jumpstart_exp.engines.snapshot import CURVE_COLUMNS, Snapshot, load_snapshot, parameter_shapes
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.result import METRICS, CurveRow, LayerCensus, Metric, Result
 from jumpstart_exp.settings import refuse
@@ -45,7 +46,7 @@ class NativeEngine:
         device: "cpu".
         curve_every: epochs between the rows of a curve; None for about 100 rows a cell.
         threads: networks in training at once; neither their number nor the order changes a result.
-        checkpoints: of no use here: a training takes seconds.
+        checkpoints: where cells in training are kept; None for nowhere.
         evaluate: False leaves out everything that is measured on the way: for timing the training alone.
         instruction_set: one of `instruction_sets()`; None for the first, the fastest that this processor has.
 
@@ -75,6 +76,7 @@ class NativeEngine:
             raise refuse("instruction_set", instruction_set, "one of " + ", ".join(instruction_sets()))
         self.curve_every, self.threads, self.evaluate = curve_every, threads, evaluate
         self.instruction_set = instruction_set or ""
+        self.keeper = Keeper(checkpoints if evaluate else None, self.name)
 
     @staticmethod
     def refuses(cell: Cell) -> str | None:
@@ -137,20 +139,42 @@ class NativeEngine:
         Ctrl-C ends the training within an epoch, after every result that is finished was handed over.
         """
         largest_first = sorted(cells, key=lambda cell: -self.estimate_seconds(cell))
-        curve_every = [self.curve_every or max(1, round(cell.optimizer.epochs / 100)) for cell in largest_first]
-        specs = [_spec(cell, every, self.evaluate) for cell, every in zip(largest_first, curve_every, strict=True)]
-        _native.train(
-            specs,
-            *_arrays(data),
-            self.threads,
-            self.instruction_set,
-            lambda index, found: on_result(_result(largest_first[index], found, evaluated=self.evaluate)),
-            lambda index, epochs: on_progress(largest_first[index], epochs),
-        )
+        keeper, specs = self.keeper, []
+        for cell in largest_first:
+            every = self.curve_every or max(1, round(cell.optimizer.epochs / 100))
+            specs.append({**_spec(cell, every, self.evaluate), "state": _state(load_snapshot(keeper, cell))})
+
+        def progress(index: int, epochs: int) -> None:
+            keeper.begin([largest_first[index].key])
+            on_progress(largest_first[index], epochs)
+
+        def result(index: int, found: Mapping[str, Any]) -> None:
+            keeper.end([largest_first[index].key])
+            on_result(_result(largest_first[index], found, evaluated=self.evaluate))
+
+        def keep(index: int, found: Mapping[str, Any]) -> None:
+            cell = largest_first[index]
+            keeper.save(cell.key, _snapshot(cell, found).state(cell))
+
+        keeper.is_requested()  # what was requested before concerns other cells
+        try:
+            _native.train(
+                specs,
+                *_arrays(data),
+                self.threads,
+                self.instruction_set,
+                keeper.seconds,
+                keeper.is_requested,
+                result,
+                progress,
+                keep,
+            )
+        finally:
+            keeper.end([cell.key for cell in cells])
 
     def probe(self, cell: Cell, data: Data, steps: int = 0, initial: Tensors | None = None) -> Probe:
         """The full-batch step after `steps` steps, from the cell's initial weights or from `initial`."""
-        shapes = _shapes(cell)
+        shapes = parameter_shapes(cell)
         values = [] if initial is None else np.concatenate([np.ravel(initial[name]) for name in shapes]).tolist()
         found = _native.probe(_spec(cell, 1, True), *_arrays(data), self.instruction_set, steps, values)
         return Probe(
@@ -314,29 +338,52 @@ def _spec(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
         "curve_every": curve_every,
         "evaluate": evaluate,
         "seed": cell.seed,
+        "state": None,
     }
+
+
+def _state(snapshot: Snapshot | None) -> dict[str, Any] | None:
+    """A training as the C++ engine takes it up."""
+    if snapshot is None:
+        return None
+    return {
+        "epochs": snapshot.epochs,
+        "numbers": np.concatenate([snapshot.parameters.ravel(), snapshot.running.ravel()]),
+        "metrics": snapshot.metrics,
+        "penalty_start": snapshot.penalty_start,
+        "census_start": np.ascontiguousarray(snapshot.census_start.T),
+        "curve": snapshot.curve,
+        "seconds": snapshot.seconds,
+        "started": datetime.fromisoformat(snapshot.started).timestamp(),
+    }
+
+
+def _snapshot(cell: Cell, found: Mapping[str, Any]) -> Snapshot:
+    """A training as the C++ engine hands it over."""
+    units = cell.depth * cell.width if cell.network.norm == "batch" else 0
+    parameters, running = np.split(found["numbers"], [len(found["numbers"]) - 2 * units])
+    return Snapshot(
+        epochs=found["epochs"],
+        parameters=parameters.reshape(3, -1),
+        running=running.reshape(2, cell.depth, -1),
+        metrics=found["metrics"].reshape(len(METRICS), 3),
+        penalty_start=found["penalty_start"],
+        census_start=found["census_start"].reshape(cell.depth, -1).T,
+        curve=found["curve"].reshape(-1, CURVE_COLUMNS),
+        pending=np.empty(0),
+        seconds=found["seconds"],
+        started=_started(found["started"]),
+    )
+
+
+def _started(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _arrays(data: Data) -> tuple[np.ndarray[Any, Any], ...]:
     x_train, x_val = (np.ascontiguousarray(x.numpy(), dtype=np.float64) for x in (data.x_train, data.x_val))
     y_train, y_val = (np.ascontiguousarray(y.numpy(), dtype=np.int64) for y in (data.y_train, data.y_val))
     return x_train, y_train, x_val, y_val
-
-
-def _shapes(cell: Cell) -> dict[str, tuple[int, ...]]:
-    """Shapes of the parameters by torch's names, layer by layer."""
-    width, outputs = cell.width, 1 if cell.dataset.classes == 2 else cell.dataset.classes
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer in range(cell.depth):
-        fan_in = width if layer else cell.dataset.features
-        if cell.network.layout == "conv2x1":
-            shapes[f"hidden.{layer}.weight"] = (width, width if layer else 1, 2)
-        else:
-            shapes[f"hidden.{layer}.weight"] = (width, fan_in)
-        shapes[f"hidden.{layer}.bias"] = (width,)
-        if cell.network.norm == "batch":
-            shapes |= {f"norms.{layer}.weight": (width,), f"norms.{layer}.bias": (width,)}
-    return shapes | {"output.weight": (outputs, width * cell.positions), "output.bias": (outputs,)}
 
 
 def _tensors(values: Sequence[float], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
@@ -346,7 +393,7 @@ def _tensors(values: Sequence[float], shapes: Mapping[str, tuple[int, ...]]) -> 
 
 
 def _result(cell: Cell, found: Mapping[str, Any], *, evaluated: bool) -> Result:
-    started = datetime.fromtimestamp(found["started"], UTC).isoformat(timespec="seconds")
+    started = _started(found["started"])
     if found["error"]:
         return Result(
             cell, "failed", NativeEngine.name, seconds=found["seconds"], started=started, error=found["error"]

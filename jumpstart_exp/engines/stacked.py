@@ -2,16 +2,18 @@
 
 import os
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import torch
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.datasets import Data
-from jumpstart_exp.engines.checkpoint import Checkpoints
+from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
 from jumpstart_exp.engines.probe import Probe, Tensors
+from jumpstart_exp.engines.snapshot import Snapshot, load_snapshot
 from jumpstart_exp.engines.stack.fleet import Fleet, Outcome
 from jumpstart_exp.memory import available_memory_bytes, peak_memory_bytes
 from jumpstart_exp.result import Result
@@ -34,7 +36,7 @@ class StackedEngine:
         device: `cpu` or a CUDA device.
         curve_every: epochs between the rows of a curve; None for about 100 rows a cell.
         threads: of no use here: the calls of a step are too small to be shared.
-        checkpoints: of no use here: a fleet takes minutes.
+        checkpoints: where cells in training are kept; None for nowhere.
     """
 
     name = "stacked"
@@ -50,6 +52,7 @@ class StackedEngine:
     ) -> None:
         self.device = torch.device(device)
         self.curve_every = curve_every
+        self.keeper = Keeper(checkpoints, self.name)
 
     @staticmethod
     def refuses(cell: Cell) -> str | None:
@@ -137,26 +140,56 @@ class StackedEngine:
         on_result: Callable[[Result], None],
         on_progress: Callable[[Cell, float], None],
     ) -> None:
-        """Train cells of one dataset and one `fleet_group`; results come as their networks are done."""
+        """Train cells of one dataset and one `fleet_group`; results come as their networks are done.
+
+        Cells that go on from their checkpoints form a fleet with those that were kept after the same epoch.
+        """
         with _one_thread():
-            fleets = [list(cells)]
+            fleets = self._fleets(cells)
             while fleets:
-                fleets += self._train_fleet(fleets.pop(), data, on_result, on_progress)[::-1]
+                mates = fleets.pop()
+                try:
+                    fleets += self._train_fleet(mates, data, on_result, on_progress)[::-1]
+                finally:
+                    self.keeper.end([cell.key for cell in mates.cells])
+
+    def _fleets(self, cells: Sequence[Cell]) -> "list[_Mates]":
+        """Those that are furthest come last: they are trained first."""
+        groups: dict[tuple[int, int], _Mates] = {}
+        for cell in cells:
+            snapshot = load_snapshot(self.keeper, cell)
+            progress = (0, 0) if snapshot is None else (snapshot.epochs, len(snapshot.pending))
+            mates = groups.setdefault(progress, _Mates([], []))
+            mates.cells.append(cell)
+            if snapshot is not None:
+                mates.snapshots.append(snapshot)
+        return [groups[progress] for progress in sorted(groups)]
 
     def _train_fleet(
         self,
-        cells: Sequence[Cell],
+        mates: "_Mates",
         data: Data,
         on_result: Callable[[Result], None],
         on_progress: Callable[[Cell, float], None],
-    ) -> list[list[Cell]]:
+    ) -> "list[_Mates]":
         """Train a fleet; where it fails, the halves of what is left of it, to be trained again."""
-        started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+        cells, snapshots = mates.cells, mates.snapshots
+        now, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+        started = [snapshot.started for snapshot in snapshots] or [now] * len(cells)
+        before = [snapshot.seconds for snapshot in snapshots] or [0.0] * len(cells)
         for cell in cells:
             on_progress(cell, 0)
+        for cell, snapshot in zip(cells, snapshots, strict=False):
+            on_progress(cell, snapshot.epochs)
+        self.keeper.begin([cell.key for cell in cells])
         left = dict(enumerate(cells))
-        shares = [self.estimate_seconds(cell) for cell in cells]
-        events = self._events(cells, data)
+        total = sum(self.estimate_seconds(cell) for cell in cells)
+        shares = [self.estimate_seconds(cell) / total for cell in cells]
+
+        def seconds(index: int) -> float:
+            return before[index] + (time.perf_counter() - clock) * shares[index]
+
+        events = self._events(mates, data, left)
         while True:
             try:
                 finished = next(events, None)
@@ -165,33 +198,49 @@ class StackedEngine:
                 break
             if finished is None:
                 return []
-            epochs, outcomes = finished
+            epochs, outcomes, kept = finished
             for index, outcome in outcomes.items():
                 cell = left.pop(index)
-                seconds = (time.perf_counter() - clock) * shares[index] / sum(shares)
-                on_result(self._result(cell, outcome, started, seconds))
+                self.keeper.end([cell.key])
+                on_result(self._result(cell, outcome, started[index], seconds(index)))
             for cell in left.values():
                 on_progress(cell, epochs)
+            for index, snapshot in kept.items():
+                own = replace(snapshot, seconds=seconds(index), started=started[index])
+                self.keeper.save(cells[index].key, own.state(cells[index]))
         del events  # and all that the fleet has allocated
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        again = list(left.values())
+        again = list(left)
         if len(again) > 1:
             middle = (len(again) + 1) // 2
-            return [again[:middle], again[middle:]]
-        seconds = time.perf_counter() - clock
-        for cell in again:
+            return [mates.part(again[:middle]), mates.part(again[middle:])]
+        for index, cell in left.items():
             on_result(
-                Result(cell, "failed", self.name, str(self.device), seconds=seconds, started=started, error=reason)
+                Result(
+                    cell,
+                    "failed",
+                    self.name,
+                    str(self.device),
+                    seconds=seconds(index),
+                    started=started[index],
+                    error=reason,
+                )
             )
         return []
 
-    def _events(self, cells: Sequence[Cell], data: Data) -> Iterator[tuple[int, dict[int, Outcome]]]:
-        """Train a fleet in slices of time: epochs done, and what became of cells since, by index."""
-        fleet = Fleet(cells, data, self.device, self.curve_every)
+    def _events(
+        self, mates: "_Mates", data: Data, left: Mapping[int, Cell]
+    ) -> Iterator[tuple[int, dict[int, Outcome], dict[int, Snapshot]]]:
+        """Train a fleet in slices of time: epochs done, what became of cells since, and the others if they are due.
+
+        Cells are given by index; those of a fleet are begun together, and kept together.
+        """
+        fleet = Fleet(mates.cells, data, self.device, self.curve_every, snapshots=mates.snapshots or None)
         while fleet.is_training:
             outcomes = fleet.train_for(_LOOK_EVERY)
-            yield fleet.epochs_done, outcomes
+            is_due = any(self.keeper.is_due(cell.key) for cell in left.values())
+            yield fleet.epochs_done, outcomes, fleet.snapshots() if is_due else {}
 
     def _result(self, cell: Cell, outcome: Outcome, started: str, seconds: float) -> Result:
         """The cell's result; the seconds are its share of the fleet's."""
@@ -218,6 +267,17 @@ class StackedEngine:
             started=started,
             curve=outcome.curve,
         )
+
+
+@dataclass(frozen=True)
+class _Mates:
+    """Cells to be trained as a fleet, with their snapshots, all after the same epoch; none where they begin."""
+
+    cells: list[Cell]
+    snapshots: list[Snapshot]
+
+    def part(self, indices: Sequence[int]) -> "_Mates":
+        return _Mates([self.cells[index] for index in indices], [self.snapshots[i] for i in indices if self.snapshots])
 
 
 def _width_class(cell: Cell) -> int:

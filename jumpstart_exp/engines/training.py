@@ -15,7 +15,7 @@ from torch import Tensor
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.datasets import Data, flip_and_crop
-from jumpstart_exp.engines.checkpoint import Checkpoints
+from jumpstart_exp.engines.checkpoint import Keeper
 from jumpstart_exp.engines.forward import forward_of
 from jumpstart_exp.engines.replay import Replayed
 from jumpstart_exp.memory import peak_memory_bytes
@@ -52,7 +52,7 @@ class Training:
         device: a torch device.
         curve_every: epochs between the rows of a curve; None for about 100, with penalty and census in about 10 of
             them where the training is by mini-batches.
-        checkpoints: where the state is kept from time to time; None for nowhere.
+        keeper: what keeps the state of cells in training, of which this is one; None for nothing.
     """
 
     epochs_run: int
@@ -64,9 +64,9 @@ class Training:
         data: Data,
         device: torch.device,
         curve_every: int | None = None,
-        checkpoints: Checkpoints | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
-        self.cell, self.device, self.checkpoints = cell, device, checkpoints
+        self.cell, self.device, self.keeper = cell, device, keeper
         epochs, is_full_batch = cell.optimizer.epochs, cell.batch_size == cell.dataset.sizes()[0]
         self.curve_every = curve_every or max(1, round(epochs / 100))
         self.survey_every = self.curve_every
@@ -79,13 +79,18 @@ class Training:
         self.y_train, self.y_val = (_targets(y, cell).to(device) for y in (data.y_train, data.y_val))
         self.replayed = Replayed(device) if self._is_graph() else None
         self.rows: dict[int, Tensor] = {}  # by batch size, what a replayed step reads
-        self.begun, self.kept_at = time.perf_counter(), time.monotonic()
+        self.begun = time.perf_counter()
         self.diverged_epoch: int | None = None
         self._begin()
         if not self._goes_on():
             self.penalty_start, self.census_start = self._survey()
             self.penalty_last: float | None = self.penalty_start
             self.census_last: LayerCensus | None = self.census_start
+
+    @property
+    def epochs_done(self) -> float:
+        """Epochs that are trained, with the share of the one in training."""
+        return self.epochs_run + self.batches_done / self._batch_count()
 
     def epochs(self) -> Iterator[float]:
         """Train, yielding the epochs done after each and in long ones; ends early when the training diverges."""
@@ -200,20 +205,20 @@ class Training:
 
     def _goes_on(self) -> bool:
         """Take the state of the cell's checkpoint, if there is one that can be used."""
-        state = None if self.checkpoints is None else self.checkpoints.load(self.cell.key)
-        if self.checkpoints is None or state is None:
+        state = None if self.keeper is None else self.keeper.load(self.cell.key)
+        if self.keeper is None or state is None:
             return False
         try:
             self._restore(state)
         except Exception as error:  # whatever does not fit, the cell can begin anew
-            self.checkpoints.refuse(self.cell.key, error)
+            self.keeper.refuse(self.cell.key, error)
             self._begin()
             return False
         return True
 
     def _train_epoch(self, epoch: int) -> Iterator[float]:
         told = time.monotonic()
-        batches = math.ceil(len(self.x_train) / self.cell.batch_size)
+        batches = self._batch_count()
         for batch, order in enumerate(self._batches(epoch)):
             if batch < self.batches_done:
                 continue  # trained before the checkpoint from which this goes on
@@ -260,6 +265,9 @@ class Training:
             self.rows.setdefault(size, torch.empty_like(points)).copy_(points)
         rows = None if points is None else self.rows[size]
         self.replayed(lambda: self._train_batch(epoch, batch, rows), size)
+
+    def _batch_count(self) -> int:
+        return math.ceil(len(self.x_train) / self.cell.batch_size)
 
     def _batches(self, epoch: int) -> Iterator[npt.NDArray[np.int64] | None]:
         n_train, size = len(self.x_train), self.cell.batch_size
@@ -344,10 +352,8 @@ class Training:
         return self.seconds_before + time.perf_counter() - self.begun
 
     def _keep_if_due(self) -> None:
-        if self.checkpoints is None or time.monotonic() - self.kept_at < 60 * self.checkpoints.minutes:
-            return
-        self.checkpoints.save(self.cell.key, self._state())
-        self.kept_at = time.monotonic()
+        if self.keeper is not None and self.keeper.is_due(self.cell.key):
+            self.keeper.save(self.cell.key, self._state())
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -367,15 +373,23 @@ class Training:
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        settings = [{name: group[name] for name in ("fused", "capturable")} for group in self.adam.param_groups]
+        settings = [{**group} for group in self.adam.param_groups]
         self.adam.load_state_dict(state["adam"])
         for group, own in zip(self.adam.param_groups, settings, strict=True):
-            group.update(own)  # this device's: the checkpoint may come from another
+            group.update(own)  # the cell's, and this device's: the checkpoint may come from another
+        for parameter in self.parameters:
+            moments = self.adam.state[parameter]
+            if not parameter.shape == moments["exp_avg"].shape == moments["exp_avg_sq"].shape:
+                raise ValueError("a moment does not have its parameter's shape")
         self.steps, self.epochs_run, self.batches_done = (
-            state[name] for name in ("steps", "epochs_run", "batches_done")
+            int(state[name]) for name in ("steps", "epochs_run", "batches_done")
         )
+        batches = self._batch_count()
+        is_within = 0 <= self.epochs_run <= self.cell.optimizer.epochs and 0 <= self.batches_done <= batches
+        if not is_within or self.steps != self.epochs_run * batches + self.batches_done:
+            raise ValueError(f"step {self.steps} is not in epoch {self.epochs_run}, batch {self.batches_done}")
         self.sums.copy_(state["sums"])
-        self.seconds_before, self.started = state["seconds"], state["started"]
+        self.seconds_before, self.started = float(state["seconds"]), str(state["started"])
         for name, values in state["metrics"].items():
             vars(self.metrics[name]).update(values)
         self.curve = [CurveRow(**row) for row in state["curve"]]

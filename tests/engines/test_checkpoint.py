@@ -25,6 +25,7 @@ import torch
 from jumpstart_exp.cell import Cell, DropoutSpec, ImageSpec, Mnist, Moons, NetworkSpec, OptimizerSpec, PenaltySpec
 from jumpstart_exp.config import RunSettings
 from jumpstart_exp.datasets import Data, load
+from jumpstart_exp.engines import checkpoint as checkpoint_module
 from jumpstart_exp.engines import training as training_module
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWarning
 from jumpstart_exp.engines.eager import EagerEngine
@@ -288,12 +289,13 @@ def test_each_cell_goes_on_from_its_own(always: Checkpoints) -> None:
 
 
 class Clock:
-    """Stands still unless it is moved; what it shows is what the training's three clocks show."""
+    """Stands still unless it is moved; what it shows is what training and checkpoints see."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 1000.0
         fake = SimpleNamespace(perf_counter=lambda: self.seconds, monotonic=lambda: self.seconds)
         monkeypatch.setattr(training_module, "time", fake)
+        monkeypatch.setattr(checkpoint_module, "time", fake)
         monkeypatch.setattr(training_module, "datetime", SimpleNamespace(now=self.now))
 
     def now(self, zone: Any) -> datetime:
@@ -467,17 +469,55 @@ def test_what_cannot_be_used_is_left_alone(
     assert path.read_bytes() == before
 
 
-def test_a_state_with_a_part_missing_is_named_and_the_cell_begins_anew(always: Checkpoints) -> None:
+def lacking(name: str) -> Callable[[dict[str, Any]], None]:
+    def spoil(state: dict[str, Any]) -> None:
+        del state[name]
+
+    return spoil
+
+
+def with_other_moments(state: dict[str, Any]) -> None:
+    moments = state["adam"]["state"][0]
+    moments["exp_avg"] = moments["exp_avg"][:1].clone()
+
+
+def without_moments(state: dict[str, Any]) -> None:
+    del state["adam"]["state"][1]
+
+
+UNFIT: dict[str, Callable[[dict[str, Any]], None]] = {
+    "no curve": lacking("curve"),
+    "no engine": lacking("engine"),
+    "another engine": lambda state: state.update(engine="native"),
+    "moments of another shape": with_other_moments,
+    "no moments of a parameter": without_moments,
+    "steps that are no number": lambda state: state.update(steps=float("nan")),
+    "epochs below 0": lambda state: state.update(epochs_run=-1),
+    "epochs beyond the last": lambda state: state.update(epochs_run=EPOCHS + 1, steps=(EPOCHS + 1) * BATCHES),
+    "a batch beyond the last": lambda state: state.update(batches_done=BATCHES + 1),
+    "steps of another epoch": lambda state: state.update(epochs_run=0),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_a_state_that_does_not_fit_is_named_and_the_cell_begins_anew(name: str, always: Checkpoints) -> None:
     cell = CELLS["single, channel"]
     train(cell, always, killed(5, "before"))
-    path = path_of(always, cell)
-    whole = read(path)
-    del whole["state"]["curve"]
-    write(path, whole)
+    state = read(path_of(always, cell))["state"]
+    UNFIT[name](state)
+    always.save(cell.key, state)
     with pytest.warns(CheckpointWarning, match=cell.key):
         again = train(cell, always)
     check_same(again, train(cell))
     assert again.steps == 12
+
+
+def test_where_it_goes_on_is_told_at_once(always: Checkpoints) -> None:
+    """After the 0 with which every cell begins, with the share of the epoch in training."""
+    cell, told = CELLS["single, channel"], list[float]()
+    train(cell, always, killed(5, "before"))
+    train(cell, always, lambda done, where: told.append(done) if where == "epoch" else None)
+    assert told[:3] == [0, 1 + 2 / BATCHES, 2]
 
 
 def test_a_checkpoint_that_cannot_be_written_does_not_cost_the_cell(always: Checkpoints) -> None:
@@ -645,7 +685,7 @@ def test_a_sweep_of_cnns_that_is_killed_goes_on_within_its_cells(
     start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:
     sweep = ["-m", "dataset=mnist", f"data_dir={real_mnist()}", "dataset.n_train=512", "dataset.n_val=100"]
-    sweep += ["method=sep_up", "seed=0,1", "depth=3", "width=4", "penalty.weight=1e-4", "optimizer.epochs=20"]
+    sweep += ["method=sep_up", "seed=0,1", "depth=3", "width=4", "penalty.weight=1e-4", "optimizer.epochs=40"]
     sweep += ["optimizer.batch_size=64", "hydra.launcher.workers=2", "device=cpu", "checkpoint_minutes=0.001"]
 
     process = start(*sweep)
@@ -656,7 +696,7 @@ def test_a_sweep_of_cnns_that_is_killed_goes_on_within_its_cells(
     until(lambda: not alive(process.pid), "the workers end with their parent", 30)
     assert Store(tmp_path / "results").stored() == {}, "both cells were in training at the kill"
     kept = {path.stem: read(path)["state"] for path in folder.glob("*.pt")}
-    assert all(0 < state["steps"] < 20 * 8 for state in kept.values())
+    assert all(0 < state["steps"] < 40 * 8 for state in kept.values())
 
     restarted = datetime.now(UTC)
     again = start(*sweep)
@@ -670,7 +710,7 @@ def test_a_sweep_of_cnns_that_is_killed_goes_on_within_its_cells(
         assert datetime.fromisoformat(found["started"][key]) < restarted, "it did not begin anew"
         assert found["seconds"][key] > state["seconds"]
 
-    optimizer = OptimizerSpec(lr=0.001, epochs=20, batch_size=64)
+    optimizer = OptimizerSpec(lr=0.001, epochs=40, batch_size=64)
     penalty, network = PenaltySpec("UP", 1e-4), NetworkSpec("cnn")
     cells = [
         Cell(Mnist(n_train=512, n_val=100), 3, 4, network, penalty, optimizer=optimizer, seed=seed, method="sep_up")
@@ -688,4 +728,4 @@ def test_a_sweep_of_cnns_that_is_killed_goes_on_within_its_cells(
         tables.append((store.cells().drop(columns=RUN_DEPENDENT).sort_values("key", ignore_index=True), store.curves()))
     for table, expected in zip(*tables, strict=True):
         pd.testing.assert_frame_equal(table, expected, check_exact=True)
-    assert set(tables[0][0]["status"]) == {"done"} and len(tables[0][1]) == 2 * 20
+    assert set(tables[0][0]["status"]) == {"done"} and len(tables[0][1]) == 2 * 40

@@ -15,7 +15,6 @@ from jumpstart_exp.engines import forward
 from jumpstart_exp.engines.eager import EagerEngine, Training
 from jumpstart_exp.networks import RectangularMLP
 from jumpstart_exp.result import METRICS, Metric, Result
-from jumpstart_exp.sweep.workers import EngineSetup, train_in_parallel
 
 CPU = torch.device("cpu")
 SMALL = {"n_samples": 24, "noise": 0.1, "random_state": 1}  # 20 training points, 9 of class 1; 4 validation points
@@ -616,26 +615,23 @@ def test_a_small_network_learns_the_moons() -> None:
 
 @pytest.mark.slow
 def test_the_penalty_trains_what_plain_relu_does_not() -> None:
-    """CPAIOR, fig. 2: at depth 10 and width 4 most plain networks stay near chance, jumpstarted ones learn the moons.
+    """CPAIOR, fig. 2: at depth 40 and width 10 plain networks stay near chance, jumpstarted ones learn the moons.
 
-    About a third of the plain ones train with Glorot's initialisation (one in twenty with torch's default).
+    In 400 epochs 1 of 20 did without the penalty and 17 of 20 with it.
     """
     penalties = {"relu": {"kind": "none"}, "sep_up": {"kind": "UP"}}
     cells = [
-        make_cell(method, depth=10, width=4, optimizer={"epochs": 2000}, seed=seed, penalty=penalty)
+        make_cell(method, depth=40, width=10, optimizer={"epochs": 400}, seed=seed, penalty=penalty)
         for method, penalty in penalties.items()
-        for seed in range(10)
+        for seed in range(5)
     ]
-    setup = EngineSetup(EagerEngine, "cpu", None, Path("no files needed"))
-    results = [
-        event for event in train_in_parallel([[cell] for cell in cells], setup, workers=2) if isinstance(event, Result)
-    ]
-    assert [result.status for result in results] == ["done"] * 20
+    results = train(cells, curve_every=400)
+    assert [result.status for result in results] == ["done"] * 10
     trained = dict.fromkeys(penalties, 0)
     for result in results:
         assert result.train_acc.best is not None
         trained[result.cell.method] += result.train_acc.best >= 0.95
-    assert trained["sep_up"] >= 6 and trained["sep_up"] - trained["relu"] >= 3, trained
+    assert trained["sep_up"] >= 3 and trained["sep_up"] - trained["relu"] >= 3, trained
 
 
 def test_random_ties_of_units_differ_from_batch_to_batch_and_those_of_points_go_with_the_point() -> None:

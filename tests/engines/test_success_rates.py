@@ -94,7 +94,7 @@ def test_native_trains_as_many_as_the_reference() -> None:
 
 @pytest.mark.slow
 def test_the_reference_still_trains_as_many() -> None:
-    check(EagerEngine(), 10)
+    check(EagerEngine(curve_every=EPOCHS), 10)
 
 
 def test_a_difference_would_be_found() -> None:

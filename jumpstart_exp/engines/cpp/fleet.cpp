@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -44,6 +45,10 @@ std::int64_t parameter_count(const Spec& spec) {
     return first + (spec.depth - 1) * hidden + norms + spec.outputs * (width * taps + 1);
 }
 
+std::int64_t state_count(const Spec& spec) {
+    return 3 * parameter_count(spec) + (spec.batch_norm ? 2 * std::int64_t(spec.depth) * spec.width : 0);
+}
+
 Workspace::Workspace(std::size_t bytes) : data_(std::aligned_alloc(64, (bytes + 63) / 64 * 64)) {
     if (!data_) throw std::bad_alloc();
     std::memset(data_, 0, bytes);
@@ -51,8 +56,56 @@ Workspace::Workspace(std::size_t bytes) : data_(std::aligned_alloc(64, (bytes + 
 
 Workspace::~Workspace() { std::free(data_); }
 
-Fleet::Fleet(const Kernel& kernel, const std::vector<Job>& jobs, const Dataset& data, int threads)
-    : kernel_(kernel), jobs_(jobs), data_(data) {
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// What a network in training hands over. Where there is no memory for it, it is left out until it is due again.
+class Fleet::Handover final : public Keeper {
+public:
+    Handover(Fleet& fleet, Running& mine, const State& so_far, std::size_t count)
+        : fleet_(fleet), mine_(mine), so_far_(so_far), count_(count) {}
+
+    double* room_if_due() noexcept override {
+        if (!mine_.keep_now.load(std::memory_order_relaxed) && seconds_since(kept_at_) < fleet_.keep_every_)
+            return nullptr;
+        mine_.keep_now.store(false, std::memory_order_relaxed);
+        kept_at_ = Clock::now();
+        try {
+            numbers_.resize(count_);
+        } catch (const std::bad_alloc&) {
+            return nullptr;
+        }
+        return numbers_.data();
+    }
+
+    void keep(const Outcome& outcome) noexcept override {
+        try {
+            State state;
+            state.outcome = outcome;
+            state.census_start = so_far_.census_start;
+            state.curve.assign(so_far_.curve.begin(), so_far_.curve.begin() + outcome.curve_rows);
+            state.seconds = so_far_.seconds + seconds_since(begun_);
+            state.started = so_far_.started;
+            state.numbers = std::move(numbers_);
+            fleet_.hand_over(mine_, std::move(state));
+        } catch (const std::bad_alloc&) {
+        }
+        kept_at_ = Clock::now();
+    }
+
+private:
+    Fleet& fleet_;
+    Running& mine_;
+    const State& so_far_;
+    const std::size_t count_;
+    const Clock::time_point begun_ = Clock::now();
+    Clock::time_point kept_at_ = begun_;
+    std::vector<double> numbers_;
+};
+
+Fleet::Fleet(const Kernel& kernel, const std::vector<Job>& jobs, const Dataset& data, int threads, double keep_every)
+    : kernel_(kernel), jobs_(jobs), data_(data), keep_every_(keep_every) {
     const std::size_t count = std::max<std::size_t>(1, std::min<std::size_t>(std::size_t(threads), jobs.size()));
     active_ = count;
     for (std::size_t t = 0; t < count; ++t) running_.push_back(std::make_unique<Running>());
@@ -76,16 +129,42 @@ void Fleet::stop() {
     const std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
     for (const auto& running : running_) running->control.stop.store(true, std::memory_order_relaxed);
+    taken_.notify_all();
 }
 
-bool Fleet::wait(int milliseconds, std::vector<Progress>& progress, std::vector<Finished>& finished) {
+void Fleet::keep_now() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const auto& running : running_) running->keep_now.store(running->busy, std::memory_order_relaxed);
+}
+
+// The network trains on at once, unless the state before this one has not been taken yet.
+void Fleet::hand_over(Running& mine, State state) {
+    {
+        std::unique_lock<std::mutex> lock(mutex_);
+        taken_.wait(lock, [&] { return !mine.kept || stopping_; });
+        mine.kept = Kept{mine.index, std::move(state)};
+    }
+    changed_.notify_one();
+}
+
+bool Fleet::wait(int milliseconds, std::vector<Progress>& progress, std::vector<Kept>& kept,
+                 std::vector<Finished>& finished) {
     progress.clear();
+    kept.clear();
     finished.clear();
     std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait_for(lock, std::chrono::milliseconds(milliseconds),
-                      [this] { return !finished_.empty() || active_ == 0; });
+    changed_.wait_for(lock, std::chrono::milliseconds(milliseconds), [this] {
+        return !finished_.empty() || active_ == 0 ||
+               std::any_of(running_.begin(), running_.end(), [](const auto& running) { return bool(running->kept); });
+    });
     progress.swap(started_);
     finished.swap(finished_);
+    for (const auto& running : running_)
+        if (running->kept) {
+            kept.push_back(std::move(*running->kept));
+            running->kept.reset();
+        }
+    taken_.notify_all();
     for (const auto& running : running_)
         if (running->busy)
             progress.push_back({running->index, running->control.epochs_done.load(std::memory_order_relaxed)});
@@ -101,14 +180,17 @@ void Fleet::work(Running& mine) {
             index = next_++;
             mine.index = index;
             mine.busy = true;
-            mine.control.epochs_done.store(0, std::memory_order_relaxed);
+            mine.keep_now.store(false, std::memory_order_relaxed);
+            const std::int64_t epochs = jobs_[index].state ? jobs_[index].state->outcome.epochs_run : 0;
+            mine.control.epochs_done.store(epochs, std::memory_order_relaxed);
             started_.push_back({index, 0});
+            if (epochs > 0) started_.push_back({index, epochs});
         }
-        Finished result = train(index, mine.control);
+        Finished result = train(index, mine);
         {
             const std::lock_guard<std::mutex> lock(mutex_);
             mine.busy = false;
-            if (!result.outcome.stopped) finished_.push_back(std::move(result));
+            if (!result.state.outcome.stopped) finished_.push_back(std::move(result));
         }
         changed_.notify_one();
     }
@@ -119,32 +201,40 @@ void Fleet::work(Running& mine) {
     changed_.notify_one();
 }
 
-Finished Fleet::train(std::size_t index, Control& control) const {
-    using Clock = std::chrono::steady_clock;
+Finished Fleet::train(std::size_t index, Running& mine) {
     Finished result;
     result.index = index;
-    result.started = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+    State& state = result.state;
+    state.started = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
     const Clock::time_point start = Clock::now();
+    double seconds_before = 0;
     try {
         const Spec spec = jobs_[index].ready();
+        if (jobs_[index].state) state = *jobs_[index].state;
+        seconds_before = state.seconds;
         const Workspace workspace(kernel_.workspace_bytes(spec, data_.train().count, data_.val().count));
         if (spec.evaluate) {
-            result.census_start.resize(4 * std::size_t(spec.depth));
-            result.census_last.resize(4 * std::size_t(spec.depth));
-            result.curve.resize(std::size_t(spec.epochs / spec.curve_every) + 2);
+            state.census_start.resize(4 * std::size_t(spec.depth));
+            state.census_last.resize(4 * std::size_t(spec.depth));
+            state.curve.resize(state.curve.size() + std::size_t(spec.epochs / spec.curve_every) + 2);
         }
-        result.outcome.census_start = result.census_start.data();
-        result.outcome.census_last = result.census_last.data();
-        result.outcome.curve = result.curve.data();
-        result.outcome.curve_capacity = std::int64_t(result.curve.size());
-        kernel_.train(spec, data_.train(), data_.val(), workspace.data(), control, result.outcome);
-        result.curve.resize(std::size_t(result.outcome.curve_rows));
+        state.outcome.census_start = state.census_start.data();
+        state.outcome.census_last = state.census_last.data();
+        state.outcome.curve = state.curve.data();
+        state.outcome.curve_capacity = std::int64_t(state.curve.size());
+        Handover handover(*this, mine, state, std::size_t(state_count(spec)));
+        mine.control.keeper = std::isinf(keep_every_) ? nullptr : &handover;
+        mine.control.state = state.numbers.empty() ? nullptr : state.numbers.data();
+        kernel_.train(spec, data_.train(), data_.val(), workspace.data(), mine.control, state.outcome);
+        state.curve.resize(std::size_t(state.outcome.curve_rows));
     } catch (const std::bad_alloc&) {
         result.error = "MemoryError: not enough memory for the network and its curve";
     } catch (const std::exception& error) {
         result.error = error.what();
     }
-    result.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    mine.control.keeper = nullptr;
+    mine.control.state = nullptr;
+    state.seconds = seconds_before + seconds_since(start);
     return result;
 }
 

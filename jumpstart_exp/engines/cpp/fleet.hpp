@@ -1,11 +1,13 @@
 // Threads that take networks from a queue; no two share one, so neither their number nor the order changes a result.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -26,9 +28,19 @@ struct Dataset {
     Points val() const { return {x_val.data(), y_val.data(), int(y_val.size())}; }
 };
 
+// How far a network's training is: between two epochs, or at its end, when its numbers are of no use.
+struct State {
+    Outcome outcome{};
+    std::vector<double> numbers;  // `state_count`
+    std::vector<double> census_start, census_last;
+    std::vector<CurvePoint> curve;
+    double seconds = 0, started = 0;  // `started` in seconds since 1970
+};
+
 struct Job {
     Spec spec{};
     std::vector<double> layer_weights;
+    std::optional<State> state;  // to go on from
 
     Spec ready() const {
         Spec complete = spec;
@@ -40,10 +52,12 @@ struct Job {
 struct Finished {
     std::size_t index = 0;
     std::string error;  // empty unless it failed
-    Outcome outcome{};
-    std::vector<double> census_start, census_last;
-    std::vector<CurvePoint> curve;
-    double seconds = 0, started = 0;  // `started` in seconds since 1970
+    State state;
+};
+
+struct Kept {
+    std::size_t index = 0;
+    State state;
 };
 
 struct Progress {
@@ -66,12 +80,16 @@ private:
 
 class Fleet {
 public:
-    Fleet(const Kernel& kernel, const std::vector<Job>& jobs, const Dataset& data, int threads);
+    // Every network's state is handed over after `keep_every` seconds of its training, infinity for never.
+    Fleet(const Kernel& kernel, const std::vector<Job>& jobs, const Dataset& data, int threads, double keep_every);
     ~Fleet();
 
-    // What has happened since the last call, after at most `milliseconds`: networks started, finished, and how far
-    // the others are. False once everything is over.
-    bool wait(int milliseconds, std::vector<Progress>& progress, std::vector<Finished>& finished);
+    // What has happened since the last call, after at most `milliseconds`: networks started, how far the others are,
+    // states to be kept, then networks finished. False once everything is over.
+    bool wait(int milliseconds, std::vector<Progress>& progress, std::vector<Kept>& kept,
+              std::vector<Finished>& finished);
+    // The networks in training hand over their states after their next epoch, whatever the time.
+    void keep_now();
     // Ends the networks in training within an epoch; they are not among the finished ones.
     void stop();
 
@@ -80,13 +98,17 @@ private:
         std::size_t index = 0;
         bool busy = false;
         Control control;
+        std::atomic<bool> keep_now{false};
+        std::optional<Kept> kept;  // to be taken by `wait`
     };
+    class Handover;
 
     const Kernel& kernel_;
     const std::vector<Job>& jobs_;
     const Dataset& data_;
+    const double keep_every_;
     std::mutex mutex_;
-    std::condition_variable changed_;
+    std::condition_variable changed_, taken_;
     std::size_t next_ = 0, active_ = 0;
     bool stopping_ = false;
     std::vector<Progress> started_;
@@ -95,7 +117,8 @@ private:
     std::vector<std::thread> threads_;
 
     void work(Running& mine);
-    Finished train(std::size_t index, Control& control) const;
+    Finished train(std::size_t index, Running& mine);
+    void hand_over(Running& mine, State state);
 };
 
 }  // namespace jumpstart

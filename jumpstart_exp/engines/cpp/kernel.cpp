@@ -37,13 +37,18 @@ double mean_of(const double* census, int depth, int which) {
 template <class T>
 void Network<T>::run(Control& control, Outcome& outcome) {
     control_ = &control;
-    initialise(nullptr);
-    if (spec_.evaluate) {
-        forward(train_, Mode::survey, 0, 0, 0, outcome.census_start);
-        outcome.penalty_start = outcome.penalty_last = penalty_;
-        std::memcpy(outcome.census_last, outcome.census_start, sizeof(double) * 4 * std::size_t(spec_.depth));
+    if (control.state) {
+        const double* numbers = control.state;
+        each_of_state([&](T& number) { number = T(*numbers++); });
+        steps_ = outcome.epochs_run;
+    } else {
+        initialise(nullptr);
+        if (spec_.evaluate) {
+            forward(train_, Mode::survey, 0, 0, 0, outcome.census_start);
+            outcome.penalty_start = penalty_;
+        }
     }
-    for (std::int64_t epoch = 1; epoch <= spec_.epochs; ++epoch) {
+    for (std::int64_t epoch = outcome.epochs_run + 1; epoch <= spec_.epochs; ++epoch) {
         const DropoutNow dropout = dropout_at(spec_, epoch - 1);
         forward(train_, Mode::train, T(dropout.scale), dropout.threshold, epoch - 1, nullptr);
         const Score train = score(train_, spec_.evaluate, true);
@@ -85,11 +90,17 @@ void Network<T>::run(Control& control, Outcome& outcome) {
         }
         outcome.epochs_run = epoch;
         control.epochs_done.store(epoch, std::memory_order_relaxed);
-        if (!spec_.evaluate) continue;
-        add(outcome.train_acc, epoch, train_acc, true);
-        add(outcome.val_acc, epoch, val_acc, true);
-        add(outcome.train_loss, epoch, train_loss, false);
-        add(outcome.val_loss, epoch, val_loss, false);
+        if (spec_.evaluate) {
+            add(outcome.train_acc, epoch, train_acc, true);
+            add(outcome.val_acc, epoch, val_acc, true);
+            add(outcome.train_loss, epoch, train_loss, false);
+            add(outcome.val_loss, epoch, val_loss, false);
+        }
+        if (!control.keeper || is_last) continue;
+        if (double* numbers = control.keeper->room_if_due()) {
+            each_of_state([&](T& number) { *numbers++ = double(number); });
+            control.keeper->keep(outcome);
+        }
     }
     outcome.stopped = outcome.epochs_run < spec_.epochs;
 }

@@ -60,9 +60,21 @@ struct Outcome {
     std::int64_t curve_capacity, curve_rows;
 };
 
+// Takes a network's state between two epochs: `state_count` numbers, and what its outcome is so far.
+class Keeper {
+public:
+    virtual double* room_if_due() noexcept = 0;  // for these numbers; null where nothing is due
+    virtual void keep(const Outcome&) noexcept = 0;  // they are there
+
+protected:
+    ~Keeper() = default;
+};
+
 struct Control {
     std::atomic<bool> stop{false};
     std::atomic<std::int64_t> epochs_done{0};
+    const double* state = nullptr;  // to go on from, after the outcome's epochs; null to begin
+    Keeper* keeper = nullptr;       // null to keep nothing
 };
 
 // Parameters in torch's order: a hidden layer's weight, bias, (batch norm: weight, bias); the output's weight, bias.
@@ -116,5 +128,7 @@ struct Kernel {
 };
 
 std::int64_t parameter_count(const Spec&);
+// Parameters in torch's order, Adam's first and second moments likewise, all running means, all running variances.
+std::int64_t state_count(const Spec&);
 
 }  // namespace jumpstart

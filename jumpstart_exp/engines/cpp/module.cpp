@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <array>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -35,6 +36,52 @@ Enum choice(const nb::dict& values, const char* name, std::initializer_list<std:
     for (const auto& [known, value] : choices)
         if (text == known) return value;
     throw std::invalid_argument(std::string(name) + "='" + text + "' is not known to the C++ engine");
+}
+
+constexpr std::size_t curve_columns = 10;
+
+// In the order of jumpstart_exp.result.METRICS.
+template <class AnyOutcome>
+auto metrics_of(AnyOutcome& outcome) {
+    return std::array{&outcome.train_acc, &outcome.val_acc, &outcome.train_loss, &outcome.val_loss};
+}
+
+std::vector<double> numbers_from(const nb::dict& values, const char* name, std::size_t count) {
+    const Numbers numbers = get<Numbers>(values, name);
+    if (numbers.size() != count) throw std::invalid_argument(std::string(name) + " does not have the network's size");
+    return {numbers.data(), numbers.data() + count};
+}
+
+std::int64_t epoch_from(double number, std::int64_t last) {
+    if (!(number >= 0 && number <= double(last))) throw std::invalid_argument("an epoch is not within the training");
+    return std::int64_t(number);
+}
+
+State state_from(const nb::dict& values, const Spec& spec) {
+    State state;
+    Outcome& outcome = state.outcome;
+    const std::int64_t epochs = get<std::int64_t>(values, "epochs");
+    if (epochs <= 0 || epochs >= spec.epochs) throw std::invalid_argument("epochs are not within the training");
+    outcome.epochs_run = epochs;
+    state.numbers = numbers_from(values, "numbers", std::size_t(state_count(spec)));
+    state.census_start = numbers_from(values, "census_start", 4 * std::size_t(spec.depth));
+    outcome.penalty_start = get<double>(values, "penalty_start");
+    const std::vector<double> metrics = numbers_from(values, "metrics", 12);
+    const double* numbers = metrics.data();
+    for (Best* best : metrics_of(outcome)) {
+        *best = {numbers[0], numbers[1], epoch_from(numbers[2], epochs)};
+        numbers += 3;
+    }
+    const std::size_t rows = get<Numbers>(values, "curve").size() / curve_columns;
+    const std::vector<double> curve = numbers_from(values, "curve", rows * curve_columns);
+    if (rows > std::size_t(epochs)) throw std::invalid_argument("curve has more rows than epochs");
+    for (const double* row = curve.data(); row < curve.data() + curve.size(); row += curve_columns)
+        state.curve.push_back({epoch_from(row[0], epochs), row[1], row[2], row[3], row[4], row[5], row[6], row[7],
+                               row[8], row[9]});
+    outcome.curve_rows = std::int64_t(rows);
+    state.seconds = get<double>(values, "seconds");
+    state.started = get<double>(values, "started");
+    return state;
 }
 
 Job job_from(const nb::dict& values) {
@@ -82,6 +129,7 @@ Job job_from(const nb::dict& values) {
     spec.epochs = get<std::int64_t>(values, "epochs");
     spec.curve_every = get<std::int64_t>(values, "curve_every");
     spec.seed = get<std::uint32_t>(values, "seed");
+    if (!nb::borrow<nb::object>(values["state"]).is_none()) job.state = state_from(get<nb::dict>(values, "state"), spec);
     return job;
 }
 
@@ -124,13 +172,40 @@ nb::object metric(const Best& best) {
     return nb::make_tuple(best.last, best.best, best.best_epoch);
 }
 
+nb::object array(std::vector<double> numbers) {
+    auto* owned = new std::vector<double>(std::move(numbers));
+    const nb::capsule owner(owned, [](void* vector) noexcept { delete static_cast<std::vector<double>*>(vector); });
+    return nb::cast(nb::ndarray<nb::numpy, double>(owned->data(), {owned->size()}, owner));
+}
+
+// What `state_from` takes.
+nb::dict to_dict(Kept& kept) {
+    const Outcome& outcome = kept.state.outcome;
+    std::vector<double> metrics, curve;
+    for (const Best* best : metrics_of(outcome))
+        metrics.insert(metrics.end(), {best->last, best->best, double(best->best_epoch)});
+    for (const CurvePoint& row : kept.state.curve)
+        curve.insert(curve.end(), {double(row.epoch), row.train_acc, row.val_acc, row.train_loss, row.val_loss,
+                                   row.penalty, row.dead_units, row.linear_units, row.dead_points, row.linear_points});
+    nb::dict result;
+    result["epochs"] = outcome.epochs_run;
+    result["numbers"] = array(std::move(kept.state.numbers));
+    result["census_start"] = array(std::move(kept.state.census_start));
+    result["penalty_start"] = outcome.penalty_start;
+    result["metrics"] = array(std::move(metrics));
+    result["curve"] = array(std::move(curve));
+    result["seconds"] = kept.state.seconds;
+    result["started"] = kept.state.started;
+    return result;
+}
+
 nb::dict to_dict(const Finished& finished, const Job& job) {
-    const Outcome& outcome = finished.outcome;
+    const Outcome& outcome = finished.state.outcome;
     nb::dict result;
     result["error"] = finished.error;
     result["n_params"] = parameter_count(job.spec);
-    result["seconds"] = finished.seconds;
-    result["started"] = finished.started;
+    result["seconds"] = finished.state.seconds;
+    result["started"] = finished.state.started;
     result["epochs_run"] = outcome.epochs_run;
     result["diverged_epoch"] = outcome.diverged_epoch;
     result["train_acc"] = metric(outcome.train_acc);
@@ -139,10 +214,10 @@ nb::dict to_dict(const Finished& finished, const Job& job) {
     result["val_loss"] = metric(outcome.val_loss);
     result["penalty_start"] = outcome.penalty_start;
     result["penalty_last"] = outcome.penalty_last;
-    result["census_start"] = finished.census_start;
-    result["census_last"] = finished.census_last;
+    result["census_start"] = finished.state.census_start;
+    result["census_last"] = finished.state.census_last;
     nb::list curve;
-    for (const CurvePoint& row : finished.curve)
+    for (const CurvePoint& row : finished.state.curve)
         curve.append(nb::make_tuple(row.epoch, row.train_acc, row.val_acc, row.train_loss, row.val_loss, row.penalty,
                                     row.dead_units, row.linear_units, row.dead_points, row.linear_points));
     result["curve"] = curve;
@@ -150,8 +225,9 @@ nb::dict to_dict(const Finished& finished, const Job& job) {
 }
 
 void train(const nb::list& specs, const Numbers& x_train, const Labels& y_train, const Numbers& x_val,
-           const Labels& y_val, int threads, const std::string& instruction_set, const nb::callable& on_result,
-           const nb::callable& on_progress) {
+           const Labels& y_val, int threads, const std::string& instruction_set, double keep_every,
+           const nb::callable& is_requested, const nb::callable& on_result, const nb::callable& on_progress,
+           const nb::callable& on_kept) {
     const Dataset data = dataset_from(x_train, y_train, x_val, y_val);
     const Kernel& kernel = kernel_named(instruction_set);
     std::vector<Job> jobs;
@@ -160,22 +236,26 @@ void train(const nb::list& specs, const Numbers& x_train, const Labels& y_train,
         check(jobs.back(), data);
     }
     if (jobs.empty()) return;
-    Fleet fleet(kernel, jobs, data, threads);
+    Fleet fleet(kernel, jobs, data, threads, keep_every);
     std::vector<Progress> progress;
+    std::vector<Kept> kept;
     std::vector<Finished> finished;
     const auto wait = [&] {
         bool more;
         {
             const nb::gil_scoped_release release;
-            more = fleet.wait(poll_milliseconds, progress, finished);
+            more = fleet.wait(poll_milliseconds, progress, kept, finished);
         }
         for (const Progress& step : progress) on_progress(step.index, step.epochs);
+        for (Kept& state : kept) on_kept(state.index, to_dict(state));
         for (const Finished& result : finished) on_result(result.index, to_dict(result, jobs[result.index]));
         return more;
     };
     try {
-        while (wait())
+        while (wait()) {
             if (PyErr_CheckSignals() != 0) throw nb::python_error();
+            if (nb::cast<bool>(is_requested())) fleet.keep_now();
+        }
     } catch (nb::python_error& interruption) {
         fleet.stop();
         while (wait()) {
@@ -261,7 +341,7 @@ void separate_positions(const Tensor<T>& pre_activations, const Tensor<T>& unit_
 NB_MODULE(_native, m) {
     m.doc() = "The C++ engine: one network a thread, its whole training in one call.";
     m.def("train", &jumpstart::train, "specs"_a, "x_train"_a, "y_train"_a, "x_val"_a, "y_val"_a, "threads"_a,
-          "instruction_set"_a, "on_result"_a, "on_progress"_a);
+          "instruction_set"_a, "keep_every"_a, "is_requested"_a, "on_result"_a, "on_progress"_a, "on_kept"_a);
     m.def("probe", &jumpstart::probe, "spec"_a, "x_train"_a, "y_train"_a, "x_val"_a, "y_val"_a, "instruction_set"_a,
           "steps"_a, "initial"_a);
     m.def("workspace_bytes", &jumpstart::workspace_bytes, "spec"_a, "train_points"_a, "val_points"_a);

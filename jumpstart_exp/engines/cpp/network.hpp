@@ -93,6 +93,8 @@ private:
 
     template <class Visit>
     void each_parameter(Visit visit);
+    template <class Visit>
+    void each_of_state(Visit visit);
 
     enum class Mode { train, survey, evaluate };
     void forward(const Set& set, Mode mode, T dropout_scale, std::uint64_t dropout_threshold, std::int64_t epoch,
@@ -252,6 +254,19 @@ void Network<T>::each_parameter(Visit visit) {
         if (block.has_norm)
             for (int i = 0; i < 2 * block.rows; ++i) visit(l, block.norm_offset() + i);
     }
+}
+
+// Every number of what `state_count` counts, as a reference.
+template <class T>
+template <class Visit>
+void Network<T>::each_of_state(Visit visit) {
+    for (int part = 0; part < 3; ++part)
+        each_parameter([&](int l, int offset) { visit(blocks_[l].values[part * blocks_[l].length + offset]); });
+    if (!spec_.batch_norm) return;
+    for (int l = 0; l < spec_.depth; ++l)
+        for (int r = 0; r < spec_.width; ++r) visit(hidden_[l].running_mean[r]);
+    for (int l = 0; l < spec_.depth; ++l)
+        for (int r = 0; r < spec_.width; ++r) visit(hidden_[l].running_variance[r]);
 }
 
 template <class T>

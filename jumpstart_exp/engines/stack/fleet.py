@@ -7,7 +7,7 @@ points is how the epoch before it validates. So an epoch is settled in the step 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -20,6 +20,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.datasets import Data
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.replay import Replayed
+from jumpstart_exp.engines.snapshot import Snapshot, curve_array
 from jumpstart_exp.engines.stack.adam import Adam
 from jumpstart_exp.engines.stack.layers import Stack
 from jumpstart_exp.engines.stack.ledger import Ledger
@@ -54,6 +55,7 @@ class Fleet:
         device: where they are trained.
         curve_every: epochs between surveys; None for about 100 in all.
         initial: weights by torch's names for the network of a single cell; None for the cells' own.
+        snapshots: where the cells go on from, all after the same epoch; None to begin.
     """
 
     @torch.no_grad()
@@ -65,6 +67,7 @@ class Fleet:
         curve_every: int | None = None,
         *,
         initial: Tensors | None = None,
+        snapshots: Sequence[Snapshot] | None = None,
     ) -> None:
         self.places = sorted(range(len(cells)), key=lambda index: -cells[index].depth)
         self.cells = cells = [cells[index] for index in self.places]
@@ -86,8 +89,12 @@ class Fleet:
         self.replayed = Replayed(device) if device.type == "cuda" else None
         self.handed_over: set[int] = set()
         self.curve: list[tuple[int, Array, npt.NDArray[np.bool_]]] = []
+        self.curves_before: list[list[CurveRow]] = [[] for _ in cells]
         with _flushed_to_zero():
-            self.at_start = self.at_last = self._survey()
+            if snapshots is None:
+                self.at_start = self.at_last = self._survey()
+            else:
+                self._restore([snapshots[place] for place in self.places])
 
     @property
     def is_training(self) -> bool:
@@ -112,6 +119,77 @@ class Fleet:
                     self._keep_curve_row(epoch)
                 if is_last or time.perf_counter() - clock >= seconds:
                     return self._outcomes()
+
+    def snapshots(self) -> dict[int, Snapshot]:
+        """The networks that are not done as they are now, by their index among the cells; seconds are 0."""
+        stack, ledger = self.stack, self.ledger
+        shapes, device = stack.block_shapes, torch.device("cpu")
+        parts = [
+            Blocks.of(flat.to(device), shapes)
+            for flat in (stack.weights.flat, self.adam.first_moment, self.adam.second_moment)
+        ]
+        running = None if stack.norm is None else torch.stack([stack.norm.mean, stack.norm.variance]).cpu()[..., 0, 0]
+        metrics = np.stack([_array(own) for own in (ledger.last, ledger.best, ledger.best_epoch)], -1)
+        pending = np.stack([_array(own) for own in (ledger.train_acc, ledger.train_loss)], -1)
+        is_open = bool(ledger.is_open)
+        # where an open epoch's numbers are not finite, the next step will say so
+        goes_on = _array(ledger.is_alive & ledger.was_finite if is_open else ledger.is_alive) > 0
+        found = {}
+        for index, place in enumerate(self.places):
+            if index in self.handed_over or not goes_on[index]:
+                continue
+            cell, rows = self.cells[index], stack.rows_of[index, : self.cells[index].depth].cpu()
+            found[place] = Snapshot(
+                epochs=self.epochs_done,
+                parameters=np.stack([_array(stack.flat(blocks, index)) for blocks in parts]),
+                running=np.zeros((2, cell.depth, 0)) if running is None else _array(running[:, rows, : cell.width]),
+                metrics=metrics[:, index],
+                penalty_start=self.at_start.penalty_of(index) or 0.0,
+                census_start=self.at_start.census[:, rows.numpy()],
+                curve=curve_array(list(self._curve_rows(index))),
+                pending=pending[index] if is_open else pending[index, :0],
+                seconds=0.0,
+                started="",
+            )
+        return found
+
+    def _restore(self, snapshots: Sequence[Snapshot]) -> None:
+        """Every network as its snapshot has it, in the fleet's order."""
+        stack, ledger = self.stack, self.ledger
+        self.epochs_done = snapshots[0].epochs
+        targets = (stack.weights.flat, self.adam.first_moment, self.adam.second_moment)
+        for part, target in enumerate(targets):
+            host = Blocks.zeros(stack.block_shapes, torch.device("cpu"), stack.dtype)
+            for index, own in enumerate(snapshots):
+                stack.fill(host, index, own.parameters[part])
+            target.copy_(host.flat)
+        if stack.norm is not None:
+            host_running = torch.stack([stack.norm.mean, stack.norm.variance]).cpu()
+            for index, own in enumerate(snapshots):
+                rows = stack.rows_of[index, : self.cells[index].depth].cpu()
+                host_running[:, rows, : self.cells[index].width, 0, 0] = _tensor(own.running, stack.dtype)
+            stack.norm.mean.copy_(host_running[0])
+            stack.norm.variance.copy_(host_running[1])
+        is_open = len(snapshots[0].pending) > 0
+        ledger.epochs_done.fill_(self.epochs_done)
+        ledger.epochs_run.fill_(self.epochs_done - is_open)
+        ledger.is_open.fill_(is_open)
+        metrics = np.stack([own.metrics for own in snapshots], 1)
+        for number, target in enumerate((ledger.last, ledger.best, ledger.best_epoch)):
+            target.copy_(_tensor(metrics[..., number], target.dtype))
+        if is_open:
+            pending = np.stack([own.pending for own in snapshots])
+            for number, target in enumerate((ledger.train_acc, ledger.train_loss)):
+                target.copy_(_tensor(pending[:, number], target.dtype))
+        census = np.zeros((4, stack.n_rows))
+        for index, own in enumerate(snapshots):
+            census[:, stack.rows_of[index, : self.cells[index].depth].cpu().numpy()] = own.census_start
+            rows_before = [CurveRow(int(epoch), *numbers) for epoch, *numbers in own.curve.tolist()]
+            self.curves_before[index] = [
+                row if self.penalty is not None else replace(row, penalty=None) for row in rows_before
+            ]
+        penalty = None if self.penalty is None else np.array([own.penalty_start for own in snapshots])
+        self.at_start = self.at_last = _Survey(penalty, census)
 
     @torch.no_grad()
     def probe(self, steps: int) -> list[Probe]:
@@ -224,6 +302,7 @@ class Fleet:
         return LayerCensus(*(tuple(fractions[rows].tolist()) for fractions in survey.census))
 
     def _curve_rows(self, index: int) -> Iterator[CurveRow]:
+        yield from self.curves_before[index]
         for epoch, values, kept in self.curve:
             if kept[index]:
                 numbers = values[:, index].tolist()
@@ -251,6 +330,10 @@ def _metric(last: float, best: float, best_epoch: float, keep_last: bool) -> Met
 
 def _array(tensor: Tensor) -> Array:
     return tensor.double().cpu().numpy()
+
+
+def _tensor(array: Array, of: torch.dtype) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(of)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -154,6 +155,17 @@ class Stack(Rows):
             counts.append(sum(value.numel() for value in own.values()))
         self.weights.flat.copy_(host.flat)
         return counts
+
+    def flat(self, blocks: Blocks, index: int) -> Tensor:
+        """A network's parts of the blocks as one vector, in torch's order."""
+        return torch.cat([view.flatten() for view in self.named(blocks, index).values()])
+
+    def fill(self, blocks: Blocks, index: int, numbers: npt.NDArray[np.float64]) -> None:
+        """The other way: a vector in torch's order into a network's parts of the blocks."""
+        first = 0
+        for view in self.named(blocks, index).values():
+            view.copy_(torch.from_numpy(numbers[first : first + view.numel()]).view(view.shape))
+            first += view.numel()
 
     def drop(self, epoch: Tensor) -> None:
         """Draw what the networks' inputs and hidden layers lose in an epoch (counted from 0)."""

@@ -24,9 +24,13 @@ class Blocks:
     @classmethod
     def zeros(cls, shapes: Sequence[tuple[int, ...]], device: torch.device, of: torch.dtype) -> "Blocks":
         """All zero; shapes of first, hidden, norm and output."""
-        sizes = [math.prod(shape) for shape in shapes]
-        flat = torch.zeros(sum(sizes), device=device, dtype=of)
-        return cls(flat, *(part.view(shape) for part, shape in zip(torch.split(flat, sizes), shapes, strict=True)))
+        return cls.of(torch.zeros(sum(map(math.prod, shapes)), device=device, dtype=of), shapes)
+
+    @classmethod
+    def of(cls, flat: Tensor, shapes: Sequence[tuple[int, ...]]) -> "Blocks":
+        """Views of a flat tensor; shapes of first, hidden, norm and output."""
+        parts = torch.split(flat, [math.prod(shape) for shape in shapes])
+        return cls(flat, *(part.view(shape) for part, shape in zip(parts, shapes, strict=True)))
 
     def row_sums(self) -> Tensor:
         """The sum over each row's parameters."""
