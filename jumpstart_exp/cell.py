@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, ClassVar
 
-from jumpstart_exp.settings import SettingError, check_settings, field_types, nearest, refuse, setting
+from jumpstart_exp.settings import SettingError, check_settings, field_types, legible, nearest, refuse, setting, shown
 
 SCHEMA_VERSION = 1
 """Version of a cell's description: raised when fields change their meaning."""
@@ -51,6 +51,8 @@ class DatasetSpec:
 
     def check(self) -> None:
         """Raise SettingError where values do not fit together."""
+        if self.name != type(self).name:
+            raise refuse("dataset.name", self.name, f"{type(self).name} for {type(self).__name__}")
         for name, wanted, available in zip(
             ("n_train", "n_val"), (self.n_train, self.n_val), self.full_sizes(), strict=True
         ):
@@ -244,8 +246,10 @@ class Cell:
     def __post_init__(self) -> None:
         """Validate every field, then what only makes sense together."""
         check_settings(self)
-        for name in ("dataset", "network", "penalty", "dropout", "optimizer"):
+        for name, kind in {"dataset": DatasetSpec, **_spec_classes()}.items():
             spec = getattr(self, name)
+            if not isinstance(spec, kind):
+                raise refuse(name, spec, f"a {kind.__name__}")
             check_settings(spec, f"{name}.")
             if isinstance(spec, DatasetSpec | PenaltySpec):
                 spec.check()
@@ -331,7 +335,7 @@ class Cell:
 
     def title(self) -> str:
         """The cell in a few words: method, depth × width, seed."""
-        return f"{self.method} {self.depth}×{self.width} seed {self.seed}"
+        return f"{legible(self.method)} {self.depth}×{self.width} seed {self.seed}"
 
     def warnings(self) -> list[str]:
         """What can be trained but not make sense, each in words that do not name the cell."""
@@ -348,6 +352,10 @@ class Cell:
         return found
 
     def _check_sense(self) -> None:
+        try:
+            self.method.encode()
+        except UnicodeEncodeError:
+            raise refuse("method", self.method, "a text that can be stored (UTF-8)") from None
         n_train = self.dataset.sizes()[0]
         if self.network.norm == "batch" and self.positions == 1 and 1 in (self.batch_size, n_train % self.batch_size):
             raise refuse(
@@ -404,7 +412,8 @@ def _spec_classes() -> dict[str, type]:
 def _check_names(values: Mapping[str, Any], known: Iterable[str], prefix: str) -> None:
     for name in values:
         if name not in known:
-            raise SettingError(f"{prefix}{name} is not a setting{nearest(str(name), known)}")
+            typed, hint = (legible(name), nearest(name, known)) if isinstance(name, str) else (shown(name), "")
+            raise SettingError(f"{prefix}{typed} is not a setting{hint}")
 
 
 def _neutral_values(cell: Cell) -> dict[str, Any]:

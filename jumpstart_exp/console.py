@@ -7,6 +7,10 @@ from typing import TextIO
 from rich.console import Console
 from rich.markup import escape
 
+from jumpstart_exp.settings import legible
+
+_LONGEST_LINE = 5000
+
 
 class Notice(UserWarning):
     """A warning for the user and not about code: shown as one line."""
@@ -24,12 +28,12 @@ def notes() -> Console:
 
 def warn(message: str) -> None:
     """One line of warning."""
-    notes().print(f"[yellow]warning:[/] {escape(message)}")
+    notes().print(f"[yellow]warning:[/] {_printable(message)}")
 
 
 def complain(message: str) -> None:
     """One line of error (more where it lists several)."""
-    notes().print(f"[bold red]error:[/] {escape(message)}")
+    notes().print(f"[bold red]error:[/] {_printable(message)}")
 
 
 def show_warning(
@@ -45,3 +49,8 @@ def show_warning(
         warn(str(message))
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
+
+
+def _printable(message: str) -> str:
+    """The message as it is: no markup, no terminal's escape sequences, which a stored text may hold."""
+    return "\n".join(escape(legible(line, _LONGEST_LINE)) for line in message.splitlines())

@@ -10,11 +10,14 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 _LARGEST_INTEGER = 2**63 - 1
 """What a column of the store can hold."""
+
+_SHOWN = 120
+"""Characters of a value that a message shows."""
 
 _FIELD_TYPES: dict[type, dict[str, Any]] = {}
 
@@ -99,62 +102,81 @@ def allowed_values(hint: Any, rules: Mapping[str, Any]) -> str:
 
 def refuse(name: str, value: Any, allowed: str, about: str = "") -> SettingError:
     """The error for one setting: field, value, what is allowed."""
-    shown = value if isinstance(value, int | float) and not isinstance(value, bool) else repr(value)
-    return SettingError(f"{name}={shown} is not allowed: it must be {allowed}" + (f" ({about})" if about else ""))
+    return SettingError(
+        f"{legible(name)}={shown(value)} is not allowed: it must be {allowed}" + (f" ({about})" if about else "")
+    )
+
+
+def shown(value: Any) -> str:
+    """Any value as Python writes it, legible."""
+    try:
+        return legible(repr(value))
+    except (ValueError, RecursionError):  # an integer of thousands of digits, lists in lists in lists
+        return f"(a {type(value).__name__} too long to show)"
+
+
+def legible(text: str, most: int = _SHOWN) -> str:
+    """The text as one line of so many characters at most: what does not print is escaped, the middle left out."""
+    ends = text if len(text) <= 2 * most else text[:most] + text[-most:]
+    escaped = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in ends)
+    return escaped if len(escaped) <= most else f"{escaped[: most - 20]}…{escaped[-19:]}"
 
 
 def _converted(name: str, value: Any, hint: Any, rules: Mapping[str, Any]) -> Any:
     base, optional = _without_none(hint)
-    wrong = refuse(name, value, allowed_values(hint, rules), rules.get("about", ""))
+
+    def wrong(given: Any = value) -> SettingError:
+        return refuse(name, given, allowed_values(hint, rules), rules.get("about", ""))
+
     if value is None:
         if optional:
             return None
-        raise wrong
+        raise wrong()
     if typing.get_origin(base) is tuple:
         if not isinstance(value, list | tuple) or not value:
-            raise wrong
+            raise wrong()
         value = tuple(float(_number(item, wrong)) for item in value)
         numbers = value
     elif base is bool:
         if not isinstance(value, bool):
-            raise wrong
+            raise wrong()
         return value
     elif base is str:
         if not isinstance(value, str) or (rules.get("choices") and value not in rules["choices"]):
-            hint_text = nearest(str(value), rules.get("choices") or ())
-            raise SettingError(str(wrong) + hint_text)
+            hint_text = nearest(value, rules.get("choices") or ()) if isinstance(value, str) else ""
+            raise SettingError(str(wrong()) + hint_text)
         return value
     else:
         value = _number(value, wrong)
         if base is int:
             if value != int(value):
-                raise wrong
+                raise wrong()
             value = int(value)
             if abs(value) > _LARGEST_INTEGER:
-                raise wrong
+                raise wrong()
         else:
             value = float(value)
         numbers = (value,)
     for number in numbers:
         low, above, high = rules.get("low"), rules.get("above"), rules.get("high")
         if (low is not None and number < low) or (above is not None and number <= above):
-            raise wrong
+            raise wrong()
         if high is not None and number > high:
-            raise wrong
+            raise wrong()
     return value
 
 
-def _number(value: Any, wrong: SettingError) -> Any:
+def _number(value: Any, wrong: Callable[[], SettingError]) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise wrong
+        raise wrong()
     if isinstance(value, int):
         try:
             float(value)
         except OverflowError:
-            raise wrong from None
+            raise wrong() from None
         return value
     if not math.isfinite(value):
-        raise wrong
+        raise wrong()
     return value + 0.0  # -0.0 and 0.0 are one value
 
 

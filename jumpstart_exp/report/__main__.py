@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
+from jumpstart_exp.settings import SettingError, legible
+
 if TYPE_CHECKING:
     from jumpstart_exp.report.grid import FigureGrid
 
@@ -35,6 +37,8 @@ KINDS = {
 }
 """What can be drawn, and what it needs."""
 
+_LONGEST_LINE = 5000
+
 MANY = 3
 """Figures from which on drawing takes long enough for a progress bar."""
 
@@ -50,30 +54,36 @@ def main(arguments: list[str]) -> int:
         if name not in values or not value:
             allowed = f"results_dir=FOLDER, only={'|'.join(KINDS)} or --help"
             return _complain(f"{argument!r} is not an argument of the report: {allowed}", 2)
-        values[name] = value[1:-1] if value[0] == value[-1] in ("'", '"') else value
+        values[name] = value[1:-1] if len(value) > 1 and value[0] == value[-1] in ("'", '"') else value
     if values["only"] and values["only"] not in KINDS:
         return _complain(f"only={values['only']} is not allowed: one of {', '.join(KINDS)}", 2)
-    return _report(Path(values["results_dir"]).expanduser(), values["only"])
+    return _report(values["results_dir"], values["only"])
 
 
-def _report(results: Path, only: str) -> int:
+def _report(results_dir: str, only: str) -> int:
     # imported here so that --help and a bad argument answer at once
+    from jumpstart_exp.config import named_folder
     from jumpstart_exp.report.grid import GridError, figure_grids
+    from jumpstart_exp.report.rows import sound_rows
     from jumpstart_exp.store import Store, StoreError
 
+    try:
+        results = named_folder("results_dir", results_dir)
+    except SettingError as error:
+        return _complain(str(error), 2)
     if not results.is_dir():
         return _complain(f"no results in {results}: there is no such folder; {EMPTY}")
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            table = Store(results).cells()
-        for warning in caught:
-            print(f"warning: {warning.message}", file=sys.stderr)
-        grids = figure_grids(table)
-    except (StoreError, GridError) as error:
-        return _complain(str(error))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            grids = figure_grids(sound_rows(Store(results).cells()))
+        except (StoreError, GridError) as error:
+            return _complain(str(error))
+        finally:
+            for warning in caught:
+                print(legible(f"warning: {warning.message}", _LONGEST_LINE), file=sys.stderr)
     if not grids:
-        return _complain(f"no results in {results}: the store is empty; {EMPTY}")
+        return _complain(f"no results in {results}: the store {'is empty' if not caught else 'has no other'}; {EMPTY}")
     work = [(grid, jobs) for grid in grids if (jobs := _jobs(grid, results, only))]
     if not work:
         return _complain(f"only={only}: nothing in {results} can be drawn, it needs {KINDS[only]}")
@@ -83,7 +93,8 @@ def _report(results: Path, only: str) -> int:
         task = progress.add_task("drawing", total=total)
         for grid, jobs in work:
             counts = (int(grid.present.sum()), "cell"), (len(grid.methods), "method"), (len(grid.seeds), "seed")
-            print(f"{grid.title}: " + ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts))
+            shown = ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
+            print(legible(f"{grid.title}: {shown}", _LONGEST_LINE))
             for folder, job in jobs:
                 try:
                     paths = job(folder)
@@ -120,11 +131,11 @@ def _list(paths: list[Path]) -> None:
     for path in paths:
         kinds.setdefault(path.with_suffix(""), []).append(path.suffix)
     for stem, (first, *others) in kinds.items():
-        print(f"  {stem}{first} (and {', '.join(others)})")
+        print(legible(f"  {stem}{first} (and {', '.join(others)})", _LONGEST_LINE))
 
 
 def _complain(message: str, code: int = 1) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(legible(f"error: {message}", _LONGEST_LINE), file=sys.stderr)
     return code
 
 

@@ -2,6 +2,7 @@
 
 import io
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,14 @@ METRICS = {"train_acc": "training", "val_acc": "validation"}
 DPI = 150
 """Dots per inch of the PNG files."""
 
-_STYLE = {"pdf.fonttype": 42, "hatch.linewidth": 0.6, "hatch.color": "0.55", "font.size": 8.0, "axes.linewidth": 0.6}
+_STYLE = {
+    "pdf.fonttype": 42,
+    "hatch.linewidth": 0.6,
+    "hatch.color": "0.55",
+    "font.size": 8.0,
+    "axes.linewidth": 0.6,
+    "text.parse_math": False,  # a label with dollars is no formula
+}
 
 
 def save_figures(grid: FigureGrid, draw: Callable[[FigureGrid, str], Figure], folder: Path, name: str) -> list[Path]:
@@ -30,7 +38,10 @@ def save_figures(grid: FigureGrid, draw: Callable[[FigureGrid, str], Figure], fo
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for moment in MOMENTS:
-        with plain_style():
+        with plain_style(), warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", r"Glyph \d+ .* missing from font"
+            )  # a label's letter: a box stands for it
             figure = draw(grid, moment)
             for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
                 content = io.BytesIO()

@@ -13,6 +13,7 @@ different:
 import hashlib
 import json
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from jumpstart_exp.cell import DATASETS, Cell, DropoutSpec, NetworkSpec, PenaltySpec
-from jumpstart_exp.report.names import dataset_title, method_rank, method_title
+from jumpstart_exp.console import Notice
+from jumpstart_exp.report.names import dataset_title, label_title, method_rank, method_title
+from jumpstart_exp.settings import legible
 
 MOMENTS = ("best", "last")
 """When an accuracy is taken: at its best epoch or at the last one."""
@@ -42,6 +45,10 @@ _OWN_SETTINGS = {
 }
 """What tells the methods apart: it names a figure only where a label occurs with several values of it."""
 
+_MOST_PLACES = 2_000_000
+_MOST_COLUMNS = 1500  # of heatmaps, the panels of all methods side by side
+_MOST_ROWS = 400
+
 _TRAINER = ("engine", "device")
 _OFF: dict[str, Hashable] = {"penalty.kind": "none", "dropout.rate": 0.0}
 """Values that say that a method does without the thing altogether."""
@@ -54,6 +61,10 @@ _NULL_WORDS = {
 }
 
 _Settings = dict[str, Hashable]
+
+
+class GridWarning(Notice):
+    """A figure is left out; the message says which and why."""
 
 
 class GridError(ValueError):
@@ -160,7 +171,7 @@ def figure_grids(table: pd.DataFrame) -> list[FigureGrid]:
     for entry in _entries(table):
         contexts[entry.context].append(entry)
     drafts = [draft for entries in contexts.values() for draft in _drafts(entries)]
-    grids = [_grid(draft, _title(draft, drafts), table) for draft in drafts]
+    grids = [_grid(draft, _title(draft, drafts), table) for draft in drafts if _can_be_shown(draft, drafts)]
     return sorted(grids, key=lambda grid: (_natural(grid.title), grid.slug))
 
 
@@ -272,10 +283,25 @@ def _fits(demand: tuple[Hashable, ...], combination: tuple[Hashable, ...]) -> bo
     return all(wanted is None or wanted == value for wanted, value in zip(demand, combination, strict=True))
 
 
+def _can_be_shown(draft: _Draft, drafts: list[_Draft]) -> bool:
+    """Whether there is paper for the figure, and memory for its arrays; a warning says where there is not."""
+    axes = [{entry.place[axis] for entry in draft.entries} for axis in range(3)]
+    methods, depths, widths, seeds = (len({entry.label for entry in draft.entries}), *map(len, axes))
+    if methods * depths * widths * seeds <= _MOST_PLACES and methods * depths <= _MOST_COLUMNS and widths <= _MOST_ROWS:
+        return True
+    warnings.warn(
+        f"{_title(draft, drafts)} is left out: {methods} methods × {depths} depths × {widths} widths × {seeds} seeds "
+        "are more than a figure can show",
+        GridWarning,
+        stacklevel=3,
+    )
+    return False
+
+
 def _grid(draft: _Draft, title: str, table: pd.DataFrame) -> FigureGrid:
     dataset = str(draft.context["dataset"])
     if dataset not in DATASETS:
-        raise GridError(f"dataset={dataset} in the store is not a known dataset: one of {', '.join(DATASETS)}")
+        raise GridError(f"dataset={legible(dataset)} in the store is not a known dataset: one of {', '.join(DATASETS)}")
     methods = tuple(sorted({entry.label for entry in draft.entries}, key=method_rank))
     axes = [sorted({entry.place[axis] for entry in draft.entries}) for axis in range(3)]
     index = {name: i for i, name in enumerate(methods)}
@@ -286,8 +312,10 @@ def _grid(draft: _Draft, title: str, table: pd.DataFrame) -> FigureGrid:
         at = (index[entry.label], *(positions[axis][entry.place[axis]] for axis in range(3)))
         if owner[at] >= 0:
             depth, width, seed = entry.place
-            keys = " and ".join(str(table["key"].iloc[row]) for row in (owner[at], entry.row))
-            raise GridError(f"two results for {entry.label} {depth}×{width} seed {seed} in one figure: keys {keys}")
+            keys = " and ".join(legible(str(table["key"].iloc[row])) for row in (owner[at], entry.row))
+            raise GridError(
+                f"two results for {label_title(entry.label)} {depth}×{width} seed {seed} in one figure: keys {keys}"
+            )
         owner[at] = entry.row
     status = np.append(table["status"].astype(str).to_numpy(dtype=object), "missing")[owner]
     done = status == "done"
@@ -331,7 +359,7 @@ def _agreed_parameters(
     most = np.where(np.isnan(counts), 0, counts).max(axis=-1)
     for method, depth, width in np.argwhere(np.any(counts < most[..., None], axis=-1)):
         found = sorted({int(count) for count in counts[method, depth, width] if not np.isnan(count)})
-        place = f"{methods[method]} {axes[0][depth]}×{axes[1][width]}"
+        place = f"{label_title(methods[method])} {axes[0][depth]}×{axes[1][width]}"
         raise GridError(f"n_params of {place} differs between its seeds: {' and '.join(map(str, found))}")
     return np.asarray(most, dtype=np.int64)
 
@@ -345,7 +373,9 @@ def _method_titles(draft: _Draft, methods: tuple[str, ...]) -> tuple[str, ...]:
     for label in methods:
         settings = _settings_of(draft, label)
         titles.append(method_title(label, settings.get("penalty.aggregate"), settings.get("penalty.weight")))
-    return tuple(title if titles.count(title) == 1 else label for title, label in zip(titles, methods, strict=True))
+    return tuple(
+        title if titles.count(title) == 1 else label_title(label) for title, label in zip(titles, methods, strict=True)
+    )
 
 
 def _is_only_penalised(settings: _Settings) -> bool:

@@ -1,7 +1,13 @@
 """Datasets and methods as the papers write them, and the methods' order."""
 
+import hashlib
 import re
 from collections.abc import Hashable
+
+from jumpstart_exp.settings import legible
+
+LONGEST_TITLE = 72
+"""Letters of a label that a figure shows."""
 
 _TITLES = {
     "relu": "ReLU",
@@ -28,7 +34,13 @@ def method_title(label: str, aggregate: Hashable, weight: Hashable) -> str:
     if variant and variant[2] == aggregate and float(variant[3]) == weight:
         number = re.sub(r"e([+-])0+", r"e\1", f"{float(variant[3]):g}")
         return f"{_TITLES[variant[1]]} {_AGGREGATES[variant[2]]} λ={number}"
-    return _TITLES.get(label, label)
+    return _TITLES.get(label) or label_title(label)
+
+
+def label_title(label: str) -> str:
+    """The label as it stands, if it prints and is short; else what can be shown of it, told apart by its hash."""
+    title = legible(label, LONGEST_TITLE)
+    return title if title == label else f"{title} #{hashlib.sha256(label.encode()).hexdigest()[:6]}"
 
 
 def method_rank(label: str) -> tuple[int, str, float, str]:

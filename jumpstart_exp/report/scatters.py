@@ -158,6 +158,9 @@ def _draw_points(
 def _scale(axes: Sequence[Axes], shown: list[Point]) -> None:
     """Room for labels around the points, and ticks that can be read."""
     if not shown:
+        for ax in axes:
+            ax.xaxis.set_major_locator(NullLocator())
+            ax.xaxis.set_minor_locator(NullLocator())
         return
     fewest, most = min(point.n_params for point in shown), max(point.n_params for point in shown)
     margin = max((most / fewest) ** 0.05, 1.15)

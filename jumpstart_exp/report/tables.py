@@ -10,6 +10,7 @@ from jumpstart_exp.report.cost import PairCost, Ratio, overall, pair_costs
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.grid import MOMENTS, FigureGrid
 from jumpstart_exp.report.summary import SUMMARISED, BestNetwork, Summary, summarise
+from jumpstart_exp.settings import legible
 
 LEAST_METHODS = 2
 """Methods from which on there is something to compare."""
@@ -18,6 +19,8 @@ _COLUMNS = {"train_acc": "training", "val_acc": "validation"}
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
+    "`": r"\textasciigrave{}",
+    '"': r"\symbol{34}",
     "^": r"\textasciicircum{}",
     **{letter: "\\" + letter for letter in "&%$#_{}"},
     **{letter: rf"\ensuremath{{{letter}}}" for letter in "<>|"},
@@ -30,6 +33,11 @@ _LATEX = {
     "²": r"\ensuremath{^2}",
     "–": "--",
 }
+
+_LATEX_LETTERS = "\u0180"
+"""The first letter beyond those of European languages, which LaTeX has."""
+
+_LONGEST_ESCAPE = len("\\U0001f600")
 
 Rows = list[list[str]]
 
@@ -178,7 +186,12 @@ def _cost_markdown(grid: FigureGrid, costs: Sequence[PairCost]) -> str:
     heads += ["MB without", "MB with", "memory ratio"]
     rows = []
     for cost in costs:
-        row = [titles[cost.method], cost.trained_on, f"{cost.depth}×{cost.width}", str(cost.seeds)]
+        row = [
+            titles[cost.method],
+            _in_markdown(legible(cost.trained_on)),
+            f"{cost.depth}×{cost.width}",
+            str(cost.seeds),
+        ]
         row += [*map(_number, cost.seconds), f"{cost.time_ratio:.2f}"]
         if cost.memory is None or cost.memory_ratio is None:
             row += ["–"] * 3
@@ -189,7 +202,8 @@ def _cost_markdown(grid: FigureGrid, costs: Sequence[PairCost]) -> str:
     for method, trained_on in dict.fromkeys((cost.method, cost.trained_on) for cost in costs):
         own = [cost for cost in costs if (cost.method, cost.trained_on) == (method, trained_on)]
         time, memory = overall([cost.time_ratio for cost in own]), overall([cost.memory_ratio for cost in own])
-        lines.append(f"- {titles[method]} ({trained_on}): time {_in_words(time)}; memory {_in_words(memory)}")
+        where = _in_markdown(legible(trained_on))
+        lines.append(f"- {titles[method]} ({where}): time {_in_words(time)}; memory {_in_words(memory)}")
     return f"{_in_markdown(caption)}\n\n" + "\n".join(lines) + "\n\n" + _markdown(heads, rows)
 
 
@@ -229,18 +243,30 @@ def _markdown(heads: Sequence[str], rows: Rows) -> str:
 
 
 def _in_markdown(text: str) -> str:
-    return re.sub(r"([\\|*_`<\[\]])", r"\\\1", text)
+    return re.sub(r"([\\|*_`<>&$~#\[\]])", r"\\\1", text)
 
 
 def in_latex(text: str) -> str:
-    """The text with everything escaped that LaTeX would read as a command."""
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+    """The text with everything escaped that LaTeX would read as a command, or has no letter for."""
+    return "".join(_LATEX.get(letter) or (letter if letter < _LATEX_LETTERS else _by_number(letter)) for letter in text)
+
+
+def _by_number(letter: str) -> str:
+    return rf"\texttt{{U+{ord(letter):04X}}}"
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(map(_in_csv, row) for row in rows)
     return text.getvalue()
+
+
+def _in_csv(value: object) -> object:
+    """A number as it is; a text that prints, and is no formula to a spreadsheet."""
+    if not isinstance(value, str):
+        return value
+    text = legible(value, len(value) * _LONGEST_ESCAPE + 1)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _write(folder: Path, name: str, texts: dict[str, str]) -> list[Path]:

@@ -14,11 +14,20 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.config import check_variant, known_settings, plain_config, split_config, unknown_setting
-from jumpstart_exp.settings import is_plainly
+from jumpstart_exp.config import (
+    check_variant,
+    known_settings,
+    plain_config,
+    split_config,
+    unknown_setting,
+    unusable,
+)
+from jumpstart_exp.settings import SettingError, is_plainly
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +127,12 @@ class _Composer:
         return _Base(own if "${" in str(raw) else plain_config(own), method)
 
     def _load(self, overrides: list[str]) -> tuple[DictConfig, str]:
-        config = self.loader.load_sweep_config(self.master, overrides)
+        try:
+            config = self.loader.load_sweep_config(self.master, overrides)
+        except (SettingError, HydraException, OmegaConfBaseException):
+            raise
+        except Exception as error:  # Hydra has no words for it: a file that is no text, a group of numbers
+            raise unusable(overrides, error) from error
         choices = config.hydra.runtime.choices
         check_variant(choices, self.loader.get_group_options("variant/of"))
         return config, str(choices["method"])

@@ -7,21 +7,24 @@ any other, except inside Hydra's functions (`choice('...',b)`), which drop quote
 """
 
 import dataclasses
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from hydra.core.override_parser.types import ChoiceSweep, Override, Transformer
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, Transformer
 
-from jumpstart_exp.settings import SettingError
+from jumpstart_exp.settings import SettingError, legible
 
 MOST_VALUES = 100_000
-"""The longest list that ellipses may make: beyond it, the end was surely mistyped."""
+"""The longest list that an ellipsis or a range may make: beyond it, the end was surely mistyped."""
 
 _ELLIPSIS = "..."
 _SHOWN = 7
+_LONGEST_TYPED = 500
+"""Letters of what was typed that a message begins with."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,11 @@ def sweep_strings(override: Override) -> Expansion:
     """The values of a sweep as the texts Hydra's basic sweeper makes of them (quoted, shuffled), ellipses expanded.
 
     Raises:
-        SettingError: an ellipsis cannot be read.
+        SettingError: an ellipsis cannot be read, or a range has no end or more than `MOST_VALUES` values.
     """
+    sweep = override.value()
+    if isinstance(sweep, RangeSweep):
+        _check_range(sweep, legible(override.input_line or override.get_key_element()))
     expanded, warnings = expand_override(override)
     return Expansion(tuple(expanded.sweep_string_iterator()), warnings)
 
@@ -68,7 +74,7 @@ def expand_ellipses(typed: str, values: Sequence[Any]) -> Expansion:
     """
     if not _has_ellipsis(values):
         return Expansion(tuple(values))
-    typed = " ".join(typed.split())
+    typed = legible(" ".join(typed.split()), _LONGEST_TYPED)
     expanded: list[Any] = []
     warnings: list[str] = []
     pending = False
@@ -182,6 +188,20 @@ class _Run:
         return SettingError(f"{self.place} cannot be expanded: {why}")
 
 
+def _check_range(sweep: RangeSweep, typed: str) -> None:
+    """A range ends, and before long: Hydra would go on for ever."""
+    bounds = (sweep.start, sweep.stop, sweep.step)
+    if any(isinstance(number, float) and not math.isfinite(number) for number in bounds):
+        raise SettingError(f"{typed} is not allowed: a range is between finite numbers")
+    start, stop, step = (Fraction(number or 0) for number in bounds)
+    if step == 0:
+        raise SettingError(f"{typed} is not allowed: a step of 0 leads nowhere")
+    if (stop - start) / step > MOST_VALUES:
+        raise SettingError(
+            f"{typed} makes a list of more than {MOST_VALUES} values; larger steps or a nearer end would do"
+        )
+
+
 def _check_neighbours(typed: str, before: Sequence[Any], after: Sequence[Any]) -> None:
     """Two numbers stand before an ellipsis and one after it."""
     do = "an ellipsis goes between numbers, as in 1,10,...,150"
@@ -189,7 +209,7 @@ def _check_neighbours(typed: str, before: Sequence[Any], after: Sequence[Any]) -
         raise SettingError(f"{typed}: two ellipses in a row; one would do: {do}")
     for value in (*before[-2:], *after[:1]):
         if not _is_number(value):
-            shown = repr(value) if isinstance(value, str) else _text([value])
+            shown = legible(repr(value) if isinstance(value, str) else _text([value]))
             raise SettingError(f"{typed}: {shown} beside the ellipsis is not a number; {do}; write the list out")
         if not abs(value) <= sys.float_info.max:
             raise SettingError(f"{typed}: a number beside the ellipsis is not finite or too large; {do}")
