@@ -2,9 +2,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python -m
 SEEDS ?= 3
+PARALLEL ?= -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup heatmaps scatters tables bench test test-fast lint format clean
+.PHONY: help setup heatmaps scatters tables bench test test-fast test-cluster lint format clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -27,11 +28,14 @@ bench: .venv/installed ## the engines side by side, and the penalty's cost on im
 	.venv/bin/python scripts/bench.py --json results/bench.json
 	.venv/bin/python scripts/bench_images.py --json results/bench_images.json
 
-test: .venv/installed ## all tests (about 25 minutes)
-	$(RUN) pytest
+test: .venv/installed ## all tests, a process a core (about 12 minutes on two)
+	$(RUN) pytest $(PARALLEL)
 
-test-fast: .venv/installed ## the tests that start no program and train little (about 6 minutes)
-	$(RUN) pytest -m "not slow"
+test-fast: .venv/installed ## the tests that start no program and train little (about 3 minutes on two cores)
+	$(RUN) pytest $(PARALLEL) -m "not slow"
+
+test-cluster: .venv/installed ## the tests that need a SLURM, beside a private one (about 3 minutes; root on Debian)
+	scripts/slurm/with_slurm.sh $(RUN) pytest -m cluster -p no:xdist
 
 lint: .venv/installed ## style, format and types
 	$(RUN) ruff check .

@@ -23,7 +23,7 @@ def stored(folder: Path) -> pd.DataFrame:
 
 
 def test_no_argument_is_one_cell_of_moons(command, tmp_path):
-    done = command("optimizer.epochs=20")
+    done = command("optimizer.epochs=20", fresh=True)
     assert done.returncode == 0, done.stderr
     for text in ("sep_up 10×4 seed 0", "training accuracy", "validation accuracy", "best", "last epoch", "dead units"):
         assert text in done.stdout
@@ -214,7 +214,7 @@ def test_a_diverged_cell_is_a_result_and_no_accuracy(command, tmp_path):
 @pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
 def test_hydras_own_launchers_work_too(command, tmp_path, launcher):
     line = ["-m", f"hydra/launcher={launcher}", "depth=2,3", "optimizer.epochs=2"]
-    done = command(*line)
+    done = command(*line, fresh=True)
     assert done.returncode == 0, done.stderr
     assert sorted(stored(tmp_path)["depth"]) == [2, 3]
 
@@ -235,7 +235,7 @@ def test_report_draws_what_the_store_has(command, tmp_path):
 
 
 def test_help_names_groups_and_settings(command):
-    done = command("--help")
+    done = command("--help", fresh=True)
     assert done.returncode == 0
     for text in ("method: relu, relu_bn", "experiment: ", "cpaior_moons", "optimizer:", "results_dir"):
         assert text in done.stdout

@@ -134,7 +134,7 @@ def test_a_study_is_the_published_one(name: str, variant: str) -> None:
     cells = cells_of(f"+experiment={name}", f"variant={variant}")
     grid = set(itertools.product(study.methods, study.depths, study.widths, study.rates, [0]))
     found = [(cell.method, cell.depth, cell.width, cell.optimizer.lr, cell.seed) for cell in cells]
-    assert set(found) == grid and len(found) == len(grid)
+    assert set(found) == grid and len(found) == len({cell.key for cell in cells}) == len(grid)
     assert len({(cell.depth, cell.width) for cell in cells}) == NETWORKS[name]
     is_keras = variant == "code" and study.dataset == "mnist"
     for cell in cells:
@@ -228,7 +228,7 @@ def test_a_small_study_differs_from_its_study_in_what_it_says(name: str, variant
         small.methods or study.methods, small.depths or study.depths, small.widths or study.widths, range(small.seeds)
     )
     found = [(cell.method, cell.depth, cell.width, cell.seed) for cell in cells]
-    assert sorted(found) == sorted(grid)
+    assert sorted(found) == sorted(grid) and len({cell.key for cell in cells}) == len(cells)
     whole = {
         (cell.method, cell.depth, cell.width): cell.description()
         for cell in cells_of(f"+experiment={small.of}", f"variant={variant}")

@@ -637,6 +637,6 @@ def test_the_command_refuses_what_it_does_not_know(argument: str, capsys: pytest
 @pytest.mark.slow
 def test_the_command_as_typed(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     real("mnist")
-    done = command("mnist", f"data_dir={REAL}", module="jumpstart_exp.datasets")
+    done = command("mnist", f"data_dir={REAL}", module="jumpstart_exp.datasets", fresh=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"mnist: {REAL / 'MNIST' / 'raw'}, 60,000 training and 10,000 test images\n"
