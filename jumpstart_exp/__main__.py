@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -17,14 +18,17 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.markup import escape
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.cluster import ClusterError
 from jumpstart_exp.config import (
     RunSettings,
+    check_override,
     check_variant,
     conf_dir,
     explain,
     plain_config,
     register_schema,
     split_config,
+    unusable,
 )
 from jumpstart_exp.console import complain, notes, show_warning
 from jumpstart_exp.images import DataError
@@ -71,6 +75,8 @@ def main() -> None:
             run_cell(*cell_and_settings(config, choices["method"]))
 
     try:
+        for argument in sys.argv[1:]:
+            check_override(argument)
         hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")(task)()
         for config, choices, variants in single:
             check_variant(choices, variants)
@@ -83,13 +89,7 @@ def main() -> None:
         _fail(str(error), 2)
     except yaml.YAMLError as error:
         _fail(" ".join(str(error).split()), 2)
-    except ValueError as error:
-        if str(error).startswith("Config group override must be a string"):
-            _fail("a group takes the name of one of its options, as in method=relu, and not null", 2)
-        if not str(error).startswith("Only one of"):  # Hydra's own words about flags that exclude each other
-            raise
-        _fail(str(error), 2)
-    except (CellsFailedError, DataError, StoreError, WorkerStartError) as error:
+    except (CellsFailedError, ClusterError, DataError, StoreError, WorkerStartError) as error:
         _fail(str(error), 1)
     except InterruptedSweepError as error:
         notes().print(escape(str(error)))
@@ -97,6 +97,18 @@ def main() -> None:
     except KeyboardInterrupt:
         notes().print("stopped: run the same command again to go on (from a checkpoint, if the training had left one)")
         sys.exit(130)
+    except Exception as error:
+        if wants_traces or not _is_hydras(error):
+            raise
+        if str(error).startswith("Only one of"):  # Hydra's own words about flags that exclude each other
+            _fail(str(error), 2)
+        _fail(str(unusable(sys.argv[1:], error)), 2)
+
+
+def _is_hydras(error: Exception) -> bool:
+    """Whether Hydra stumbled before it called anything of ours: over what was typed, or a configuration."""
+    names = {frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)} - {__name__}
+    return not any(name.startswith(("jumpstart_exp.", "hydra_plugins.")) for name in names)
 
 
 def _fail(message: str, code: int) -> NoReturn:

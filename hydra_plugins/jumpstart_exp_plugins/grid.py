@@ -1,4 +1,4 @@
-"""The sweeper `grid` and the launcher `fleet`: both hand over to jumpstart_exp.sweep."""
+"""The sweeper `grid` and the launchers `fleet` and `fleet_slurm`: they hand over to jumpstart_exp."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 _HERE = "hydra_plugins.jumpstart_exp_plugins.grid"
 
@@ -48,6 +48,31 @@ class FleetLauncher(Launcher):
 
         assert self.config is not None and self.hydra_context is not None
         return launch_fleets(self.hydra_context.config_loader, self.config, self.workers, job_overrides)
+
+
+class FleetSlurmLauncher(Launcher):
+    """Trains a whole sweep on a SLURM cluster, many cells a task."""
+
+    composes_cells = True
+
+    def __init__(self, **options: Any) -> None:
+        self.options = {
+            name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            for name, value in options.items()
+        }
+        self.config: DictConfig | None = None
+        self.hydra_context: HydraContext | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep the sweep's configuration and Hydra's loader."""
+        self.config, self.hydra_context = config, hydra_context
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Submit all jobs; results go to the store as they come."""
+        from jumpstart_exp.sweep.launcher import launch_on_cluster
+
+        assert self.config is not None and self.hydra_context is not None
+        return launch_on_cluster(self.hydra_context.config_loader, self.config, self.options, job_overrides)
 
 
 @dataclass

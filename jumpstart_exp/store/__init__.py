@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -51,6 +52,10 @@ __all__ = [
     "ranked",
     "result_row",
 ]
+
+
+_TABLES_TOGETHER = 64
+"""So many parts are put together in memory: a table a part takes twice the memory of its rows."""
 
 
 class StoreWarning(Notice):
@@ -114,7 +119,8 @@ class Store:
             self._write(pa.Table.from_pylist([result_row(result) for result in results], schema=cell_schema()), name)
         except StoreError:
             with contextlib.suppress(OSError):
-                (self.curves_dir / name).unlink(missing_ok=True)
+                if not (self.cells_dir / name).exists():  # only the folder's fsync failed: the rows are there
+                    (self.curves_dir / name).unlink(missing_ok=True)
             raise
 
     def add_labels(self, labels: Iterable[tuple[str, str]]) -> None:
@@ -177,9 +183,14 @@ class Store:
         wanted = [name for name in rows.column_names if name != "part"]
         if columns is not None:
             wanted = list(dict.fromkeys(["key", *columns]))
-        table: pd.DataFrame = rows.select(wanted).take(pa.array(best["row"])).to_pandas()
-        table["labels"] = best["labels"].to_numpy()
-        return table
+        places = pa.array(best["row"])
+        found: dict[str, pd.Series[Any]] = {}
+        for name in wanted:  # one by one: the lists of 100,000 deep networks, twice, would not go into a gigabyte
+            found[name] = pa.table({name: rows[name].take(places)}).to_pandas()[name]
+            rows = rows.drop_columns([name])
+            if pa.types.is_list(cell_schema().field(name).type):
+                pa.default_memory_pool().release_unused()
+        return pd.DataFrame({**found, "labels": best["labels"]})
 
     def row(self, key: str) -> dict[str, Any]:
         """The stored row of one key.
@@ -191,7 +202,7 @@ class Store:
         best = _best_rows(rows)
         if best.empty:
             raise KeyError(key)
-        row: dict[str, Any] = rows.slice(int(best["row"].iloc[0]), 1).to_pylist()[0]
+        row: dict[str, Any] = rows.drop_columns(["part"]).slice(int(best["row"].iloc[0]), 1).to_pylist()[0]
         return row
 
     def curves(self, keys: Iterable[str] | None = None) -> pd.DataFrame:
@@ -204,33 +215,29 @@ class Store:
         if not found:
             empty: pd.DataFrame = curve_schema().empty_table().to_pandas()
             return empty
-        return pd.concat(found.values(), ignore_index=True).sort_values(["key", "epoch"], ignore_index=True)
+        return pd.concat(found, ignore_index=True).sort_values(["key", "epoch"], ignore_index=True)
 
     def follow(self, columns: Sequence[str]) -> "Follower":
         """A reader for many looks at a growing store, each of which reads only the parts that are new."""
         return Follower(self, columns)
 
-    def _find_curves(self, keys: set[str] | None) -> tuple[dict[str, pd.DataFrame], bool]:
-        """The curves by key, and whether compaction moved parts before they were read."""
-        rows = ranked(self._read_all(["key", "status", "method"]))
+    def _find_curves(self, keys: set[str] | None) -> tuple[list[pd.DataFrame], bool]:
+        """The curves of the keys' best rows, and whether compaction moved parts before they were read."""
+        best = _best_rows(self._read_all(["key", "status", "method"]))
         if keys is not None:
-            rows = rows[rows["key"].isin(keys)]
-        found: dict[str, pd.DataFrame] = {}
+            best = best[best["key"].isin(keys)]
+        found: list[pd.DataFrame] = []
         without: set[str] = set()
-        for part, own in rows.groupby("part", sort=False):
-            # parts come best first, and a row that only adds a label brings no curve
+        for part, own in best.groupby("part"):
             path = self.curves_dir / str(part)
             try:
                 table = read_part(path, None, curve_schema())
             except GoneError:
                 without.add(str(part))
-                continue
             except UnreadableError as error:
                 self._warn_unreadable(path, str(error))
-                continue
-            wanted = set(own["key"]) - found.keys()
-            frame = table.to_pandas()
-            found |= {str(key): curve for key, curve in frame[frame["key"].isin(wanted)].groupby("key")}
+            else:
+                found.append(table.filter(pc.is_in(table["key"], pa.array(own["key"], pa.string()))).to_pandas())
         return found, bool(without - self._parts())
 
     def _write(self, table: pa.Table, name: str, folder: Path | None = None) -> None:
@@ -247,30 +254,34 @@ class Store:
         columns: Sequence[str] | None = None,
         *,
         where: Mapping[str, Sequence[Any]] | None = None,
-        known: dict[str, pa.Table] | None = None,
+        known: "_Parts | None" = None,
     ) -> pa.Table:
         """The rows of every part, with the part's name; parts that compaction moved meanwhile are looked up again.
 
         Args:
             columns: names; None for all.
             where: values that description columns must have.
-            known: parts that were read before, to which the new ones are added.
+            known: what was read before, to which the new parts are added.
+
+        Returns:
+            the rows in the order of their parts' names.
         """
-        tables = {} if known is None else known
+        parts = _Parts() if known is None else known
         broken: set[str] = set()
         gone: set[str] = set()
-        # a listing is no snapshot: one that ran beside a compaction may show neither the old part nor the new one,
-        # but the next one shows the new one
-        quiet, enough = 0, 1
-        while quiet < enough:
-            missing = sorted(self._parts() - tables.keys() - broken)
-            quiet = 0 if missing else quiet + 1
-            for name in missing:
+        listed: set[str] | None = None
+        again = True
+        while again:
+            # a listing is no snapshot: one that ran beside a compaction may show neither the old part nor the new one,
+            # but the next one shows the new one
+            before, listed = listed, self._parts()
+            again = before is None or bool(before - listed)
+            for name in sorted(listed - parts.names - broken):
                 path = self.cells_dir / name
                 try:
-                    tables[name] = _with_part(_filtered(path, columns, where or {}), name)
+                    parts.add(name, _filtered(path, columns, where or {}))
                 except GoneError:
-                    enough = 2
+                    again = True
                     if name in gone:
                         broken.add(name)  # listed twice and not there twice: a link to nowhere
                         self._warn_unreadable(path, "it is listed, but not there")
@@ -278,10 +289,8 @@ class Store:
                 except UnreadableError as error:
                     broken.add(name)
                     self._warn_unreadable(path, str(error))
-        if not tables:
-            schema = cell_schema() if columns is None else pa.schema([cell_schema().field(name) for name in columns])
-            return schema.append(pa.field("part", pa.string())).empty_table()
-        return pa.concat_tables([tables[name] for name in sorted(tables)])
+        names = cell_schema().names if columns is None else columns
+        return parts.rows(pa.schema([cell_schema().field(name) for name in names]))
 
     def _warn_unreadable(self, path: Path, reason: str) -> None:
         if path not in self._warned:  # once, however often the store is read
@@ -295,6 +304,37 @@ class Store:
             raise StoreError(f"results_dir={str(self.results_dir)!r} cannot be read: {error.strerror}") from error
 
 
+class _Parts:
+    """Parts that were read."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self._tables: list[pa.Table] = []
+        self._in_order = True
+        self._last = ""
+        self._single = 0  # tables at the end that are of one part each
+
+    def add(self, name: str, table: pa.Table) -> None:
+        """Add a part's rows."""
+        self.names.add(name)
+        self._in_order &= name > self._last
+        self._last = name
+        self._tables.append(with_part(table, name))
+        self._single += 1
+        if self._single == _TABLES_TOGETHER:
+            together = pa.concat_tables(self._tables[-_TABLES_TOGETHER:]).combine_chunks()
+            self._tables[-_TABLES_TOGETHER:] = [together]
+            self._single = 0
+
+    def rows(self, schema: pa.Schema) -> pa.Table:
+        """All rows, with the name of their part, ordered by it."""
+        rows = pa.concat_tables([with_part(schema.empty_table(), ""), *self._tables])
+        if self._in_order:
+            return rows
+        places = np.argsort(rows["part"].to_numpy(), kind="stable")
+        return rows.take(pa.array(places))
+
+
 class Follower:
     """Looks at a growing store again and again, each time reading only what is new.
 
@@ -306,30 +346,38 @@ class Follower:
     def __init__(self, store: Store, columns: Sequence[str]) -> None:
         self.store = store
         self.columns = list(dict.fromkeys(["key", "status", "method", *columns]))
-        self.tables: dict[str, pa.Table] = {}
+        self.parts = _Parts()
 
     def cells(self) -> pd.DataFrame:
         """One row per key, with the columns asked for."""
-        rows = self.store._read_all(self.columns, known=self.tables)
+        rows = self.store._read_all(self.columns, known=self.parts)
         best = _best_rows(rows)
         table: pd.DataFrame = rows.select(self.columns).take(pa.array(best["row"])).to_pandas()
         return table
 
 
 def ranked(rows: pa.Table) -> pd.DataFrame:
-    """Key, status, method, part and row number of every row, each key's best row first."""
+    """Key, status, method, part and row number of every row, each key's best row first.
+
+    The rows stand in the order of their parts' names.
+    """
     frame: pd.DataFrame = rows.select(["key", "status", "method", "part"]).to_pandas()
     frame = frame.assign(row=range(len(frame)), rank=frame["status"].map(STATUS_RANK))
-    return frame.sort_values(["rank", "part", "row"], kind="stable")
+    return frame.sort_values("rank", kind="stable")
+
+
+def with_part(table: pa.Table, name: str) -> pa.Table:
+    """The rows with the name of their part."""
+    return table.append_column("part", pa.array([name] * len(table), pa.string()))
 
 
 def _best_rows(rows: pa.Table) -> pd.DataFrame:
     """Each key's best row, ordered by key, with the sorted labels of all its rows."""
     in_order = ranked(rows)
+    labels: dict[str, list[str]] = {}
+    for key, method in in_order[["key", "method"]].drop_duplicates().sort_values("method").itertuples(index=False):
+        labels.setdefault(key, []).append(method)
     best = in_order.drop_duplicates("key").sort_values("key", ignore_index=True)
-    labels = {key: [method] for key, method in zip(best["key"], best["method"], strict=True)}
-    for key, names in in_order[in_order["key"].duplicated(keep=False)].groupby("key")["method"]:
-        labels[str(key)] = sorted(set(names))
     return best.assign(labels=pd.Series([labels[key] for key in best["key"]], dtype=object))
 
 
@@ -347,7 +395,3 @@ def _filtered(path: Path, columns: Sequence[str] | None, where: Mapping[str, Seq
         names = cell_schema().names if columns is None else columns
         return pa.schema([cell_schema().field(name) for name in names]).empty_table()
     return read_part(path, columns, cell_schema()).filter(mask)
-
-
-def _with_part(table: pa.Table, name: str) -> pa.Table:
-    return table.append_column("part", pa.array([name] * len(table), pa.string()))

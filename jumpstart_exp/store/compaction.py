@@ -1,8 +1,8 @@
 """Compaction: many parts become few, while others read and write.
 
 New parts are durable before the old ones go, so every row is in at least one part at any instant; readers drop what
-they meet twice. A kill leaves both, and the next compaction goes on. Nothing but parts that were read whole is ever
-deleted: an unreadable one stays where it is.
+they meet twice. A kill leaves both, and the next compaction goes on. Everything is read before anything is written:
+an unreadable part stays where it is, and no row is dropped for one that cannot be read.
 """
 
 import contextlib
@@ -14,18 +14,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from jumpstart_exp.store import Store, StoreError, ranked
+from jumpstart_exp.store import Store, StoreError, ranked, with_part
 from jumpstart_exp.store.parts import (
     COMPACT_LABEL_PREFIX,
     COMPACT_PREFIX,
     LABEL_PREFIX,
     GoneError,
     UnreadableError,
-    count_rows,
     part_names,
     read_whole_part,
     sync_folder,
@@ -46,6 +45,10 @@ _STALE_SECONDS = 24 * 3600.0
 """A temporary that has not changed for so long is of a process that was killed: a write takes seconds."""
 
 
+class BusyError(StoreError):
+    """Another compaction is at work."""
+
+
 @dataclass(frozen=True)
 class Compaction:
     """What a compaction did: parts before and after, rows that are left, temporaries and orphans removed."""
@@ -58,10 +61,10 @@ class Compaction:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Parts that become one, and which of their rows stay, in this order."""
+    """Parts that become one, and which of their rows stay."""
 
     sources: list[str]
-    rows: pd.DataFrame  # part, row within it, in the order of rank
+    rows: pd.DataFrame  # key, part, place within it, whether it is the key's best
     name: str
 
 
@@ -73,7 +76,8 @@ def compact(store: Store, on_progress: Callable[[int, int], None] = lambda done,
         on_progress: is told how many of how many parts are done.
 
     Raises:
-        StoreError: the store cannot be read or written, or another compaction is at work.
+        StoreError: the store cannot be read or written.
+        BusyError: another compaction is at work.
     """
     if not store.cells_dir.is_dir():
         raise StoreError(f"results_dir={str(store.results_dir)!r} has no store: there is no {store.cells_dir}")
@@ -88,10 +92,10 @@ def compact(store: Store, on_progress: Callable[[int, int], None] = lambda done,
                     continue
             removed = _remove_stale(store)
             return Compaction(len(before), len(part_names(store.cells_dir)), rows, removed)
-    except OSError as error:
+    except (OSError, UnreadableError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise StoreError(
-            f"results_dir={str(store.results_dir)!r} cannot be compacted: {error.strerror or error}; "
-            "everything stored is there"
+            f"results_dir={str(store.results_dir)!r} cannot be compacted: {reason}; everything stored is there"
         ) from error
 
 
@@ -100,13 +104,20 @@ def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder's compaction lock, which ends with the process.
 
     Raises:
-        StoreError: another process has it.
+        BusyError: another process has it.
     """
-    with (folder / ".compaction.lock").open("w") as lock:
+    path = folder / ".compaction.lock"
+    try:
+        lock = path.open("w")
+    except PermissionError:
+        if not path.exists():
+            raise
+        lock = path.open()  # someone else's; whoever may read it can hold it
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StoreError(f"another compaction of {folder} is at work") from None
+            raise BusyError(f"another compaction of {folder} is at work") from None
         except OSError:  # a file system without locks: two at once do the work twice, and no harm
             pass
         yield
@@ -114,105 +125,147 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _compact_parts(store: Store, on_progress: Callable[[int, int], None]) -> int:
     """Write the new parts and delete the old ones; how many rows there are now."""
-    rows = ranked(store._read_all(["key", "status", "method"]))
+    on_progress(0, 0)
+    table, curve_rows, staying = _survey(store)
+    rows = ranked(table)
     first = rows.groupby("part", sort=False)["row"].transform("min")
-    rows = rows.assign(inner=rows["row"] - first)
+    rows = rows.assign(place=rows["row"] - first, best=~rows["key"].duplicated())
     # a key's best row, and one row for every other label under which it appears
-    kept = rows[~rows["key"].duplicated() | ~rows.duplicated(["key", "method"])]
-    chunks = list(_chunks(store, rows, kept))
+    kept = rows[rows["best"] | ~rows.duplicated(["key", "method"])]
+    chunks = list(_chunks(rows, kept, curve_rows))
     total, done = sum(len(chunk.sources) for chunk in chunks), 0
     for chunk in chunks:
         on_progress(done, total)
         _write_chunk(store, chunk)
         done += len(chunk.sources)
         on_progress(done, total)
-    return len(kept)
+    return len(kept) + staying
 
 
-def _chunks(store: Store, rows: pd.DataFrame, kept: pd.DataFrame) -> Iterator[_Chunk]:
-    """Parts in groups; those that are large and have no row too many stay as they are."""
+def _survey(store: Store) -> tuple[pa.Table, dict[str, int], int]:
+    """Read every part once, rows and curves.
+
+    Returns:
+        key, status, method and part of the rows that may be moved; how many rows of curves their parts have; how many
+        rows stay where they are, because something of their part cannot be read or put together with the others.
+    """
+    columns = ["key", "status", "method"]
+    tables = [pa.schema([(name, pa.string()) for name in [*columns, "part"]]).empty_table()]
+    curve_rows: dict[str, int] = {}
+    staying = 0
+    staying_keys: set[str] = set()
+    joined = cell_schema(), curve_schema()
+    for name in sorted(part_names(store.cells_dir)):
+        path = store.cells_dir / name
+        try:
+            cells = read_whole_part(path, cell_schema())
+        except GoneError:
+            continue
+        except UnreadableError as error:
+            store._warn_unreadable(path, str(error))
+            continue
+        keys = set(cells["key"].to_pylist())
+        stays = bool(keys & staying_keys)  # a part moves to the front, but not past one that has rows of its keys
+        try:
+            curves = _read_curves(store, name)
+            joined = _joined(joined[0], cells.schema), _joined(joined[1], curves.schema)
+        except UnreadableError as error:
+            store._warn_unreadable(store.curves_dir / name, str(error))
+            stays = True
+        if stays:
+            staying += len(cells)
+            staying_keys |= keys
+        else:
+            tables.append(with_part(cells.select(columns), name))
+            curve_rows[name] = len(curves)
+    return pa.concat_tables(tables, promote_options="permissive"), curve_rows, staying
+
+
+def _joined(schema: pa.Schema, other: pa.Schema) -> pa.Schema:
+    """The columns of both.
+
+    Raises:
+        UnreadableError: a column that this version does not know has a type in each that does not go with the other's.
+    """
+    try:
+        return pa.unify_schemas([schema, other], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise UnreadableError(str(error).splitlines()[0]) from error
+
+
+def _chunks(rows: pd.DataFrame, kept: pd.DataFrame, curve_rows: dict[str, int]) -> Iterator[_Chunk]:
+    """Neighbouring parts in groups, named so that the order of all parts stays as it is: who is read of equal rows."""
+    # an empty part has no row in the table: it does no harm where it is
     counts, kept_counts = rows.groupby("part").size(), kept.groupby("part").size()
-    # in the order of the parts that they replace: which of equal rows is read does not change
-    number = max((_number(part) for part in counts.index), default=0)
+    last = max((_number(part) for part in counts.index), default=0)
     for prefix, is_label in ((COMPACT_PREFIX, False), (COMPACT_LABEL_PREFIX, True)):
-        own = [part for part in sorted(counts.index) if part.startswith(LABEL_PREFIX) == is_label]
-        # an empty part has no row in the table: it does no harm where it is
-        small = [part for part in own if counts[part] < _ROWS or kept_counts.get(part, 0) < counts[part]]
-        groups: list[list[str]] = []
+        groups: list[list[str]] = [[]]
         size = curve_size = 0
-        for part in small:
-            curve_rows = _curve_rows(store, part)
-            if not groups or size >= _ROWS or curve_size + curve_rows > _CURVE_ROWS:
+        for part in sorted(counts.index):
+            if part.startswith(LABEL_PREFIX) != is_label:
+                continue
+            left = int(kept_counts.get(part, 0))
+            complete = _number(part) > 0 and counts[part] >= _ROWS and left == counts[part]
+            if complete or size >= _ROWS or (size and curve_size + curve_rows[part] > _CURVE_ROWS):
                 groups.append([])
                 size = curve_size = 0
-            groups[-1].append(part)
-            size += int(kept_counts.get(part, 0))
-            curve_size += curve_rows
+            if not complete:
+                groups[-1].append(part)
+                size += left
+                curve_size += curve_rows[part]
+        groups = [group for group in groups if group]
         for group in groups:
             of_group = kept[kept["part"].isin(group)]
-            if len(group) > 1 or len(of_group) < counts[group[0]]:
-                number += 1
-                yield _Chunk(group, of_group, f"{prefix}{number:08d}-{uuid.uuid4().hex}.parquet")
+            if len(group) == 1 and len(of_group) == counts[group[0]] and (_number(group[0]) or group is groups[-1]):
+                continue
+            number = _number(group[0])
+            if not number:
+                last += 1
+                number = last
+            yield _Chunk(group, of_group, f"{prefix}{number:08d}-{uuid.uuid4().hex}.parquet")
 
 
 def _number(part: str) -> int:
+    """The number of a part that compaction wrote; 0 for any other."""
     found = re.match(rf"(?:{COMPACT_PREFIX}|{COMPACT_LABEL_PREFIX})(\d{{8}})-", part)
     return int(found[1]) if found else 0
 
 
-def _curve_rows(store: Store, part: str) -> int:
-    try:
-        return count_rows(store.curves_dir / part)
-    except (GoneError, UnreadableError):
-        return 0
-
-
 def _write_chunk(store: Store, chunk: _Chunk) -> None:
-    curves, unreadable = _curves_of(store, chunk)
-    sources = [part for part in chunk.sources if part not in unreadable]
-    rows = chunk.rows[chunk.rows["part"].isin(sources)]
-    if not sources or (len(sources) == 1 and unreadable):
-        return
-    tables = []
-    for part, own in rows.groupby("part", sort=True):
-        table = read_whole_part(store.cells_dir / str(part), cell_schema())
-        tables.append(table.take(pa.array(np.sort(own["inner"].to_numpy()))))
-    if curves is not None:
-        write_durably(curves, store.curves_dir / chunk.name)
-    if tables:
-        # columns that this version does not know stay
-        table = pa.concat_tables(tables, promote_options="permissive")
-        write_durably(table.replace_schema_metadata(cell_schema().metadata), store.cells_dir / chunk.name)
+    curves, cells = [], []
+    for name, own in chunk.rows.groupby("part", sort=True):
+        part = str(name)
+        # curves first: another machine's compaction, whose lock is not seen here, deletes them last
+        table = _read_curves(store, part)
+        curves.append(table.filter(pc.is_in(table["key"], pa.array(own.loc[own["best"], "key"], pa.string()))))
+        table = read_whole_part(store.cells_dir / part, cell_schema())
+        cells.append(table.take(pa.array(own["place"].sort_values())))
+    # columns that this version does not know stay
+    if any(len(table) for table in curves):
+        whole = pa.concat_tables(curves, promote_options="permissive").replace_schema_metadata(curve_schema().metadata)
+        write_durably(whole, store.curves_dir / chunk.name)
+    if cells:
+        whole = pa.concat_tables(cells, promote_options="permissive").replace_schema_metadata(cell_schema().metadata)
+        try:
+            write_durably(whole, store.cells_dir / chunk.name)
+        except OSError:
+            with contextlib.suppress(OSError):
+                if not (store.cells_dir / chunk.name).exists():  # only the folder's fsync failed: the rows are there
+                    (store.curves_dir / chunk.name).unlink(missing_ok=True)
+            raise
     for folder in (store.cells_dir, store.curves_dir):  # rows first: those that are there have their curves
-        for part in sources:
+        for part in chunk.sources:
             (folder / part).unlink(missing_ok=True)
         if folder.is_dir():
             sync_folder(folder)
 
 
-def _curves_of(store: Store, chunk: _Chunk) -> tuple[pa.Table | None, set[str]]:
-    """The curves of the chunk's keys, each once, and the parts whose curves cannot be read: those stay."""
-    tables: list[pa.Table] = []
-    unreadable: set[str] = set()
-    seen: set[str] = set()
-    for part, own in chunk.rows.groupby("part", sort=False):  # in the order of rank, as the reader takes them
-        try:
-            table = read_whole_part(store.curves_dir / str(part), curve_schema())
-        except GoneError:
-            continue
-        except UnreadableError:
-            unreadable.add(str(part))
-            continue
-        wanted = set(own["key"]) - seen
-        keys = table["key"].to_pandas()
-        table = table.filter(pa.array(keys.isin(wanted)))
-        seen |= set(keys) & wanted
-        tables.append(table)
-    tables = [table for table in tables if len(table)]
-    if not tables:
-        return None, unreadable
-    whole = pa.concat_tables(tables, promote_options="permissive")
-    return whole.replace_schema_metadata(curve_schema().metadata), unreadable
+def _read_curves(store: Store, part: str) -> pa.Table:
+    """All curves of a part, which may have none."""
+    try:
+        return read_whole_part(store.curves_dir / part, curve_schema())
+    except GoneError:
+        return curve_schema().empty_table()
 
 
 def _remove_stale(store: Store) -> int:
@@ -228,7 +281,7 @@ def _remove_stale(store: Store) -> int:
             orphan = folder == store.curves_dir and path.suffix == ".parquet" and path.name not in rows
             if not (temporary or orphan):
                 continue
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # what cannot be removed is in nobody's way
                 if now - path.lstat().st_mtime > _STALE_SECONDS:
                     path.unlink()
                     removed += 1

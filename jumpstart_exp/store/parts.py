@@ -4,12 +4,14 @@ import contextlib
 import errno
 import os
 import stat
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jumpstart_exp.settings import shown
 from jumpstart_exp.store.schema import STORE_VERSION, VERSION_KEY
 
 LABEL_PREFIX = "part-z-"
@@ -113,35 +115,28 @@ def read_part(path: Path, columns: Sequence[str] | None, schema: pa.Schema) -> p
         GoneError: the part is not there.
         UnreadableError: it is no part of a store, or damaged.
     """
-    with _opened(path) as part:
-        found = part.schema_arrow
-        _check_columns(found, schema)
-        names = schema.names if columns is None else columns
-        table = part.read(columns=[name for name in names if name in found.names])
-        fields = [schema.field(name) for name in names]
-        arrays = [
-            table[field.name].cast(field.type) if field.name in found.names else pa.nulls(len(table), field.type)
-            for field in fields
-        ]
-        table = pa.table(arrays, schema=pa.schema(fields))
+    names = schema.names if columns is None else columns
+    with _opened(path) as (part, found):
+        # without threads: a part is small, and handing its columns out takes longer than reading them
+        if found.equals(schema):
+            table = part.read(columns=names, use_threads=False).select(names)
+        else:
+            _check_columns(found, schema)
+            table = part.read(columns=[name for name in names if name in found.names], use_threads=False)
+            table = _completed(table, pa.schema([schema.field(name) for name in names]))
+        table.validate(full=True)  # a text may hold bytes that are none
         _check_rows(table)
-        return table
+        return table.replace_schema_metadata(None)
 
 
 def read_whole_part(path: Path, schema: pa.Schema) -> pa.Table:
     """One part with all of its columns, also those that the schema does not know; raises as `read_part` does."""
-    with _opened(path) as part:
-        _check_columns(part.schema_arrow, schema)
-        table = part.read()
+    with _opened(path) as (part, found):
+        _check_columns(found, schema)
+        table = part.read(use_threads=False)
+        table.validate(full=True)  # a text may hold bytes that are none
         _check_rows(table)
         return table
-
-
-def count_rows(path: Path) -> int:
-    """Rows of a part; raises as `read_part` does."""
-    with _opened(path) as part:
-        rows: int = part.metadata.num_rows
-        return rows
 
 
 @contextlib.contextmanager
@@ -150,16 +145,19 @@ def _opened(path: Path):  # type: ignore[no-untyped-def]  # pyarrow has no types
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
             raise UnreadableError("it is no file")
         with pq.ParquetFile(path) as part:
-            written = (part.schema_arrow.metadata or {}).get(VERSION_KEY, b"")
+            schema = part.schema_arrow
+            written = (schema.metadata or {}).get(VERSION_KEY, b"")
             if written.isdigit() and int(written) > STORE_VERSION:
                 raise StoreError(
                     f"{path} was written by a newer jumpstart_exp (store version {int(written)}, this one reads "
                     f"{STORE_VERSION}): update jumpstart_exp, or choose another results_dir"
                 )
-            yield part
+            yield part, schema
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         if isinstance(error, OSError) and error.errno in _GONE:
             raise GoneError(str(path)) from error
+        if isinstance(error, MemoryError):  # the part is sound
+            raise
         raise UnreadableError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
@@ -169,8 +167,9 @@ def _check_columns(found: pa.Schema, schema: pa.Schema) -> None:
     Raises:
         UnreadableError: a column has another type or stands there twice, or there is no key.
     """
+    counts = Counter(found.names)
     for field in schema:
-        count = found.names.count(field.name)
+        count = counts[field.name]
         if not count:
             if field.name in ("key", "status", "method", "epoch"):
                 raise UnreadableError(f"it has no column {field.name!r}")
@@ -179,8 +178,18 @@ def _check_columns(found: pa.Schema, schema: pa.Schema) -> None:
             raise UnreadableError(f"its column {field.name!r} is there {count} times")
         kind = found.field(field.name).type
         widened = pa.types.is_integer(kind) and pa.types.is_floating(field.type)
-        if not (kind == field.type or widened or pa.types.is_null(kind) or pa.types.is_large_string(kind)):
+        widened |= pa.types.is_large_string(kind) and pa.types.is_string(field.type)
+        if not (kind == field.type or widened or pa.types.is_null(kind)):
             raise UnreadableError(f"its column {field.name!r} is {kind}, not {field.type}")
+
+
+def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with just these columns, of these types; those that it lacks are null."""
+    arrays = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(arrays, schema=schema)
 
 
 def _check_rows(table: pa.Table) -> None:
@@ -195,4 +204,4 @@ def _check_rows(table: pa.Table) -> None:
     if "status" in table.column_names:
         unknown = set(table["status"].unique().to_pylist()) - STATUS_RANK.keys()
         if unknown:
-            raise UnreadableError(f"its column 'status' has {sorted(unknown)[0]!r}")
+            raise UnreadableError(f"its column 'status' has {shown(sorted(unknown)[0])}")

@@ -1,6 +1,7 @@
 """What Hydra's sweeper and launcher do here; the classes that Hydra discovers only hand over to these functions."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,12 +10,17 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
-from jumpstart_exp.config import RunSettings, plain_config, split_config
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.config import RunSettings, check_override, plain_config, split_config
 from jumpstart_exp.console import warn
 from jumpstart_exp.settings import SettingError, field_types
 from jumpstart_exp.sweep.compose import compose_cells
 from jumpstart_exp.sweep.ellipsis import sweep_strings
 from jumpstart_exp.sweep.runner import CellsFailedError, run_sweep
+from jumpstart_exp.sweep.stock import launch_cells
+
+_MOST_JOBS = 1_000_000
+"""Cells of a sweep: more would fill the memory before anything trains."""
 
 
 def expand_jobs(loader: Any, params: Mapping[str, Any] | None, arguments: Sequence[str]) -> list[list[str]]:
@@ -29,6 +35,8 @@ def expand_jobs(loader: Any, params: Mapping[str, Any] | None, arguments: Sequen
         SettingError: an ellipsis cannot be read, the sweep is empty, or a run setting is swept.
     """
     own = [f"{name}={value}" for name, value in (params or {}).items()]
+    for text in own:
+        check_override(text)
     axes: dict[str, list[str]] = {}
     parser = OverridesParser.create(config_loader=loader)
     for override in [*parser.parse_overrides(own), *parser.parse_overrides(list(arguments))]:
@@ -49,6 +57,8 @@ def expand_jobs(loader: Any, params: Mapping[str, Any] | None, arguments: Sequen
         if not expansion.values:
             raise SettingError(f"the sweep is empty: {override.input_line} has no values")
         axes[name] = [f"{name}={value}" for value in expansion.values]
+    if (count := math.prod(map(len, axes.values()))) > _MOST_JOBS:
+        raise SettingError(f"the sweep has {count} cells: at most {_MOST_JOBS} can be swept at once")
     return [list(job) for job in itertools.product(*axes.values())]
 
 
@@ -63,15 +73,12 @@ def sweep(
     """
     jobs = expand_jobs(loader, params, arguments)
     if not getattr(launcher, "composes_cells", False):
-        compose_cells(loader, config, jobs)  # Hydra's own launchers would find a bad cell in the middle of the sweep
+        return [launch_cells(launcher, loader, config, jobs)]
     returns = list(launcher.launch(jobs, initial_job_idx=0))
     failures = []
     for job, done in zip(jobs, returns, strict=True):
         if done.status == JobStatus.FAILED:
-            reason = done._return_value
-            if isinstance(reason, SettingError):
-                raise reason
-            text = str(reason).strip() or type(reason).__name__
+            text = str(done._return_value).strip() or type(done._return_value).__name__
             failures.append(f"  {' '.join(job)}: {text.splitlines()[0]}")
     if failures:
         raise CellsFailedError(f"{len(failures)} of {len(jobs)} cells failed:\n" + "\n".join(failures))
@@ -84,7 +91,23 @@ def launch_fleets(
     """Run a whole sweep here; one return a job, FAILED with its reason where the cell failed."""
     _, settings = split_config(plain_config(config))
     cells = compose_cells(loader, config, jobs)
-    errors = run_sweep(cells, settings, workers)
+    return _returns(jobs, cells, run_sweep(cells, settings, workers))
+
+
+def launch_on_cluster(
+    loader: Any, config: DictConfig, options: Mapping[str, Any], jobs: Sequence[Sequence[str]]
+) -> list[JobReturn]:
+    """Submit a whole sweep to SLURM; one return a job, FAILED with its reason where the cell failed or was lost."""
+    from jumpstart_exp.cluster.launch import run_on_cluster
+    from jumpstart_exp.cluster.settings import ClusterSettings
+
+    cluster = ClusterSettings.from_values(options)
+    _, settings = split_config(plain_config(config))
+    cells = compose_cells(loader, config, jobs)
+    return _returns(jobs, cells, run_on_cluster(cells, settings, cluster))
+
+
+def _returns(jobs: Sequence[Sequence[str]], cells: Sequence[Cell], errors: Mapping[str, str | None]) -> list[JobReturn]:
     returns = []
     for job, cell in zip(jobs, cells, strict=True):
         done = JobReturn(overrides=list(job), status=JobStatus.COMPLETED)

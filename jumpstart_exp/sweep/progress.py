@@ -5,9 +5,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,6 +24,7 @@ from rich.text import Text
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.result import CENSUS, METRICS, Result
+from jumpstart_exp.settings import legible
 from jumpstart_exp.sweep.pace import Pace
 
 if TYPE_CHECKING:
@@ -107,7 +110,7 @@ class SweepProgress:
         if self.best is not None:
             best = f"best {self.best.train_acc.best:.3f}"
             if self.console.width >= _WIDE:
-                best = f"best training accuracy {self.best.train_acc.best:.3f} ({self.best.cell.title()})"
+                best = f"best training accuracy {self.best.train_acc.best:.3f} ({escape(self.best.cell.title())})"
         self.bar.update(self.task, done=f"{self.done}/{self.total} cells", best=best)
         if self.done == self.total:  # no tick follows
             self.bar.update(self.task, completed=1.0)
@@ -124,7 +127,7 @@ class SweepProgress:
         if not self.console.is_terminal and now - self.last_line >= _PLAIN_EVERY:
             self.last_line = now
             best = (
-                f", best training accuracy {self.best.train_acc.best:.3f} ({self.best.cell.title()})"
+                f", best training accuracy {self.best.train_acc.best:.3f} ({escape(self.best.cell.title())})"
                 if self.best
                 else ""
             )
@@ -188,23 +191,33 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
-def outcome_table(results: Sequence[Result]) -> Table:
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell: its method, its status, and its best training accuracy, if it has one."""
+
+    method: str
+    status: str
+    best: float | None
+
+
+def outcome_table(outcomes: Sequence[Outcome]) -> Table:
     """What became of the trained cells, a row a method."""
     table = Table(title="trained now", title_justify="left")
     table.add_column("method")
     for column in ("cells", "done", "diverged", "failed", "reach 0.95 training accuracy"):
         table.add_column(column, justify="right")
-    for method in sorted({result.cell.method for result in results}):
-        rows = [result for result in results if result.cell.method == method]
-        count = Counter(row.status for row in rows)
-        trained = sum((row.train_acc.best or 0) >= 0.95 for row in rows if row.status == "done")
-        table.add_row(method, *map(str, (len(rows), count["done"], count["diverged"], count["failed"], trained)))
+    for method in sorted({outcome.method for outcome in outcomes}):
+        own = [outcome for outcome in outcomes if outcome.method == method]
+        count = Counter(outcome.status for outcome in own)
+        trained = sum((outcome.best or 0) >= 0.95 for outcome in own if outcome.status == "done")
+        numbers = (len(own), count["done"], count["diverged"], count["failed"], trained)
+        table.add_row(escape(legible(method)), *map(str, numbers))
     return table
 
 
 def result_table(cell: Cell, row: Mapping[str, object]) -> Table:
     """One cell's stored result: metrics, penalty and census, readable."""
-    table = Table(title=f"{cell.dataset.name}: {cell.title()}", title_justify="left")
+    table = Table(title=f"{cell.dataset.name}: {escape(cell.title())}", title_justify="left")
     for column in ("", "last epoch", "best", "at epoch"):
         table.add_column(column, justify="left" if not column else "right")
     for metric in METRICS:
@@ -220,9 +233,14 @@ def result_table(cell: Cell, row: Mapping[str, object]) -> Table:
     assert isinstance(seconds, float)
     table.caption = (
         f"{row['status']}{diverged} · {_number(row['n_params'])} parameters · {_number(row['epochs_run'])} epochs "
-        f"in {duration(seconds)} · engine {row['engine']}\nkey {row['key']}"
+        f"in {duration(seconds)} · engine {_plain(row['engine'])}\nkey {_plain(row['key'])}"
     )
     return table
+
+
+def _plain(text: object) -> str:
+    """A stored text, without markup or anything else that a terminal would act on."""
+    return escape(legible(str(text)))
 
 
 def _number(value: object) -> str:

@@ -1,17 +1,18 @@
 """Running cells: what the store has is left out, the rest is trained, stored as it comes, and accounted for."""
 
+import contextlib
+import math
 import os
 import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jumpstart_exp.cell import Cell
@@ -20,8 +21,10 @@ from jumpstart_exp.console import notes, output, warn
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import refuse
 from jumpstart_exp.store import Store, Stored, result_row
-from jumpstart_exp.sweep.progress import SweepProgress, duration, epoch_progress, outcome_table, result_table
-from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError, train_in_parallel
+from jumpstart_exp.sweep.progress import Outcome, SweepProgress, duration, epoch_progress, outcome_table, result_table
+from jumpstart_exp.sweep.records import Heartbeat, Job, Records, current_job, is_alive
+from jumpstart_exp.sweep.stopping import stoppable
+from jumpstart_exp.sweep.workers import KEEP_SECONDS, EngineSetup, Progress, WorkerStartError, train_in_parallel
 
 if TYPE_CHECKING:
     from jumpstart_exp.engines.checkpoint import Checkpoints
@@ -36,7 +39,11 @@ class CellsFailedError(Exception):
 
 
 class InterruptedSweepError(Exception):
-    """A sweep was stopped; everything that was finished is stored."""
+    """A sweep was stopped by a signal; everything that was finished is stored."""
+
+    def __init__(self, message: str, by: signal.Signals) -> None:
+        super().__init__(message)
+        self.by = by
 
 
 @dataclass
@@ -75,8 +82,16 @@ def plan(cells: Sequence[Cell], store: Store, retry: str) -> Plan:
     return Plan(list(distinct.values()), list(to_train.values()), stored, new_labels)
 
 
-def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None) -> dict[str, str | None]:
+def run_sweep(
+    cells: Sequence[Cell], settings: RunSettings, workers: int | None, job: Job | None = None
+) -> dict[str, str | None]:
     """Train what is missing of these cells and store it; by key the errors of cells that failed, now or earlier.
+
+    Args:
+        cells: the sweep; equal ones are trained once.
+        settings: how they are run.
+        workers: cores to be used; None for all of this machine.
+        job: the job of a cluster that this is a part of.
 
     Raises:
         SettingError: engine, device or number of workers cannot be had.
@@ -88,6 +103,8 @@ def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None)
     console = output()
     store = Store(Path(settings.results_dir))
     cores = _worker_count(workers)
+    if not settings.dry_run:
+        compact_if_many(store)
     todo = plan(cells, store, settings.retry)
     for warning, count in Counter(warning for cell in todo.to_train for warning in cell.warnings()).items():
         warn(f"{warning}; they are trained all the same ({count} of {len(todo.to_train)} cells)")
@@ -100,25 +117,35 @@ def run_sweep(cells: Sequence[Cell], settings: RunSettings, workers: int | None)
     store.check_writable()
     checkpoints = _checkpoints(settings)
     checkpoints.remove({key for key, known in todo.stored.items() if known.status != "failed"})
-    _prepare_data(todo.to_train, settings)
+    prepare_data(todo.to_train, settings)
     counts = todo.stored_counts()
     console.print(
-        f"{_cells(len(todo.cells))}: {_stored_words(counts)} in {settings.results_dir}, {len(todo.to_train)} to train"
+        f"{cells_words(len(todo.cells))}: {stored_words(counts)} in {settings.results_dir}, "
+        f"{len(todo.to_train)} to train",
+        markup=False,
     )
+    kept = {path.stem for path in checkpoints.folder.glob("*.pt")} & {cell.key for cell in todo.to_train}
+    if kept:
+        console.print(
+            f"{cells_words(len(kept))} go on from a checkpoint" if len(kept) > 1 else "1 cell goes on from a checkpoint"
+        )
     for line in [*(f"engine {phase.words()}" for phase in phases), *remarks]:
         console.print(line)
     results: list[Result] = []
+    if job is None:
+        clear_records(Records(store.results_dir), todo.stored)
     if todo.to_train:
         started = time.monotonic()
-        results = _train(phases, store, checkpoints, notes())
-        console.print(outcome_table(results))
+        results = _train(phases, store, checkpoints, job)
+        outcomes = [Outcome(one.cell.method, one.status, one.train_acc.best) for one in results]
+        console.print(outcome_table(outcomes))
         took = duration(time.monotonic() - started)
-        console.print(f"{_cells(len(results))} in {took}, stored in {store.cells_dir}")
+        console.print(f"{cells_words(len(results))} in {took}, stored in {store.cells_dir}", markup=False)
     else:
         console.print("nothing to train")
     store.add_labels(todo.new_labels)
     if counts["failed"] and settings.retry != "failed":
-        console.print(f"{_cells(counts['failed'])} failed in an earlier run: retry=failed trains them again")
+        console.print(f"{cells_words(counts['failed'])} failed in an earlier run: retry=failed trains them again")
     stored = {cell.key: todo.stored[cell.key] for cell in todo.cells if cell.key in todo.stored}
     earlier = {key: known.error or "failed" for key, known in stored.items() if known.status == "failed"}
     return earlier | {result.cell.key: result.error if result.status == "failed" else None for result in results}
@@ -148,14 +175,20 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
     if todo.to_train or todo.new_labels:
         store.check_writable()
     if todo.to_train:
-        _prepare_data([cell], settings)
-        result = _train_here(cell, phases[0].setup, notes())
-        store.write([result])
+        prepare_data([cell], settings)
+        heart = Heartbeat(Records(store.results_dir), phases[0].cost, 1, current_job())
+        end = "stopped"
+        try:
+            result = _train_here(cell, phases[0].setup, notes(), heart)
+            store.write([result])
+            end = "ended"
+        finally:
+            heart.end(end)
         if result.status != "failed":
             _checkpoints(settings).remove({cell.key})
         row = result_row(result)
     else:
-        console.print(f"already stored in {settings.results_dir}: nothing to train")
+        console.print(f"already stored in {settings.results_dir}: nothing to train", markup=False)
         store.add_labels(todo.new_labels)
         row = store.row(cell.key)
     if row["status"] == "failed":
@@ -184,7 +217,7 @@ def _checkpoints(settings: RunSettings) -> "Checkpoints":
     return Checkpoints(Path(settings.results_dir) / "checkpoints", settings.checkpoint_minutes or 0.0)
 
 
-def _prepare_data(cells: Sequence[Cell], settings: RunSettings) -> None:
+def prepare_data(cells: Sequence[Cell], settings: RunSettings) -> None:
     """See to it that every dataset's files are there, before any worker needs them.
 
     Raises:
@@ -196,21 +229,76 @@ def _prepare_data(cells: Sequence[Cell], settings: RunSettings) -> None:
         prepare(dataset, Path(settings.data_dir), settings.download)
 
 
-def _train_here(cell: Cell, setup: EngineSetup, console: Console) -> Result:
+def compact_if_many(store: Store) -> None:
+    """Put the store's parts into few if there are so many that reading them takes long.
+
+    Raises:
+        StoreError: the store cannot be read or written.
+    """
+    from jumpstart_exp.store.compaction import MANY_PARTS, BusyError, compact
+    from jumpstart_exp.store.parts import part_names
+
+    count = len(part_names(store.cells_dir)) if store.cells_dir.is_dir() else 0
+    if count <= MANY_PARTS:
+        return
+    notes().print(f"compacting {store.cells_dir}: {count} parts", markup=False)
+    with contextlib.suppress(BusyError):  # another sweep does it
+        compact(store)
+
+
+def clear_records(records: Records, stored: Mapping[str, Stored]) -> None:
+    """Drop the records of runs that train no more, and of submissions, of which everything is stored."""
+    over = {key for key, known in stored.items() if known.status != "failed"}
+    for run in records.runs():
+        if not is_alive(run) and all(key in stored for key in run.costs):
+            records.remove(run.name)
+    for submission in records.submissions():
+        # what has failed may be about to be trained again
+        if all(key in (over if submission.retries else stored) for task in submission.tasks for key in task):
+            records.remove(submission.name)
+
+
+def _train_here(cell: Cell, setup: EngineSetup, console: Console, heart: Heartbeat) -> Result:
+    """Train a cell in this process; asked to end, it leaves a checkpoint first.
+
+    Raises:
+        KeyboardInterrupt: it was asked to end.
+    """
     from jumpstart_exp.engines import load_and_train
+    from jumpstart_exp.engines.checkpoint import are_all_kept, request_now
 
     results: list[Result] = []
     engine = setup.make()
-    with epoch_progress(cell, console) as report:
-        load_and_train(engine, [cell], setup.data_dir, on_result=results.append, on_progress=report)
+    deadline = math.inf
+    with epoch_progress(cell, console) as show, stoppable() as stop:
+
+        def progress(of: Cell, epochs: float) -> None:
+            nonlocal deadline
+            show(of, epochs)
+            heart.progress(of.key, engine.share_done(of, epochs))
+            heart.beat()
+            if stop and deadline == math.inf:
+                deadline = time.monotonic() + KEEP_SECONDS
+                request_now()
+            if stop and (are_all_kept() or stop.is_urgent or time.monotonic() >= deadline):
+                deadline = math.inf
+                stop.hand_over()
+
+        load_and_train(engine, [cell], setup.data_dir, on_result=results.append, on_progress=progress)
     return results[0]
 
 
-def _train(phases: "Sequence[Phase]", store: Store, checkpoints: "Checkpoints", console: Console) -> list[Result]:
+def _train(phases: "Sequence[Phase]", store: Store, checkpoints: "Checkpoints", job: Job | None) -> list[Result]:
+    console = notes()
     count = sum(len(fleet) for phase in phases for fleet in phase.fleets)
     results: list[Result] = []
     waiting: list[Result] = []
     oldest = 0.0
+    records = Records(store.results_dir)
+    costs = {key: cost for phase in phases for key, cost in phase.cost.items()}
+    at_once = max(phase.at_once for phase in phases)
+    heart = Heartbeat(records, costs, at_once, job)
+    end = "stopped"
 
     def flush() -> None:
         store.write(waiting)
@@ -222,57 +310,48 @@ def _train(phases: "Sequence[Phase]", store: Store, checkpoints: "Checkpoints", 
 
     def happenings() -> Generator[Progress | Result | None]:
         for phase in phases:
+            if stop:
+                return
             progress.begin(phase)
-            yield from train_in_parallel(phase.fleets, phase.setup, phase.processes)
+            yield from train_in_parallel(phase.fleets, phase.setup, phase.processes, stop)
 
-    with SweepProgress(phases, console) as progress, _stoppable() as handle_stops:
+    with SweepProgress(phases, console) as progress, stoppable() as stop:
         events = happenings()
+        told = False
         try:
             for event in events:
                 if isinstance(event, Result):
                     oldest = oldest if waiting else time.monotonic()
                     waiting.append(event)
                     progress.finished(event)
+                    heart.finished(event.cell.key, has_failed=event.status == "failed")
                 elif isinstance(event, Progress):
                     progress.training(event.cell, event.epochs)
-                if waiting and (len(waiting) >= STORE_AFTER_CELLS or time.monotonic() - oldest >= STORE_AFTER_SECONDS):
+                    heart.progress(event.cell.key, progress.share_done(event.cell, event.epochs))
+                if waiting and (
+                    stop or len(waiting) >= STORE_AFTER_CELLS or time.monotonic() - oldest >= STORE_AFTER_SECONDS
+                ):
                     flush()
+                if stop and not told:
+                    told = True
+                    console.print("stopping: what is in training is kept for the next run (Ctrl-C again: end at once)")
                 progress.tick()
+                heart.beat()
             flush()
-        except KeyboardInterrupt:
-            handle_stops(signal.SIG_IGN)  # a second Ctrl-C must not lose what is finished
-            flush()
-            raise InterruptedSweepError(
-                f"stopped: {len(results)} of {count} cells are done and stored in {store.results_dir}; "
-                "run the same command again to go on"
-            ) from None
+            if stop.signal is not None:
+                raise InterruptedSweepError(
+                    f"stopped: {len(results)} of {count} cells are done and stored in {store.results_dir}; "
+                    "run the same command again to go on",
+                    stop.signal,
+                )
+            end = "ended"
         except WorkerStartError:
             flush()
             raise
         finally:
             events.close()
+            heart.end(end)
     return results
-
-
-@contextmanager
-def _stoppable() -> Iterator[Callable[[Any], None]]:
-    """Treat a request to end (SIGTERM) like Ctrl-C; yields what sets another handler for both, put back at the end.
-
-    Signals belong to the main thread: elsewhere they are left alone.
-    """
-    requests = [signal.SIGINT, signal.SIGTERM] if threading.current_thread() is threading.main_thread() else []
-    before = {request: signal.getsignal(request) for request in requests}
-
-    def handle(handler: Any) -> None:
-        for request in requests:
-            signal.signal(request, handler)
-
-    handle(signal.default_int_handler)
-    try:
-        yield handle
-    finally:
-        for request, handler in before.items():
-            signal.signal(request, handler)
 
 
 def _worker_count(workers: int | None) -> int:
@@ -287,7 +366,7 @@ def _dry_run_table(todo: Plan, store: Store, phases: "Sequence[Phase]") -> Table
     methods = Counter(cell.method for cell in todo.cells)
     table = Table(title="dry run: nothing was trained or written", title_justify="left", show_header=False)
     table.add_row("cells", f"{len(todo.cells)} ({', '.join(f'{n} {method}' for method, n in methods.items())})")
-    table.add_row("already stored", f"{_stored_words(todo.stored_counts())} in {store.results_dir}")
+    table.add_row("already stored", f"{stored_words(todo.stored_counts())} in {escape(str(store.results_dir))}")
     table.add_row("to train", str(len(todo.to_train)))
     for phase in phases:
         table.add_row("engine", phase.words())
@@ -298,11 +377,12 @@ def _dry_run_table(todo: Plan, store: Store, phases: "Sequence[Phase]") -> Table
     return table
 
 
-def _stored_words(counts: Counter[str]) -> str:
+def stored_words(counts: Counter[str]) -> str:
     """How many are stored: "12 stored", "12 stored (1 diverged, 2 failed)"."""
     odd = ", ".join(f"{counts[status]} {status}" for status in ("diverged", "failed") if counts[status])
     return f"{counts.total()} stored" + (f" ({odd})" if odd else "")
 
 
-def _cells(count: int) -> str:
+def cells_words(count: int) -> str:
+    """How many: "1 cell", "12 cells"."""
     return f"{count} cell{'s' * (count != 1)}"

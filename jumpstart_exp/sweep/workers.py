@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.console import show_warning
 from jumpstart_exp.result import Result
+from jumpstart_exp.sweep.stopping import TIME_LIMIT, Stop
 
 if TYPE_CHECKING:
     from jumpstart_exp.engines import Engine
@@ -26,6 +27,12 @@ _PROGRESS_EVERY = 0.25
 """Seconds between the progress reports of a worker."""
 
 _MESSAGES_A_TURN = 100
+
+_MOST_STILLBORN = 3
+"""Workers in a row that are replaced after a signal has ended them before their first fleet."""
+
+KEEP_SECONDS = 20.0
+"""Seconds that workers have for the checkpoints of their cells when the sweep is stopped: schedulers wait for 30."""
 
 
 @dataclass(frozen=True)
@@ -68,29 +75,43 @@ _Fleets = list[list[Cell]]
 
 
 def train_in_parallel(
-    fleets: Sequence[Sequence[Cell]], setup: EngineSetup, workers: int
+    fleets: Sequence[Sequence[Cell]], setup: EngineSetup, workers: int, stop: Stop | None = None
 ) -> Generator[Progress | Result | None]:
     """Train fleets of distinct cells in `workers` processes, in the order given, yielding what happens as it happens.
 
     None is yielded when nothing has happened for a quarter of a second. A worker that dies costs one cell, which
     becomes a `failed` result: what its fleet had finished stays, what it had not begun is trained by a new worker,
     and those that were in training are tried again in ever smaller fleets, until the one that kills is alone.
-    Closing the generator ends the workers at once.
+    Closing the generator ends the workers at once. When `stop` is requested, it ends as soon as every cell in training
+    has a checkpoint (or 20 seconds later, or when it is requested again).
 
     Raises:
-        WorkerStartError: a worker process ended before it was ready for its first fleet.
+        WorkerStartError: a worker process ended before its first fleet; if by a signal, several in a row.
     """
     queue = deque([list(fleet) for fleet in fleets])
     pool: list[_Worker] = []
+    deadline = None
+    stillborn = 0
     # the children inherit it: thread pools that nobody uses would be made otherwise
     threads, os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS"), "1"
     try:
         while queue or pool:
+            if stop:
+                if deadline is None:
+                    deadline = time.monotonic() + KEEP_SECONDS
+                    for worker in pool:
+                        worker.keep()
+                    queue.clear()
+                over = stop.is_urgent or time.monotonic() >= deadline
+                for worker in [worker for worker in pool if over or worker.has_kept()]:
+                    pool.remove(worker)
+                    yield from worker.last_words()
             waiting = sum(not worker.unfinished for worker in pool)
             pool += [_Worker(setup) for _ in range(min(workers - len(pool), len(queue) - waiting))]
             for worker in pool:
                 if worker.ready and not worker.unfinished and queue:
                     worker.start(queue.popleft())
+                    stillborn = 0
             busy = [worker for worker in pool if worker.unfinished or not worker.ready]
             answered = connection.wait([worker.pipe for worker in busy], timeout=0.25)
             if not answered:
@@ -98,15 +119,16 @@ def train_in_parallel(
             for worker in busy:
                 if worker.pipe in answered:
                     yield from worker.receive()
-                if worker.dead:
-                    rest, suspects, failed = worker.heritage()
+                if worker.dead and not stop:  # one that is stopped leaves its cells to the next run
+                    stillborn += not worker.unfinished
+                    rest, suspects, failed = worker.heritage(is_replaced=stillborn <= _MOST_STILLBORN)
                     queue.extendleft(rest)
                     queue.extend(suspects)  # last: all that is innocent is done before the next one dies of them
                     yield from failed
             for worker in pool:
                 if not queue and not worker.unfinished and not worker.dead:
                     worker.stop()
-            pool = [worker for worker in pool if worker.unfinished or (queue and not worker.dead)]
+            pool = [worker for worker in pool if not worker.dead and (worker.unfinished or queue)]
     finally:
         for worker in pool:
             worker.stop()
@@ -123,9 +145,11 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.setup = setup
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs,), daemon=True)
+        self.wishes, their_wishes = context.Pipe()  # apart: it is read while the worker trains
+        self.process = context.Process(target=_work, args=(theirs, their_wishes), daemon=True)
         self.process.start()
         theirs.close()
+        their_wishes.close()
         self.unfinished: dict[str, Cell] = {}
         self.begun: set[str] = set()
         self.fleet_size = 0
@@ -160,8 +184,11 @@ class _Worker:
         except (EOFError, OSError):
             self.dead = True
 
-    def heritage(self) -> tuple[_Fleets, _Fleets, list[Result]]:
+    def heritage(self, *, is_replaced: bool) -> tuple[_Fleets, _Fleets, list[Result]]:
         """What a dead worker leaves: cells that it had not begun, fleets of which one may have killed it, failures.
+
+        Args:
+            is_replaced: whether it leaves nothing, and nothing is said, if a signal has ended it before it could train.
 
         Raises:
             WorkerStartError: it died before it had anything to train.
@@ -170,6 +197,8 @@ class _Worker:
         code = self.process.exitcode or 0
         how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
         if not self.unfinished:
+            if is_replaced and code < 0:
+                return [], [], []
             raise WorkerStartError(f"a worker process ended {how} before it could train; see its message above")
         cells, self.unfinished = list(self.unfinished.values()), {}
         if self.fleet_size == 1:
@@ -182,18 +211,38 @@ class _Worker:
         half = (len(suspects) + 1) // 2
         return [rest] if rest else [], [fleet for fleet in (suspects[:half], suspects[half:]) if fleet], []
 
+    def keep(self) -> None:
+        """Ask for a checkpoint of every cell in training."""
+        with contextlib.suppress(OSError):
+            self.wishes.send(KEEP_SECONDS)
+
+    def has_kept(self) -> bool:
+        """Whether nothing of its cells in training would be lost with the process."""
+        with contextlib.suppress(EOFError, OSError):
+            return self.dead or not self.unfinished or not self.begun or self.wishes.poll()
+        return True
+
+    def last_words(self) -> Iterator[Progress | Result]:
+        """End the process at once; what it had said before."""
+        self.process.kill()
+        self.process.join()
+        while not self.dead:
+            yield from self.receive()
+        self.stop()
+
     def stop(self) -> None:
         self.process.kill()
         self.process.join()
         self.pipe.close()
+        self.wishes.close()
 
 
-def _work(pipe: Any) -> None:
+def _work(pipe: Any, wishes: Any) -> None:
     """A worker's life: fleets in, progress and results out, until the other end closes."""
-    for request in (signal.SIGINT, signal.SIGTERM):
+    for request in (signal.SIGINT, signal.SIGTERM, TIME_LIMIT):
         signal.signal(request, signal.SIG_IGN)  # they reach the whole group; the parent decides
     warnings.showwarning = show_warning
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_heed_parent, args=(wishes,), daemon=True).start()
     setup: EngineSetup = pipe.recv()
     from jumpstart_exp.engines import load_and_train
 
@@ -219,8 +268,19 @@ def _work(pipe: Any) -> None:
         load_and_train(engine, fleet, setup.data_dir, on_result=pipe.send, on_progress=progress)
 
 
-def _end_with_parent() -> None:
+def _heed_parent(wishes: Any) -> None:
+    """Keep the cells in training when the parent asks for it, and end when it ends."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    connection.wait([parent.sentinel])
+    while parent.sentinel not in connection.wait([parent.sentinel, wishes]):
+        try:
+            seconds = wishes.recv()
+        except EOFError:
+            break
+        from jumpstart_exp.engines.checkpoint import request_now, wait_until_kept
+
+        request_now()
+        wait_until_kept(seconds)
+        with contextlib.suppress(OSError):
+            wishes.send(None)
     os._exit(1)

@@ -18,6 +18,7 @@ from jumpstart_exp.store import Store, StoreError
 from jumpstart_exp.sweep import runner
 from jumpstart_exp.sweep.progress import SweepProgress
 from jumpstart_exp.sweep.runner import CellsFailedError, InterruptedSweepError, plan, run_cell, run_sweep
+from jumpstart_exp.sweep.stopping import Stop
 from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError
 
 Events = Generator[Progress | Result | None]
@@ -64,13 +65,15 @@ class Pool:
         self.calls = 0
         self.closed = False
 
-    def __call__(self, fleets: Sequence[Sequence[Cell]], setup: EngineSetup, workers: int) -> Events:
+    def __call__(self, fleets: Sequence[Sequence[Cell]], setup: EngineSetup, workers: int, stop: Stop) -> Events:
         self.calls += 1
         self.closed = False
         try:
             for number, one in enumerate(one for fleet in fleets for one in fleet):
                 if self.before is not None:
                     self.before(number)
+                if stop:
+                    return
                 yield None
                 yield Progress(one, 1)
                 self.trained.append(one)
@@ -314,10 +317,6 @@ def test_results_are_stored_while_others_train(
     assert known == [0, 1, 2, 3]
 
 
-def interrupted() -> None:
-    raise KeyboardInterrupt
-
-
 def ctrl_c() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -326,12 +325,16 @@ def request_to_end() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize("stop", [interrupted, ctrl_c, request_to_end])
+def time_is_up() -> None:
+    os.kill(os.getpid(), signal.SIGUSR2)
+
+
+@pytest.mark.parametrize("stop", [ctrl_c, request_to_end, time_is_up])
 def test_a_stopped_sweep_keeps_what_is_finished_and_says_how_to_go_on(
     store: Store, settings: Callable[..., RunSettings], pool: Callable[..., Pool], stop: Callable[[], None]
 ) -> None:
     cells = [cell(seed) for seed in range(5)]
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)]
     workers = pool(lambda number: stop() if number == 2 else None)
     with pytest.raises(InterruptedSweepError) as caught:
         run_sweep(cells, settings(), 1)
@@ -342,7 +345,7 @@ def test_a_stopped_sweep_keeps_what_is_finished_and_says_how_to_go_on(
     assert workers.closed
     assert set(store.stored()) == {one.key for one in workers.trained}
     assert len(store.stored()) == 2
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)] == handlers
 
     rest = pool()
     run_sweep(cells, settings(), 1)

@@ -1,0 +1,127 @@
+"""What SLURM is asked. Every call has a time limit: without a controller the clients hang."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+
+from jumpstart_exp.cluster import ClusterError
+
+_SECONDS = 30.0
+_JOBS_A_CALL = 200
+
+QUEUED = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
+"""States of a job that has yet to run, or to run again."""
+
+RUNNING = frozenset(
+    {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"}
+)
+"""States of a job that has a node."""
+
+
+class UnreachableError(ClusterError):
+    """SLURM is not there, or does not answer."""
+
+
+def is_here() -> bool:
+    """Whether this machine has SLURM's commands."""
+    return shutil.which("sbatch") is not None and shutil.which("squeue") is not None
+
+
+def states(arrays: Iterable[str]) -> dict[str, str]:
+    """The state of every task of these job arrays that SLURM still knows in its queue: "ARRAY_INDEX" → state.
+
+    Those that ended are there for some minutes (MinJobAge), then no more.
+
+    Raises:
+        UnreachableError: SLURM does not answer.
+    """
+    found: dict[str, str] = {}
+    wanted = sorted(set(arrays))
+    for first in range(0, len(wanted), _JOBS_A_CALL):
+        some = wanted[first : first + _JOBS_A_CALL]
+        try:
+            text = _call(["squeue", "-h", "-r", "-t", "all", "-o", "%i|%T", "-j", ",".join(some)])
+        except UnreachableError as error:
+            if "Invalid job id" not in str(error):
+                raise
+            continue  # none of them is known any more
+        for line in text.splitlines():
+            name, _, state = line.strip().partition("|")
+            if state:
+                # a job of one task that is no array has a plain number
+                found[name if "_" in name else f"{name}_0"] = state
+    return found
+
+
+def arrays_named(names: Sequence[str]) -> dict[str, str]:
+    """The job arrays in the queue that have these names: name → number.
+
+    Raises:
+        UnreachableError: SLURM does not answer.
+    """
+    if not names:
+        return {}
+    text = _call(["squeue", "-h", "-t", "all", "-o", "%j|%F", f"--name={','.join(names)}"])
+    pairs = (line.strip().partition("|") for line in text.splitlines())
+    return {name: number for name, _, number in pairs if number}
+
+
+def ends(tasks: Sequence[str]) -> dict[str, str]:
+    """How tasks ended, where an accounting knows: "ARRAY_INDEX" → state, such as `TIMEOUT` or `OUT_OF_MEMORY`."""
+    found: dict[str, str] = {}
+    if shutil.which("sacct") is None:
+        return found
+    arrays = sorted({task.partition("_")[0] for task in tasks})
+    for first in range(0, len(arrays), _JOBS_A_CALL):
+        try:
+            text = _call(
+                ["sacct", "-n", "-X", "-P", "-o", "JobID,State", "-j", ",".join(arrays[first : first + _JOBS_A_CALL])]
+            )
+        except UnreachableError:
+            return found
+        for line in text.splitlines():
+            name, _, state = line.partition("|")
+            found[name if "_" in name else f"{name}_0"] = state.split(" ")[0]  # "CANCELLED by 0"
+    return {task: found[task] for task in tasks if task in found}
+
+
+def max_array_size() -> int:
+    """The most tasks that a job array may have here.
+
+    Raises:
+        UnreachableError: SLURM does not answer.
+    """
+    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", _call(["scontrol", "show", "config"]), re.MULTILINE)
+    return max(1, int(match[1])) if match else 1000
+
+
+def state_of(task: str) -> str:
+    """The state of one task, empty if it is not in the queue.
+
+    Raises:
+        UnreachableError: SLURM does not answer.
+    """
+    return states([task.partition("_")[0]]).get(task if "_" in task else f"{task}_0", "")
+
+
+def requeue(task: str) -> None:
+    """Let a task begin again, which ends it here.
+
+    Raises:
+        UnreachableError: SLURM does not do it, or does not answer.
+    """
+    _call(["scontrol", "requeue", task])
+
+
+def _call(command: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except FileNotFoundError:
+        raise UnreachableError(f"SLURM is not here: there is no {command[0]}") from None
+    except subprocess.TimeoutExpired:
+        raise UnreachableError(f"SLURM does not answer: {command[0]} took longer than {_SECONDS:.0f} s") from None
+    if done.returncode:
+        reason = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
+        raise UnreachableError(f"SLURM: {command[0]}: {reason}")
+    return done.stdout

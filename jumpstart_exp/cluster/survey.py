@@ -1,0 +1,248 @@
+"""What has become of sweeps, cell by cell: from the store, the records of who trains what, and SLURM."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from jumpstart_exp.cluster import slurm
+from jumpstart_exp.store import Store
+from jumpstart_exp.sweep.records import Records, Run, Submission, is_alive
+
+STATES = ("done", "diverged", "running", "queued", "failed", "lost")
+"""What a cell can be; lost: it was begun or submitted, nothing trains it any more, and there is no result."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Cells (by key) that nothing trains any more: of which sweep and job, why, and where that wrote its output."""
+
+    sweep: str
+    job: str | None
+    keys: frozenset[str]
+    reason: str
+    log: str | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that failed, in words, and why."""
+
+    cell: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A look at a results folder.
+
+    Args:
+        states: what each cell is, of `STATES`, by key.
+        tasks: processes and cluster tasks by state: `running`, `queued`.
+        seconds_left: estimated seconds until nothing runs or is queued, by the processes that run now; None: not known.
+        losses: what was lost.
+        failures: what failed.
+        active: keys that are running or queued.
+        jobs: job arrays of which something runs or is queued.
+        remark: why SLURM could not be asked, if so.
+    """
+
+    states: Mapping[str, str]
+    tasks: Mapping[str, int]
+    seconds_left: float | None
+    losses: Sequence[Loss]
+    failures: Sequence[Failure]
+    active: frozenset[str]
+    jobs: Sequence[str]
+    remark: str | None = None
+
+    def counts(self) -> dict[str, int]:
+        """Cells by state."""
+        found = Counter(self.states.values())
+        return {state: found[state] for state in STATES}
+
+    def states_of(self, keys: Iterable[str]) -> dict[str, str]:
+        """The states of these cells; of one that nobody knows: lost."""
+        return {key: self.states.get(key, "lost") for key in keys}
+
+
+@dataclass
+class _Look:
+    """What is found out in the course of one look."""
+
+    stored: pd.DataFrame
+    states: dict[str, str] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+    tasks: Counter[str] = field(default_factory=Counter)
+    losses: list[Loss] = field(default_factory=list)
+    jobs: dict[str, None] = field(default_factory=dict)
+    lanes: int = 0
+
+    def note(self, keys: Sequence[str], state: str) -> None:
+        """These cells are in this state, unless more is known of them; what is stored is not looked at again."""
+        for key in keys:
+            known = self.states.get(key)
+            if known is None or STATES.index(state) < STATES.index(known):
+                self.states[key] = state
+
+
+class Watch:
+    """Looks at a results folder again and again, each time reading only what is new in the store.
+
+    Args:
+        results_dir: the folder.
+    """
+
+    def __init__(self, results_dir: Path) -> None:
+        self.records = Records(results_dir)
+        self.follower = Store(results_dir).follow(["seconds", "error", "dataset", "depth", "width", "seed"])
+
+    def look(self) -> Survey:
+        """What has become of everything.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        # SLURM and the records before the store: what ends meanwhile is in the store then, and not lost
+        submissions, runs = self.records.submissions(), self.records.runs()
+        remark = None
+        known: dict[str, str] | None = None
+        if submissions:
+            try:
+                submissions = [_with_jobs(submission) for submission in submissions]
+                known = slurm.states(array.job for one in submissions for array in one.arrays if array.job)
+            except slurm.UnreachableError as error:
+                remark = str(error)
+        look = _Look(self.follower.cells().set_index("key"))
+        look.states = dict(look.stored["status"])
+        alive = [run for run in runs if _trains(run, known)]
+        for run in alive:
+            self._note_run(look, run)
+        for submission in submissions:
+            _note_submission(look, submission, alive, runs, known)
+        submitted = {job for submission in submissions for job in submission.jobs().values()}
+        for run in runs:
+            if run not in alive and _task(run.job) not in submitted:
+                look.costs.update(run.costs)
+                reason = "it was stopped" if run.state != "running" else f"its process on {run.host} has ended"
+                _note_loss(look, Loss(run.name, run.job, frozenset(run.costs), reason, run.log))
+        return _survey(look, remark)
+
+    def _note_run(self, look: _Look, run: Run) -> None:
+        look.costs.update(run.costs)
+        look.shares.update(run.training)
+        look.tasks["running"] += 1
+        look.lanes += run.at_once
+        look.note(list(run.training), "running")
+        # what has failed before is trained again, what this run has seen fail is not
+        look.note([key for key in run.costs if key not in run.training and key not in run.failed], "queued")
+        if run.job is not None and "_" in run.job:
+            look.jobs[run.job.partition("_")[0]] = None
+
+
+def _with_jobs(submission: Submission) -> Submission:
+    """The submission with the numbers of arrays whose submitter was killed before it could write them down."""
+    unknown = [array.name for array in submission.arrays if array.job is None]
+    if not unknown:
+        return submission
+    found = slurm.arrays_named(unknown)
+    return replace(
+        submission,
+        arrays=[replace(array, job=array.job or found.get(array.name)) for array in submission.arrays],
+    )
+
+
+def _trains(run: Run, known: Mapping[str, str] | None) -> bool:
+    """Whether a run's process is at work: SLURM knows best, then its machine, then its last sign of life."""
+    if run.job is not None and known is not None and run.state == "running":
+        task = run.job if "_" in run.job else f"{run.job}_0"
+        if task in known:
+            return known[task] in slurm.RUNNING
+    return is_alive(run)
+
+
+def _note_submission(
+    look: _Look, submission: Submission, alive: Sequence[Run], runs: Sequence[Run], known: Mapping[str, str] | None
+) -> None:
+    look.costs.update(submission.costs)
+    at_work = {_task(run.job) for run in alive if run.job}
+    jobs = submission.jobs()
+    over = ("done", "diverged") if submission.retries else ("done", "diverged", "failed")
+    for number, keys in enumerate(submission.tasks):
+        rest = [key for key in keys if look.states.get(key) not in over]
+        job = jobs.get(number)
+        if job in at_work:
+            look.jobs[(job or "").partition("_")[0]] = None
+            continue
+        if not rest:
+            continue
+        log = submission.log(number)
+        state = known.get(job, "") if known is not None and job else ""
+        if known is None:
+            # without SLURM only what began and gives no sign is known to be lost: what was stopped may be requeued
+            died = [run for run in runs if job and _task(run.job) == job and run.state == "running"]
+            state = "ended" if died or not job else "PENDING"
+        if state not in slurm.QUEUED | slurm.RUNNING:
+            rest = [key for key in rest if look.states.get(key) != "failed"]  # that was its end
+        if state in slurm.QUEUED or state in slurm.RUNNING:
+            look.tasks["running" if state in slurm.RUNNING else "queued"] += 1
+            look.jobs[(job or "").partition("_")[0]] = None
+            look.note(rest, "queued")
+        elif rest and job is None:
+            _note_loss(look, Loss(submission.name, None, frozenset(rest), "it was never submitted", None))
+        elif rest:
+            _note_loss(look, Loss(submission.name, job, frozenset(rest), state or "ended", log))
+
+
+def _note_loss(look: _Look, loss: Loss) -> None:
+    look.note(sorted(loss.keys), "lost")
+    look.losses.append(loss)
+
+
+def _task(job: str | None) -> str:
+    return "" if job is None else job if "_" in job else f"{job}_0"
+
+
+def _survey(look: _Look, remark: str | None) -> Survey:
+    active = frozenset(key for key, state in look.states.items() if state in ("running", "queued"))
+    losses = []
+    counted: set[str] = set()
+    for loss in look.losses:
+        lost = frozenset(key for key in loss.keys if look.states[key] == "lost") - counted
+        counted |= lost
+        if lost:
+            losses.append(replace(loss, keys=lost))
+    failed = look.stored[[look.states[key] == "failed" for key in look.stored.index]]
+    failures = [
+        Failure(
+            f"{row.dataset} {row.method} {row.depth}×{row.width} seed {row.seed}",
+            (row.error if isinstance(row.error, str) else "").strip() or "failed",
+        )
+        for row in failed.itertuples()
+    ]
+    return Survey(
+        look.states,
+        look.tasks,
+        _seconds_left(look, active),
+        losses,
+        failures,
+        active,
+        list(look.jobs),
+        remark,
+    )
+
+
+def _seconds_left(look: _Look, active: frozenset[str]) -> float | None:
+    """By what the cells that are done took against their estimates, and as many at a time as there are now."""
+    if not active:
+        return 0.0
+    if not look.lanes:
+        return None
+    done = look.stored[look.stored.index.isin(look.costs.keys()) & look.stored["seconds"].notna()]
+    expected = sum(look.costs[key] for key in done.index)
+    pace = float(done["seconds"].sum()) / expected if expected > 0 else 1.0
+    left = {key: look.costs.get(key, 0.0) * (1 - look.shares.get(key, 0.0)) for key in active}
+    return pace * max(sum(left.values()) / look.lanes, max(left.values()))

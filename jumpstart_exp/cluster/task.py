@@ -1,0 +1,73 @@
+"""What a cluster's task does: train its cells as a sweep of its own, and begin again where its time runs out."""
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.cluster import slurm
+from jumpstart_exp.config import RunSettings
+from jumpstart_exp.console import notes, output, show_warning
+from jumpstart_exp.sweep.records import Job, current_job
+from jumpstart_exp.sweep.runner import InterruptedSweepError, run_sweep
+
+_STOPPED_EXIT = 143
+"""Exit code of a task that was told to end, as a shell would have it for SIGTERM."""
+
+
+@dataclass(frozen=True)
+class FleetTask:
+    """A task: called on a node it trains its cells, leaving out what the store has by then.
+
+    `cells` may hold equal cells under several methods' labels. Everything that a task finished is in the store, so
+    that beginning again (requeued, or submitted anew) means calling it again.
+    """
+
+    cells: Sequence[Cell]
+    settings: RunSettings
+    cpus: int
+    max_requeues: int
+
+    def __call__(self) -> int:
+        """Train; how many cells failed. A task that is told to end stores what is finished, and ends or is requeued."""
+        warnings.showwarning = show_warning
+        job = current_job() or Job("0")
+        name = job.name
+        restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+        begun = f"task {name} on {os.uname().nodename}"
+        output().print(begun + (f", begun again for the {_times(restarts)} time" if restarts else ""))
+        try:
+            errors = run_sweep(self.cells, self.settings, self.cpus, job)
+        except InterruptedSweepError as error:
+            notes().print(str(error), markup=False)
+            self._end(name, restarts, error.by)
+        return sum(error is not None for error in errors.values())
+
+    def checkpoint(self) -> Any:
+        """What is to run again where a signal comes before or after the training: the same."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    def _end(self, name: str, restarts: int, by: signal.Signals) -> None:
+        """Be requeued, unless SLURM is ending the job for good or requeues it by itself."""
+        try:
+            state = slurm.state_of(name)
+            if state != "RUNNING":
+                notes().print(f"{by.name}: SLURM says {state or 'nothing'} of {name}; not requeued", markup=False)
+            elif restarts >= self.max_requeues:
+                notes().print(f"{by.name}: begun again {restarts} times (max_requeues); not requeued", markup=False)
+            else:
+                slurm.requeue(name)
+                notes().print(f"{by.name}: {name} is requeued", markup=False)
+        except slurm.UnreachableError as error:
+            notes().print(f"{by.name}: {name} is not requeued: {error}", markup=False)
+        sys.exit(_STOPPED_EXIT)
+
+
+def _times(count: int) -> str:
+    return {1: "first", 2: "second", 3: "third"}.get(count, f"{count}th")

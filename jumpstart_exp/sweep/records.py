@@ -1,0 +1,342 @@
+"""Records of who trains what, in RESULTS_DIR/sweeps: for `python -m jumpstart_exp.status`, and to submit nothing twice.
+
+They are told by nobody's memory and no row depends on them: a process that trains keeps a *run record* (what it was to
+train, what it is training, a heartbeat), and a sweep that was submitted to a cluster has a *submission* (which cells
+are in which job). A file that cannot be read is as good as none.
+"""
+
+import contextlib
+import json
+import math
+import os
+import platform
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jumpstart_exp.store.parts import make_folder, sync_folder
+
+BEAT_SECONDS = 10.0
+"""Seconds between two heartbeats of a process that trains."""
+
+STALE_SECONDS = 90.0
+"""A process that has not given a sign for so long is taken for dead where nothing better is known."""
+
+_VERSION = 1
+
+_UNUSABLE = (AttributeError, KeyError, OSError, OverflowError, RecursionError, TypeError, ValueError)
+"""What reading a file raises that is no record."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The cluster's job that this process is, and the file that its output goes to."""
+
+    name: str
+    log: str | None = None
+
+
+def current_job() -> Job | None:
+    """The SLURM job that this process is in, if any: "ARRAY_INDEX", or the number of a job that is no array."""
+    number = os.environ.get("SLURM_JOB_ID")
+    if not number:
+        return None
+    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    try:
+        log = os.readlink("/proc/self/fd/1")  # noqa: PTH115 - a text, which may name a pipe
+    except OSError:
+        log = ""
+    return Job(f"{array}_{index}" if array and index else number, log if log.startswith("/") else None)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A process that trains, as its record tells.
+
+    `costs` are estimated core-seconds by key, of all that it was to train; `training` the share done, from 0 to 1, of
+    what it trains now, `failed` what it has seen fail; `state` is `running`, or how it ended: `stopped`.
+    """
+
+    name: str
+    host: str
+    process: str  # the process's number and when it began, which tells it from a later one of the same number
+    job: str | None
+    state: str
+    at_once: int
+    log: str | None
+    training: Mapping[str, float]
+    failed: frozenset[str]
+    costs: Mapping[str, float]
+    age: float  # seconds since the last sign, by the file system's clock
+
+
+@dataclass(frozen=True)
+class Array:
+    """Tasks that were submitted as one job array: numbers `first` to `first + count - 1`; `job` None: not known."""
+
+    first: int
+    count: int
+    job: str | None
+    name: str
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A sweep on a cluster: what is in which task, and which job arrays the tasks are.
+
+    `tasks` holds each task's keys, `costs` the estimated core-seconds by key, `folder` has the tasks' logs; `retries`
+    tells whether its tasks train again what has failed before.
+    """
+
+    name: str
+    launcher: str
+    folder: str
+    at_once: int  # cells that a task trains at the same time
+    tasks: Sequence[Sequence[str]]
+    costs: Mapping[str, float]
+    retries: bool
+    arrays: Sequence[Array]
+
+    def jobs(self) -> dict[int, str]:
+        """The job of every task that is known to be submitted: task number → "ARRAY_INDEX"."""
+        return {
+            array.first + index: f"{array.job}_{index}"
+            for array in self.arrays
+            if array.job is not None
+            for index in range(array.count)
+        }
+
+    def log(self, number: int) -> str | None:
+        """The file of a task's output; None if it is not known to be submitted."""
+        for array in self.arrays:
+            index = number - array.first
+            if array.job is not None and 0 <= index < array.count:
+                # a task alone is a job and no array
+                return f"{self.folder}/{array.job}{f'_{index}' if array.count > 1 else ''}_0_log.out"
+        return None
+
+
+class Records:
+    """The records in a results folder.
+
+    Args:
+        results_dir: the folder, which may not exist yet.
+    """
+
+    def __init__(self, results_dir: Path) -> None:
+        self.folder = results_dir / "sweeps"
+
+    def keep_submission(self, submission: Submission) -> None:
+        """Write a submission, or what has become known of it; when this returns it is durable.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        _write(self.folder / f"{submission.name}.submission.json", asdict(submission), durable=True)
+
+    def submissions(self) -> list[Submission]:
+        """All submissions, in the order of their names."""
+        found = []
+        for path, content in self._read("*.submission.json"):
+            with contextlib.suppress(*_UNUSABLE):
+                found.append(_submission(path.name.removesuffix(".submission.json"), content))
+        return found
+
+    def runs(self) -> list[Run]:
+        """All run records, dead or alive."""
+        now = self._clock()
+        found = []
+        for path, content in self._read("*.run.json"):
+            with contextlib.suppress(*_UNUSABLE):
+                name = path.name.removesuffix(".run.json")
+                costs = json.loads(path.with_name(f"{name}.cells.json").read_bytes())
+                found.append(_run(name, content, costs, max(0.0, now - path.stat().st_mtime)))
+        return found
+
+    def remove(self, name: str) -> None:
+        """Drop the record of this run or submission."""
+        for kind in ("run", "cells", "submission"):
+            with contextlib.suppress(OSError):
+                (self.folder / f"{name}.{kind}.json").unlink(missing_ok=True)
+
+    def _read(self, pattern: str) -> Iterable[tuple[Path, dict[str, Any]]]:
+        try:
+            paths = sorted(path for path in self.folder.glob(pattern) if not path.name.startswith("."))
+        except OSError:
+            return
+        for path in paths:
+            with contextlib.suppress(*_UNUSABLE):
+                content = json.loads(path.read_bytes())
+                if isinstance(content, dict) and content.pop("version", None) == _VERSION:
+                    yield path, content
+
+    def _clock(self) -> float:
+        """What time it is for the machine that keeps the files; this one's where nothing can be written."""
+        probe = self.folder / f".clock-{uuid.uuid4().hex}"
+        try:
+            probe.touch()
+            return probe.stat().st_mtime
+        except OSError:
+            return time.time()
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+
+
+class Heartbeat:
+    """Keeps this process's run record; a disk that takes no record stops no training.
+
+    Args:
+        records: where.
+        costs: estimated core-seconds by key of all that is to be trained.
+        at_once: cells that are trained at the same time.
+        job: the cluster's job that this process is.
+    """
+
+    def __init__(self, records: Records, costs: Mapping[str, float], at_once: int, job: Job | None = None) -> None:
+        self.records, self.job, self.at_once = records, job, at_once
+        self.name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
+        self.training: dict[str, float] = {}
+        self.failed: list[str] = []
+        self.next_beat = 0.0
+        with contextlib.suppress(OSError):
+            _write(records.folder / f"{self.name}.cells.json", dict(costs))
+        self.beat()
+
+    def progress(self, key: str, share: float) -> None:
+        """This share of a cell is trained."""
+        if key not in self.training:  # what has just begun is worth a sign
+            self.next_beat = min(self.next_beat, time.monotonic() + 1)
+        self.training[key] = share
+
+    def finished(self, key: str, *, has_failed: bool = False) -> None:
+        """A cell is in training no more."""
+        self.training.pop(key, None)
+        if has_failed:
+            self.failed.append(key)
+
+    def beat(self, state: str = "running") -> None:
+        """Give a sign, if it is time or the state is another one."""
+        now = time.monotonic()
+        if state == "running" and now < self.next_beat:
+            return
+        self.next_beat = now + BEAT_SECONDS
+        content = {
+            "version": _VERSION,
+            "name": self.name,
+            "host": platform.node(),
+            "process": process_identity(os.getpid()),
+            "job": self.job.name if self.job else None,
+            "state": state,
+            "at_once": self.at_once,
+            "log": self.job.log if self.job else None,
+            "training": {key: round(share, 4) for key, share in self.training.items()},
+            "failed": self.failed,
+        }
+        with contextlib.suppress(OSError):
+            _write(self.records.folder / f"{self.name}.run.json", content)
+
+    def end(self, state: str) -> None:
+        """This process trains no more; nothing is left of the record if nothing is left to do (`ended`)."""
+        if state == "ended":
+            self.records.remove(self.name)
+        else:
+            self.beat(state)
+
+
+def process_identity(pid: int) -> str:
+    """A process's number and, where the system tells (Linux), when it began; empty if there is no such process."""
+    with contextlib.suppress(OSError, IndexError):
+        return f"{pid}@{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+    with contextlib.suppress(OSError):
+        if not Path("/proc/self/stat").exists():
+            os.kill(pid, 0)
+            return str(pid)
+    return ""
+
+
+def is_alive(run: Run) -> bool:
+    """Whether a run's process still trains, as far as this machine can tell."""
+    if run.state != "running":
+        return False
+    if run.host == platform.node():
+        number = run.process.partition("@")[0]
+        return number.isdecimal() and process_identity(int(number)) == run.process
+    return run.age < STALE_SECONDS
+
+
+def _run(name: str, content: Mapping[str, Any], costs: Any, age: float) -> Run:
+    return Run(
+        name,
+        _text(content["host"]),
+        _text(content["process"]),
+        None if content["job"] is None else _text(content["job"]),
+        _text(content["state"]),
+        int(content["at_once"]),
+        None if content["log"] is None else _text(content["log"]),
+        _numbers(content["training"]),
+        frozenset(map(_text, content["failed"])),
+        _numbers(costs),
+        age,
+    )
+
+
+def _submission(name: str, content: Mapping[str, Any]) -> Submission:
+    tasks = [[_text(key) for key in task] for task in content["tasks"]]
+    arrays = [
+        Array(
+            int(array["first"]),
+            int(array["count"]),
+            None if array["job"] is None else _text(array["job"]),
+            _text(array["name"]),
+        )
+        for array in content["arrays"]
+    ]
+    for array in arrays:
+        if not 0 <= array.first <= array.first + array.count <= len(tasks):
+            raise ValueError("there are no such tasks")
+        if not (array.job or "0").isdecimal():  # it would be asked for together with others
+            raise ValueError("there is no such job")
+    return Submission(
+        name,
+        _text(content["launcher"]),
+        _text(content["folder"]),
+        int(content["at_once"]),
+        tasks,
+        _numbers(content["costs"]),
+        bool(content["retries"]),
+        arrays,
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("it must be a text")
+    return value
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    found = {key: float(value) for key, value in values.items()}
+    if not all(map(math.isfinite, found.values())):
+        raise ValueError("it must be finite")
+    return found
+
+
+def _write(path: Path, content: Mapping[str, Any], *, durable: bool = False) -> None:
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump({"version": _VERSION, **content} if path.name.endswith(".submission.json") else content, file)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+        if durable:
+            sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

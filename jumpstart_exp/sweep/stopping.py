@@ -1,0 +1,63 @@
+"""Requests to end: Ctrl-C and a scheduler's signals are noted, so that what is finished can be stored first."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+TIME_LIMIT = signal.SIGUSR2
+"""What a scheduler sends some time before a job's time is up, where it was asked to (as submitit does)."""
+
+
+class Stop:
+    """Which signal has asked to end, if any, and how often."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self.count = 0
+        self.before: dict[signal.Signals, Any] = {}
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether it was asked for again."""
+        return self.count > 1
+
+    def request(self, number: int, _frame: FrameType | None = None) -> None:
+        """A signal handler."""
+        self.signal = self.signal or signal.Signals(number)
+        self.count += 1
+
+    def hand_over(self) -> None:
+        """Let the handler from before have the signal; if that goes on, nothing was requested.
+
+        Raises:
+            KeyboardInterrupt: there was none, or it is Python's own for Ctrl-C.
+        """
+        number, self.signal, self.count = self.signal, None, 0
+        handler = self.before.get(number) if number is not None else None
+        if not callable(handler):
+            raise KeyboardInterrupt
+        handler(number, None)
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Note SIGINT, SIGTERM and SIGUSR2 instead of ending by them; the handlers from before are put back at the end.
+
+    Signals belong to the main thread: elsewhere nothing is changed.
+    """
+    stop = Stop()
+    if threading.current_thread() is threading.main_thread():
+        stop.before = {
+            number: signal.signal(number, stop.request) for number in (signal.SIGINT, signal.SIGTERM, TIME_LIMIT)
+        }
+    try:
+        yield stop
+    finally:
+        for number, handler in stop.before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
