@@ -29,10 +29,10 @@ bench: .venv/installed ## the engines side by side, and the penalty's cost on im
 	.venv/bin/python scripts/bench_images.py --json results/bench_images.json
 
 test: .venv/installed ## all tests, a process a core (about 12 minutes on two)
-	$(RUN) pytest $(PARALLEL)
+	$(RUN) pytest $(PARALLEL) -m "not cluster"
 
 test-fast: .venv/installed ## the tests that start no program and train little (about 3 minutes on two cores)
-	$(RUN) pytest $(PARALLEL) -m "not slow"
+	$(RUN) pytest $(PARALLEL) -m "not slow and not cluster"
 
 test-cluster: .venv/installed ## the tests that need a SLURM, beside a private one (about 3 minutes; root on Debian)
 	scripts/slurm/with_slurm.sh $(RUN) pytest -m cluster -p no:xdist

@@ -23,7 +23,6 @@ from jumpstart_exp.cluster.survey import Survey, Watch
 from jumpstart_exp.cluster.task import FleetTask
 from jumpstart_exp.config import RunSettings
 from jumpstart_exp.console import notes, output, warn
-from jumpstart_exp.settings import refuse
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.progress import Outcome, duration, outcome_table
 from jumpstart_exp.sweep.records import Array, Records, Submission
@@ -84,7 +83,7 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
     store = Store(Path(settings.results_dir))
     if not settings.dry_run:
         check_cluster()
-        check_cluster_folder(settings.results_dir)
+        slurm.check_folder(Path(settings.results_dir))
         compact_if_many(store)
     watch = Watch(store.results_dir)
     active = _active(watch, settings.dry_run)
@@ -374,14 +373,3 @@ def _dry_run_table(todo: Plan, store: Store, packed: _Packed, cluster: ClusterSe
 
 def _tasks(count: int) -> str:
     return f"{count} task{'s' * (count != 1)}"
-
-
-def check_cluster_folder(results_dir: str) -> None:
-    """Refuse a folder whose name does not survive batch scripts and patterns of file names.
-
-    Raises:
-        SettingError: it has such a character.
-    """
-    bad = sorted({character for character in results_dir if character in "%\"'\\$`" or not character.isprintable()})
-    if bad:
-        raise refuse("results_dir", results_dir, f"a folder without {' '.join(map(repr, bad))} on a cluster")

@@ -4,8 +4,10 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from jumpstart_exp.cluster import ClusterError
+from jumpstart_exp.settings import refuse
 
 _SECONDS = 30.0
 _JOBS_A_CALL = 200
@@ -19,8 +21,25 @@ RUNNING = frozenset(
 """States of a job that has a node."""
 
 
+_REFUSED = {"%": "%", "\\": "backslash", "\n": "line break"}
+"""What SLURM replaces in the names of output files (%u is a user), unescapes, and cannot have in a batch script."""
+
+
 class UnreachableError(ClusterError):
     """SLURM is not there, or does not answer."""
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a results folder whose whole name SLURM or submitit cannot take.
+
+    Raises:
+        SettingError: the name, or that of a folder above it, has a character that is lost on the way to a job.
+    """
+    whole = str(path.expanduser().absolute())
+    if bad := [words for letter, words in _REFUSED.items() if letter in whole]:
+        raise refuse(
+            "results_dir", whole, f"a folder whose whole name has no {' and no '.join(bad)}, for jobs on SLURM"
+        )
 
 
 def is_here() -> bool:

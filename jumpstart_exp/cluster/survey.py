@@ -9,7 +9,7 @@ import pandas as pd
 
 from jumpstart_exp.cluster import slurm
 from jumpstart_exp.store import Store
-from jumpstart_exp.sweep.records import Records, Run, Submission, is_alive
+from jumpstart_exp.sweep.records import STOCK, Records, Run, Submission, is_alive
 
 STATES = ("done", "diverged", "running", "queued", "failed", "lost")
 """What a cell can be; lost: it was begun or submitted, nothing trains it any more, and there is no result."""
@@ -144,15 +144,22 @@ class Watch:
 
 
 def _with_jobs(submission: Submission) -> Submission:
-    """The submission with the numbers of arrays whose submitter was killed before it could write them down."""
+    """The submission with the numbers of arrays that its submitter could not write down."""
     unknown = [array.name for array in submission.arrays if array.job is None]
     if not unknown:
         return submission
-    found = slurm.arrays_named(unknown)
-    return replace(
-        submission,
-        arrays=[replace(array, job=array.job or found.get(array.name)) for array in submission.arrays],
-    )
+    if submission.launcher == STOCK:  # one array, whose name is everybody's
+        found = dict.fromkeys(unknown, _job_in(Path(submission.folder)))
+    else:  # it was killed after sbatch
+        found = dict(slurm.arrays_named(unknown))
+    arrays = [replace(array, job=array.job or found.get(array.name)) for array in submission.arrays]
+    return replace(submission, arrays=arrays)
+
+
+def _job_in(folder: Path) -> str | None:
+    """The array to which the jobs in a folder of submitit's belong, the latest if there are several."""
+    names = (path.name.partition("_")[0] for path in folder.rglob("*_submitted.pkl"))
+    return max((name for name in names if name.isdigit()), key=int, default=None)
 
 
 def _trains(run: Run, known: Mapping[str, str] | None) -> bool:

@@ -186,10 +186,13 @@ class Store:
         places = pa.array(best["row"])
         found: dict[str, pd.Series[Any]] = {}
         for name in wanted:  # one by one: the lists of 100,000 deep networks, twice, would not go into a gigabyte
-            found[name] = pa.table({name: rows[name].take(places)}).to_pandas()[name]
-            rows = rows.drop_columns([name])
             if pa.types.is_list(cell_schema().field(name).type):
-                pa.default_memory_pool().release_unused()
+                lists = pa.table({name: rows[name]}).to_pandas()[name].to_numpy()
+                found[name] = pd.Series(lists[best["row"].to_numpy()], dtype=object)
+            else:
+                found[name] = pa.table({name: rows[name].take(places)}).to_pandas()[name]
+            rows = rows.drop_columns([name])
+            pa.default_memory_pool().release_unused()
         return pd.DataFrame({**found, "labels": best["labels"]})
 
     def row(self, key: str) -> dict[str, Any]:

@@ -25,6 +25,9 @@ BEAT_SECONDS = 10.0
 STALE_SECONDS = 90.0
 """A process that has not given a sign for so long is taken for dead where nothing better is known."""
 
+STOCK = "submitit_slurm"
+"""Hydra's own launcher on SLURM: every job has a folder."""
+
 _VERSION = 1
 
 _UNUSABLE = (AttributeError, KeyError, OSError, OverflowError, RecursionError, TypeError, ValueError)
@@ -115,7 +118,9 @@ class Submission:
             index = number - array.first
             if array.job is not None and 0 <= index < array.count:
                 # a task alone is a job and no array
-                return f"{self.folder}/{array.job}{f'_{index}' if array.count > 1 else ''}_0_log.out"
+                job = f"{array.job}_{index}" if array.count > 1 else array.job
+                folder = f"{self.folder}/{job}" if self.launcher == STOCK else self.folder
+                return f"{folder}/{job}_0_log.out"
         return None
 
 

@@ -23,7 +23,7 @@ from jumpstart_exp.settings import refuse
 from jumpstart_exp.store import Store, Stored, result_row
 from jumpstart_exp.sweep.progress import Outcome, SweepProgress, duration, epoch_progress, outcome_table, result_table
 from jumpstart_exp.sweep.records import Heartbeat, Job, Records, current_job, is_alive
-from jumpstart_exp.sweep.stopping import stoppable
+from jumpstart_exp.sweep.stopping import EndedError, stoppable
 from jumpstart_exp.sweep.workers import KEEP_SECONDS, EngineSetup, Progress, WorkerStartError, train_in_parallel
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def run_sweep(
         warn(f"{warning}; they are trained all the same ({count} of {len(todo.to_train)} cells)")
     phases, remarks = _phases(todo.to_train, settings, cores)
     if settings.dry_run:
-        console.print(_dry_run_table(todo, store, phases))
+        console.print(dry_run_table(todo, store, phases))
         for remark in remarks:
             console.print(remark)
         return {}
@@ -167,7 +167,7 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
     todo = plan([cell], store, settings.retry)
     phases, remarks = _phases(todo.to_train, settings, 1)
     if settings.dry_run:
-        console.print(_dry_run_table(todo, store, phases))
+        console.print(dry_run_table(todo, store, phases))
     for remark in remarks:
         console.print(remark)
     if settings.dry_run:
@@ -182,6 +182,8 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
             result = _train_here(cell, phases[0].setup, notes(), heart)
             store.write([result])
             end = "ended"
+        except EndedError as ended:
+            raise ended.error from None
         finally:
             heart.end(end)
         if result.status != "failed":
@@ -362,7 +364,8 @@ def _worker_count(workers: int | None) -> int:
     return workers
 
 
-def _dry_run_table(todo: Plan, store: Store, phases: "Sequence[Phase]") -> Table:
+def dry_run_table(todo: Plan, store: Store, phases: "Sequence[Phase]") -> Table:
+    """What a sweep would do, as a table: cells, what is stored, engines, time and memory."""
     methods = Counter(cell.method for cell in todo.cells)
     table = Table(title="dry run: nothing was trained or written", title_justify="left", show_header=False)
     table.add_row("cells", f"{len(todo.cells)} ({', '.join(f'{n} {method}' for method, n in methods.items())})")

@@ -10,6 +10,7 @@ import pickle
 import signal
 import subprocess
 import time
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,21 +21,22 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import ClusterError, slurm
 from jumpstart_exp.config import RunSettings, plain_config, split_config
 from jumpstart_exp.console import notes, output, warn
-from jumpstart_exp.settings import SettingError, legible, refuse
+from jumpstart_exp.settings import SettingError, legible
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.compose import compose_cells
-from jumpstart_exp.sweep.records import Records
+from jumpstart_exp.sweep.records import STOCK, Array, Records, Submission
 from jumpstart_exp.sweep.runner import (
     CellsFailedError,
     InterruptedSweepError,
     Plan,
-    _dry_run_table,
     cells_words,
     clear_records,
     compact_if_many,
+    dry_run_table,
     plan,
     prepare_data,
     stored_words,
@@ -45,9 +47,6 @@ _SACCT_SECONDS = 30.0
 
 _SUBMITTED = "_submitted.pkl"
 """How the files end that submitit writes for every job."""
-
-_REFUSED = {"%": "%", "\\": "backslash", "\n": "line break"}
-"""What SLURM replaces in the names of output files (%u is a user), unescapes, and cannot have in a batch script."""
 
 _Job = Sequence[str]
 """A job's overrides."""
@@ -80,7 +79,7 @@ def launch_cells(launcher: Launcher, loader: Any, config: DictConfig, jobs: Sequ
         warn(f"{warning}; they are trained all the same ({count} of {len(todo.to_train)} cells)")
     console = output()
     if settings.dry_run:
-        table = _dry_run_table(todo, store, [])
+        table = dry_run_table(todo, store, [])
         table.add_row("jobs", f"{len(todo.to_train)}, a cell each")
         console.print(table)
         return []
@@ -104,23 +103,15 @@ def launch_cells(launcher: Launcher, loader: Any, config: DictConfig, jobs: Sequ
     reasons: dict[str, str] = {}
     if wanted:
         keys = list(wanted)
+        if executor is not None and executor.name == "slurm":
+            _keep_record(executor, todo.to_train, settings)
         returns, found = _launch(launcher, executor, [first_jobs[key] for key in keys])
         reasons = {keys[number]: reason for number, reason in found.items()}
-    _account(todo, store, first_jobs, reasons)
+    try:
+        _account(todo, store, first_jobs, reasons)
+    finally:
+        clear_records(Records(store.results_dir), store.stored())
     return returns
-
-
-def check_cluster_folder(path: Path) -> None:
-    """Refuse a results folder whose whole name SLURM or submitit cannot take.
-
-    Raises:
-        SettingError: the name, or that of a folder above it, has a character that is lost on the way to a job.
-    """
-    whole = str(path.expanduser().absolute())
-    if bad := [words for letter, words in _REFUSED.items() if letter in whole]:
-        raise refuse(
-            "results_dir", whole, f"a folder whose whole name has no {' and no '.join(bad)}, for jobs on SLURM"
-        )
 
 
 @dataclass(frozen=True)
@@ -146,7 +137,7 @@ class _Executor:
         """
         if self.name != "slurm":
             return
-        check_cluster_folder(Path(settings.results_dir))
+        slurm.check_folder(Path(settings.results_dir))
         if not slurm.is_here():
             raise ClusterError("hydra/launcher=submitit_slurm needs SLURM: there is no sbatch and squeue here")
         if jobs > (most := slurm.max_array_size()):
@@ -222,6 +213,31 @@ class _Submitted:
         """What it wrote: its errors, if there are any."""
         logs = [self.folder / f"{self.name}_0_log.{end}" for end in ("err", "out")]
         return next((log for log in logs if log.exists() and log.stat().st_size), self.folder)
+
+
+def _keep_record(executor: _Executor, cells: Sequence[Cell], settings: RunSettings) -> None:
+    """Put on record which cells are submitted, for `python -m jumpstart_exp.status`; no job depends on it."""
+    from submitit.core.utils import JobPaths
+
+    from jumpstart_exp.engines import choose_engines
+
+    # of GPUs the nodes know
+    choices = choose_engines(settings.engine, settings.device, cells, has_cuda=settings.device == "cuda" or None)
+    costs = {cell.key: choice.engine.estimate_seconds(cell) for cell, choice in zip(cells, choices, strict=True)}
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
+    folder = str(JobPaths.get_first_id_independent_folder(executor.folder).absolute())
+    submission = Submission(
+        name,
+        STOCK,
+        folder,
+        at_once=1,
+        tasks=[[cell.key] for cell in cells],
+        costs=costs,
+        arrays=[Array(0, len(cells), None, name)],
+        retries=settings.retry == "failed",
+    )
+    with contextlib.suppress(OSError):
+        Records(Path(settings.results_dir)).keep_submission(submission)
 
 
 def _launch(

@@ -11,6 +11,13 @@ TIME_LIMIT = signal.SIGUSR2
 """What a scheduler sends some time before a job's time is up, where it was asked to (as submitit does)."""
 
 
+class EndedError(BaseException):
+    """A signal's handler has ended the training by an error of its own: no failure of the cell in training."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
 class Stop:
     """Which signal has asked to end, if any, and how often."""
 
@@ -37,12 +44,16 @@ class Stop:
 
         Raises:
             KeyboardInterrupt: there was none, or it is Python's own for Ctrl-C.
+            EndedError: it ended the training, as submitit's does for a job that may not be requeued.
         """
         number, self.signal, self.count = self.signal, None, 0
         handler = self.before.get(number) if number is not None else None
         if not callable(handler):
             raise KeyboardInterrupt
-        handler(number, None)
+        try:
+            handler(number, None)
+        except Exception as error:
+            raise EndedError(error) from error
 
 
 @contextmanager

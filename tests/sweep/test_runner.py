@@ -548,3 +548,34 @@ def test_one_cell_goes_to_the_engine_that_can(
     assert "threads trains full batches only: training on one_by_one" in capsys.readouterr().out
     with pytest.raises(SettingError, match="every cell"):
         run_cell(replace(refused, seed=1), settings(engine="threads"))
+
+
+@pytest.mark.parametrize("engine", ["eager", "native"])
+def test_a_job_that_is_ended_by_its_own_handler_leaves_no_failed_cell(tmp_path, monkeypatch, engine):
+    """As submitit's handler does when a job has run out of time too often."""
+
+    def give_up(number, frame):
+        raise RuntimeError("timed-out too many times")
+
+    progress = runner.Heartbeat.progress
+
+    def tell(heart, key, share):
+        if share > 0 and not told:
+            told.append(key)
+            os.kill(os.getpid(), signal.SIGUSR2)
+        progress(heart, key, share)
+
+    told: list[str] = []
+    monkeypatch.setattr(runner.Heartbeat, "progress", tell)
+    before = signal.signal(signal.SIGUSR2, give_up)
+    try:
+        with pytest.raises(RuntimeError, match="too many times"):
+            run_cell(
+                Cell(depth=2, width=3, optimizer=OptimizerSpec(epochs=10_000_000)),
+                RunSettings(engine=engine, device="cpu", results_dir=str(tmp_path)),
+            )
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert Store(tmp_path).stored() == {}
+    assert told
+    assert len(list((tmp_path / "checkpoints").glob("*.pt"))) == 1
