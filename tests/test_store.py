@@ -884,3 +884,9 @@ def test_twenty_thousand_cells_are_read_in_seconds(store: Store) -> None:
 def test_the_schema_has_a_column_for_every_field_of_a_cell() -> None:
     described = Cell(optimizer=OptimizerSpec(batch_size=10)).description()
     assert set(described) <= set(cell_schema().names)
+
+
+def test_a_filter_of_another_type_is_refused_in_one_line(store: Store) -> None:
+    store.write([result(cell())])
+    with pytest.raises(ValueError, match=r"^where width=\['four'\] is not allowed: the column is of int64$"):
+        store.cells(where={"width": "four"})

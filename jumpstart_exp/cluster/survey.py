@@ -15,6 +15,10 @@ STATES = ("done", "diverged", "running", "queued", "failed", "lost")
 """What a cell can be; lost: it was begun or submitted, nothing trains it any more, and there is no result."""
 
 
+ENDED = "ended"
+"""What is known of a job that SLURM's queue has forgotten."""
+
+
 @dataclass(frozen=True)
 class Loss:
     """Cells (by key) that nothing trains any more: of which sweep and job, why, and where that wrote its output."""
@@ -99,6 +103,7 @@ class Watch:
     def __init__(self, results_dir: Path) -> None:
         self.records = Records(results_dir)
         self.follower = Store(results_dir).follow(["seconds", "error", "dataset", "depth", "width", "seed"])
+        self.ends: dict[str, str] = {}
 
     def look(self) -> Survey:
         """What has become of everything.
@@ -129,7 +134,15 @@ class Watch:
                 look.costs.update(run.costs)
                 reason = "it was stopped" if run.state != "running" else f"its process on {run.host} has ended"
                 _note_loss(look, Loss(run.name, run.job, frozenset(run.costs), reason, run.log))
+        self._learn_ends([loss.job for loss in look.losses if loss.job and loss.reason == ENDED])
+        look.losses = [replace(one, reason=self.ends.get(one.job or "") or one.reason) for one in look.losses]
         return _survey(look, remark)
+
+    def _learn_ends(self, jobs: Sequence[str]) -> None:
+        """Ask the accounting once about jobs that the queue has forgotten."""
+        new = [job for job in jobs if job not in self.ends]
+        if new:
+            self.ends |= dict.fromkeys(new, "") | slurm.ends(new)
 
     def _note_run(self, look: _Look, run: Run) -> None:
         look.costs.update(run.costs)
@@ -191,7 +204,7 @@ def _note_submission(
         if known is None:
             # without SLURM only what began and gives no sign is known to be lost: what was stopped may be requeued
             died = [run for run in runs if job and _task(run.job) == job and run.state == "running"]
-            state = "ended" if died or not job else "PENDING"
+            state = ENDED if died or not job else "PENDING"
         if state not in slurm.QUEUED | slurm.RUNNING:
             rest = [key for key in rest if look.states.get(key) != "failed"]  # that was its end
         if state in slurm.QUEUED or state in slurm.RUNNING:
@@ -201,7 +214,7 @@ def _note_submission(
         elif rest and job is None:
             _note_loss(look, Loss(submission.name, None, frozenset(rest), "it was never submitted", None))
         elif rest:
-            _note_loss(look, Loss(submission.name, job, frozenset(rest), state or "ended", log))
+            _note_loss(look, Loss(submission.name, job, frozenset(rest), state or ENDED, log))
 
 
 def _note_loss(look: _Look, loss: Loss) -> None:

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from jumpstart_exp.console import Notice
 from jumpstart_exp.result import Result
+from jumpstart_exp.settings import shown
 from jumpstart_exp.store.parts import (
     LABEL_PREFIX,
     STATUS_RANK,
@@ -161,6 +162,7 @@ class Store:
 
         Raises:
             KeyError: the store has no such column.
+            ValueError: a value of another type than its column.
             StoreError: the store cannot be read, or a part is of a newer version.
         """
         filters = {name: value if isinstance(value, list) else [value] for name, value in (where or {}).items()}
@@ -384,6 +386,18 @@ def _best_rows(rows: pa.Table) -> pd.DataFrame:
     return best.assign(labels=pd.Series([labels[key] for key in best["key"]], dtype=object))
 
 
+def _of_type(name: str, values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """The values as a column of this type.
+
+    Raises:
+        ValueError: one of them is of another.
+    """
+    try:
+        return pa.array(values, kind)
+    except pa.ArrowException:
+        raise ValueError(f"where {name}={shown(list(values))} is not allowed: the column is of {kind}") from None
+
+
 def _filtered(path: Path, columns: Sequence[str] | None, where: Mapping[str, Sequence[Any]]) -> pa.Table:
     """A part's rows with these values; what nobody asked for is not read."""
     if not where:
@@ -391,7 +405,7 @@ def _filtered(path: Path, columns: Sequence[str] | None, where: Mapping[str, Seq
     narrow = read_part(path, list(where), cell_schema())
     mask = pa.array([True] * len(narrow), pa.bool_())
     for name, values in where.items():
-        allowed = pa.array([value for value in values if value is not None], narrow.schema.field(name).type)
+        allowed = _of_type(name, [value for value in values if value is not None], narrow.schema.field(name).type)
         found = pc.is_in(narrow[name].combine_chunks(), value_set=allowed)
         mask = pc.and_(mask, pc.or_(found, pc.is_null(narrow[name].combine_chunks())) if None in values else found)
     if not pc.any(mask).as_py():

@@ -1,6 +1,5 @@
 """Running cells: what the store has is left out, the rest is trained, stored as it comes, and accounted for."""
 
-import contextlib
 import math
 import os
 import signal
@@ -20,7 +19,7 @@ from jumpstart_exp.config import RunSettings
 from jumpstart_exp.console import notes, output, warn
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import refuse
-from jumpstart_exp.store import Store, Stored, result_row
+from jumpstart_exp.store import Store, Stored, StoreError, result_row
 from jumpstart_exp.sweep.progress import Outcome, SweepProgress, duration, epoch_progress, outcome_table, result_table
 from jumpstart_exp.sweep.records import Heartbeat, Job, Records, current_job, is_alive
 from jumpstart_exp.sweep.stopping import EndedError, stoppable
@@ -232,20 +231,20 @@ def prepare_data(cells: Sequence[Cell], settings: RunSettings) -> None:
 
 
 def compact_if_many(store: Store) -> None:
-    """Put the store's parts into few if there are so many that reading them takes long.
-
-    Raises:
-        StoreError: the store cannot be read or written.
-    """
+    """Put the store's parts into few if reading them would take long; where that fails it is no matter."""
     from jumpstart_exp.store.compaction import MANY_PARTS, BusyError, compact
     from jumpstart_exp.store.parts import part_names
 
-    count = len(part_names(store.cells_dir)) if store.cells_dir.is_dir() else 0
-    if count <= MANY_PARTS:
-        return
-    notes().print(f"compacting {store.cells_dir}: {count} parts", markup=False)
-    with contextlib.suppress(BusyError):  # another sweep does it
+    try:
+        count = len(part_names(store.cells_dir)) if store.cells_dir.is_dir() else 0
+        if count <= MANY_PARTS:
+            return
+        notes().print(f"compacting {store.cells_dir}: {count} parts", markup=False)
         compact(store)
+    except BusyError:  # another sweep does it
+        return
+    except (OSError, StoreError) as error:
+        warn(str(error))
 
 
 def clear_records(records: Records, stored: Mapping[str, Stored]) -> None:

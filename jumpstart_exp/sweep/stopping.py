@@ -19,25 +19,21 @@ class EndedError(BaseException):
 
 
 class Stop:
-    """Which signal has asked to end, if any, and how often."""
+    """Which signal has asked to end, if any, and whether Ctrl-C came after it: `is_urgent`."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
-        self.count = 0
+        self.is_urgent = False
         self.before: dict[signal.Signals, Any] = {}
 
     def __bool__(self) -> bool:
         return self.signal is not None
 
-    @property
-    def is_urgent(self) -> bool:
-        """Whether it was asked for again."""
-        return self.count > 1
-
     def request(self, number: int, _frame: FrameType | None = None) -> None:
         """A signal handler."""
+        # a scheduler sends several signals to one end, and waits after each: only a person gets impatient
+        self.is_urgent |= self.signal is not None and number == signal.SIGINT
         self.signal = self.signal or signal.Signals(number)
-        self.count += 1
 
     def hand_over(self) -> None:
         """Let the handler from before have the signal; if that goes on, nothing was requested.
@@ -46,7 +42,7 @@ class Stop:
             KeyboardInterrupt: there was none, or it is Python's own for Ctrl-C.
             EndedError: it ended the training, as submitit's does for a job that may not be requeued.
         """
-        number, self.signal, self.count = self.signal, None, 0
+        number, self.signal, self.is_urgent = self.signal, None, False
         handler = self.before.get(number) if number is not None else None
         if not callable(handler):
             raise KeyboardInterrupt

@@ -1,0 +1,95 @@
+"""A store of 100,000 deep cells: it is read, and a sweep resumes on it, within seconds and a gigabyte."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jumpstart_exp.store import Store, cell_schema
+
+CELLS, CELLS_A_PART, DEPTH = 100_000, 64, 50
+SECONDS = 60  # on a busy machine; a quiet one needs a tenth
+GIBIBYTE = 2**20  # in KiB
+
+MEASURED = """
+import json, sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from jumpstart_exp.store import Store
+from jumpstart_exp.store.compaction import compact
+from jumpstart_exp.sweep.runner import plan
+
+store = Store(Path(sys.argv[1]))
+planned = [SimpleNamespace(key=f"{number:032x}", method="UP") for number in range(int(sys.argv[3]))]
+started = time.process_time()
+found = {
+    "stored": lambda: len(store.stored()),
+    "filtered": lambda: len(store.cells(["val_acc_best"], {"depth": [3], "method": "UP"})),
+    "cells": lambda: len(store.cells()),
+    "plan": lambda: len(plan(planned, store, "no").to_train),
+    "compact": lambda: compact(store).parts_after,
+}[sys.argv[2]]()
+seconds = time.process_time() - started
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps([found, seconds, peak]))
+"""
+
+
+def column(field: pa.Field, size: int, numbers: np.random.Generator) -> pa.Array:
+    if "by_layer" in field.name:
+        offsets = pa.array(np.arange(size + 1) * DEPTH, pa.int32())
+        return pa.ListArray.from_arrays(offsets, pa.array(numbers.random(size * DEPTH)))
+    if pa.types.is_floating(field.type):
+        return pa.array(numbers.random(size))
+    if pa.types.is_integer(field.type):
+        return pa.array(numbers.integers(1, 100, size))
+    if pa.types.is_string(field.type):
+        return pa.array([field.name] * size)
+    return pa.nulls(size, field.type)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results folder of a store with 100,000 rows, written as a sweep would."""
+    folder = tmp_path_factory.mktemp("large")
+    schema, numbers = cell_schema(), np.random.default_rng(1)
+    part = pa.table([column(field, CELLS_A_PART, numbers) for field in schema], schema=schema)
+    (folder / "cells").mkdir()
+    for start in range(0, CELLS, CELLS_A_PART):
+        places = range(start, min(start + CELLS_A_PART, CELLS))
+        table = part.slice(0, len(places))
+        own = {"key": [f"{place:032x}" for place in places], "depth": [place % 50 for place in places]}
+        own |= {"status": ["done"] * len(places), "method": ["UP"] * len(places)}
+        for name, values in own.items():
+            at = schema.get_field_index(name)
+            table = table.set_column(at, schema.field(at), pa.array(values, schema.field(at).type))
+        pq.write_table(table, folder / "cells" / f"part-{start:032x}.parquet", compression="zstd")
+    return folder
+
+
+def measured(large: Path, what: str, expected: int) -> None:
+    arguments = [sys.executable, "-c", MEASURED, str(large), what, str(CELLS)]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=600)
+    assert not done.stderr, done.stderr
+    found, seconds, peak = json.loads(done.stdout)
+    print(f"{what}: {seconds:.1f} s of processor time, {peak / 2**10:.0f} MiB at most")
+    assert found == expected
+    assert seconds < SECONDS
+    assert peak < GIBIBYTE
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_cells_are_read_in_seconds_and_a_gigabyte(large: Path) -> None:
+    expected = {"stored": CELLS, "filtered": CELLS // 50, "cells": CELLS, "plan": 0}
+    for what, count in expected.items():
+        measured(large, what, count)
+    measured(large, "compact", 20)
+    for what, count in expected.items():
+        measured(large, what, count)
+    row = Store(large).row(f"{CELLS - 1:032x}")
+    assert (row["depth"], len(row["dead_units_by_layer_last"])) == ((CELLS - 1) % 50, DEPTH)
