@@ -74,59 +74,71 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
         StoreError: the store cannot be read or written.
         DataError: a dataset's files are missing or damaged and cannot be fetched.
     """
-    console = output()
     settings = replace(
         settings,
         results_dir=str(Path(settings.results_dir).resolve()),
         data_dir=str(Path(settings.data_dir).resolve()),
     )
-    store = Store(Path(settings.results_dir))
-    if not settings.dry_run:
-        check_cluster()
-        slurm.check_folder(Path(settings.results_dir))
-        compact_if_many(store)
-    watch = Watch(store.results_dir)
+    store, console = Store(Path(settings.results_dir)), output()
+    records, watch = Records(store.results_dir), Watch(store.results_dir)
+    if settings.dry_run:
+        todo, packed = _planned(cells, store, watch, settings, cluster)
+        console.print(_dry_run_table(todo, store, packed, cluster))
+        return {}
+    check_cluster()
+    slurm.check_folder(store.results_dir)
+    store.check_writable()
+    compact_if_many(store)
+    # two at once would both find nothing queued
+    with records.alone(lambda: notes().print("another sweep is being submitted: waiting for it")):
+        todo, packed = _planned(cells, store, watch, settings, cluster)
+        prepare_data(todo.to_train, settings)
+        clear_records(records, todo.stored)
+        counts = todo.stored_counts()
+        console.print(
+            f"{cells_words(len(todo.cells))}: {stored_words(counts)} in {settings.results_dir}, "
+            + (f"{packed.active} running or queued, " if packed.active else "")
+            + f"{len(packed.costs)} to submit",
+            markup=False,
+        )
+        store.add_labels([(key, label) for key, label in todo.new_labels if key in todo.stored])
+        if packed.costs:
+            _submit(packed, cells, settings, cluster, records)
+        else:
+            console.print("nothing to submit")
+    if counts["failed"] and settings.retry != "failed":
+        console.print(f"{cells_words(counts['failed'])} failed in an earlier run: retry=failed trains them again")
+    own = {cell.key for cell in todo.cells}
+    if not cluster.wait:
+        console.print(f"see python -m jumpstart_exp.status results_dir='{settings.results_dir}'", markup=False)
+        return _errors(store, own, watch.look())
+    survey = _wait(watch, own, notes())
+    after = plan(cells, store, "none")
+    store.add_labels([(key, label) for key, label in after.new_labels if key in after.stored])
+    rows = store.cells(["status", "method", "train_acc_best"])
+    rows = rows[rows["key"].isin({cell.key for cell in todo.to_train})]
+    if len(rows):
+        found = zip(rows["method"], rows["status"], rows["train_acc_best"], strict=True)
+        console.print(outcome_table([Outcome(str(method), str(status), best) for method, status, best in found]))
+    clear_records(records, after.stored)
+    return _errors(store, own, survey)
+
+
+def _planned(
+    cells: Sequence[Cell], store: Store, watch: Watch, settings: RunSettings, cluster: ClusterSettings
+) -> tuple[Plan, _Packed]:
+    """What there is to do, and how it would be submitted.
+
+    Raises:
+        SettingError: engine or device cannot be had.
+        ClusterError: SLURM cannot tell what is queued.
+        StoreError: the store cannot be read.
+    """
     active = _active(watch, settings.dry_run)
     todo = plan(cells, store, settings.retry)
     for warning, count in Counter(warning for cell in todo.to_train for warning in cell.warnings()).items():
         warn(f"{warning}; they are trained all the same ({count} of {len(todo.to_train)} cells)")
-    packed = _packed(todo, active, settings, cluster)
-    if settings.dry_run:
-        console.print(_dry_run_table(todo, store, packed, cluster))
-        return {}
-    store.check_writable()
-    prepare_data(todo.to_train, settings)
-    records = Records(store.results_dir)
-    clear_records(records, todo.stored)
-    counts = todo.stored_counts()
-    console.print(
-        f"{cells_words(len(todo.cells))}: {stored_words(counts)} in {settings.results_dir}, "
-        + (f"{packed.active} running or queued, " if packed.active else "")
-        + f"{len(packed.costs)} to submit",
-        markup=False,
-    )
-    store.add_labels([(key, label) for key, label in todo.new_labels if key in todo.stored])
-    if packed.costs:
-        _submit(packed, cells, settings, cluster, records)
-    else:
-        console.print("nothing to submit")
-    if counts["failed"] and settings.retry != "failed":
-        console.print(f"{cells_words(counts['failed'])} failed in an earlier run: retry=failed trains them again")
-    own = {cell.key for cell in todo.cells}
-    if cluster.wait:
-        survey = _wait(watch, own, notes())
-        after = plan(cells, store, "none")
-        store.add_labels([(key, label) for key, label in after.new_labels if key in after.stored])
-        rows = store.cells(["status", "method", "train_acc_best"])
-        rows = rows[rows["key"].isin({cell.key for cell in todo.to_train})]
-        if len(rows):
-            found = zip(rows["method"], rows["status"], rows["train_acc_best"], strict=True)
-            console.print(outcome_table([Outcome(str(method), str(status), best) for method, status, best in found]))
-        clear_records(records, after.stored)
-    else:
-        console.print(f"see python -m jumpstart_exp.status results_dir='{settings.results_dir}'", markup=False)
-        survey = watch.look()
-    return _errors(store, own, survey)
+    return todo, _packed(todo, active, settings, cluster)
 
 
 def check_cluster() -> None:
@@ -299,7 +311,7 @@ def _wait(watch: Watch, own: set[str], console: Any) -> Survey:
     )
     task = bar.add_task("", total=len(own), words="")
     pause, told = _LOOK_EVERY, time.monotonic()
-    words, survey = "", None
+    words, survey, sure = "", None, False
     with bar:
         try:
             while True:
@@ -311,9 +323,12 @@ def _wait(watch: Watch, own: set[str], console: Any) -> Survey:
                 if not console.is_terminal and words != before and time.monotonic() - told >= _PLAIN_EVERY:
                     told = time.monotonic()
                     console.print(words)
+                seems_lost = "lost" in states.values()
                 # what seems lost while SLURM does not answer may only have been requeued
-                if not own & survey.active and not (survey.remark and "lost" in states.values()):
-                    return survey
+                if not own & survey.active and not (survey.remark and seems_lost):
+                    if sure or not seems_lost:
+                        return survey
+                    sure = True  # a network file system may be some seconds behind the node that wrote
                 time.sleep(pause)
                 pause = min(_LOOK_AT_MOST_EVERY, 1.05 * pause)
         except KeyboardInterrupt:

@@ -6,13 +6,14 @@ are in which job). A file that cannot be read is as good as none.
 """
 
 import contextlib
+import fcntl
 import json
 import math
 import os
 import platform
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,26 @@ class Records:
             OSError: it cannot be written.
         """
         _write(self.folder / f"{submission.name}.submission.json", asdict(submission), durable=True)
+
+    @contextlib.contextmanager
+    def alone(self, on_wait: Callable[[], None]) -> Iterator[None]:
+        """Be the only one that submits, as far as the file system has locks; the lock ends with the process.
+
+        Args:
+            on_wait: is called if another process has to be waited for.
+        """
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(
+                OSError
+            ):  # no locks here, or no folder: that comes up later
+                make_folder(self.folder)
+                lock = held.enter_context((self.folder / ".submission.lock").open("a"))
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    on_wait()
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def submissions(self) -> list[Submission]:
         """All submissions, in the order of their names."""

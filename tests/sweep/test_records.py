@@ -324,3 +324,36 @@ def test_half_a_file_is_never_seen(records):
         heart.next_beat = 0.0
     reader.stdout.close()
     assert reader.returncode == 0
+
+
+def test_one_process_submits_at_a_time(tmp_path: Path) -> None:
+    """The second waits until the first has ended, however that was."""
+    first = """
+import sys, time
+from pathlib import Path
+from jumpstart_exp.sweep.records import Records
+with Records(Path(sys.argv[1])).alone(lambda: None):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+    holder = subprocess.Popen([sys.executable, "-c", first, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    waited: list[bool] = []
+
+    def end_the_first() -> None:
+        waited.append(holder.poll() is None)
+        holder.kill()
+
+    with Records(tmp_path).alone(end_the_first):
+        assert waited == [True]
+    holder.wait()
+    holder.stdout.close()
+    with Records(tmp_path).alone(lambda: pytest.fail("nobody else is there")):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_does_not_keep_from_submitting(tmp_path: Path) -> None:
+    (tmp_path / "sweeps").write_text("no folder")
+    with Records(tmp_path).alone(lambda: pytest.fail("nobody else is there")):
+        pass
