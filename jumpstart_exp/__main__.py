@@ -1,6 +1,7 @@
 """`python -m jumpstart_exp`: Hydra in, cells out, nothing else."""
 
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -53,7 +54,10 @@ def tidied_arguments(arguments: list[str]) -> list[str]:
     for index, argument in enumerate(rest):
         name, _, value = argument.partition("=")
         if name in ("results_dir", "data_dir") and value and value[0] not in "'\"" and "${" not in value:
-            rest[index] = f"{name}='" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+            # in Hydra's grammar a backslash is one, unless a quote follows
+            rest[index] = (
+                f"{name}='" + re.sub(r"(\\*)('|$)", lambda at: 2 * at[1] + ("\\'" if at[2] else ""), value) + "'"
+            )
     return flags[:1] + rest
 
 

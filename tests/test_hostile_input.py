@@ -528,7 +528,7 @@ def test_what_means_harm_is_one_line(
 
 
 @pytest.mark.parametrize(
-    "name", ["a b", "it's", 'say "x"', "a\\", "é,ü", "~", "[x]", "{y}", "=", "%s", "`id`", "a\x1bb"]
+    "name", ["a b", "it's", 'say "x"', "a\\", "a\\n", "a\\'b", "é,ü", "~", "[x]", "{y}", "=", "%s", "`id`", "a\x1bb"]
 )
 def test_a_folder_is_read_as_it_is_typed(name: str) -> None:
     (argument,) = tidied_arguments([f"results_dir={name}"])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from jumpstart_exp.cell import Cell, OptimizerSpec, PenaltySpec
 from jumpstart_exp.engines import ENGINES
 from jumpstart_exp.store import Store
+from jumpstart_exp.sweep.records import Records
 
 ENGINES_HERE = [name for name, engine in ENGINES.items() if engine.refuses(Cell()) is None]
 SECONDS = {"eager": 9.0, "stacked": 120.0}
@@ -28,7 +30,7 @@ EXACT = {"eager", "native"}
 
 GRID = {"method": ["relu", "sep_up"], "depth": [2, 12], "seed": [0, 1]}
 COUNT = 16
-RUN_DEPENDENT = ["seconds", "peak_memory_bytes", "started", "labels"]
+RUN_DEPENDENT = ["seconds", "peak_memory_bytes", "started", "labels", "git_commit", "git_dirty"]
 
 Start = Callable[[Path, Sequence[str]], "subprocess.Popen[str]"]
 
@@ -171,3 +173,117 @@ def test_stopped_sweep_keeps_what_is_done_and_says_how_to_go_on(engine, stop, st
     assert f"stopped: {done} of 6 cells are done" in output and "same command again" in output
     assert "Traceback" not in output
     assert 2 <= done < 6
+
+
+KEPT = 2
+
+
+def long_cells(engine: str) -> list[str]:
+    """Settings of cells that train for some seconds each, and are not kept before they are asked to end."""
+    seconds = {"stacked": 12}.get(engine, 3)  # by the estimates of eager, or its own of an engine that is not here
+    timed = ENGINES["eager" if engine in SECONDS else engine]
+    once = timed.estimate_seconds(
+        Cell(depth=12, width=3, penalty=PenaltySpec(kind="UP"), optimizer=OptimizerSpec(epochs=1000))
+    )
+    more = [f"engine={engine}", "device=cpu", "checkpoint_minutes=600"]
+    return ["method=sep_up", "depth=12", "width=3", f"optimizer.epochs={round(1000 * seconds / once)}", *more]
+
+
+def long_sweep(engine: str) -> list[str]:
+    return ["-m", "seed=0,1", *long_cells(engine), "hydra.launcher.workers=2"]
+
+
+@pytest.fixture(scope="module")
+def trained_at_once(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The results of an engine's sweep over long cells, never stopped."""
+
+    @cache
+    def trained(engine: str) -> Path:
+        folder = tmp_path_factory.mktemp(engine)
+        process = start(folder, long_sweep(engine))
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+        return folder / "results"
+
+    return trained
+
+
+def in_training(folder: Path) -> set[str]:
+    """The keys of the cells in training, as the records tell."""
+    return {key for run in Records(folder / "results").runs() for key in run.training}
+
+
+def assert_equal_but_later(folder: Path, whole: Path, engine: str, second_start: str) -> None:
+    """The same results as at once, of trainings that had begun before the second start."""
+    found = comparable(folder / "results")
+    expected = comparable(whole)
+    expected = expected[expected["key"].isin(found["key"])].reset_index(drop=True)
+    columns = list(found) if engine in EXACT else ["key", "method", "depth", "seed", "status", "engine", "epochs_run"]
+    pd.testing.assert_frame_equal(found[columns], expected[columns])
+    assert (Store(folder / "results").cells()["started"] < second_start).all()
+    assert not list((folder / "results" / "checkpoints").iterdir())
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES_HERE)
+def test_stopped_sweep_keeps_what_is_in_training(engine, start, trained_at_once, tmp_path):
+    whole = trained_at_once(engine)
+    process = start(tmp_path, long_sweep(engine))
+    until(lambda: len(in_training(tmp_path)) == KEPT, "both cells are in training")
+    os.killpg(process.pid, signal.SIGINT if engine == "eager" else signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "stopping: what is in training is kept for the next run" in output
+    assert "stopped: 0 of 2 cells are done" in output
+    keys = set(Store(whole).cells()["key"])
+    assert {path.name for path in (tmp_path / "results" / "checkpoints").iterdir()} == {f"{key}.pt" for key in keys}
+    assert not Store(tmp_path / "results").stored()
+
+    second_start = now()
+    again = start(tmp_path, long_sweep(engine))
+    output, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, output
+    assert "2 cells go on from a checkpoint" in output
+    assert_equal_but_later(tmp_path, whole, engine, second_start)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES_HERE)
+def test_stopped_cell_goes_on_from_where_it_was(engine, start, trained_at_once, tmp_path):
+    whole = trained_at_once(engine)
+    process = start(tmp_path, ["seed=0", *long_cells(engine)])
+    until(lambda: in_training(tmp_path), "the cell is in training")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "stopped: run the same command again to go on" in output
+    assert "Traceback" not in output
+    assert len(list((tmp_path / "results" / "checkpoints").glob("*.pt"))) == 1
+
+    second_start = now()
+    again = start(tmp_path, ["seed=0", *long_cells(engine)])
+    output, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, output
+    assert_equal_but_later(tmp_path, whole, engine, second_start)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+@pytest.mark.slow
+def test_second_ctrl_c_ends_a_sweep_whose_cells_cannot_be_kept(start, tmp_path):
+    process = start(tmp_path, long_sweep("eager"))
+    until(lambda: len(in_training(tmp_path)) == KEPT, "both cells are in training")
+    trainers = workers_of(process)
+    for pid in trainers:
+        os.kill(pid, signal.SIGSTOP)
+    process.send_signal(signal.SIGINT)
+    assert any("stopping: what is in training is kept" in line for line in process.stdout)
+    assert process.poll() is None, "it waits for them"
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert "stopped: 0 of 2 cells are done" in output
+    assert not any(alive(pid) for pid in trainers)

@@ -1,5 +1,6 @@
 """Checkpoints of cells in training: a cell that was killed goes on from its last one."""
 
+import contextlib
 import hashlib
 import io
 import math
@@ -112,13 +113,14 @@ class Checkpoints:
             warnings.warn(reason, CheckpointWarning, stacklevel=2)
 
     def remove(self, keys: Container[str]) -> None:
-        """Drop the checkpoints of cells whose results are stored."""
-        for path in self.folder.glob("*.pt"):
-            if path.stem in keys:
-                path.unlink(missing_ok=True)
-        for path in self.folder.glob(".*.tmp"):  # what a kill in mid-write left
-            if path.name.split(".")[1] in keys:
-                path.unlink(missing_ok=True)
+        """Drop the checkpoints of cells whose results are stored; one that cannot be deleted does no harm."""
+        for path in [
+            *self.folder.glob("*.pt"),
+            *self.folder.glob(".*.tmp"),
+        ]:  # temporaries: a kill in mid-write left them
+            if path.name.lstrip(".").partition(".")[0] in keys:
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
 
     def _write(self, key: str, content: memoryview) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

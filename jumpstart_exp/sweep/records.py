@@ -151,9 +151,7 @@ class Records:
             on_wait: is called if another process has to be waited for.
         """
         with contextlib.ExitStack() as held:
-            with contextlib.suppress(
-                OSError
-            ):  # no locks here, or no folder: that comes up later
+            with contextlib.suppress(OSError):  # no locks here, or no folder: that comes up later
                 make_folder(self.folder)
                 lock = held.enter_context((self.folder / ".submission.lock").open("a"))
                 try:
