@@ -34,7 +34,7 @@ test: .venv/installed ## all tests, a process a core (about 12 minutes on two)
 test-fast: .venv/installed ## the tests that start no program and train little (about 3 minutes on two cores)
 	$(RUN) pytest $(PARALLEL) -m "not slow and not cluster"
 
-test-cluster: .venv/installed ## the tests that need a SLURM, beside a private one (about 3 minutes; root on Debian)
+test-cluster: .venv/installed ## the tests that need a SLURM, on a private one (about 6 minutes; root on Debian)
 	scripts/slurm/with_slurm.sh $(RUN) pytest -m cluster -p no:xdist
 
 lint: .venv/installed ## style, format and types

@@ -83,6 +83,8 @@ def main() -> None:
             check_override(argument)
         hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")(task)()
         for config, choices, variants in single:
+            if (launcher := choices.get("hydra/launcher")) not in ("fleet", None):
+                raise SettingError(f"hydra/launcher={launcher} is for sweeps: add -m")
             check_variant(choices, variants)
             run_cell(*cell_and_settings(config, choices["method"]))
     except (HydraException, OmegaConfBaseException) as error:
@@ -98,8 +100,8 @@ def main() -> None:
     except InterruptedSweepError as error:
         notes().print(escape(str(error)))
         sys.exit(130)
-    except KeyboardInterrupt:
-        notes().print("stopped: run the same command again to go on (from a checkpoint, if the training had left one)")
+    except KeyboardInterrupt as stopped:
+        notes().print(escape(str(stopped) or "stopped: the same command goes on from what is stored"))
         sys.exit(130)
     except Exception as error:
         if wants_traces or not _is_hydras(error):

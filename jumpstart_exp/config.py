@@ -143,7 +143,8 @@ def unknown_setting(name: str) -> SettingError:
     if name.startswith(LAUNCHER_PREFIX):
         own = launcher_settings()
         words = f"fleet has workers; fleet_slurm has {', '.join(own)}"
-        hint = nearest(name.removeprefix(LAUNCHER_PREFIX), ["workers", *own])
+        word = name.removeprefix(LAUNCHER_PREFIX)
+        hint = "" if word in ("workers", *own) else nearest(word, ["workers", *own])
         return SettingError(f"{name} is not a setting of this launcher: {words}{hint}")
     owners = [other for other, spec in DATASETS.items() if name.removeprefix("dataset.") in field_types(spec)]
     if name.startswith("dataset.") and owners:
@@ -224,6 +225,8 @@ def _explained(error: HydraException | OmegaConfBaseException) -> str:
         return f"conf/{match[1]}.yaml: {unknown_setting(key[1])}"
     if match := re.search(r"(?s)Error merging override \+*([\w./]+)=(.*)", text):
         name, value = match[1], match[2]
+        if name == f"{LAUNCHER_PREFIX}setup":
+            return str(refuse(name, value, "a list of shell commands"))
         if name == "hydra.launcher.workers":
             return str(refuse(name, value, "an integer of at least 1 or null"))
         if name in known_settings():

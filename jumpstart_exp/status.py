@@ -1,6 +1,7 @@
-"""`python -m jumpstart_exp.status`: what is done, running, queued, failed and lost, at any time, from anywhere."""
+"""`python -m jumpstart_exp.status`: what has become of every cell, at any time, from anywhere."""
 
 import json
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -10,9 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from jumpstart_exp.console import complain, output, show_warning
+from jumpstart_exp.settings import legible
 
 if TYPE_CHECKING:
-    from jumpstart_exp.cluster.survey import Survey
+    from jumpstart_exp.cluster.survey import Loss, Survey
 
 USAGE = """\
 Usage: python -m jumpstart_exp.status [results_dir=results] [format=table|json]
@@ -22,6 +24,7 @@ Tells what has become of every cell in a results folder, of sweeps here and on a
   running   in training now
   queued    a process or a job has it, but has not begun it
   failed    its training failed, and that is stored: retry=failed trains it again
+  stopped   its sweep was stopped by Ctrl-C or SIGTERM: the same command goes on
   lost      nothing trains it any more and there is no result: the same command trains it again
 and how long the rest takes as it goes now. It reads the folder, and asks SLURM where there is one;
 where there is none, processes that gave no sign of life for a while count as dead.
@@ -30,6 +33,9 @@ Exit code: 0, or 1 if the folder cannot be read, 3 if cells failed or were lost.
 
 _MOST = 10
 """Failures and losses that are listed."""
+
+_LONGEST = 5000
+"""Characters of a stored text that are shown."""
 
 
 def main(arguments: list[str]) -> int:
@@ -68,6 +74,8 @@ def _status(results_dir: Path, *, as_json: bool) -> int:
 
 
 def _show(results_dir: Path, survey: "Survey") -> None:
+    from jumpstart_exp.cluster.survey import words
+
     console = output()
     counts = survey.counts()
     cells = _count(sum(counts.values()), "cell", "cells")
@@ -78,23 +86,33 @@ def _show(results_dir: Path, survey: "Survey") -> None:
         ("running", f"in {_count(survey.tasks.get('running', 0), 'process', 'processes')}"),
         ("queued", _queued(survey)),
         ("failed", "retry=failed trains them again"),
+        ("stopped", "the same command goes on"),
         ("lost", "the same command trains them again"),
     ):
         table.add_row(state, str(counts[state]), hint if counts[state] else "")
     table.add_row("time left", _time_left(survey), "")
     console.print(table)
     if survey.remark:
-        console.print(f"[yellow]note:[/] {escape(survey.remark)}; what has not begun is taken for queued")
+        console.print(
+            f"[yellow]note:[/] {escape(legible(survey.remark, _LONGEST))}; what has not begun is taken for queued"
+        )
     for failure in survey.failures[:_MOST]:
-        console.print(f"failed: {failure.cell}: {failure.error.splitlines()[0]}", markup=False)
+        error = legible(failure.error.splitlines()[0], _LONGEST)
+        console.print(f"failed: {legible(failure.cell)}: {error}", markup=False)
     if len(survey.failures) > _MOST:
         console.print(f"… and {len(survey.failures) - _MOST} more that failed")
-    for loss in survey.losses[:_MOST]:
-        job = f"job {loss.job}" if loss.job else loss.sweep
-        log = f"; its output: {loss.log}" if loss.log else ""
-        console.print(f"lost: {_count(len(loss.keys), 'cell', 'cells')} of {job}: {loss.reason}{log}", markup=False)
+    for loss in sorted(survey.losses, key=lambda one: one.state != "lost")[:_MOST]:
+        job = f"job {legible(loss.job)}" if loss.job else _sweep(loss)
+        cells = _count(len(loss.keys), "cell", "cells")
+        console.print(f"{loss.state}: {cells} of {job}: {legible(words(loss), _LONGEST)}", markup=False)
     if len(survey.losses) > _MOST:
-        console.print(f"… and {len(survey.losses) - _MOST} more jobs that lost cells")
+        console.print(f"… and {len(survey.losses) - _MOST} more jobs and sweeps with cells that nothing trains")
+
+
+def _sweep(loss: "Loss") -> str:
+    """The sweep by its beginning, which its name begins with."""
+    match = re.match(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-", loss.sweep, re.ASCII)
+    return "the sweep of {}-{}-{} {}:{}:{}".format(*match.groups()) if match else legible(loss.sweep)
 
 
 def _queued(survey: "Survey") -> str:
@@ -120,7 +138,14 @@ def _plain(survey: "Survey") -> dict[str, object]:
         "seconds_left": survey.seconds_left,
         "failed": [{"cell": one.cell, "error": one.error} for one in survey.failures],
         "lost": [
-            {"sweep": one.sweep, "job": one.job, "keys": sorted(one.keys), "reason": one.reason, "log": one.log}
+            {
+                "sweep": one.sweep,
+                "job": one.job,
+                "keys": sorted(one.keys),
+                "state": one.state,
+                "reason": one.reason,
+                "log": one.log,
+            }
             for one in survey.losses
         ],
         "remark": survey.remark,

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.config import unknown_setting
 from jumpstart_exp.store import Store
 
 pytestmark = pytest.mark.slow  # every test starts the program, most more than once
@@ -271,6 +272,7 @@ BAD_INPUTS = {
     "-m engine=eager,warp": ["engine cannot be swept"],
     "-m +experiment=quick,iclr_moons": ["+experiment=quick,iclr_moons", "one at a time"],
     "experiment=quick": ["+experiment="],
+    "hydra/launcher=fleet_slurm depth=2": ["hydra/launcher=fleet_slurm is for sweeps: add -m"],
     "workers=2": ["workers is not a setting", "hydra.launcher.workers"],
     "-m seed=1,2 hydra.launcher.workers=two": ["hydra.launcher.workers='two'", "an integer"],
     "-m depth=1,2 --cfg job": ["Only one of"],
@@ -289,6 +291,12 @@ def test_bad_input_is_one_line_that_helps(command, tmp_path, line):
     for text in BAD_INPUTS[line]:
         assert text in done.stderr
     assert not (tmp_path / "results").exists(), "nothing is written before the input is right"
+
+
+@pytest.mark.parametrize(("name", "hint"), [("wait", None), ("workers", None), ("cpus_per_tsk", "cpus_per_task")])
+def test_another_launchers_setting_is_not_its_own_correction(name, hint):
+    ending = f"additional_parameters; did you mean {hint}?" if hint else "additional_parameters"
+    assert str(unknown_setting(f"hydra.launcher.{name}")).endswith(ending)
 
 
 @pytest.mark.parametrize("sweep", [[], ["-m", "depth=1,2"]])

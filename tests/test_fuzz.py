@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from hydra.utils import instantiate
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig
@@ -21,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from jumpstart_exp.__main__ import tidied_arguments
 from jumpstart_exp.cell import DATASETS, Cell, DropoutSpec, Moons, NetworkSpec, OptimizerSpec, PenaltySpec
+from jumpstart_exp.cluster.settings import PREFIX, ClusterSettings, launcher_settings
 from jumpstart_exp.config import (
     RunSettings,
     check_override,
@@ -32,7 +34,7 @@ from jumpstart_exp.config import (
     register_schema,
     split_config,
 )
-from jumpstart_exp.settings import SettingError
+from jumpstart_exp.settings import SettingError, legible
 from jumpstart_exp.sweep.compose import compose_cells
 from jumpstart_exp.sweep.ellipsis import MOST_VALUES
 from jumpstart_exp.sweep.launcher import expand_jobs
@@ -165,6 +167,46 @@ def test_a_run_setting_holds_what_it_is_given_or_refuses_it_by_name(name: str, v
         assert getattr(answer, name) == value or (name.endswith("_dir") and isinstance(value, str))
 
 
+def held_by_launcher(made: ClusterSettings, name: str) -> Any:
+    return getattr(made.extra if name in ("setup", "additional_parameters") else made, name)
+
+
+def check_launcher(name: str, value: Any) -> None:
+    answer = made(lambda: ClusterSettings.from_values({name: value}))
+    if isinstance(answer, str):
+        assert is_one_line(answer)
+        assert answer.startswith(PREFIX) and legible(name) in answer
+        assert is_shown(value, answer) if name in launcher_settings() else "is not a setting" in answer
+        return
+    assert name in launcher_settings()
+    if name == "setup":
+        value = tuple(value or ())
+    if name == "additional_parameters":
+        value = dict(value or {})
+    assert held_by_launcher(answer, name) == value
+
+
+@pytest.mark.parametrize("name", launcher_settings())
+@settings(max_examples=40)
+@given(value=wild)
+@example(value=None)
+@example(value=math.nan)
+@example(value="\x1b]0;title\x07")
+@example(value=["true", "\0"])
+@example(value={"hold": HUGE})
+def test_a_setting_of_the_cluster_holds_what_it_is_given_or_refuses_it_by_name(name: str, value: Any) -> None:
+    check_launcher(name, value)
+
+
+@settings(max_examples=100)
+@given(name=st.text(max_size=20) | st.sampled_from(["extra", "workers", "_target_", "x" * 9999, "\ud800", "a\nb"]))
+@example(name="a\nb")
+@example(name="x" * 9999)
+def test_what_the_cluster_has_no_setting_for_is_refused_by_name(name: str) -> None:
+    if name not in launcher_settings():
+        check_launcher(name, 1)
+
+
 @settings(max_examples=200)
 @given(config=st.dictionaries(st.sampled_from([*SPECS, "depth", "method", "\x1b[31m", "x" * 9999, 1, HUGE]), wild))
 @example({"dataset": {"name": "moons", HUGE: 1}})
@@ -275,6 +317,9 @@ class CommandLine:
     def sweep(self, *typed: str) -> list[Cell] | str:
         return self._answer(typed, self._sweep)
 
+    def cluster(self, *typed: str) -> ClusterSettings | str:
+        return self._answer(typed, self._cluster)
+
     def _answer(self, typed: Sequence[str], composed: Callable[[list[str]], Any]) -> Any:
         try:
             arguments = tidied_arguments(list(typed))
@@ -295,6 +340,11 @@ class CommandLine:
     def _sweep(self, arguments: list[str]) -> list[Cell]:
         jobs = expand_jobs(self.loader, None, arguments)
         return compose_cells(self.loader, self.master, jobs[:4])
+
+    def _cluster(self, arguments: list[str]) -> ClusterSettings:
+        chosen = ["hydra/launcher=fleet_slurm", *arguments]
+        config = self.loader.load_configuration("config", chosen, RunMode.MULTIRUN)
+        return ClusterSettings.from_values(instantiate(config.hydra.launcher).options)
 
 
 @pytest.fixture(scope="module")
@@ -396,6 +446,41 @@ def test_the_nastiest_sweeps_are_cells_or_one_line(line: CommandLine, name: str)
         if isinstance(answer, str):
             assert is_one_line(answer), answer
             assert last(name) in answer or value in answer
+
+
+def check_typed_for_launcher(line: CommandLine, name: str, value: str) -> None:
+    answer = line.cluster(f"{PREFIX}{name}={value}")
+    if isinstance(answer, str):
+        assert is_one_line(answer), answer
+        if name not in launcher_settings():
+            assert PREFIX + name in answer, answer
+        else:
+            assert value == "???" or "${" in value or names_it(PREFIX + name, value, answer), answer
+    else:
+        assert name in launcher_settings()
+        if "${" not in value and name not in ("setup", "additional_parameters"):
+            parsed = OverridesParser.create().parse_override(f"x={value}").value()
+            assert means(parsed, held_by_launcher(answer, name)), answer
+
+
+@pytest.mark.slow
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from([*launcher_settings()[:-2], "workers", "extra", "nothing", "minutes_per_tasks"]),
+    value=typed_values,
+)
+@example("partition", "'a\nb'")
+def test_any_value_of_any_setting_of_the_cluster_is_taken_or_one_line(line: CommandLine, name: str, value: str) -> None:
+    check_typed_for_launcher(line, name, value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["minutes_per_task", "timeout_min", "wait", "partition", "additional_parameters", "setup"]
+)
+def test_the_nastiest_values_for_the_cluster_are_taken_or_one_line(line: CommandLine, name: str) -> None:
+    for value in NASTY:
+        check_typed_for_launcher(line, name, value)
 
 
 @pytest.mark.parametrize(

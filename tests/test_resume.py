@@ -260,7 +260,7 @@ def test_stopped_cell_goes_on_from_where_it_was(engine, start, trained_at_once, 
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "stopped: run the same command again to go on" in output
+    assert "stopped: a checkpoint is kept; the same command goes on from there" in output
     assert "Traceback" not in output
     assert len(list((tmp_path / "results" / "checkpoints").glob("*.pt"))) == 1
 

@@ -16,7 +16,7 @@ from jumpstart_exp.cell import Cell, OptimizerSpec
 from jumpstart_exp.result import Metric, Result
 from jumpstart_exp.status import main
 from jumpstart_exp.store import Store
-from jumpstart_exp.sweep.records import STALE_SECONDS, Array, Records, Submission, process_identity
+from jumpstart_exp.sweep.records import STALE_SECONDS, Array, Records, Submission, machine_identity, process_identity
 
 
 def cell(seed: int) -> Cell:
@@ -31,6 +31,7 @@ def keep_run(folder: Path, name: str, seeds: list[int], *, age: float = 0.0, **v
         "version": 1,
         "name": name,
         "host": platform.node(),
+        "machine": values.get("host", machine_identity()),
         "process": process_identity(os.getpid()),
         "job": None,
         "state": "running",
@@ -38,6 +39,7 @@ def keep_run(folder: Path, name: str, seeds: list[int], *, age: float = 0.0, **v
         "log": None,
         "training": {},
         "failed": [],
+        "seconds_left": None,
     }
     (records.folder / f"{name}.cells.json").write_text(json.dumps({cell(seed).key: 60.0 for seed in seeds}))
     path = records.folder / f"{name}.run.json"
@@ -87,7 +89,7 @@ def told(capsys):
     return run
 
 
-COUNTS = {"done": 0, "diverged": 0, "running": 0, "queued": 0, "failed": 0, "lost": 0}
+COUNTS = {"done": 0, "diverged": 0, "running": 0, "queued": 0, "failed": 0, "stopped": 0, "lost": 0}
 
 
 def test_an_empty_folder_has_no_cells(results, say):
@@ -98,6 +100,7 @@ def test_an_empty_folder_has_no_cells(results, say):
         "running": "0",
         "queued": "0",
         "failed": "0",
+        "stopped": "0",
         "lost": "0",
         "time left": "–",
     }
@@ -121,10 +124,11 @@ def test_all_there_can_be(results, say, told):
     assert "lost: 2 cells of job 9_1: its process on node1 has ended; its output: /logs/x.out" in text
     code, found = told("results_dir=results")
     assert code == 3
-    assert found["cells"] == {"done": 1, "diverged": 1, "running": 1, "queued": 1, "failed": 1, "lost": 2}
+    assert found["cells"] == {**dict.fromkeys(COUNTS, 1), "stopped": 0, "lost": 2}
     assert found["seconds_left"] == pytest.approx(60)
     assert found["failed"] == [{"cell": "moons relu 2×3 seed 2", "error": "MemoryError: no\nmore"}]
     (lost,) = found["lost"]
+    assert lost["state"] == "lost"
     assert sorted(lost["keys"]) == sorted([cell(5).key, cell(6).key])
     assert (lost["job"], lost["log"], lost["sweep"]) == ("9_1", "/logs/x.out", "gone")
     assert found["tasks"] == {"running": 1} and found["remark"] is None
@@ -139,13 +143,37 @@ def test_a_process_that_has_ended_or_whose_number_another_has_is_lost(results, t
     keep_run(results, "stopped", [2], state="stopped")
     keep_run(results, "quiet", [3], age=10 * STALE_SECONDS)  # its process is here
     code, found = told()
-    assert code == 3 and found["cells"] == {**COUNTS, "queued": 1, "lost": 3}
+    assert code == 3 and found["cells"] == {**COUNTS, "queued": 1, "stopped": 1, "lost": 2}
     reasons = {one["sweep"]: one["reason"] for one in found["lost"]}
     assert reasons == {
         "ended": f"its process on {platform.node()} has ended",
         "reused": f"its process on {platform.node()} has ended",
-        "stopped": "it was stopped",
+        "stopped": "it was told to end",
     }
+
+
+def test_what_was_stopped_is_told_from_what_was_lost(results, say, told):
+    keep_run(results, "20261122-105534-0123abcd", [0, 1], state="stopped")
+    code, rows, text = say()
+    assert code == 0 and rows["stopped"][:2] == ["2", "the same command goes on"] and rows["lost"][:2] == ["0", ""]
+    assert "\nstopped: 2 cells of the sweep of 2026-11-22 10:55:34: it was told to end\n" in text
+    code, found = told()
+    assert code == 0 and [one["state"] for one in found["lost"]] == ["stopped"]
+    keep_run(results, "20991231-235959-0123abcd", [2], process="1@1")
+    code, rows, text = say()
+    assert code == 3 and (rows["stopped"][0], rows["lost"][0]) == ("2", "1")
+    # what has to be looked at comes first
+    assert text.index("\nlost: 1 cell of the sweep of 2099-12-31 23:59:59: ") < text.index("\nstopped: 2 cells")
+
+
+def test_no_stored_text_reaches_the_terminal_as_it_is(results, say):
+    store(results, 0, "failed", error="a\x1b[2Jb")
+    keep_run(results, "c\x1b[3Jd", [1], host="e\x1b[4Jf", process="1@1", age=STALE_SECONDS + 60)
+    keep_run(results, "job", [2], host="node1", process="1@1", age=STALE_SECONDS + 60, job="9_\x1b[5J", log="/\x1b[6J")
+    text = say()[2]
+    assert "\x1b" not in text
+    for shown in (r"a\x1b[2Jb", r"c\x1b[3Jd", r"e\x1b[4Jf", r"9_\x1b[5J", r"/\x1b[6J"):
+        assert shown in text
 
 
 def test_without_slurm_it_says_what_it_takes_for_queued(results, say, told):
@@ -155,7 +183,7 @@ def test_without_slurm_it_says_what_it_takes_for_queued(results, say, told):
     Records(results).keep_submission(
         Submission("x", "fleet_slurm", "/logs", 1, [[key] for key in keys], costs, False, [array])
     )
-    keep_run(results, "task", [1], job="7_1", host="node1", process="1@1", training={keys[1]: 0.0})
+    keep_run(results, "task", [1], job="7_1", host="node1", machine="another", process="1@1", training={keys[1]: 0.0})
     code, rows, text = say()
     assert code == 0
     assert "note: SLURM is not here: there is no squeue; what has not begun is taken for queued" in text
@@ -241,11 +269,11 @@ def test_many_failures_and_losses_are_counted_and_some_are_listed(results, say, 
     for seed in range(13):
         store(results, seed, "failed", error=f"error {seed}")
     for seed in range(20, 32):
-        keep_run(results, f"run{seed}", [seed], state="stopped")
+        keep_run(results, f"run{seed}", [seed], process="1@1")
     code, rows, text = say()
     assert code == 3 and rows["failed"][0] == "13" and rows["lost"][0] == "12"
     assert text.count("\nfailed: ") == 10 and "… and 3 more that failed" in text
-    assert text.count("\nlost: ") == 10 and "… and 2 more jobs that lost cells" in text
+    assert text.count("\nlost: ") == 10 and "… and 2 more jobs and sweeps" in text
     _, found = told()
     assert len(found["failed"]) == 13 and len(found["lost"]) == 12
 
@@ -315,7 +343,7 @@ def test_help_is_given_without_a_folder(say, tmp_path, monkeypatch, flag):
     monkeypatch.chdir(tmp_path)
     code, _, text = say(flag)
     assert code == 0 and "python -m jumpstart_exp.status" in text
-    assert all(word in text for word in ("done", "running", "queued", "failed", "lost"))
+    assert all(word in text for word in ("done", "running", "queued", "failed", "stopped", "lost"))
 
 
 @pytest.mark.slow
@@ -323,5 +351,5 @@ def test_as_a_command(command, tmp_path):
     store(tmp_path / "results", 0)
     keep_run(tmp_path / "results", "run", [1], state="stopped")
     done = command("format=json", module="jumpstart_exp.status", fresh=True)
-    assert done.returncode == 3 and json.loads(done.stdout)["cells"] == {**COUNTS, "done": 1, "lost": 1}
+    assert done.returncode == 0 and json.loads(done.stdout)["cells"] == {**COUNTS, "done": 1, "stopped": 1}
     assert done.stderr == ""

@@ -181,6 +181,24 @@ def test_a_store_that_does_not_exist_is_empty(store: Store) -> None:
         store.row(cell().key)
 
 
+def test_a_folder_may_be_given_as_a_text(store: Store) -> None:
+    store.write([result(cell(), curve=curve(1))])
+    same = Store(str(store.results_dir))
+    pd.testing.assert_frame_equal(same.cells(), store.cells())
+    pd.testing.assert_frame_equal(same.curves(), store.curves())
+
+
+def test_a_column_that_does_not_exist_is_named_with_the_nearest_one(store: Store) -> None:
+    for asked in ({"columns": ["dpth"]}, {"where": {"dpth": 2}}):
+        with pytest.raises(KeyError, match=r"dpth is not a column of the store; did you mean depth\?"):
+            store.cells(**asked)  # type: ignore[arg-type]
+
+
+def test_one_name_is_no_list_of_columns(store: Store) -> None:
+    with pytest.raises(TypeError, match=r"^columns='depth' is not allowed: .* list of names, \['depth'\]$"):
+        store.cells("depth")
+
+
 def test_nothing_to_write_writes_nothing(store: Store) -> None:
     store.write([])
     store.add_labels([])

@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import signal
 import subprocess
 import time
 import uuid
@@ -19,7 +20,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import ClusterError, slurm
 from jumpstart_exp.cluster.packing import Batch, pack
 from jumpstart_exp.cluster.settings import ClusterSettings
-from jumpstart_exp.cluster.survey import Survey, Watch
+from jumpstart_exp.cluster.survey import Survey, Watch, words
 from jumpstart_exp.cluster.task import FleetTask
 from jumpstart_exp.config import RunSettings
 from jumpstart_exp.console import notes, output, warn
@@ -27,6 +28,7 @@ from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.progress import Outcome, duration, outcome_table
 from jumpstart_exp.sweep.records import Array, Records, Submission
 from jumpstart_exp.sweep.runner import (
+    InterruptedSweepError,
     Plan,
     cells_words,
     clear_records,
@@ -76,11 +78,12 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
     """
     settings = replace(
         settings,
-        results_dir=str(Path(settings.results_dir).resolve()),
-        data_dir=str(Path(settings.data_dir).resolve()),
+        results_dir=str(Path(settings.results_dir).absolute()),
+        data_dir=str(Path(settings.data_dir).absolute()),
     )
     store, console = Store(Path(settings.results_dir)), output()
-    records, watch = Records(store.results_dir), Watch(store.results_dir)
+    watch = Watch(store.results_dir)
+    records = watch.records
     if settings.dry_run:
         todo, packed = _planned(cells, store, watch, settings, cluster)
         console.print(_dry_run_table(todo, store, packed, cluster))
@@ -111,6 +114,11 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
     own = {cell.key for cell in todo.cells}
     if not cluster.wait:
         console.print(f"see python -m jumpstart_exp.status results_dir='{settings.results_dir}'", markup=False)
+        later = {label for key, label in todo.new_labels if key not in todo.stored and key not in packed.costs}
+        if later:
+            console.print(
+                f"give the same command again when they are done: only then they appear as {', '.join(later)} too"
+            )
         return _errors(store, own, watch.look())
     survey = _wait(watch, own, notes())
     after = plan(cells, store, "none")
@@ -138,7 +146,15 @@ def _planned(
     todo = plan(cells, store, settings.retry)
     for warning, count in Counter(warning for cell in todo.to_train for warning in cell.warnings()).items():
         warn(f"{warning}; they are trained all the same ({count} of {len(todo.to_train)} cells)")
-    return todo, _packed(todo, active, settings, cluster)
+    packed = _packed(todo, active, settings, cluster)
+    longest = max((max(batch.seconds) for batch in packed.batches), default=0.0)
+    limit = 60 * cluster.minutes_until_timeout - _signal_seconds(cluster) - 60
+    if longest > limit:
+        warn(
+            f"tasks are estimated to take up to {duration(longest)}, and SLURM tells them to end after about "
+            f"{duration(max(0, limit))} (hydra.launcher.timeout_min): they go on from checkpoints, which takes longer"
+        )
+    return todo, packed
 
 
 def check_cluster() -> None:
@@ -222,7 +238,8 @@ def _submit(
         functions = [
             FleetTask(
                 [one for cell in task for one in labelled[cell.key]],
-                settings,
+                # as it was planned: a node may show more than a task has, or less
+                replace(settings, engine=batch.engine, device=batch.device),
                 cluster.cpus_per_task,
                 cluster.max_requeues,
             )
@@ -231,11 +248,15 @@ def _submit(
         try:
             job = _submit_array(functions, folder, arrays[number].name, batch, cluster)
         except (subprocess.SubprocessError, RuntimeError, OSError, ValueError) as error:
+            _take_back(arrays[number].name)
             kept = [array for array in arrays if array.job is not None]
             _forget_rest(records, submission, kept)
             raise ClusterError(_refusal(error, sum(array.count for array in kept), packed.tasks)) from error
         arrays[number] = replace(arrays[number], job=job)
-        records.keep_submission(replace(submission, arrays=arrays))
+        try:
+            records.keep_submission(replace(submission, arrays=arrays))
+        except OSError as error:  # it will be found by its name
+            warn(f"job {job} was submitted, but its number cannot be written: {error.strerror or error}")
         words = f"{_tasks(len(tasks))}, {cells_words(sum(map(len, tasks)))}, {batch.engine} on {batch.device}"
         output().print(f"submitted job {job}: {words}")
 
@@ -255,7 +276,7 @@ def _submit_array(
         "nodes": 1,
         "mem_gb": cluster.mem_gb or max(1, -(-batch.memory_bytes // 10**9)),
         "slurm_array_parallelism": cluster.max_at_once,
-        "slurm_signal_delay_s": min(_SIGNAL_SECONDS, 20 * cluster.minutes_until_timeout),
+        "slurm_signal_delay_s": _signal_seconds(cluster),
         "slurm_stderr_to_stdout": True,
     }
     if cluster.gpus_per_task and batch.device != "cpu":
@@ -265,12 +286,32 @@ def _submit_array(
             asked[f"slurm_{option}"] = value
     if cluster.extra.setup:
         asked["slurm_setup"] = list(cluster.extra.setup)
-    if cluster.extra.additional_parameters:
-        asked["slurm_additional_parameters"] = dict(cluster.extra.additional_parameters)
+    # sites may have another default, and a task that is out of time has itself requeued
+    asked["slurm_additional_parameters"] = {"requeue": True, **cluster.extra.additional_parameters}
     executor.update_parameters(**asked)
     with executor.batch():
         jobs = [executor.submit(function) for function in functions]
     return str(jobs[0].job_id).partition("_")[0]
+
+
+def _signal_seconds(cluster: ClusterSettings) -> int:
+    return min(_SIGNAL_SECONDS, 20 * cluster.minutes_until_timeout)
+
+
+def _take_back(name: str) -> None:
+    """End an array that SLURM took although sbatch failed, when its answer came late: its files are not in place.
+
+    Raises:
+        ClusterError: it is not known whether SLURM took it.
+    """
+    try:
+        for job in slurm.arrays_named([name]).values():
+            slurm.cancel(job)
+    except slurm.UnreachableError as error:
+        raise ClusterError(
+            f"sbatch failed, and whether SLURM took the job {name} is not known: {error}; "
+            "the same command finds out when SLURM answers again"
+        ) from error
 
 
 def _forget_rest(records: Records, submission: Submission, kept: Sequence[Array]) -> None:
@@ -289,7 +330,8 @@ def _refusal(error: Exception, submitted: int, total: int) -> str:
     words = getattr(error, "stderr", None) or str(error)
     text = words.decode(errors="replace") if isinstance(words, bytes) else words
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    reason = next((line for line in lines if "error" in line.lower()), lines[-1] if lines else type(error).__name__)
+    said = [line for line in lines if "sbatch" in line and not line.startswith(('Try "', "File "))]
+    reason = said[0] if said else lines[-1] if lines else type(error).__name__
     if not submitted:
         return f"SLURM refuses: {reason}; nothing was submitted"
     went = f"{submitted} of {total} tasks were submitted and go on"
@@ -300,7 +342,7 @@ def _wait(watch: Watch, own: set[str], console: Any) -> Survey:
     """Until nothing of the sweep runs or is queued, with a line that tells how far it is.
 
     Raises:
-        ClusterError: Ctrl-C; the jobs go on.
+        InterruptedSweepError: Ctrl-C; the jobs go on.
     """
     bar = Progress(
         TextColumn("on the cluster"),
@@ -325,7 +367,9 @@ def _wait(watch: Watch, own: set[str], console: Any) -> Survey:
                     console.print(words)
                 seems_lost = "lost" in states.values()
                 # what seems lost while SLURM does not answer may only have been requeued
-                if not own & survey.active and not (survey.remark and seems_lost):
+                if own & survey.active:
+                    sure = False
+                elif not (survey.remark and seems_lost):
                     if sure or not seems_lost:
                         return survey
                     sure = True  # a network file system may be some seconds behind the node that wrote
@@ -333,9 +377,11 @@ def _wait(watch: Watch, own: set[str], console: Any) -> Survey:
                 pause = min(_LOOK_AT_MOST_EVERY, 1.05 * pause)
         except KeyboardInterrupt:
             jobs = " ".join(survey.jobs) if survey else ""
-            raise ClusterError(
+            raise InterruptedSweepError(
                 "stopped waiting, the jobs go on: the same command waits again, python -m jumpstart_exp.status "
-                f"tells how far they are, scancel {jobs} ends them"
+                f"results_dir='{watch.follower.store.results_dir}' tells how far they are"
+                + (f", scancel {jobs} ends them" if jobs else ""),
+                signal.SIGINT,
             ) from None
 
 
@@ -360,9 +406,9 @@ def _errors(store: Store, own: set[str], survey: Survey) -> dict[str, str | None
         elif state == "lost":
             errors[key] = "lost: there is no record of its job; the same command trains it again"
     for loss in survey.losses:
-        log = f", see {loss.log}" if loss.log else ""
         for key in loss.keys & own:
-            errors[key] = f"lost: job {loss.job or 'unknown'}: {loss.reason}{log}; the same command trains it again"
+            job = f"job {loss.job}: " if loss.job else ""
+            errors[key] = f"{loss.state}: {job}{words(loss)}; the same command trains it again"
     return errors
 
 
@@ -379,11 +425,16 @@ def _dry_run_table(todo: Plan, store: Store, packed: _Packed, cluster: ClusterSe
         memory = cluster.mem_gb or max(1, -(-batch.memory_bytes // 10**9))
         table.add_row(
             f"{batch.engine} on {batch.device}",
-            f"{_tasks(len(batch.tasks))} of {cluster.cpus_per_task} CPUs and {memory:g} GB, "
+            f"{_tasks(len(batch.tasks))} of {_cpus(cluster.cpus_per_task)} and {memory:g} GB, "
             + (f"about {longest} each" if longest == shortest else f"about {shortest} to {longest} each"),
         )
-    table.add_row("time limit of a task", f"{duration(60 * cluster.minutes_until_timeout)}, then it goes on anew")
+    if packed.batches:
+        table.add_row("time limit of a task", f"{duration(60 * cluster.minutes_until_timeout)}, then it goes on anew")
     return table
+
+
+def _cpus(count: int) -> str:
+    return f"{count} CPU{'s' * (count != 1)}"
 
 
 def _tasks(count: int) -> str:

@@ -6,9 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jumpstart_exp.settings import SettingError, check_settings, nearest, refuse, setting
+from jumpstart_exp.settings import SettingError, check_settings, legible, nearest, refuse, setting
 
 PREFIX = "hydra.launcher."
+
+_TEXTS = ("partition", "account", "qos", "constraint")
+
+_TAKEN = {
+    "array": "",
+    "error": "",
+    "job_name": "",
+    "open_mode": "",
+    "output": "",
+    "signal": "",
+    "time": "timeout_min",
+    "wait": "wait",
+}
+"""Options of sbatch that the launcher needs for itself, and the settings that stand for them."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +44,7 @@ class ClusterSettings:
     minutes_per_task: float = setting(30.0, above=0, high=100_000, about="estimated minutes that a task trains")
     cpus_per_task: int = setting(4, low=1, high=4096, about="cells that a task trains at the same time on CPUs")
     gpus_per_task: int = setting(0, low=0, high=1, about="1: a task has a GPU for what trains on one")
-    mem_gb: float | None = setting(None, above=0, about="GB of memory a task; null: as estimated")
+    mem_gb: float | None = setting(None, low=0.1, about="GB of memory a task; null: as estimated")
     timeout_min: int | None = setting(None, low=1, about="minutes until SLURM ends a task; null: 4 × minutes_per_task")
     max_array_size: int | None = setting(None, low=1, about="tasks of a job array; null: SLURM's own limit")
     max_at_once: int = setting(256, low=1, about="tasks of an array that run at the same time")
@@ -45,6 +59,10 @@ class ClusterSettings:
     def __post_init__(self) -> None:
         """Validate every field."""
         check_settings(self, PREFIX)
+        for name in _TEXTS:
+            text = getattr(self, name)
+            if text is not None and not (text.strip() and text.isprintable()):
+                raise refuse(f"{PREFIX}{name}", text, "a text of letters that print, in one line, or null")
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> "ClusterSettings":
@@ -58,15 +76,21 @@ class ClusterSettings:
         setup, parameters = rest.pop("setup", None) or [], rest.pop("additional_parameters", None) or {}
         for name in rest:
             if name not in known:
-                raise SettingError(f"{PREFIX}{name} is not a setting{nearest(name, known)}")
+                raise SettingError(f"{PREFIX}{legible(str(name))} is not a setting{nearest(str(name)[:100], known)}")
         if (
             not isinstance(setup, Sequence)
             or isinstance(setup, str)
-            or not all(isinstance(line, str) for line in setup)
+            or not all(isinstance(line, str) and "\0" not in line for line in setup)
         ):
             raise refuse(f"{PREFIX}setup", setup, "a list of shell commands")
-        if not isinstance(parameters, Mapping):
+        if not isinstance(parameters, Mapping) or not all(isinstance(name, str) for name in parameters):
             raise refuse(f"{PREFIX}additional_parameters", parameters, "options of sbatch, as {name: value}")
+        for name in parameters:
+            option = name.strip().lstrip("-").replace("-", "_").lower()
+            if option in _TAKEN:
+                instead = f", set {PREFIX}{_TAKEN[option]}" if _TAKEN[option] else ""
+                allowed = f"left to the launcher{instead}"
+                raise refuse(f"{PREFIX}additional_parameters.{name}", parameters[name], allowed)
         return cls(**rest, extra=Extra(tuple(setup), dict(parameters)))
 
     @property

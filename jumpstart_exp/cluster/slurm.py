@@ -1,16 +1,19 @@
 """What SLURM is asked. Every call has a time limit: without a controller the clients hang."""
 
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jumpstart_exp.cluster import ClusterError
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.settings import legible, refuse
 
 _SECONDS = 30.0
 _JOBS_A_CALL = 200
+_SAID = 200
+_FILTERS = ("SQUEUE_", "SACCT_", "SLURM_CLUSTERS")
 
 QUEUED = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 """States of a job that has yet to run, or to run again."""
@@ -29,17 +32,15 @@ class UnreachableError(ClusterError):
     """SLURM is not there, or does not answer."""
 
 
-def check_folder(path: Path) -> None:
-    """Refuse a results folder whose whole name SLURM or submitit cannot take.
+def check_folder(path: Path, name: str = "results_dir") -> None:
+    """Refuse a folder, of the setting of this name, whose whole name SLURM or submitit cannot take.
 
     Raises:
         SettingError: the name, or that of a folder above it, has a character that is lost on the way to a job.
     """
     whole = str(path.expanduser().absolute())
     if bad := [words for letter, words in _REFUSED.items() if letter in whole]:
-        raise refuse(
-            "results_dir", whole, f"a folder whose whole name has no {' and no '.join(bad)}, for jobs on SLURM"
-        )
+        raise refuse(name, whole, f"a folder whose whole name has no {' and no '.join(bad)}, for jobs on SLURM")
 
 
 def is_here() -> bool:
@@ -47,29 +48,33 @@ def is_here() -> bool:
     return shutil.which("sbatch") is not None and shutil.which("squeue") is not None
 
 
-def states(arrays: Iterable[str]) -> dict[str, str]:
+def states(arrays: Mapping[str, str | None]) -> dict[str, str]:
     """The state of every task of these job arrays that SLURM still knows in its queue: "ARRAY_INDEX" → state.
 
     Those that ended are there for some minutes (MinJobAge), then no more.
+
+    Args:
+        arrays: by their number the names that they must have, since numbers come again; None for any.
 
     Raises:
         UnreachableError: SLURM does not answer.
     """
     found: dict[str, str] = {}
-    wanted = sorted(set(arrays))
+    wanted = sorted(arrays)
     for first in range(0, len(wanted), _JOBS_A_CALL):
         some = wanted[first : first + _JOBS_A_CALL]
         try:
-            text = _call(["squeue", "-h", "-r", "-t", "all", "-o", "%i|%T", "-j", ",".join(some)])
+            text = _call(["squeue", "-h", "-r", "-t", "all", "-o", "%i|%T|%j", "-j", ",".join(some)])
         except UnreachableError as error:
             if "Invalid job id" not in str(error):
                 raise
             continue  # none of them is known any more
         for line in text.splitlines():
-            name, _, state = line.strip().partition("|")
-            if state:
+            task, _, rest = line.strip().partition("|")
+            state, _, name = rest.partition("|")
+            if state and arrays.get(task.partition("_")[0]) in (None, name):
                 # a job of one task that is no array has a plain number
-                found[name if "_" in name else f"{name}_0"] = state
+                found[task if "_" in task else f"{task}_0"] = state
     return found
 
 
@@ -121,7 +126,16 @@ def state_of(task: str) -> str:
     Raises:
         UnreachableError: SLURM does not answer.
     """
-    return states([task.partition("_")[0]]).get(task if "_" in task else f"{task}_0", "")
+    return states({task.partition("_")[0]: None}).get(task if "_" in task else f"{task}_0", "")
+
+
+def cancel(job: str) -> None:
+    """End a job.
+
+    Raises:
+        UnreachableError: SLURM does not do it, or does not answer.
+    """
+    _call(["scancel", job])
 
 
 def requeue(task: str) -> None:
@@ -135,12 +149,14 @@ def requeue(task: str) -> None:
 
 def _call(command: Sequence[str]) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        # a user's own defaults would leave jobs out
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(_FILTERS)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False, env=environment)
     except FileNotFoundError:
         raise UnreachableError(f"SLURM is not here: there is no {command[0]}") from None
     except subprocess.TimeoutExpired:
         raise UnreachableError(f"SLURM does not answer: {command[0]} took longer than {_SECONDS:.0f} s") from None
     if done.returncode:
         reason = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
-        raise UnreachableError(f"SLURM: {command[0]}: {reason}")
+        raise UnreachableError(f"SLURM cannot be asked ({legible(reason, _SAID)})")
     return done.stdout

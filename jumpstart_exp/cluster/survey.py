@@ -1,5 +1,6 @@
 """What has become of sweeps, cell by cell: from the store, the records of who trains what, and SLURM."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,15 +9,24 @@ from pathlib import Path
 import pandas as pd
 
 from jumpstart_exp.cluster import slurm
-from jumpstart_exp.store import Store
+from jumpstart_exp.settings import legible
+from jumpstart_exp.store import Store, StoreError
 from jumpstart_exp.sweep.records import STOCK, Records, Run, Submission, is_alive
 
-STATES = ("done", "diverged", "running", "queued", "failed", "lost")
-"""What a cell can be; lost: it was begun or submitted, nothing trains it any more, and there is no result."""
-
+STATES = ("done", "diverged", "running", "queued", "failed", "stopped", "lost")
+"""What a cell can be. The last two: nothing trains it any more and there is no result; it was told to end, or not."""
 
 ENDED = "ended"
 """What is known of a job that SLURM's queue has forgotten."""
+
+
+_TAIL = 4000
+"""Bytes of an output's end that are looked at."""
+
+_SAID = 160
+"""Characters of an output's last line that are shown."""
+
+_NOT_OURS = ("srun:", "slurmstepd", "submitit ", "┃", "│", "┏", "┡", "└")
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,7 @@ class Loss:
     keys: frozenset[str]
     reason: str
     log: str | None
+    state: str = "lost"  # or stopped
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ class Survey:
         states: what each cell is, of `STATES`, by key.
         tasks: processes and cluster tasks by state: `running`, `queued`.
         seconds_left: estimated seconds until nothing runs or is queued, by the processes that run now; None: not known.
-        losses: what was lost.
+        losses: what was stopped or lost.
         failures: what failed.
         active: keys that are running or queued.
         jobs: job arrays of which something runs or is queued.
@@ -84,6 +95,7 @@ class _Look:
     losses: list[Loss] = field(default_factory=list)
     jobs: dict[str, None] = field(default_factory=dict)
     lanes: int = 0
+    runs: list[Run] = field(default_factory=list)  # those at work
 
     def note(self, keys: Sequence[str], state: str) -> None:
         """These cells are in this state, unless more is known of them; what is stored is not looked at again."""
@@ -111,6 +123,15 @@ class Watch:
         Raises:
             StoreError: the store cannot be read.
         """
+        survey = self._look()
+        if any(loss.state == "lost" for loss in survey.losses):
+            # a network file system shows its client a folder as it is when the client has changed it
+            with contextlib.suppress(StoreError):
+                self.follower.store.check_writable()
+            survey = self._look()
+        return survey
+
+    def _look(self) -> Survey:
         # SLURM and the records before the store: what ends meanwhile is in the store then, and not lost
         submissions, runs = self.records.submissions(), self.records.runs()
         remark = None
@@ -118,42 +139,57 @@ class Watch:
         if submissions:
             try:
                 submissions = [_with_jobs(submission) for submission in submissions]
-                known = slurm.states(array.job for one in submissions for array in one.arrays if array.job)
+                known = slurm.states(_names(submissions))
             except slurm.UnreachableError as error:
                 remark = str(error)
         look = _Look(self.follower.cells().set_index("key"))
         look.states = dict(look.stored["status"])
-        alive = [run for run in runs if _trains(run, known)]
+        latest = {run.job: run.name for run in runs if run.job is not None}  # a task that began again left others
+        alive = [run for run in runs if _trains(run, known) and (run.job is None or latest[run.job] == run.name)]
         for run in alive:
             self._note_run(look, run)
+        submits = self.records.is_submitting()
         for submission in submissions:
-            _note_submission(look, submission, alive, runs, known)
+            _note_submission(look, submission, alive, runs, known, submits=submits)
         submitted = {job for submission in submissions for job in submission.jobs().values()}
-        for run in runs:
+        for run in reversed(runs):  # the latest tells
             if run not in alive and _task(run.job) not in submitted:
                 look.costs.update(run.costs)
-                reason = "it was stopped" if run.state != "running" else f"its process on {run.host} has ended"
-                _note_loss(look, Loss(run.name, run.job, frozenset(run.costs), reason, run.log))
+                state, reason = "lost", f"its process on {run.host} has ended"
+                if run.state != "running":
+                    state, reason = "stopped", "it was told to end"
+                _note_loss(look, Loss(run.name, run.job, frozenset(run.costs), reason, run.log, state))
         self._learn_ends([loss.job for loss in look.losses if loss.job and loss.reason == ENDED])
-        look.losses = [replace(one, reason=self.ends.get(one.job or "") or one.reason) for one in look.losses]
+        look.losses = [replace(one, reason=self.ends.get(_task(one.job)) or one.reason) for one in look.losses]
         return _survey(look, remark)
 
     def _learn_ends(self, jobs: Sequence[str]) -> None:
-        """Ask the accounting once about jobs that the queue has forgotten."""
-        new = [job for job in jobs if job not in self.ends]
+        """Ask the accounting, which may lag, about jobs that the queue has forgotten."""
+        new = [_task(job) for job in jobs if _task(job) not in self.ends]
         if new:
-            self.ends |= dict.fromkeys(new, "") | slurm.ends(new)
+            self.ends |= slurm.ends(new)
 
     def _note_run(self, look: _Look, run: Run) -> None:
         look.costs.update(run.costs)
         look.shares.update(run.training)
         look.tasks["running"] += 1
         look.lanes += run.at_once
+        look.runs.append(run)
         look.note(list(run.training), "running")
         # what has failed before is trained again, what this run has seen fail is not
         look.note([key for key in run.costs if key not in run.training and key not in run.failed], "queued")
         if run.job is not None and "_" in run.job:
             look.jobs[run.job.partition("_")[0]] = None
+
+
+def _names(submissions: Sequence[Submission]) -> dict[str, str | None]:
+    """The job arrays of all submissions, and the names that make sure that they are theirs; None: not known."""
+    return {
+        array.job: None if submission.launcher == STOCK else array.name
+        for submission in submissions
+        for array in submission.arrays
+        if array.job is not None
+    }
 
 
 def _with_jobs(submission: Submission) -> Submission:
@@ -185,7 +221,13 @@ def _trains(run: Run, known: Mapping[str, str] | None) -> bool:
 
 
 def _note_submission(
-    look: _Look, submission: Submission, alive: Sequence[Run], runs: Sequence[Run], known: Mapping[str, str] | None
+    look: _Look,
+    submission: Submission,
+    alive: Sequence[Run],
+    runs: Sequence[Run],
+    known: Mapping[str, str] | None,
+    *,
+    submits: bool,
 ) -> None:
     look.costs.update(submission.costs)
     at_work = {_task(run.job) for run in alive if run.job}
@@ -204,21 +246,24 @@ def _note_submission(
         if known is None:
             # without SLURM only what began and gives no sign is known to be lost: what was stopped may be requeued
             died = [run for run in runs if job and _task(run.job) == job and run.state == "running"]
-            state = ENDED if died or not job else "PENDING"
+            state = ENDED if died else "PENDING"
+        elif job is None and submits:
+            state = "PENDING"
         if state not in slurm.QUEUED | slurm.RUNNING:
             rest = [key for key in rest if look.states.get(key) != "failed"]  # that was its end
         if state in slurm.QUEUED or state in slurm.RUNNING:
             look.tasks["running" if state in slurm.RUNNING else "queued"] += 1
-            look.jobs[(job or "").partition("_")[0]] = None
+            if job is not None:
+                look.jobs[job.partition("_")[0]] = None
             look.note(rest, "queued")
         elif rest and job is None:
             _note_loss(look, Loss(submission.name, None, frozenset(rest), "it was never submitted", None))
         elif rest:
-            _note_loss(look, Loss(submission.name, job, frozenset(rest), state or ENDED, log))
+            _note_loss(look, Loss(submission.name, submission.job(number), frozenset(rest), state or ENDED, log))
 
 
 def _note_loss(look: _Look, loss: Loss) -> None:
-    look.note(sorted(loss.keys), "lost")
+    look.note([key for key in sorted(loss.keys) if key not in look.states], loss.state)
     look.losses.append(loss)
 
 
@@ -231,7 +276,7 @@ def _survey(look: _Look, remark: str | None) -> Survey:
     losses = []
     counted: set[str] = set()
     for loss in look.losses:
-        lost = frozenset(key for key in loss.keys if look.states[key] == "lost") - counted
+        lost = frozenset(key for key in loss.keys if look.states[key] == loss.state) - counted
         counted |= lost
         if lost:
             losses.append(replace(loss, keys=lost))
@@ -256,13 +301,49 @@ def _survey(look: _Look, remark: str | None) -> Survey:
 
 
 def _seconds_left(look: _Look, active: frozenset[str]) -> float | None:
-    """By what the cells that are done took against their estimates, and as many at a time as there are now."""
+    """By what the processes at work expect of themselves; before that by what is done, against its estimates."""
     if not active:
         return 0.0
     if not look.lanes:
         return None
-    done = look.stored[look.stored.index.isin(look.costs.keys()) & look.stored["seconds"].notna()]
-    expected = sum(look.costs[key] for key in done.index)
-    pace = float(done["seconds"].sum()) / expected if expected > 0 else 1.0
-    left = {key: look.costs.get(key, 0.0) * (1 - look.shares.get(key, 0.0)) for key in active}
-    return pace * max(sum(left.values()) / look.lanes, max(left.values()))
+    rest = {key: look.costs.get(key, 0.0) * (1 - look.shares.get(key, 0.0)) for key in active}
+    told, told_work = 0.0, 0.0
+    longest = 0.0
+    for run in look.runs:
+        work = sum(rest.get(key, 0.0) for key in run.costs)
+        if run.seconds_left is not None and work:
+            longest = max(longest, run.seconds_left - run.age)
+            told += run.seconds_left * run.at_once
+            told_work += work
+    if told_work:
+        pace = told / told_work
+    else:
+        done = look.stored[look.stored.index.isin(look.costs.keys()) & look.stored["seconds"].notna()]
+        expected = sum(look.costs[key] for key in done.index)
+        pace = float(done["seconds"].sum()) / expected if expected > 0 else 1.0
+        longest = pace * max(rest.values())
+    return max(longest, pace * sum(rest.values()) / look.lanes)
+
+
+def words(loss: Loss) -> str:
+    """Why, and what its output says last: for a person."""
+    said = _last_words(loss.log)
+    if loss.log is None:
+        return loss.reason
+    return f"{loss.reason}{f' ({said})' if said else ''}; its output: {loss.log}"
+
+
+def _last_words(log: str | None) -> str:
+    """The last line of a task's output that is not about the scheduler's own business."""
+    if log is None:
+        return ""
+    try:
+        with Path(log).open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    own = [line.strip() for line in lines if line.strip() and not line.startswith(_NOT_OURS)]
+    if not lines:
+        return "there is none: did a command of hydra.launcher.setup fail?"
+    return legible(own[-1], _SAID) if own else ""

@@ -6,13 +6,14 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import slurm
 from jumpstart_exp.config import RunSettings
 from jumpstart_exp.console import notes, output, show_warning
-from jumpstart_exp.sweep.records import Job, current_job
+from jumpstart_exp.sweep.records import Job, Records, current_job
 from jumpstart_exp.sweep.runner import InterruptedSweepError, run_sweep
 
 _STOPPED_EXIT = 143
@@ -41,11 +42,19 @@ class FleetTask:
         begun = f"task {name} on {os.uname().nodename}"
         output().print(begun + (f", begun again for the {_times(restarts)} time" if restarts else ""))
         try:
-            errors = run_sweep(self.cells, self.settings, self.cpus, job)
+            errors = run_sweep(self._cells(name, restarts), self.settings, self.cpus, job)
         except InterruptedSweepError as error:
-            notes().print(str(error), markup=False)
+            notes().print(str(error).partition(";")[0], markup=False)
             self._end(name, restarts, error.by)
         return sum(error is not None for error in errors.values())
+
+    def _cells(self, name: str, restarts: int) -> Sequence[Cell]:
+        """What is to be trained: with retry=failed, not again what has failed in this task before it was requeued."""
+        if not restarts or self.settings.retry != "failed":
+            return self.cells
+        runs = Records(Path(self.settings.results_dir)).runs()
+        failed = {key for run in runs if run.job == name for key in run.failed}
+        return [cell for cell in self.cells if cell.key not in failed]
 
     def checkpoint(self) -> Any:
         """What is to run again where a signal comes before or after the training: the same."""

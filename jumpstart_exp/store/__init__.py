@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from jumpstart_exp.console import Notice
 from jumpstart_exp.result import Result
-from jumpstart_exp.settings import shown
+from jumpstart_exp.settings import nearest, shown
 from jumpstart_exp.store.parts import (
     LABEL_PREFIX,
     STATUS_RANK,
@@ -79,10 +79,10 @@ class Store:
         results_dir: the folder that holds `cells/` and `curves/`.
     """
 
-    def __init__(self, results_dir: Path) -> None:
-        self.results_dir = results_dir
-        self.cells_dir = results_dir / "cells"
-        self.curves_dir = results_dir / "curves"
+    def __init__(self, results_dir: Path | str) -> None:
+        self.results_dir = Path(results_dir)
+        self.cells_dir = self.results_dir / "cells"
+        self.curves_dir = self.results_dir / "curves"
         self._warned: set[Path] = set()
 
     def check_writable(self) -> None:
@@ -162,14 +162,17 @@ class Store:
 
         Raises:
             KeyError: the store has no such column.
+            TypeError: `columns` is one name, and not a list of names.
             ValueError: a value of another type than its column.
             StoreError: the store cannot be read, or a part is of a newer version.
         """
+        if isinstance(columns, str):
+            raise TypeError(f"columns={columns!r} is not allowed: it must be a list of names, [{columns!r}]")
         filters = {name: value if isinstance(value, list) else [value] for name, value in (where or {}).items()}
         known = cell_schema().names
         for name in [*(columns or ()), *filters]:
             if name not in known:
-                raise KeyError(name)
+                raise KeyError(f"{name} is not a column of the store{nearest(name, known)}")
         early = {name: values for name, values in filters.items() if name in description_columns()}
         late = {name: values for name, values in filters.items() if name not in early}
         asked = None

@@ -282,6 +282,9 @@ def _remove_stale(store: Store) -> int:
             if not (temporary or orphan):
                 continue
             with contextlib.suppress(OSError):  # what cannot be removed is in nobody's way
+                # a listing that ran beside a compaction may miss what is there
+                if orphan and (store.cells_dir / path.name).exists():
+                    continue
                 if now - path.lstat().st_mtime > _STALE_SECONDS:
                     path.unlink()
                     removed += 1

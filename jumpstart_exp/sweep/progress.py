@@ -143,6 +143,11 @@ class SweepProgress:
         # estimates are in seconds: what this machine makes of one engine's is the best guess for the next
         return self.pace.seconds_left(self.seconds_per_cost, now) + sum(self.later) * self.seconds_per_cost
 
+    @property
+    def left(self) -> float | None:
+        """The seconds left as they were estimated last, less what has passed since; None: not known."""
+        return None if self.ends is None else max(0.0, self.ends - time.monotonic())
+
     def time_left(self) -> str:
         """The estimated time left, in words."""
         return "time left: …" if self.ends is None else f"{duration(self.ends - time.monotonic())} left"

@@ -61,11 +61,13 @@ class Run:
     """A process that trains, as its record tells.
 
     `costs` are estimated core-seconds by key, of all that it was to train; `training` the share done, from 0 to 1, of
-    what it trains now, `failed` what it has seen fail; `state` is `running`, or how it ended: `stopped`.
+    what it trains now, `failed` what it has seen fail; `state` is `running`, or how it ended: `stopped`;
+    `seconds_left` is its own estimate, of the moment of its last sign.
     """
 
     name: str
     host: str
+    machine: str  # which boot and container it is in: names of hosts are not unique
     process: str  # the process's number and when it began, which tells it from a later one of the same number
     job: str | None
     state: str
@@ -75,6 +77,7 @@ class Run:
     failed: frozenset[str]
     costs: Mapping[str, float]
     age: float  # seconds since the last sign, by the file system's clock
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)
@@ -113,16 +116,21 @@ class Submission:
             for index in range(array.count)
         }
 
-    def log(self, number: int) -> str | None:
-        """The file of a task's output; None if it is not known to be submitted."""
+    def job(self, number: int) -> str | None:
+        """A task as SLURM names it: a task alone is a job and no array; None if it is not known to be submitted."""
         for array in self.arrays:
             index = number - array.first
             if array.job is not None and 0 <= index < array.count:
-                # a task alone is a job and no array
-                job = f"{array.job}_{index}" if array.count > 1 else array.job
-                folder = f"{self.folder}/{job}" if self.launcher == STOCK else self.folder
-                return f"{folder}/{job}_0_log.out"
+                return f"{array.job}_{index}" if array.count > 1 else array.job
         return None
+
+    def log(self, number: int) -> str | None:
+        """The file of a task's output; None if it is not known to be submitted."""
+        job = self.job(number)
+        if job is None:
+            return None
+        folder = f"{self.folder}/{job}" if self.launcher == STOCK else self.folder
+        return f"{folder}/{job}_0_log.out"
 
 
 class Records:
@@ -134,6 +142,7 @@ class Records:
 
     def __init__(self, results_dir: Path) -> None:
         self.folder = results_dir / "sweeps"
+        self._submits = False
 
     def keep_submission(self, submission: Submission) -> None:
         """Write a submission, or what has become known of it; when this returns it is durable.
@@ -159,10 +168,28 @@ class Records:
                 except BlockingIOError:
                     on_wait()
                     fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            self._submits = True
+            try:
+                yield
+            finally:
+                self._submits = False
+
+    def is_submitting(self) -> bool:
+        """Whether another process submits a sweep at this moment, as far as the file system has locks."""
+        if self._submits:
+            return False
+        try:
+            with (self.folder / ".submission.lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def submissions(self) -> list[Submission]:
         """All submissions, in the order of their names."""
+        self._clock()  # who has changed a network folder sees it as it is
         found = []
         for path, content in self._read("*.submission.json"):
             with contextlib.suppress(*_UNUSABLE):
@@ -225,9 +252,9 @@ class Heartbeat:
         self.name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
         self.training: dict[str, float] = {}
         self.failed: list[str] = []
+        self.seconds_left: float | None = None
         self.next_beat = 0.0
-        with contextlib.suppress(OSError):
-            _write(records.folder / f"{self.name}.cells.json", dict(costs))
+        self.costs: Mapping[str, float] | None = costs  # None as soon as they are written
         self.beat()
 
     def progress(self, key: str, share: float) -> None:
@@ -252,6 +279,7 @@ class Heartbeat:
             "version": _VERSION,
             "name": self.name,
             "host": platform.node(),
+            "machine": machine_identity(),
             "process": process_identity(os.getpid()),
             "job": self.job.name if self.job else None,
             "state": state,
@@ -259,8 +287,12 @@ class Heartbeat:
             "log": self.job.log if self.job else None,
             "training": {key: round(share, 4) for key, share in self.training.items()},
             "failed": self.failed,
+            "seconds_left": self.seconds_left,
         }
         with contextlib.suppress(OSError):
+            if self.costs is not None:
+                _write(self.records.folder / f"{self.name}.cells.json", dict(self.costs))
+                self.costs = None
             _write(self.records.folder / f"{self.name}.run.json", content)
 
     def end(self, state: str) -> None:
@@ -282,11 +314,19 @@ def process_identity(pid: int) -> str:
     return ""
 
 
+def machine_identity() -> str:
+    """What tells this machine, and the container that the process is in, from others of the same name (Linux)."""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
+    return platform.node()
+
+
 def is_alive(run: Run) -> bool:
     """Whether a run's process still trains, as far as this machine can tell."""
     if run.state != "running":
         return False
-    if run.host == platform.node():
+    if run.machine == machine_identity():
         number = run.process.partition("@")[0]
         return number.isdecimal() and process_identity(int(number)) == run.process
     return run.age < STALE_SECONDS
@@ -296,6 +336,7 @@ def _run(name: str, content: Mapping[str, Any], costs: Any, age: float) -> Run:
     return Run(
         name,
         _text(content["host"]),
+        _text(content["machine"]),
         _text(content["process"]),
         None if content["job"] is None else _text(content["job"]),
         _text(content["state"]),
@@ -305,6 +346,7 @@ def _run(name: str, content: Mapping[str, Any], costs: Any, age: float) -> Run:
         frozenset(map(_text, content["failed"])),
         _numbers(costs),
         age,
+        None if content["seconds_left"] is None else float(content["seconds_left"]),
     )
 
 

@@ -23,7 +23,7 @@ from jumpstart_exp.store import Store, Stored, StoreError, result_row
 from jumpstart_exp.sweep.progress import Outcome, SweepProgress, duration, epoch_progress, outcome_table, result_table
 from jumpstart_exp.sweep.records import Heartbeat, Job, Records, current_job, is_alive
 from jumpstart_exp.sweep.stopping import EndedError, stoppable
-from jumpstart_exp.sweep.workers import KEEP_SECONDS, EngineSetup, Progress, WorkerStartError, train_in_parallel
+from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError, train_in_parallel
 
 if TYPE_CHECKING:
     from jumpstart_exp.engines.checkpoint import Checkpoints
@@ -102,7 +102,7 @@ def run_sweep(
     console = output()
     store = Store(Path(settings.results_dir))
     cores = _worker_count(workers)
-    if not settings.dry_run:
+    if not settings.dry_run and job is None:  # the launcher has done it for all its tasks
         compact_if_many(store)
     todo = plan(cells, store, settings.retry)
     for warning, count in Counter(warning for cell in todo.to_train for warning in cell.warnings()).items():
@@ -155,6 +155,7 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
 
     Raises:
         CellsFailedError: the cell failed; that is stored, too.
+        KeyboardInterrupt: the training was asked to end; the message says what is kept of it.
         SettingError: engine or device cannot be had.
         DataError: the dataset's files are missing or damaged and cannot be fetched.
         StoreError: the store cannot be read or written.
@@ -175,10 +176,22 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
         store.check_writable()
     if todo.to_train:
         prepare_data([cell], settings)
+        checkpoint = _checkpoints(settings).folder / f"{cell.key}.pt"
+        if settings.checkpoint_minutes and checkpoint.exists():
+            console.print("goes on from a checkpoint")
         heart = Heartbeat(Records(store.results_dir), phases[0].cost, 1, current_job())
         end = "stopped"
         try:
-            result = _train_here(cell, phases[0].setup, notes(), heart)
+            try:
+                result = _train_here(cell, phases[0].setup, notes(), heart)
+            except KeyboardInterrupt:
+                if settings.checkpoint_minutes and checkpoint.exists():
+                    words = "a checkpoint is kept; the same command goes on from there"
+                else:
+                    reason = "" if settings.checkpoint_minutes else " (checkpoint_minutes=null)"
+                    words = f"nothing was kept{reason}, the same command begins anew"
+                # no Exception: Hydra would take it for the failure of a job, and begin the next one
+                raise KeyboardInterrupt(f"stopped: {words}") from None
             store.write([result])
             end = "ended"
         except EndedError as ended:
@@ -278,8 +291,12 @@ def _train_here(cell: Cell, setup: EngineSetup, console: Console, heart: Heartbe
             show(of, epochs)
             heart.progress(of.key, engine.share_done(of, epochs))
             heart.beat()
-            if stop and deadline == math.inf:
-                deadline = time.monotonic() + KEEP_SECONDS
+            if stop.signal is not None and deadline == math.inf:
+                deadline = time.monotonic() + stop.keep_seconds
+                handler = stop.before.get(stop.signal)
+                goes_on = callable(handler) and handler is not signal.default_int_handler  # as submitit's may
+                if setup.checkpoints is not None and not goes_on:
+                    console.print("stopping: what is in training is kept for the next run (Ctrl-C again: end at once)")
                 request_now()
             if stop and (are_all_kept() or stop.is_urgent or time.monotonic() >= deadline):
                 deadline = math.inf
@@ -335,8 +352,10 @@ def _train(phases: "Sequence[Phase]", store: Store, checkpoints: "Checkpoints", 
                     flush()
                 if stop and not told:
                     told = True
-                    console.print("stopping: what is in training is kept for the next run (Ctrl-C again: end at once)")
+                    hint = "" if job else " (Ctrl-C again: end at once)"
+                    console.print(f"stopping: what is in training is kept for the next run{hint}")
                 progress.tick()
+                heart.seconds_left = progress.left
                 heart.beat()
             flush()
             if stop.signal is not None:

@@ -48,6 +48,9 @@ _SACCT_SECONDS = 30.0
 _SUBMITTED = "_submitted.pkl"
 """How the files end that submitit writes for every job."""
 
+_REPLACED = ("%j", "%t", "%A", "%a")
+"""What submitit and SLURM replace in the folder of a job's files: the numbers of the job, and of what is in it."""
+
 _Job = Sequence[str]
 """A job's overrides."""
 
@@ -89,7 +92,7 @@ def launch_cells(launcher: Launcher, loader: Any, config: DictConfig, jobs: Sequ
         first_jobs.setdefault(cell.key, job)
     executor = _Executor.of(launcher)
     if wanted and executor is not None:
-        executor.check(len(wanted), settings)
+        executor.check(len(wanted), settings, str(config.hydra.sweep.dir))
     store.check_writable()
     clear_records(Records(store.results_dir), todo.stored)
     prepare_data(todo.to_train, settings)
@@ -103,9 +106,16 @@ def launch_cells(launcher: Launcher, loader: Any, config: DictConfig, jobs: Sequ
     reasons: dict[str, str] = {}
     if wanted:
         keys = list(wanted)
+        before = executor.submitted() if executor is not None else {}
+        record = None
         if executor is not None and executor.name == "slurm":
-            _keep_record(executor, todo.to_train, settings)
-        returns, found = _launch(launcher, executor, [first_jobs[key] for key in keys])
+            record = _keep_record(executor, todo.to_train, settings)
+        try:
+            returns, found = _launch(launcher, executor, [first_jobs[key] for key in keys], before)
+        except (ClusterError, InterruptedSweepError):
+            if executor is not None and record is not None and not _new_jobs(executor, before):
+                Records(store.results_dir).remove(record)  # neither queued nor lost
+            raise
         reasons = {keys[number]: reason for number, reason in found.items()}
     try:
         _account(todo, store, first_jobs, reasons)
@@ -128,16 +138,21 @@ class _Executor:
         name = getattr(launcher, "_EXECUTOR", None)
         return cls(name, Path(str(folder))) if name in ("slurm", "local") and folder else None
 
-    def check(self, jobs: int, settings: RunSettings) -> None:
+    def check(self, jobs: int, settings: RunSettings, sweep_dir: str) -> None:
         """See to it that so many jobs can be submitted, and that their end will be noticed.
 
         Raises:
-            SettingError: the results folder's name cannot be used.
+            SettingError: a folder's name cannot be used: that of the results, the sweep's, or that of the jobs' files.
             ClusterError: SLURM is not here, takes fewer jobs at once, or has no accounting.
         """
         if self.name != "slurm":
             return
         slurm.check_folder(Path(settings.results_dir))
+        slurm.check_folder(Path(sweep_dir), "hydra.sweep.dir")
+        whole = str(self.folder)
+        for part in _REPLACED:
+            whole = whole.replace(part, "")
+        slurm.check_folder(Path(whole), "hydra.launcher.submitit_folder")
         if not slurm.is_here():
             raise ClusterError("hydra/launcher=submitit_slurm needs SLURM: there is no sbatch and squeue here")
         if jobs > (most := slurm.max_array_size()):
@@ -170,7 +185,7 @@ class _Executor:
         """
         if self.name == "local":
             return [job for job in jobs if _is_running(int(job.name))]
-        states = slurm.states({job.array for job in jobs})
+        states = slurm.states({job.array: None for job in jobs})
         return [job for job in jobs if states.get(job.task) in slurm.QUEUED | slurm.RUNNING]
 
 
@@ -215,8 +230,11 @@ class _Submitted:
         return next((log for log in logs if log.exists() and log.stat().st_size), self.folder)
 
 
-def _keep_record(executor: _Executor, cells: Sequence[Cell], settings: RunSettings) -> None:
-    """Put on record which cells are submitted, for `python -m jumpstart_exp.status`; no job depends on it."""
+def _keep_record(executor: _Executor, cells: Sequence[Cell], settings: RunSettings) -> str:
+    """Put on record which cells are submitted, for `python -m jumpstart_exp.status`, under the name that is returned.
+
+    No job depends on it.
+    """
     from submitit.core.utils import JobPaths
 
     from jumpstart_exp.engines import choose_engines
@@ -238,19 +256,25 @@ def _keep_record(executor: _Executor, cells: Sequence[Cell], settings: RunSettin
     )
     with contextlib.suppress(OSError):
         Records(Path(settings.results_dir)).keep_submission(submission)
+    return name
 
 
 def _launch(
-    launcher: Launcher, executor: _Executor | None, jobs: Sequence[_Job]
+    launcher: Launcher, executor: _Executor | None, jobs: Sequence[_Job], before: Mapping[str, _Submitted]
 ) -> tuple[list[JobReturn], dict[int, str]]:
     """Launch these jobs and wait until all have ended: what they return, and by number what is known of failures.
+
+    Args:
+        launcher: what launches them.
+        executor: where, if submitit does it.
+        jobs: their overrides.
+        before: what had been submitted before, by id.
 
     Raises:
         SettingError: no node can do what a job's settings ask for.
         ClusterError: nothing was submitted.
         InterruptedSweepError: Ctrl-C.
     """
-    before = executor.submitted() if executor is not None else {}
     returns: list[JobReturn] = []
     try:
         returns = list(launcher.launch(jobs, initial_job_idx=0))
@@ -307,7 +331,7 @@ def _reasons(executor: _Executor, jobs: Sequence[_Submitted]) -> dict[int, str]:
     if executor.name == "slurm":
         ends = slurm.ends([job.task for job in errors])
         with contextlib.suppress(slurm.UnreachableError):
-            ends |= slurm.states({job.array for job in errors})  # the accounting lags
+            ends |= slurm.states({job.array: None for job in errors})  # the accounting lags
     found = {}
     for job, error in errors.items():
         end = f"SLURM says {ends[job.task]}" if job.task in ends else "its job has ended"

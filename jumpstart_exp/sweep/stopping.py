@@ -29,6 +29,11 @@ class Stop:
     def __bool__(self) -> bool:
         return self.signal is not None
 
+    @property
+    def keep_seconds(self) -> float:
+        """Seconds that there are for checkpoints: schedulers kill half a minute after SIGTERM; of a limit they warn."""
+        return 90.0 if self.signal == TIME_LIMIT else 20.0
+
     def request(self, number: int, _frame: FrameType | None = None) -> None:
         """A signal handler."""
         # a scheduler sends several signals to one end, and waits after each: only a person gets impatient

@@ -31,9 +31,6 @@ _MESSAGES_A_TURN = 100
 _MOST_STILLBORN = 3
 """Workers in a row that are replaced after a signal has ended them before their first fleet."""
 
-KEEP_SECONDS = 20.0
-"""Seconds that workers have for the checkpoints of their cells when the sweep is stopped: schedulers wait for 30."""
-
 
 @dataclass(frozen=True)
 class EngineSetup:
@@ -83,7 +80,7 @@ def train_in_parallel(
     becomes a `failed` result: what its fleet had finished stays, what it had not begun is trained by a new worker,
     and those that were in training are tried again in ever smaller fleets, until the one that kills is alone.
     Closing the generator ends the workers at once. When `stop` is requested, it ends as soon as every cell in training
-    has a checkpoint (or 20 seconds later, or when it is requested again).
+    has a checkpoint (or when there is no more time, or it is requested again).
 
     Raises:
         WorkerStartError: a worker process ended before its first fleet; if by a signal, several in a row.
@@ -98,9 +95,9 @@ def train_in_parallel(
         while queue or pool:
             if stop:
                 if deadline is None:
-                    deadline = time.monotonic() + KEEP_SECONDS
+                    deadline = time.monotonic() + stop.keep_seconds
                     for worker in pool:
-                        worker.keep()
+                        worker.keep(stop.keep_seconds)
                     queue.clear()
                 over = stop.is_urgent or time.monotonic() >= deadline
                 for worker in [worker for worker in pool if over or worker.has_kept()]:
@@ -211,10 +208,10 @@ class _Worker:
         half = (len(suspects) + 1) // 2
         return [rest] if rest else [], [fleet for fleet in (suspects[:half], suspects[half:]) if fleet], []
 
-    def keep(self) -> None:
+    def keep(self, seconds: float) -> None:
         """Ask for a checkpoint of every cell in training."""
         with contextlib.suppress(OSError):
-            self.wishes.send(KEEP_SECONDS)
+            self.wishes.send(seconds)
 
     def has_kept(self) -> bool:
         """Whether nothing of its cells in training would be lost with the process."""

@@ -31,8 +31,8 @@ while [ $# -gt 0 ]; do
 done
 found=$(awk -F'|' -v jobs=",$jobs," -v names=",$names," -v format="$format" -v each="$each" '
   (jobs == ",," || index(jobs, "," $1 ",")) && (names == ",," || index(names, "," $3 ",")) {{
-    if (format == "%i|%T" && each == "" && $2 != "-" && $4 == "PENDING") print $1 "_[" $2 "-]|" $4
-    else if (format == "%i|%T") print ($2 == "-" ? $1 : $1 "_" $2) "|" $4
+    if (format == "%i|%T|%j" && each == "" && $2 != "-" && $4 == "PENDING") print $1 "_[" $2 "-]|" $4 "|" $3
+    else if (format == "%i|%T|%j") print ($2 == "-" ? $1 : $1 "_" $2) "|" $4 "|" $3
     else if (format == "%j|%F") print $3 "|" $1
   }}' {folder}/jobs)
 case $jobs in
@@ -65,6 +65,12 @@ case $1 in
   requeue) ;;
 esac
 """,
+    "scancel": """
+awk -F'|' -v OFS='|' -v job="$1" '$1 == job { $4 = "CANCELLED" } { print }' {folder}/jobs > {folder}/jobs.new
+mv {folder}/jobs.new {folder}/jobs
+""".replace("{ $4", "{{ $4")
+    .replace('" }', '" }}')
+    .replace("{ print }", "{{ print }}"),
     "srun": "exit 1",
 }
 
@@ -86,7 +92,7 @@ class Scheduler:
     def limit_arrays(self, size: int) -> None:
         (self.folder / "max_array_size").write_text(f"{size}\n")
 
-    def add(self, *tasks: str, state: str, name: str = "other") -> None:
+    def add(self, *tasks: str, state: str, name: str = "jumpstart-sweep") -> None:
         """Put tasks into the queue: "7_0", or "7" for a job that is no array."""
         with (self.folder / "jobs").open("a") as file:
             for task in tasks:

@@ -35,6 +35,9 @@ EPOCHS = f"optimizer.epochs={','.join(map(str, ALL))}"
 CLUSTER = ["hydra/launcher=fleet_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.minutes_per_task=0.1"]
 """A cell a task: a start alone takes longer than so few minutes."""
 
+TRAINED_SECONDS = 40.0
+"""Longer than a task of a minute trains before SLURM says that its time is up."""
+
 OF_THE_RUN = ["seconds", "peak_memory_bytes", "started", "git_commit", "git_dirty"]
 
 KILLED_BEFORE_THE_NUMBER_IS_WRITTEN = """
@@ -258,3 +261,22 @@ def test_jobs_whose_launcher_was_killed_are_known_and_not_submitted_again(slurm,
     assert done.returncode == 1 and "1 of 2 cells failed" in done.stderr
     assert re.search(r"width=4000000 .*: RuntimeError: .*(memory|allocate)", done.stderr)
     assert list(stored(tmp_path, name).sort_values("width")["status"]) == ["diverged", "failed"]
+
+
+def test_a_task_whose_time_is_up_is_told_by_slurm_and_goes_on_in_a_new_one(slurm, start, tmp_path):
+    shortest = ["hydra.launcher.timeout_min=1"]  # in which SLURM tells a task after 10 to 40 s, 50 to 20 before its end
+    few = 1000
+    assert start("-m", *GRID, f"optimizer.epochs={few}", "results_dir=pace").finish().returncode == 0
+    pace = few / Store(tmp_path / "pace").cells()["seconds"].item()
+    grid = ["-m", *GRID, f"optimizer.epochs={round(TRAINED_SECONDS * pace)}"]
+    sweep = start(*grid, *CLUSTER, *shortest)
+    ((one, job),) = wait_for("it is submitted", lambda: jobs_on_record(tmp_path)).items()
+    assert " TimeLimit=00:01:00 " in slurm.call("scontrol", "--oneliner", "show", "job", job)
+    done = sweep.finish()
+    assert done.returncode == 0, done.stderr
+    assert slurm.restarts(job) >= 1
+    (path,) = tmp_path.glob(f"results/sweeps/*/{job}_0_log.out")
+    log = path.read_text()
+    told, went_on = f"SIGUSR2: {job} is requeued", "1 cell goes on from a checkpoint"
+    assert told in log and log.index(told) < log.rindex("begun again for the ") < log.rindex(went_on)
+    assert (stored(tmp_path).index == [one]).all() and set(stored(tmp_path)["status"]) == {"done"}

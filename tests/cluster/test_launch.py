@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,6 +26,7 @@ from jumpstart_exp.result import Metric, Result
 from jumpstart_exp.settings import SettingError
 from jumpstart_exp.store import Store, StoreError
 from jumpstart_exp.sweep.records import Records
+from jumpstart_exp.sweep.runner import InterruptedSweepError
 
 pytest.importorskip("submitit")
 
@@ -364,7 +367,8 @@ def test_whatever_went_wrong_is_told_of_each_cell(sweep, scheduler):
     assert words["7_3"] == "no memory"
     for task, reason in (("7_4", "OUT_OF_MEMORY"), ("7_5", "TIMEOUT"), ("7_6", "ended")):
         assert words[task] == (
-            f"lost: job {task}: {reason}, see {submission.folder}/{task}_0_log.out; the same command trains it again"
+            f"lost: job {task}: {reason}; its output: {submission.folder}/{task}_0_log.out; "
+            "the same command trains it again"
         )
 
 
@@ -403,7 +407,15 @@ def test_what_died_while_the_controller_was_down_may_have_been_requeued(sweep, s
         scheduler.fail(on="squeue")
         sweep.end(*(f"7_{index}" for index in range(6)))
         (key,) = sweep.keys_of("7_6")
-        content = {"version": 1, "name": "run", "host": "node1", "process": "1@1", "job": "7_6", "state": "running"}
+        content = {
+            "version": 1,
+            "name": "run",
+            "host": "node1",
+            "machine": "another",
+            "process": "1@1",
+            "job": "7_6",
+            "state": "running",
+        }
         more = {"at_once": 1, "log": None, "training": {key: 0.5}, "failed": []}
         (sweep.records.folder / "run.cells.json").write_text(json.dumps({key: 1.0}))
         path = sweep.records.folder / "run.run.json"
@@ -444,9 +456,10 @@ def test_ctrl_c_leaves_the_jobs_and_says_how_to_end_them(sweep, scheduler):
         yield
         raise KeyboardInterrupt
 
-    with pytest.raises(ClusterError) as caught:
+    with pytest.raises(InterruptedSweepError) as caught:
         sweep.run(plot)
     said = one_line(caught.value)
+    assert caught.value.by == signal.SIGINT
     assert "the jobs go on" in said and "scancel 7 8 ends them" in said
     assert set(scheduler.tasks().values()) == {"PENDING"}
 
@@ -640,3 +653,89 @@ def test_the_command_refuses_a_bad_setting_in_one_line(command, typed, words):
     done = command("-m", "hydra/launcher=fleet_slurm", "depth=2,3", typed, "dry_run=true")
     assert done.returncode == 2
     assert words in done.stderr and done.stderr.count("\n") == 1
+
+
+# what SLURM does beside the point
+
+
+def test_a_task_may_be_requeued_whatever_the_site_says(sweep, scheduler):
+    sweep.submit()
+    assert "#SBATCH --requeue" in (scheduler.folder / "7.sh").read_text().splitlines()
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_job_that_slurm_took_although_sbatch_failed_is_ended(sweep, scheduler, before):
+    """Its answer came too late; its files are not in their place, so it could only fail."""
+    scheduler.limit_arrays(3)
+    late = f"""
+[ $(wc -l < {scheduler.folder}/jobs) -lt {before} ] || {{
+  echo "99|0|$(sed -n 's/^#SBATCH --job-name=//p' "$1")|PENDING" >> {scheduler.folder}/jobs
+  echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2
+  exit 1
+}}
+"""
+    scheduler.fail(late, on="sbatch")
+    with pytest.raises(ClusterError) as caught:
+        sweep.submit()
+    said = one_line(caught.value)
+    assert "Socket timed out" in said
+    assert ("nothing was submitted" in said) == (before == 0) and ("3 of 7 tasks" in said) == (before == 3)
+    assert scheduler.tasks()["99_0"] == "CANCELLED"
+    scheduler.recover()
+    sweep.submit()
+    assert sum(state == "PENDING" for state in scheduler.tasks().values()) == 7
+
+
+def test_a_job_of_which_nobody_knows_is_not_submitted_again_before_slurm_answers(sweep, scheduler):
+    scheduler.fail("echo 'sbatch: error: Socket timed out' >&2; exit 1", on="sbatch")
+    scheduler.fail("echo 'Unable to contact slurm controller' >&2; exit 1", on="squeue")
+    with pytest.raises(ClusterError, match="is not known: SLURM cannot be asked"):
+        sweep.submit()
+    assert len(sweep.records.submissions()) == 1
+    with pytest.raises(ClusterError, match="needed to know what is queued"):
+        sweep.submit()
+    scheduler.recover()
+    sweep.submit()
+    assert len(scheduler.tasks()) == 7
+
+
+def test_a_task_trains_as_it_was_planned_whatever_its_node_shows(sweep, scheduler):
+    sweep.submit(engine="auto")
+    task = submitted_function(sweep, "7_0")
+    assert (task.settings.engine, task.settings.device) != ("auto", "auto") and task.settings.device == "cpu"
+
+
+def test_two_launchers_at_once_submit_a_sweep_once(sweep, scheduler):
+    scheduler.fail("sleep 1", on="sbatch")
+    threads = [threading.Thread(target=sweep.submit) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(scheduler.tasks()) == 7 and len(scheduler.calls("sbatch")) == 1
+
+
+def test_what_a_task_said_last_is_told(sweep, scheduler):
+    def plot() -> Iterator[None]:
+        (submission,) = sweep.records.submissions()
+        folder = Path(submission.folder)
+        (folder / "7_0_0_log.out").write_text(
+            "trained\nSIGUSR2: begun again 20 times (max_requeues); not requeued\nsrun: x\n"
+        )
+        (folder / "7_1_0_log.out").write_text("")
+        for index in range(7):
+            scheduler.turn(f"7_{index}", to="FAILED")
+        yield
+
+    errors = sorted(error or "" for error in sweep.run(plot).values())
+    assert any(
+        "FAILED (SIGUSR2: begun again 20 times (max_requeues); not requeued); its output" in one for one in errors
+    )
+    assert any(
+        "FAILED (there is none: did a command of hydra.launcher.setup fail?); its output" in one for one in errors
+    )
+
+
+def test_tasks_that_cannot_end_in_time_are_warned_of(sweep, scheduler, capsys):
+    sweep.submit(timeout_min=1)
+    assert "hydra.launcher.timeout_min" in capsys.readouterr().err

@@ -21,8 +21,9 @@ BAD = [
     ("cpus_per_task", True, "an integer from 1 to 4096"),
     ("gpus_per_task", 2, "an integer from 0 to 1"),
     ("gpus_per_task", -1, "an integer from 0 to 1"),
-    ("mem_gb", 0, "a number above 0 or null"),
-    ("mem_gb", "4GB", "a number above 0 or null"),
+    ("mem_gb", 0, "a number of at least 0.1 or null"),
+    ("mem_gb", 0.0001, "a number of at least 0.1 or null"),  # SLURM would read 0: all of a node
+    ("mem_gb", "4GB", "a number of at least 0.1 or null"),
     ("timeout_min", 0, "an integer of at least 1 or null"),
     ("timeout_min", 0.5, "an integer of at least 1 or null"),
     ("max_array_size", 0, "an integer of at least 1 or null"),
@@ -35,6 +36,14 @@ BAD = [
     ("account", ["a"], "a text or null"),
     ("qos", 1.0, "a text or null"),
     ("constraint", False, "a text or null"),
+    *(
+        (name, text, "in one line")
+        for name in ("partition", "account", "qos", "constraint")
+        for text in ("", " ", "a\nb")
+    ),
+    ("partition", "a\x1b", "letters that print"),
+    ("setup", ["true\0"], "a list of shell commands"),
+    ("additional_parameters", {1: 2}, "options of sbatch"),
     ("setup", "module load python", "a list of shell commands"),
     ("setup", ["true", 1], "a list of shell commands"),
     ("setup", {"a": "b"}, "a list of shell commands"),
@@ -50,6 +59,29 @@ def test_what_is_not_allowed_is_refused(name, value, allowed):
     message = str(caught.value)
     assert message.startswith(f"hydra.launcher.{name}={value!r} is not allowed: it must be ")
     assert allowed in message and "\n" not in message
+
+
+@pytest.mark.parametrize("form", ["{}", "--{}"])
+@pytest.mark.parametrize("sign", ["_", "-"])
+@pytest.mark.parametrize(
+    ("option", "instead"),
+    [
+        *((name, "") for name in ("array", "error", "job_name", "open_mode", "output", "signal")),
+        ("time", ", set hydra.launcher.timeout_min"),
+        ("wait", ", set hydra.launcher.wait"),
+    ],
+)
+def test_what_would_break_the_records_is_no_option_of_sbatch(option, instead, sign, form):
+    name = form.format(option.replace("_", sign))
+    with pytest.raises(SettingError) as caught:
+        ClusterSettings.from_values({"additional_parameters": {"nice": 5, name: "7"}})
+    start = f"hydra.launcher.additional_parameters.{name}='7' is not allowed"
+    assert str(caught.value) == f"{start}: it must be left to the launcher{instead}"
+
+
+def test_other_options_of_sbatch_are_taken():
+    options = {"requeue": True, "no-requeue": True, "time-min": 5, "wait-all-nodes": 1, "nice": 5, "gres": "a:1"}
+    assert ClusterSettings.from_values({"additional_parameters": options}).extra.additional_parameters == options
 
 
 def test_a_setting_that_does_not_exist_is_refused_with_the_nearest_one():

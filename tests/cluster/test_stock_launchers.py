@@ -18,6 +18,7 @@ from jumpstart_exp.cell import Cell, OptimizerSpec
 from jumpstart_exp.cluster.slurm import check_folder
 from jumpstart_exp.settings import SettingError
 from jumpstart_exp.store import Store
+from jumpstart_exp.sweep.records import Records
 
 EPOCHS = 2500
 """What `eager` takes some seconds for."""
@@ -204,6 +205,18 @@ def test_ctrl_c_here_ends_the_jobs_too(start, tmp_path):
 
 
 @pytest.mark.slow
+def test_ctrl_c_ends_the_job_in_training_and_begins_no_other(start, tmp_path):
+    sweep = start("-m", "hydra/launcher=basic", "depth=2,3", "optimizer.epochs=10000000", *LONG)
+    wait_for("the first is in training", lambda: is_in_training(tmp_path, 2, 10_000_000))
+    sweep.interrupt()
+    done = sweep.finish()
+    assert done.returncode == 130
+    assert "stopping: what is in training is kept for the next run" in done.stderr
+    assert done.stderr.endswith("stopped: a checkpoint is kept; the same command goes on from there\n")
+    assert not is_in_training(tmp_path, 3, 10_000_000)
+
+
+@pytest.mark.slow
 def test_a_job_that_is_killed_here_takes_no_other_along(start, tmp_path):
     depths = ["depth=2,60", f"optimizer.epochs={EPOCHS}"]  # the second is not done when submitit gives up the first
     sweep = start("-m", "hydra/launcher=submitit_local", *depths, *LONG)
@@ -289,9 +302,39 @@ def test_nothing_is_submitted_where_its_end_would_not_be_noticed_or_sbatch_would
 
 
 def test_a_folder_for_jobs_on_slurm_is_checked_first(false_slurm, command, tmp_path):
-    done = command("-m", "hydra/launcher=submitit_slurm", "depth=2,3", "results_dir=50%")
-    assert done.returncode == 2 and "results_dir=" in done.stderr and "50%" in done.stderr
-    assert not list(tmp_path.glob("called.*")) and not (tmp_path / "50%").exists()
+    for name in ("results_dir", "hydra.sweep.dir", "hydra.launcher.submitit_folder"):
+        done = command("-m", "hydra/launcher=submitit_slurm", "depth=2,3", f"{name}='50%'")
+        assert done.returncode == 2 and f"error: {name}=" in done.stderr and "50%" in done.stderr
+        assert not list(tmp_path.glob("called.*")) and not (tmp_path / "50%").exists()
+
+
+def test_what_was_never_submitted_is_not_on_record(false_slurm, command, tmp_path):
+    false_slurm("scontrol", "echo 'MaxArraySize            = 1000'")
+    false_slurm("sacct", "exit 0")
+    done = command("-m", "hydra/launcher=submitit_slurm", "depth=2,3", "optimizer.epochs=2")
+    assert done.returncode == 1 and "nothing was submitted" in done.stderr and "out of order" in done.stderr
+    assert (tmp_path / "called.sbatch").exists()
+    assert Records(tmp_path / "results").submissions() == []
+
+
+@pytest.mark.slow
+def test_what_was_submitted_is_on_record_whatever_becomes_of_it(false_slurm, command, tmp_path):
+    false_slurm("scontrol", "echo 'MaxArraySize            = 1000'")
+    false_slurm("sacct", "echo 'JobID|State|NodeList'; echo '7_0|FAILED|n'; echo '7_1|FAILED|n'")
+    false_slurm("sbatch", "echo Submitted batch job 7")
+    false_slurm("squeue", "exit 0")
+    done = command("-m", "hydra/launcher=submitit_slurm", "depth=2,3", "optimizer.epochs=2")
+    assert done.returncode == 1 and "2 of 2 cells failed" in done.stderr
+    (kept,) = Records(tmp_path / "results").submissions()
+    assert len(kept.tasks) == 2
+
+
+@pytest.mark.slow
+def test_a_sweep_has_one_folder_that_no_other_of_the_same_second_has(command, tmp_path):
+    assert command("-m", "hydra/launcher=submitit_local", "depth=2", "optimizer.epochs=2").returncode == 0
+    (folder,) = (tmp_path / "results" / "jobs").iterdir()
+    datetime.strptime(folder.name, "%Y-%m-%d_%H-%M-%S-%f").astimezone()
+    assert {path.name for path in folder.iterdir()} == {".submitit", "0"}
 
 
 def test_what_no_job_can_do_is_said_once(command):

@@ -16,7 +16,15 @@ from jumpstart_exp.cluster import slurm
 from jumpstart_exp.cluster.survey import STATES, Survey, Watch
 from jumpstart_exp.result import Metric, Result
 from jumpstart_exp.store import Store
-from jumpstart_exp.sweep.records import STALE_SECONDS, STOCK, Array, Records, Submission, process_identity
+from jumpstart_exp.sweep.records import (
+    STALE_SECONDS,
+    STOCK,
+    Array,
+    Records,
+    Submission,
+    machine_identity,
+    process_identity,
+)
 
 
 def cell(seed: int) -> Cell:
@@ -45,6 +53,7 @@ class Folder:
             "version": 1,
             "name": name,
             "host": platform.node(),
+            "machine": machine_identity(),
             "process": process_identity(os.getpid()),
             "job": None,
             "state": "running",
@@ -52,6 +61,7 @@ class Folder:
             "log": None,
             "training": {},
             "failed": [],
+            "seconds_left": None,
         }
         (self.records.folder / f"{name}.cells.json").write_text(json.dumps(costs or {KEY: 10.0}))
         path = self.records.folder / f"{name}.run.json"
@@ -95,20 +105,28 @@ def dead() -> str:
 TASKS = ("none", "PENDING", "RUNNING", "FAILED", "gone", "silent")
 """What SLURM says of the cell's task: it has none, a state, SLURM has forgotten it, SLURM does not answer."""
 
+ELSEWHERE = {"host": "node1", "machine": "another", "process": "1@1"}
+
 RUNS: dict[str, dict[str, Any]] = {
     "no run": {},
     "job trains": {"job": "7_0", "training": {KEY: 0.5}},
     "job waits": {"job": "7_0"},
     "job stopped": {"job": "7_0", "state": "stopped"},
     "job dead": {"job": "7_0", "process": "dead", "training": {KEY: 0.5}},
-    "job elsewhere": {"job": "7_0", "host": "node1", "process": "1@1"},
-    "job elsewhere, no sign": {"job": "7_0", "host": "node1", "process": "1@1", "age": STALE_SECONDS + 60},
+    "job elsewhere": {"job": "7_0", "host": "node1", "machine": "another", "process": "1@1"},
+    "job elsewhere, no sign": {
+        "job": "7_0",
+        "host": "node1",
+        "machine": "another",
+        "process": "1@1",
+        "age": STALE_SECONDS + 60,
+    },
     "here trains": {"training": {KEY: 0.5}},
     "here waits": {},
     "here stopped": {"state": "stopped"},
     "here dead": {"process": "dead", "training": {KEY: 0.5}},
-    "elsewhere": {"host": "node1", "process": "1@1"},
-    "elsewhere, no sign": {"host": "node1", "process": "1@1", "age": STALE_SECONDS + 60},
+    "elsewhere": ELSEWHERE,
+    "elsewhere, no sign": {**ELSEWHERE, "age": STALE_SECONDS + 60},
 }
 
 # what SLURM says of a job is believed rather than its process, and a process rather than that there is a job
@@ -117,13 +135,13 @@ UNSTORED = """
 no run                  -        queued   queued   lost     lost     queued
 job trains              running  queued   running  lost     running  running
 job waits               queued   queued   queued   lost     queued   queued
-job stopped             lost     queued   queued   lost     lost     queued
+job stopped             stopped  queued   queued   lost     lost     queued
 job dead                lost     queued   running  lost     lost     lost
 job elsewhere           queued   queued   queued   lost     queued   queued
 job elsewhere, no sign  lost     queued   queued   lost     lost     lost
 here trains             running  running  running  running  running  running
 here waits              queued   queued   queued   queued   queued   queued
-here stopped            lost     queued   queued   lost     lost     queued
+here stopped            stopped  queued   queued   lost     lost     queued
 here dead               lost     queued   queued   lost     lost     queued
 elsewhere               queued   queued   queued   queued   queued   queued
 elsewhere, no sign      lost     queued   queued   lost     lost     queued
@@ -237,14 +255,18 @@ def test_all_others_are_ends(folder, scheduler, state):
     assert survey.active == {OTHER.key} and survey.jobs == ["7"]
 
 
-def test_how_a_job_ended_that_the_queue_has_forgotten_is_asked_of_the_accounting_once(folder, scheduler):
+def test_how_a_job_ended_that_the_queue_has_forgotten_is_asked_of_the_accounting(folder, scheduler):
     folder.submit([KEY], [OTHER.key], [THIRD.key])
     scheduler.forget("7_0", ended="OUT_OF_MEMORY")
     scheduler.forget("7_1", ended="CANCELLED")
     watch = Watch(folder.path)
     reasons = [{loss.job: loss.reason for loss in watch.look().losses} for _ in range(3)]
     assert reasons == [{"7_0": "OUT_OF_MEMORY", "7_1": "CANCELLED", "7_2": "ended"}] * 3
-    assert len(scheduler.calls("sacct")) == 1
+    scheduler.forget("7_2", ended="TIMEOUT")  # it had not heard of it yet
+    assert {loss.job: loss.reason for loss in watch.look().losses}["7_2"] == "TIMEOUT"
+    calls = len(scheduler.calls("sacct"))
+    watch.look()
+    assert len(scheduler.calls("sacct")) == calls, "all is known"
 
 
 def test_a_sweep_of_hydras_own_launcher_has_a_folder_a_job(folder, scheduler, tmp_path):
@@ -268,7 +290,7 @@ def test_a_job_that_is_no_array_is_its_only_task(folder, scheduler):
     folder.submit([KEY])
     scheduler.add("7", state="FAILED")
     (loss,) = folder.look().losses
-    assert (loss.job, loss.log) == ("7_0", "/logs/7_0_log.out")
+    assert (loss.job, loss.log) == ("7", "/logs/7_0_log.out")
     scheduler.turn("7", to="RUNNING")
     folder.keep_run(job="7", training={KEY: 0.5})
     survey = folder.look()
@@ -278,8 +300,8 @@ def test_a_job_that_is_no_array_is_its_only_task(folder, scheduler):
 def test_a_sweep_that_was_resubmitted_is_queued_and_not_lost(folder, scheduler):
     folder.submit([KEY, OTHER.key], name="first")
     folder.submit([KEY], job="8", name="second")
-    scheduler.add("7", state="FAILED")
-    scheduler.add("8", state="PENDING")
+    scheduler.add("7", state="FAILED", name="jumpstart-first")
+    scheduler.add("8", state="PENDING", name="jumpstart-second")
     survey = folder.look()
     assert survey.states == {KEY: "queued", OTHER.key: "lost"}
     assert [loss.keys for loss in survey.losses] == [{OTHER.key}]
@@ -314,12 +336,12 @@ def test_without_an_answer_nothing_is_lost_but_what_died(folder, scheduler, dead
     scheduler.fail("echo 'Unable to contact slurm controller' >&2; exit 1", on="squeue")
     survey = folder.look()
     assert survey.states == {KEY: "lost", OTHER.key: "queued", THIRD.key: "queued"}
-    assert survey.remark == "SLURM: squeue: Unable to contact slurm controller"
+    assert survey.remark == "SLURM cannot be asked (Unable to contact slurm controller)"
 
 
 def test_without_slurm_the_records_count_and_a_remark_says_so(folder, tmp_path, monkeypatch):
     folder.submit([KEY], [OTHER.key])
-    folder.keep_run(job="7_0", host="node1", process="1@1", training={KEY: 0.25})
+    folder.keep_run(job="7_0", host="node1", machine="another", process="1@1", training={KEY: 0.25})
     hide_slurm(tmp_path / "empty", monkeypatch)
     survey = folder.look()
     assert survey.states == {KEY: "running", OTHER.key: "queued"}
@@ -375,3 +397,31 @@ def test_a_watch_sees_what_comes(folder, scheduler):
     survey = watch.look()
     assert survey.states == {KEY: "done", OTHER.key: "failed"} and not survey.losses
     assert [(one.cell, one.error) for one in survey.failures] == [("moons relu 2×3 seed 1", "failed")]
+
+
+def test_of_the_attempts_of_a_task_the_latest_is_at_work(folder, scheduler):
+    folder.submit([KEY, OTHER.key])
+    scheduler.add("7", state="RUNNING")
+    folder.keep_run("1", job="7", training={KEY: 0.9})
+    folder.keep_run("2", job="7", training={OTHER.key: 0.1})
+    survey = folder.look()
+    assert survey.states == {KEY: "queued", OTHER.key: "running"} and survey.tasks == {"running": 1}
+
+
+def test_what_is_being_submitted_is_queued(folder, scheduler):
+    folder.submit([KEY], job=None)
+    assert folder.state() == "lost"
+    with Records(folder.path).alone(lambda: None):
+        assert folder.state() == "queued"
+    assert folder.state() == "lost"
+
+
+def test_a_process_knows_best_how_long_it_takes(folder):
+    folder.keep_run(costs={KEY: 10.0, OTHER.key: 10.0}, training={KEY: 0.5}, at_once=1, seconds_left=600.0)
+    assert folder.look().seconds_left == pytest.approx(600, abs=5)
+
+
+def test_the_latest_of_two_runs_that_ended_tells(folder, dead):
+    folder.keep_run("1", state="stopped", costs={KEY: 1.0, OTHER.key: 1.0})
+    folder.keep_run("2", process=dead, costs={KEY: 1.0})
+    assert folder.look().states == {KEY: "lost", OTHER.key: "stopped"}

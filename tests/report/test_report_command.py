@@ -1,13 +1,21 @@
 """`python -m jumpstart_exp.report` with what it makes besides heatmaps."""
 
+import errno
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faults.sweeps import STARTING, Deed, How, Sweeps
+from faults.test_full_disk import obey_permissions
 from stored_tables import CIFAR10, cell, grid_rows, row, table
 
 from jumpstart_exp.report.__main__ import main
 from jumpstart_exp.report.grid import figure_grids
+from jumpstart_exp.result import Result
 from jumpstart_exp.store import Store
+
+METHODS = ("relu", "sep_up")
 
 
 def cnns() -> list[dict]:
@@ -99,3 +107,48 @@ def test_a_folder_of_tables_that_cannot_be_written_is_one_line(stored, capsys) -
     assert main([f"results_dir={results}", "only=tables"]) == 1
     shown = capsys.readouterr().err
     assert shown.count("\n") == 1 and f"cannot write into {results / 'tables'}" in shown
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Path]:
+    """The results of two methods, which can be read and not written."""
+    store = Store(tmp_path / "results")
+    store.write([Result(cell(method, depth, 2, 0), "done", "eager") for method in METHODS for depth in (1, 2)])
+    store.curves_dir.mkdir(exist_ok=True)
+    folders = [store.results_dir, store.cells_dir, store.curves_dir]
+    for folder in folders:
+        folder.chmod(0o555)
+    yield store.results_dir
+    for folder in folders:
+        folder.chmod(0o755)
+
+
+def report(results: Path) -> tuple[int, list[str]]:
+    """Exit code and lines of the command, to which permissions apply even where it is root's."""
+    with Sweeps() as programs:
+        how = How(deeds=(Deed(STARTING, 1, obey_permissions),))
+        code, said = programs.run(results.parent, ["results_dir=results"], how, "jumpstart_exp.report")
+    return code, said.splitlines()
+
+
+@pytest.mark.slow
+def test_results_that_cannot_be_written_are_one_line(guarded: Path) -> None:
+    code, lines = report(guarded)
+    errors = [line for line in lines if not line.startswith("MOONS · ")]
+    assert (code, errors) == (1, [f"error: cannot write into results/figures: {os.strerror(errno.EACCES)}"])
+    assert {path.name for path in guarded.iterdir()} == {"cells", "curves"}
+
+
+@pytest.mark.slow
+def test_only_the_folders_of_the_report_have_to_be_writable(guarded: Path) -> None:
+    before = files(guarded)
+    guarded.chmod(0o755)
+    for name in ("figures", "tables"):
+        (guarded / name).mkdir()
+    guarded.chmod(0o555)
+    code, lines = report(guarded)
+    assert code == 0, lines
+    listed = named_in([line.removeprefix("  results/") for line in lines if line.startswith("  ")])
+    assert len(lines) == 1 + len([line for line in lines if line.startswith("  ")])
+    assert files(guarded) == before | listed
+    assert {Path(name).parent.name for name in listed} == {"figures", "tables"}

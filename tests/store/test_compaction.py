@@ -632,6 +632,17 @@ def test_left_over_files_go_when_they_are_a_day_old_and_not_before(store: Store)
     assert (store.curves_dir / "part-young.parquet").exists()
 
 
+def test_old_curves_stay_where_a_listing_has_missed_their_rows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that runs beside another machine's rename may."""
+    filled(store)
+    curves = list(store.curves_dir.glob("part-*"))
+    for path in curves:
+        os.utime(path, (path.stat().st_mtime, path.stat().st_mtime - DAY - 60))
+    monkeypatch.setattr(compaction, "part_names", lambda folder: set())
+    assert compaction._remove_stale(store) == 0
+    assert curves and all(path.exists() for path in curves)
+
+
 # The command
 
 

@@ -163,7 +163,7 @@ def test_what_is_no_process_is_not_alive(records, process):
 
 def test_a_process_of_another_machine_is_alive_while_it_gives_signs(records):
     Heartbeat(records, COSTS, 1)
-    run = replace(the_run(records), host="elsewhere", process="1@1")
+    run = replace(the_run(records), host="elsewhere", machine="another", process="1@1")
     assert is_alive(replace(run, age=STALE_SECONDS - 1))
     assert not is_alive(replace(run, age=STALE_SECONDS + 1))
 
@@ -196,6 +196,7 @@ RUN = {
     "version": 1,
     "name": "run",
     "host": "elsewhere",
+    "machine": "another",
     "process": "1@1",
     "job": None,
     "state": "running",
@@ -203,6 +204,7 @@ RUN = {
     "log": None,
     "training": {"a": 0.5},
     "failed": [],
+    "seconds_left": None,
 }
 SUBMITTED = {
     "version": 1,

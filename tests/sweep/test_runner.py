@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -551,7 +552,64 @@ def test_one_cell_goes_to_the_engine_that_can(
 
 
 @pytest.mark.parametrize("engine", ["eager", "native"])
-def test_a_job_that_is_ended_by_its_own_handler_leaves_no_failed_cell(tmp_path, monkeypatch, engine):
+@pytest.mark.parametrize(
+    ("minutes", "words"),
+    [
+        (600.0, "a checkpoint is kept; the same command goes on from there"),
+        (None, "nothing was kept (checkpoint_minutes=null), the same command begins anew"),
+    ],
+)
+def test_one_cell_that_is_stopped_says_what_is_kept(
+    settings: Callable[..., RunSettings],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    engine: str,
+    minutes: float | None,
+    words: str,
+) -> None:
+    of = Cell(depth=2, width=3, optimizer=OptimizerSpec(epochs=10_000_000))
+    run = settings(engine=engine, device="cpu", checkpoint_minutes=minutes)
+    checkpoint = Path(run.results_dir) / "checkpoints" / f"{of.key}.pt"
+    if minutes is None:  # of an earlier run, and not used by this one
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.write_bytes(b"x")
+    progress = runner.Heartbeat.progress
+
+    def tell(heart: Any, key: str, share: float) -> None:
+        if share > 0 and not told:
+            told.append(key)
+            os.kill(os.getpid(), signal.SIGINT)
+        progress(heart, key, share)
+
+    told: list[str] = []
+    monkeypatch.setattr(runner.Heartbeat, "progress", tell)
+    with pytest.raises(KeyboardInterrupt, match=f"^stopped: {re.escape(words)}$"):
+        run_cell(of, run)
+    out, err = capsys.readouterr()
+    assert "goes on from a checkpoint" not in out
+    assert err.count("stopping: what is in training is kept for the next run") == (minutes is not None)
+    if minutes is not None:
+        told.clear()
+        with pytest.raises(KeyboardInterrupt):
+            run_cell(of, run)
+        assert "goes on from a checkpoint\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("minutes", [10.0, None])
+def test_what_ends_before_anything_is_kept_begins_anew(
+    settings: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch, minutes: float | None
+) -> None:
+    def stopped(*_: Any) -> Result:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "_train_here", stopped)
+    reason = "" if minutes else r" \(checkpoint_minutes=null\)"
+    with pytest.raises(KeyboardInterrupt, match=f"^stopped: nothing was kept{reason}, the same command begins anew$"):
+        run_cell(cell(), settings(checkpoint_minutes=minutes))
+
+
+@pytest.mark.parametrize("engine", ["eager", "native"])
+def test_a_job_that_is_ended_by_its_own_handler_leaves_no_failed_cell(tmp_path, monkeypatch, capsys, engine):
     """As submitit's handler does when a job has run out of time too often."""
 
     def give_up(number, frame):
@@ -579,3 +637,4 @@ def test_a_job_that_is_ended_by_its_own_handler_leaves_no_failed_cell(tmp_path, 
     assert Store(tmp_path).stored() == {}
     assert told
     assert len(list((tmp_path / "checkpoints").glob("*.pt"))) == 1
+    assert "stopping" not in capsys.readouterr().err, "such a handler may let it go on"
