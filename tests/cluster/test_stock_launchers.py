@@ -218,7 +218,7 @@ def test_ctrl_c_ends_the_job_in_training_and_begins_no_other(start, tmp_path):
 
 @pytest.mark.slow
 def test_a_job_that_is_killed_here_takes_no_other_along(start, tmp_path):
-    depths = ["depth=2,60", f"optimizer.epochs={EPOCHS}"]  # the second is not done when submitit gives up the first
+    depths = ["depth=2,120", f"optimizer.epochs={EPOCHS}"]  # the second is not done when submitit gives up the first
     sweep = start("-m", "hydra/launcher=submitit_local", *depths, *LONG)
     wait_for("the first is in training", lambda: is_in_training(tmp_path, 2))
     jobs = sorted(tmp_path.glob("results/jobs/*/.submitit/*/*_submitted.pkl"), key=lambda path: path.stat().st_mtime_ns)
@@ -228,10 +228,10 @@ def test_a_job_that_is_killed_here_takes_no_other_along(start, tmp_path):
     assert done.returncode == 1 and "1 of 2 cells failed" in done.stderr
     assert "waiting for the others: 1 of 2" in done.stderr
     assert re.search(r"^  depth=2 .*\(.*_0_log\.(out|err)\)$", done.stderr, re.MULTILINE)
-    assert list(stored(tmp_path)["depth"]) == [60]
+    assert list(stored(tmp_path)["depth"]) == [120]
     done = start("-m", "hydra/launcher=submitit_local", *depths, *LONG).finish()
     assert done.returncode == 0 and "2 cells: 1 stored in results, 1 to train, a job each" in done.stdout
-    assert sorted(stored(tmp_path)["depth"]) == [2, 60]
+    assert sorted(stored(tmp_path)["depth"]) == [2, 120]
 
 
 def test_a_dry_run_shows_the_table_and_launches_nothing(command, tmp_path):
