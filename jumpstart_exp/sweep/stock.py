@@ -220,7 +220,7 @@ class _Submitted:
         """
         try:
             outcome, value = pickle.loads((self.folder / f"{self.name}_0_result.pkl").read_bytes())
-        except Exception:
+        except Exception:  # the job's end is told in other words then
             return ""
         return _failure(value) if outcome == "success" else _last_line(value)
 
