@@ -24,6 +24,8 @@ HEADS = ("flatten", "max_avg_pool")
 class Pictures(ImageSpec):
     """Images of 2 channels and 5 × 4 pixels in three classes."""
 
+    name: str = "pictures"
+
     classes = 3
     features = 40
     image = (2, 5, 4)
