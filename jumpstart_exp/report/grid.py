@@ -81,7 +81,7 @@ class FigureGrid:
     `method_titles` are the labels in the papers' words; `penalised` are the labels that differ from a plain ReLU
     network by the penalty alone, whatever their initialisation. `n_params`, (methods, depths, widths), is 0 where
     it is unknown. `seconds` and `memory` (bytes at the peak) are NaN but for trainings that are done; `trained_on`
-    is their engine and device, else empty.
+    is their engine and device, else empty. `rows` are the places of the cells' rows in the table, -1 for none.
     """
 
     title: str
@@ -103,6 +103,7 @@ class FigureGrid:
     seconds: NDArray[np.float64]
     memory: NDArray[np.float64]
     trained_on: NDArray[np.object_]
+    rows: NDArray[np.int64]
 
     def mean(self, column: str) -> NDArray[np.float64]:
         """Mean accuracy over the trained seeds, (methods, depths, widths); NaN where no seed has one."""
@@ -341,6 +342,7 @@ def _grid(draft: _Draft, title: str, table: pd.DataFrame) -> FigureGrid:
         failed=status == "failed",
         seconds=np.where(done, numbers["seconds"], np.nan),
         memory=np.where(done, numbers["peak_memory_bytes"], np.nan),
+        rows=owner,
         trained_on=np.where(done, engine + ", " + device, ""),
     )
 
