@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,19 @@ from jumpstart_exp.report.success import trained
 LEAST_SHARE = 0.5
 """A depth fails when fewer seeds than this share train."""
 
+Start = Literal["grid", "first"]
+"""Where a frontier begins: at the grid's shallowest depth, or at the width's first depth that does not fail.
+
+One hidden layer of a few units cannot fit MOONS to 0.95, whatever the method: counted from the grid's shallowest depth
+such widths have no frontier at all, although they train at greater depths.
+"""
+
 
 @dataclass(frozen=True)
 class FrontierPoint:
     """One width: the deepest depth of the grid with no failing depth before it.
 
-    `depth` is None where the shallowest depth of the grid fails already. `low` and `high` are the interval (95 %) over
+    `depth` is None where there is none: the depth at which it begins (`Start`) fails already. `low` and `high` are the interval (95 %) over
     resampled seeds, 0 for no depth at all; None with fewer than two seeds. `is_open` says that no greater depth of the
     grid fails: the frontier is at least there. `is_cut` says that the next depth is missing from the store.
     """
@@ -64,14 +72,16 @@ class FrontierRatio:
     resamples_without: int
 
 
-def frontiers(grid: FigureGrid, moment: str, threshold: float | None = None) -> tuple[Frontier, ...]:
+def frontiers(
+    grid: FigureGrid, moment: str, threshold: float | None = None, *, start: Start = "grid"
+) -> tuple[Frontier, ...]:
     """Every method's frontier, in the grid's order; `moment` is "best" or "last"."""
     succeeded = trained(grid, moment, threshold)
     found = []
     for method, label in enumerate(grid.methods):
         passes = _passes(succeeded[method], grid.present[method])
-        steps = _steps(passes)
-        low, high = _interval(succeeded[method], grid.present[method], grid.depths)
+        steps = _steps(passes, start)
+        low, high = _interval(succeeded[method], grid.present[method], grid.depths, start)
         points = []
         for width, value in enumerate(grid.widths):
             if not grid.present[method, :, width].any():
@@ -96,7 +106,13 @@ def frontiers(grid: FigureGrid, moment: str, threshold: float | None = None) -> 
 
 
 def frontier_ratio(
-    grid: FigureGrid, moment: str, method: str, baseline: str = BASELINE, threshold: float | None = None
+    grid: FigureGrid,
+    moment: str,
+    method: str,
+    baseline: str = BASELINE,
+    threshold: float | None = None,
+    *,
+    start: Start = "grid",
 ) -> FrontierRatio | None:
     """How many times deeper `method` trains than `baseline`; None where no width has both frontiers.
 
@@ -109,19 +125,19 @@ def frontier_ratio(
     pair = [grid.methods.index(method), grid.methods.index(baseline)]
     succeeded, present = trained(grid, moment, threshold)[pair], grid.present[pair]
     depths = np.array([np.nan, *grid.depths])
-    reached = np.array([depths[_steps(_passes(succeeded[i], present[i]))] for i in range(2)])
+    reached = np.array([depths[_steps(_passes(succeeded[i], present[i]), start)] for i in range(2)])
     both = ~np.isnan(reached).any(axis=0)
     if not both.any():
         return None
     ratios = reached[0] / reached[1]
-    own = next(frontier for frontier in frontiers(grid, moment, threshold) if frontier.method == method)
+    own = next(frontier for frontier in frontiers(grid, moment, threshold, start=start) if frontier.method == method)
     is_open = {point.width for point in own.points if point.is_open}
     widths = _values(grid.widths, both)
     seeds = np.flatnonzero(present.any(axis=(1, 2)).all(axis=0))
     values = np.full(0, np.nan)
     if len(seeds) > 1:
         drawn = seeds[resamples(len(seeds))]
-        steps = [_resampled_steps(succeeded[i], present[i], drawn) for i in range(2)]
+        steps = [_resampled_steps(succeeded[i], present[i], drawn, start) for i in range(2)]
         logs = np.log(depths[steps[0]]) - np.log(depths[steps[1]])
         counts = (~np.isnan(logs)).sum(axis=1)
         values = np.where(counts > 0, np.exp(np.nansum(logs, axis=1) / np.maximum(counts, 1)), np.nan)
@@ -147,9 +163,11 @@ def _passes(succeeded: NDArray[np.bool_], present: NDArray[np.bool_]) -> NDArray
     return np.asarray((seeds > 0) & (succeeded.sum(axis=-1) >= LEAST_SHARE * seeds))
 
 
-def _steps(passes: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How many depths pass before the first that does not, (…, widths), of (…, depths, widths)."""
-    return np.asarray(np.logical_and.accumulate(passes, axis=-2).sum(axis=-2), dtype=np.int64)
+def _steps(passes: NDArray[np.bool_], start: Start) -> NDArray[np.int64]:
+    """How many depths there are up to the frontier, (…, widths), of (…, depths, widths); 0 where there is none."""
+    before = ~np.logical_or.accumulate(passes, axis=-2) if start == "first" else np.zeros_like(passes)
+    reached = np.logical_and.accumulate(before | passes, axis=-2).sum(axis=-2)
+    return np.asarray(np.where(passes.any(axis=-2), reached, 0), dtype=np.int64)
 
 
 def _interval(succeeded: NDArray[np.bool_], present: NDArray[np.bool_], depths: Sequence[int]) -> tuple[Floats, Floats]:
@@ -157,7 +175,7 @@ def _interval(succeeded: NDArray[np.bool_], present: NDArray[np.bool_], depths: 
     seeds = np.flatnonzero(present.any(axis=(0, 1)))
     if len(seeds) < 2:
         return np.zeros(present.shape[1]), np.zeros(present.shape[1])
-    steps = _resampled_steps(succeeded, present, seeds[resamples(len(seeds))])
+    steps = _resampled_steps(succeeded, present, seeds[resamples(len(seeds))], start)
     reached = np.sort(np.array([0, *depths], dtype=np.float64)[steps], axis=0)
     # depths of the grid only: nothing between two of them was trained
     first = int(np.floor(0.025 * (len(reached) - 1)))
@@ -165,7 +183,7 @@ def _interval(succeeded: NDArray[np.bool_], present: NDArray[np.bool_], depths: 
 
 
 def _resampled_steps(
-    succeeded: NDArray[np.bool_], present: NDArray[np.bool_], drawn: NDArray[np.int64]
+    succeeded: NDArray[np.bool_], present: NDArray[np.bool_], drawn: NDArray[np.int64], start: Start
 ) -> NDArray[np.int64]:
     """`_steps` of every resample, (resamples, widths), of (depths, widths, seeds) and (resamples, seeds)."""
     times = np.zeros((len(drawn), present.shape[-1]))
@@ -173,7 +191,7 @@ def _resampled_steps(
     trained_count, count = (
         np.einsum("rs,dws->rdw", times, values.astype(np.float64)) for values in (succeeded, present)
     )
-    return _steps((count > 0) & (trained_count >= LEAST_SHARE * count))
+    return _steps((count > 0) & (trained_count >= LEAST_SHARE * count), start)
 
 
 def _values(widths: Sequence[int], where: NDArray[np.bool_]) -> tuple[int, ...]:
