@@ -27,9 +27,10 @@ such widths have no frontier at all, although they train at greater depths.
 class FrontierPoint:
     """One width: the deepest depth of the grid with no failing depth before it.
 
-    `depth` is None where there is none: the depth at which it begins (`Start`) fails already. `low` and `high` are the interval (95 %) over
-    resampled seeds, 0 for no depth at all; None with fewer than two seeds. `is_open` says that no greater depth of the
-    grid fails: the frontier is at least there. `is_cut` says that the next depth is missing from the store.
+    `depth` is None where there is none: the depth at which it begins (`Start`) fails already. `low` and `high` are the
+    interval (95 %) over resampled seeds, 0 for no depth at all; None with fewer than two seeds. `is_open` says that no
+    greater depth of the grid fails: the frontier is at least there. `is_cut` says that the next depth is missing from
+    the store.
     """
 
     width: int
@@ -170,7 +171,9 @@ def _steps(passes: NDArray[np.bool_], start: Start) -> NDArray[np.int64]:
     return np.asarray(np.where(passes.any(axis=-2), reached, 0), dtype=np.int64)
 
 
-def _interval(succeeded: NDArray[np.bool_], present: NDArray[np.bool_], depths: Sequence[int]) -> tuple[Floats, Floats]:
+def _interval(
+    succeeded: NDArray[np.bool_], present: NDArray[np.bool_], depths: Sequence[int], start: Start
+) -> tuple[Floats, Floats]:
     """The interval of every width's frontier, a depth of the grid or 0, over resampled seeds."""
     seeds = np.flatnonzero(present.any(axis=(0, 1)))
     if len(seeds) < 2:
