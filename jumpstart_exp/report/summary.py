@@ -7,6 +7,7 @@ import numpy as np
 
 from jumpstart_exp.report.cost import BASELINE
 from jumpstart_exp.report.grid import FigureGrid
+from jumpstart_exp.report.success import trained, training_threshold
 
 _Values = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -50,7 +51,7 @@ class Summary:
     """All methods' numbers, in the grid's order, and for each of SUMMARISED how many depth-width pairs were what.
 
     `compared` pairs have an accuracy of every method for one seed at least; `ties` of them nobody won, and
-    `left_out` are the figure's other pairs. `threshold` is the training accuracy above which a network trains.
+    `left_out` are the figure's other pairs. `threshold` is the training accuracy from which on a network trains.
     """
 
     threshold: float
@@ -60,25 +61,19 @@ class Summary:
     left_out: Mapping[str, int]
 
 
-def training_threshold(chance: float) -> float:
-    """The training accuracy above which a network trains: twice chance, or halfway to 1 where that is less."""
-    return chance + min(chance, (1 - chance) / 2)
-
-
-def summarise(grid: FigureGrid, moment: str) -> Summary:
-    """Summarise the figure; `moment` is "best" or "last".
+def summarise(grid: FigureGrid, moment: str, threshold: float | None = None) -> Summary:
+    """Summarise the figure; `moment` is "best" or "last", `threshold` as in `success.trained`.
 
     A pair is won by the highest mean over the seeds for which every method has an accuracy.
     """
-    threshold = training_threshold(grid.chance)
-    trained = np.nan_to_num(grid.accuracy[f"train_acc_{moment}"], nan=-1.0) > threshold
+    succeeded = trained(grid, moment, threshold)
     winners = {metric: _winners(grid, f"{metric}_{moment}") for metric in SUMMARISED}
     any_method = grid.present.any(axis=(0, 3))
     methods = tuple(
         MethodSummary(
             networks=int(grid.present[method].sum()),
             seeds=int(grid.present[method].any(axis=(0, 1)).sum()),
-            trained=int(trained[method].sum()),
+            trained=int(succeeded[method].sum()),
             diverged=int(grid.diverged[method].sum()),
             failed=int(grid.failed[method].sum()),
             best={metric: _best(grid, f"{metric}_{moment}", method) for metric in SUMMARISED},
@@ -88,7 +83,7 @@ def summarise(grid: FigureGrid, moment: str) -> Summary:
         for method in range(len(grid.methods))
     )
     return Summary(
-        threshold=threshold,
+        threshold=training_threshold(grid.dataset) if threshold is None else threshold,
         methods=methods,
         compared={metric: int((winners[metric] >= _TIE).sum()) for metric in SUMMARISED},
         ties={metric: int((winners[metric] == _TIE).sum()) for metric in SUMMARISED},

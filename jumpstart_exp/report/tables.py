@@ -42,15 +42,17 @@ _LONGEST_ESCAPE = len("\\U0001f600")
 Rows = list[list[str]]
 
 
-def write_summaries(grid: FigureGrid, folder: Path) -> list[Path]:
+def write_summaries(grid: FigureGrid, folder: Path, threshold: float | None = None) -> list[Path]:
     """Write the summary (CPAIOR, table 1) at best and at last epoch as SLUG_MOMENT.md, .tex and .csv.
+
+    `threshold` is the training accuracy from which on a network trains; None for the dataset's own.
 
     Raises:
         OSError: the folder cannot be written.
     """
     paths = []
     for moment in MOMENTS:
-        summary = summarise(grid, moment)
+        summary = summarise(grid, moment, threshold)
         caption, rows = summary_caption(grid, summary, moment), _summary_rows(summary)
         texts = {
             "md": _summary_markdown(grid, caption, rows),
@@ -80,8 +82,8 @@ def summary_caption(grid: FigureGrid, summary: Summary, moment: str) -> str:
     count = str(summary.left_out["train_acc"]) if same else " and ".join(left_out)
     return (
         f"{grid.title}, {moment} epoch. Best overall accuracy: over all single networks. A network trains if its "
-        f"training accuracy at this epoch is above {_number(summary.threshold)} (chance is {_number(grid.chance)}; the "
-        "threshold is chance + min(chance, (1 - chance) / 2)); one that is missing, diverged or failed does not. Best "
+        f"training accuracy at this epoch is {_number(summary.threshold)} or more (chance is {_number(grid.chance)}); "
+        "one that is missing, diverged or failed does not. Best "
         "for the depth-width pair: the highest mean over the seeds for which every method has an accuracy; a tie is "
         f"nobody's. Pairs left out because some method has no accuracy there: {count}."
     )
