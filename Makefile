@@ -4,8 +4,11 @@ RUN := .venv/bin/python -m
 SEEDS ?= 3
 PARALLEL ?= -n auto --dist worksteal
 
+FIG ?= cpaior-2
+INSIDE = table2_50x4 constraints_only_50x4 dynamics_50x4
+
 .DEFAULT_GOAL := help
-.PHONY: help setup heatmaps scatters tables bench test test-fast test-cluster lint format clean
+.PHONY: help setup heatmaps scatters tables report figure inspect gallery bench test test-fast test-cluster lint format clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -23,6 +26,20 @@ scatters: .venv/installed ## CPAIOR's figure 3 in small: CIFAR-10, accuracy agai
 tables: .venv/installed ## CPAIOR's table 1 in small: MNIST, and what the penalty costs, under results/tables
 	$(RUN) jumpstart_exp -m +experiment=mnist_table1_small
 	$(RUN) jumpstart_exp.report only=tables
+
+report: .venv/installed ## all that is stored as one page that opens offline, and as figures and tables: results/report.html
+	$(RUN) jumpstart_exp.report
+
+figure: .venv/installed ## one figure or table of the papers from what is stored: FIG=cpaior-2, iclr-12, sepcons-2, cpaior-table-1
+	$(RUN) jumpstart_exp.report figure=$(FIG)
+
+inspect: .venv/installed ## inside the networks of 50 layers of 4: data layer by layer, decision surfaces, dead units over time
+	for study in $(INSIDE); do $(RUN) jumpstart_exp -m +experiment=$$study seed=0 || exit 1; done
+	for study in $(INSIDE); do $(RUN) jumpstart_exp.inspect study=$$study seed=0 || exit 1; done
+	$(RUN) jumpstart_exp.report only=inside
+
+gallery: .venv/installed ## docs/gallery.md anew, from what is stored
+	.venv/bin/python scripts/gallery.py results
 
 bench: .venv/installed ## the engines side by side, and the penalty's cost on images: results/bench*.json (minutes)
 	.venv/bin/python scripts/bench.py --json results/bench.json

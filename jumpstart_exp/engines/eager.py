@@ -17,6 +17,7 @@ from jumpstart_exp.datasets import Data
 from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.training import Training
+from jumpstart_exp.engines.watch import Watch
 from jumpstart_exp.memory import reset_peak_memory, resident_bytes
 from jumpstart_exp.result import Result
 
@@ -29,6 +30,7 @@ class EagerEngine:
         curve_every: epochs between the rows of a curve; None for about 100 rows a cell.
         threads: of no use here: a small network is fastest with one, and its bits must not depend on their number.
         checkpoints: where cells in training are kept; None for nowhere.
+        watch: epochs whose states are handed out; None for none.
     """
 
     name = "eager"
@@ -41,8 +43,10 @@ class EagerEngine:
         curve_every: int | None = None,
         threads: int = 1,
         checkpoints: Checkpoints | None = None,
+        *,
+        watch: Watch | None = None,
     ) -> None:
-        self.device = torch.device(device)
+        self.device, self.watch = torch.device(device), watch
         self.curve_every, self.keeper = curve_every, Keeper(checkpoints, self.name)
 
     @staticmethod
@@ -110,7 +114,7 @@ class EagerEngine:
 
     def probe(self, cell: Cell, data: Data, steps: int = 0, initial: Tensors | None = None) -> Probe:
         """The full-batch step after `steps` steps, from the cell's initial weights or from `initial`."""
-        with _torch_for(cell):
+        with torch_for(cell):
             training = Training(cell, data, self.device, self.curve_every)
             named = dict(training.network.named_parameters())
             if initial is not None:
@@ -139,11 +143,12 @@ class EagerEngine:
             before = self._reset_peak_memory()
             self.keeper.begin([cell.key])
             try:
-                with _torch_for(cell):
+                with torch_for(cell):
                     training = Training(cell, data, self.device, self.curve_every, self.keeper)
                     if training.epochs_done:
                         on_progress(cell, training.epochs_done)
                     for epoch in training.epochs():
+                        self._show(cell, epoch, training)
                         on_progress(cell, epoch)
                     result = training.result(self.name)
                 result = replace(result, peak_memory_bytes=max(0, (result.peak_memory_bytes or 0) - before))
@@ -161,6 +166,15 @@ class EagerEngine:
                 self.keeper.end([cell.key])
             on_result(result)
 
+    def _show(self, cell: Cell, epoch: float, training: Training) -> None:
+        """Hand out the network's state, if that is asked for after this epoch."""
+        if self.watch is None or epoch not in self.watch.epochs:
+            return
+        tensors = _arrays(training.network.state_dict())
+        counts = ".num_batches_tracked"  # torch's own, of no use with a fixed momentum
+        shown = {name: values for name, values in tensors.items() if not name.endswith(counts)}
+        self.watch.on_state(cell, int(epoch), shown)
+
     def _reset_peak_memory(self) -> int:
         """Let the peak begin anew; bytes that the process has before the cell."""
         if self.device.type == "cuda":
@@ -175,7 +189,7 @@ def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, npt.NDArray[np.float64]]
 
 
 @contextmanager
-def _torch_for(cell: Cell) -> Iterator[None]:
+def torch_for(cell: Cell) -> Iterator[None]:
     """Torch's settings for the cell, put back at the end.
 
     One thread: a cell's bits must not depend on the thread count, and small networks run faster so. On CUDA products

@@ -17,6 +17,7 @@ from jumpstart_exp.datasets import Data
 from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.snapshot import CURVE_COLUMNS, Snapshot, load_snapshot, parameter_shapes
+from jumpstart_exp.engines.watch import Watch, running_tensors
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.result import METRICS, CurveRow, LayerCensus, Metric, Result
 from jumpstart_exp.settings import refuse
@@ -47,6 +48,7 @@ class NativeEngine:
         curve_every: epochs between the rows of a curve; None for about 100 rows a cell.
         threads: networks in training at once; neither their number nor the order changes a result.
         checkpoints: where cells in training are kept; None for nowhere.
+        watch: epochs whose states are handed out; None for none.
         evaluate: False leaves out everything that is measured on the way: for timing the training alone.
         instruction_set: one of `instruction_sets()`; None for the first, the fastest that this processor has.
 
@@ -65,6 +67,7 @@ class NativeEngine:
         threads: int = 1,
         checkpoints: Checkpoints | None = None,
         *,
+        watch: Watch | None = None,
         evaluate: bool = True,
         instruction_set: str | None = None,
     ) -> None:
@@ -74,7 +77,7 @@ class NativeEngine:
             raise refuse("threads", threads, "at least 1")
         if instruction_set is not None and instruction_set not in instruction_sets():
             raise refuse("instruction_set", instruction_set, "one of " + ", ".join(instruction_sets()))
-        self.curve_every, self.threads, self.evaluate = curve_every, threads, evaluate
+        self.curve_every, self.threads, self.watch, self.evaluate = curve_every, threads, watch, evaluate
         self.instruction_set = instruction_set or ""
         self.keeper = Keeper(checkpoints if evaluate else None, self.name)
 
@@ -139,10 +142,12 @@ class NativeEngine:
         Ctrl-C ends the training within an epoch, after every result that is finished was handed over.
         """
         largest_first = sorted(cells, key=lambda cell: -self.estimate_seconds(cell))
-        keeper, specs = self.keeper, []
+        keeper, watch, specs = self.keeper, self.watch, []
+        watched = [] if watch is None else list(watch.epochs)
         for cell in largest_first:
             every = self.curve_every or max(1, round(cell.optimizer.epochs / 100))
-            specs.append({**_spec(cell, every, self.evaluate), "state": _state(load_snapshot(keeper, cell))})
+            state = _state(load_snapshot(keeper, cell))
+            specs.append({**_spec(cell, every, self.evaluate), "state": state, "watched": watched})
 
         def progress(index: int, epochs: int) -> None:
             keeper.begin([largest_first[index].key])
@@ -154,7 +159,12 @@ class NativeEngine:
 
         def keep(index: int, found: Mapping[str, Any]) -> None:
             cell = largest_first[index]
-            keeper.save(cell.key, _snapshot(cell, found).state(cell))
+            snapshot = _snapshot(cell, found)
+            if watch is not None and found["is_watched"]:
+                tensors = _tensors(snapshot.parameters[0], parameter_shapes(cell))
+                watch.on_state(cell, snapshot.epochs, {**tensors, **running_tensors(snapshot.running)})
+            if found["is_due"]:
+                keeper.save(cell.key, snapshot.state(cell))
 
         keeper.is_requested()  # what was requested before concerns other cells
         try:
@@ -339,6 +349,7 @@ def _spec(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
         "evaluate": evaluate,
         "seed": cell.seed,
         "state": None,
+        "watched": [],
     }
 
 
@@ -386,7 +397,7 @@ def _arrays(data: Data) -> tuple[np.ndarray[Any, Any], ...]:
     return x_train, y_train, x_val, y_val
 
 
-def _tensors(values: Sequence[float], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
+def _tensors(values: Sequence[float] | np.ndarray[Any, Any], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])
     parts = np.split(np.asarray(values, dtype=np.float64), ends[:-1])
     return {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}

@@ -1,9 +1,8 @@
 """`python -m jumpstart_exp.report`: draw every figure and write every table that the store supports."""
 
+import math
 import sys
 import warnings
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,29 +12,53 @@ from rich.progress import Progress
 from jumpstart_exp.settings import SettingError, legible
 
 if TYPE_CHECKING:
-    from jumpstart_exp.report.grid import FigureGrid
+    import pandas as pd
+
+    from jumpstart_exp.report.sections import Section
 
 USAGE = """\
-Usage: python -m jumpstart_exp.report [results_dir=results] [only=heatmaps|scatters|tables]
+Usage: python -m jumpstart_exp.report [results_dir=results] [only=KIND] [threshold=0.95] [data_dir=data]
+       python -m jumpstart_exp.report figure=cpaior-2 [variant=paper|code] [moment=best|last]
 
-Draws what the stored results support, at best and at last epoch:
-  heatmaps  accuracy over depth × width, of every result; where all networks are equally wide, a row
-            a method with its numbers. PNG and PDF in RESULTS_DIR/figures.
-  scatters  accuracy against the number of parameters, of CNNs at three depth-width pairs or more.
-            PNG and PDF in RESULTS_DIR/figures.
-  tables    of figures with two methods or more: best accuracy, networks that train, and who is best
-            how often (Markdown, LaTeX, CSV); what the penalty costs in time and memory against relu
-            (Markdown, CSV). In RESULTS_DIR/tables.
-Nothing but seeds is averaged: results that differ in anything else are separate figures.
+Draws what the stored results support, at best and at last epoch; it trains nothing:
+  page            all of it in one file that opens offline: RESULTS_DIR/report.html.
+  heatmaps        accuracy over depth × width, of every result, with the frontier; where all networks
+                  are equally wide, a row a method with its numbers.
+  scatters        accuracy against the number of parameters, of CNNs at three depth-width pairs or more.
+  tables          of figures with two methods or more: best accuracy, networks that train, and who is
+                  best how often; what the penalty costs in time and memory against relu.
+  seeds           means and shares of seeds that train with their intervals, best against last epoch,
+                  differences between methods, how deep each width trains and how many times deeper.
+  comparison      ours against the published numbers: figures, tables, the papers' statements.
+  inside          the data layer by layer, decision surfaces, dead units over time, of cells that
+                  python -m jumpstart_exp.inspect has trained again.
+  initialisation  dead units and points before training, measured and by the papers' formulas.
+PNG and PDF in RESULTS_DIR/figures; Markdown, LaTeX and CSV in RESULTS_DIR/tables.
+
+figure=NAME draws one figure or table of the papers at its column width (PDF and PNG, or LaTeX and
+Markdown): cpaior-2 to -4, iclr-1 to -12, sepcons-1 to -8, cpaior-table-1, iclr-table-1, sepcons-table-2.
+
+threshold is the training accuracy from which on a network trains: 0.95 for MOONS, of images twice the
+share of the largest class. Nothing but seeds is averaged: results that differ in anything else are
+separate figures.
 """
 
 EMPTY = "run `python -m jumpstart_exp -m +experiment=quick` or `make heatmaps` first"
 KINDS = {
+    "page": "a result",
     "heatmaps": "a result",
     "scatters": "CNNs (network.layout=cnn) that trained at three depth-width pairs or more",
     "tables": "two methods or more in one figure",
+    "seeds": "a result",
+    "comparison": "cells of a published study, say +experiment=cpaior_moons or table2_50x4",
+    "inside": "kept states of a stored cell: make inspect, or python -m jumpstart_exp.inspect key=…",
+    "initialisation": "networks with Glorot's initial weights and without batch norm",
 }
 """What can be drawn, and what it needs."""
+
+_CHOICES = {"only": tuple(KINDS), "variant": ("paper", "code"), "moment": ("best", "last")}
+
+_OF_A_FIGURE = ("variant", "moment")
 
 _LONGEST_LINE = 5000
 
@@ -44,85 +67,121 @@ MANY = 3
 
 
 def main(arguments: list[str]) -> int:
-    """Draw the figures; returns the exit code: 0, 1 for no result or no figure, 2 for a bad argument."""
-    values = {"results_dir": "results", "only": ""}
+    """Draw what is asked for; returns the exit code: 0, 1 for no result or no figure, 2 for a bad argument."""
+    values = {"results_dir": "results", "data_dir": "data"}
+    known = [*values, "only", "threshold", "figure", *_OF_A_FIGURE]
     for argument in arguments:
         name, _, value = argument.partition("=")
         if argument in ("-h", "--help"):
             print(USAGE, end="")
             return 0
-        if name not in values or not value:
-            allowed = f"results_dir=FOLDER, only={'|'.join(KINDS)} or --help"
-            return _complain(f"{argument!r} is not an argument of the report: {allowed}", 2)
+        if name not in known or not value:
+            return _complain(f"{argument!r} is not an argument of the report: {_allowed()}", 2)
         values[name] = value[1:-1] if len(value) > 1 and value[0] == value[-1] in ("'", '"') else value
-    if values["only"] and values["only"] not in KINDS:
-        return _complain(f"only={values['only']} is not allowed: one of {', '.join(KINDS)}", 2)
-    return _report(values["results_dir"], values["only"])
+    for name, choices in _CHOICES.items():
+        if name in values and values[name] not in choices:
+            return _complain(f"{name}={values[name]} is not allowed: one of {', '.join(choices)}", 2)
+    if "only" in values and "figure" in values:
+        return _complain("only= and figure= do not go together: one figure of the papers, or all of a kind", 2)
+    for name in _OF_A_FIGURE:
+        if name in values and "figure" not in values:
+            return _complain(f"{name}= goes with figure=NAME, a figure of the papers", 2)
+    threshold = _threshold(values["threshold"]) if "threshold" in values else None
+    if threshold is not None and math.isnan(threshold):
+        return _complain(f"threshold={values['threshold']} is not allowed: it must be above 0 and at most 1", 2)
+    return _report(values, threshold)
 
 
-def _report(results_dir: str, only: str) -> int:
+def _allowed() -> str:
+    return f"results_dir=FOLDER, only={'|'.join(KINDS)}, figure=NAME, threshold=ACCURACY, data_dir=FOLDER or --help"
+
+
+def _threshold(typed: str) -> float:
+    """The number, NaN where it is none that an accuracy can have."""
+    try:
+        number = float(typed)
+    except ValueError:
+        return math.nan
+    return number if 0 < number <= 1 else math.nan
+
+
+def _report(values: dict[str, str], threshold: float | None) -> int:
     # imported here so that --help and a bad argument answer at once
     from jumpstart_exp.config import named_folder
     from jumpstart_exp.report.grid import GridError, figure_grids
+    from jumpstart_exp.report.paper_sources import PaperError
+    from jumpstart_exp.report.published import PublishedError, read_published
     from jumpstart_exp.report.rows import sound_rows
+    from jumpstart_exp.report.sections import Stored, sections
     from jumpstart_exp.store import Store, StoreError
 
     try:
-        results = named_folder("results_dir", results_dir)
+        results, data = (named_folder(name, values[name]) for name in ("results_dir", "data_dir"))
     except SettingError as error:
         return _complain(str(error), 2)
     if not results.is_dir():
         return _complain(f"no results in {results}: there is no such folder; {EMPTY}")
+    only = values.get("only", "")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            grids = figure_grids(sound_rows(Store(results).cells()))
-        except (StoreError, GridError) as error:
+            store = Store(results)
+            table = sound_rows(store.cells())
+            if "figure" in values:
+                return _draw_paper_figure(values, results, table, threshold)
+            grids = tuple(figure_grids(table))
+            stored = Stored(results, data, store, table, grids, read_published(), threshold)
+            work = list(sections(stored, only)) if grids else []
+        except (StoreError, GridError, PublishedError, PaperError) as error:
             return _complain(str(error))
         finally:
             for warning in caught:
                 print(legible(f"warning: {warning.message}", _LONGEST_LINE), file=sys.stderr)
     if not grids:
         return _complain(f"no results in {results}: the store {'is empty' if not caught else 'has no other'}; {EMPTY}")
-    work = [(grid, jobs) for grid in grids if (jobs := _jobs(grid, results, only))]
     if not work:
         return _complain(f"only={only}: nothing in {results} can be drawn, it needs {KINDS[only]}")
-    total = sum(len(jobs) for _, jobs in work)
+    return _draw(work)
+
+
+def _draw(work: "list[Section]") -> int:
+    """Do the sections' jobs, each told by its title and files."""
+    from jumpstart_exp.store import StoreError
+
+    total = sum(len(section.jobs) for section in work)
     console = Console()
     with Progress(console=console, transient=True, disable=total < MANY or not console.is_terminal) as progress:
         task = progress.add_task("drawing", total=total)
-        for grid, jobs in work:
-            counts = (int(grid.present.sum()), "cell"), (len(grid.methods), "method"), (len(grid.seeds), "seed")
-            shown = ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
-            print(legible(f"{grid.title}: {shown}", _LONGEST_LINE))
-            for folder, job in jobs:
+        for section in work:
+            print(legible(section.title, _LONGEST_LINE))
+            for folder, job in section.jobs:
                 try:
                     paths = job(folder)
                 except OSError as error:
                     return _complain(f"cannot write into {folder}: {error.strerror or error}")
+                except StoreError as error:
+                    return _complain(str(error))
                 _list(paths)
                 progress.advance(task)
     return 0
 
 
-def _jobs(grid: "FigureGrid", results: Path, only: str) -> list[tuple[Path, Callable[[Path], list[Path]]]]:
-    """What is to be drawn or written of one figure, each with the folder that it goes into."""
-    from jumpstart_exp.report.cost import pair_costs
-    from jumpstart_exp.report.efficiency import has_scatter
-    from jumpstart_exp.report.heatmaps import draw_grid
-    from jumpstart_exp.report.scatters import draw_scatter
-    from jumpstart_exp.report.tables import LEAST_METHODS, write_costs, write_summaries
+def _draw_paper_figure(values: dict[str, str], results: Path, table: "pd.DataFrame", threshold: float | None) -> int:
+    """Draw one figure or table of the papers.
 
-    jobs: list[tuple[Path, Callable[[Path], list[Path]]]] = []
-    if only in ("", "heatmaps"):
-        jobs.append((results / "figures", partial(draw_grid, grid)))
-    if only in ("", "scatters") and has_scatter(grid):
-        jobs.append((results / "figures", partial(draw_scatter, grid)))
-    if only in ("", "tables") and len(grid.methods) >= LEAST_METHODS:
-        jobs.append((results / "tables", partial(write_summaries, grid)))
-        if pair_costs(grid):
-            jobs.append((results / "tables", partial(write_costs, grid)))
-    return jobs
+    Raises:
+        PaperError: there is no such figure, or the store lacks what it shows.
+    """
+    from jumpstart_exp.report.papers import write_paper_figure
+
+    name = values["figure"]
+    folder = results / ("tables" if "-table-" in name else "figures")
+    variant, moment = values.get("variant"), values.get("moment", "best")
+    try:
+        _list(write_paper_figure(name, results, table, folder, variant=variant, moment=moment, threshold=threshold))
+    except OSError as error:
+        return _complain(f"cannot write into {folder}: {error.strerror or error}")
+    return 0
 
 
 def _list(paths: list[Path]) -> None:
@@ -131,7 +190,7 @@ def _list(paths: list[Path]) -> None:
     for path in paths:
         kinds.setdefault(path.with_suffix(""), []).append(path.suffix)
     for stem, (first, *others) in kinds.items():
-        print(legible(f"  {stem}{first} (and {', '.join(others)})", _LONGEST_LINE))
+        print(legible(f"  {stem}{first}" + (f" (and {', '.join(others)})" if others else ""), _LONGEST_LINE))
 
 
 def _complain(message: str, code: int = 1) -> int:

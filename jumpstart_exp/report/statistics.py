@@ -1,5 +1,6 @@
 """Intervals and tests over seeds: pure functions of arrays; what is drawn at random is seeded and stays the same."""
 
+import math
 from functools import cache
 from statistics import NormalDist
 
@@ -49,11 +50,15 @@ def resamples(count: int) -> NDArray[np.int64]:
 
 def percentile_interval(values: Floats, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
     """The percentile interval of bootstrapped values over the first axis; NaN values are left out."""
-    tail = 50 * (1 - confidence)
-    if values.size == 0 or np.isnan(values).all():
-        empty = np.full(values.shape[1:], np.nan)
-        return empty, empty.copy()
-    low, high = np.nanpercentile(values, [tail, 100 - tail], axis=0)
+    tails = [50 * (1 - confidence), 50 * (1 + confidence)]
+    columns = values.reshape(len(values), math.prod(values.shape[1:]))
+    known = ~np.isnan(columns)
+    ends = np.full((2, columns.shape[1]), np.nan)
+    whole = known.all(axis=0) & (len(values) > 0)
+    ends[:, whole] = np.percentile(columns[:, whole], tails, axis=0) if whole.any() else 0.0
+    for column in np.flatnonzero(known.any(axis=0) & ~whole):
+        ends[:, column] = np.percentile(columns[known[:, column], column], tails)
+    low, high = ends.reshape(2, *values.shape[1:])
     return low, high
 
 

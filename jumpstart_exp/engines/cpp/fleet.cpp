@@ -63,14 +63,19 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 // What a network in training hands over. Where there is no memory for it, it is left out until it is due again.
 class Fleet::Handover final : public Keeper {
 public:
-    Handover(Fleet& fleet, Running& mine, const State& so_far, std::size_t count)
-        : fleet_(fleet), mine_(mine), so_far_(so_far), count_(count) {}
+    Handover(Fleet& fleet, Running& mine, const State& so_far, const Job& job)
+        : fleet_(fleet),
+          mine_(mine),
+          so_far_(so_far),
+          epochs_(job.spec.epochs),
+          count_(std::size_t(state_count(job.spec))),
+          watched_(job.watched) {}
 
-    double* room_if_due() noexcept override {
-        if (!mine_.keep_now.load(std::memory_order_relaxed) && seconds_since(kept_at_) < fleet_.keep_every_)
-            return nullptr;
-        mine_.keep_now.store(false, std::memory_order_relaxed);
-        kept_at_ = Clock::now();
+    double* room_if_due(std::int64_t epoch) noexcept override {
+        while (next_ < watched_.size() && watched_[next_] < epoch) ++next_;
+        is_watched_ = next_ < watched_.size() && watched_[next_] == epoch;
+        is_due_ = is_time(epoch);
+        if (!is_watched_ && !is_due_) return nullptr;
         try {
             numbers_.resize(count_);
         } catch (const std::bad_alloc&) {
@@ -81,24 +86,42 @@ public:
 
     void keep(const Outcome& outcome) noexcept override {
         try {
-            State state;
+            Kept kept;
+            kept.index = mine_.index;
+            kept.is_watched = is_watched_;
+            kept.is_due = is_due_;
+            State& state = kept.state;
             state.outcome = outcome;
             state.census_start = so_far_.census_start;
-            state.curve.assign(so_far_.curve.begin(), so_far_.curve.begin() + outcome.curve_rows);
+            if (is_due_) state.curve.assign(so_far_.curve.begin(), so_far_.curve.begin() + outcome.curve_rows);
             state.seconds = so_far_.seconds + seconds_since(begun_);
             state.started = so_far_.started;
             state.numbers = std::move(numbers_);
-            fleet_.hand_over(mine_, std::move(state));
+            fleet_.hand_over(mine_, std::move(kept));
         } catch (const std::bad_alloc&) {
         }
-        kept_at_ = Clock::now();
+        if (is_due_) kept_at_ = Clock::now();
     }
 
 private:
+    // Whether a checkpoint is due. After the last epoch there is nothing to go on with.
+    bool is_time(std::int64_t epoch) {
+        if (std::isinf(fleet_.keep_every_) || epoch == epochs_) return false;
+        if (!mine_.keep_now.load(std::memory_order_relaxed) && seconds_since(kept_at_) < fleet_.keep_every_)
+            return false;
+        mine_.keep_now.store(false, std::memory_order_relaxed);
+        kept_at_ = Clock::now();
+        return true;
+    }
+
     Fleet& fleet_;
     Running& mine_;
     const State& so_far_;
+    const std::int64_t epochs_;
     const std::size_t count_;
+    const std::vector<std::int64_t>& watched_;
+    std::size_t next_ = 0;
+    bool is_watched_ = false, is_due_ = false;
     const Clock::time_point begun_ = Clock::now();
     Clock::time_point kept_at_ = begun_;
     std::vector<double> numbers_;
@@ -138,11 +161,11 @@ void Fleet::keep_now() {
 }
 
 // The network trains on at once, unless the state before this one has not been taken yet.
-void Fleet::hand_over(Running& mine, State state) {
+void Fleet::hand_over(Running& mine, Kept kept) {
     {
         std::unique_lock<std::mutex> lock(mutex_);
         taken_.wait(lock, [&] { return !mine.kept || stopping_; });
-        mine.kept = Kept{mine.index, std::move(state)};
+        mine.kept = std::move(kept);
     }
     changed_.notify_one();
 }
@@ -222,8 +245,8 @@ Finished Fleet::train(std::size_t index, Running& mine) {
         state.outcome.census_last = state.census_last.data();
         state.outcome.curve = state.curve.data();
         state.outcome.curve_capacity = std::int64_t(state.curve.size());
-        Handover handover(*this, mine, state, std::size_t(state_count(spec)));
-        mine.control.keeper = std::isinf(keep_every_) ? nullptr : &handover;
+        Handover handover(*this, mine, state, jobs_[index]);
+        mine.control.keeper = std::isinf(keep_every_) && jobs_[index].watched.empty() ? nullptr : &handover;
         mine.control.state = state.numbers.empty() ? nullptr : state.numbers.data();
         kernel_.train(spec, data_.train(), data_.val(), workspace.data(), mine.control, state.outcome);
         state.curve.resize(std::size_t(state.outcome.curve_rows));

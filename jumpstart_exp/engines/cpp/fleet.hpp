@@ -40,7 +40,8 @@ struct State {
 struct Job {
     Spec spec{};
     std::vector<double> layer_weights;
-    std::optional<State> state;  // to go on from
+    std::optional<State> state;        // to go on from
+    std::vector<std::int64_t> watched;  // epochs after which the state is handed over whatever the time, ascending
 
     Spec ready() const {
         Spec complete = spec;
@@ -58,6 +59,8 @@ struct Finished {
 struct Kept {
     std::size_t index = 0;
     State state;
+    bool is_watched = false;  // its epoch is one of the job's
+    bool is_due = false;      // its time has come, and the training goes on: it can be gone on from
 };
 
 struct Progress {
@@ -80,7 +83,8 @@ private:
 
 class Fleet {
 public:
-    // Every network's state is handed over after `keep_every` seconds of its training, infinity for never.
+    // Every network's state is handed over after `keep_every` seconds of its training, infinity for never, and after
+    // the epochs that are watched.
     Fleet(const Kernel& kernel, const std::vector<Job>& jobs, const Dataset& data, int threads, double keep_every);
     ~Fleet();
 
@@ -118,7 +122,7 @@ private:
 
     void work(Running& mine);
     Finished train(std::size_t index, Running& mine);
-    void hand_over(Running& mine, State state);
+    void hand_over(Running& mine, Kept kept);
 };
 
 }  // namespace jumpstart

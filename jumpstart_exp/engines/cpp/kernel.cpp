@@ -96,8 +96,8 @@ void Network<T>::run(Control& control, Outcome& outcome) {
             add(outcome.train_loss, epoch, train_loss, false);
             add(outcome.val_loss, epoch, val_loss, false);
         }
-        if (!control.keeper || is_last) continue;
-        if (double* numbers = control.keeper->room_if_due()) {
+        if (!control.keeper) continue;
+        if (double* numbers = control.keeper->room_if_due(epoch)) {
             each_of_state([&](T& number) { *numbers++ = double(number); });
             control.keeper->keep(outcome);
         }

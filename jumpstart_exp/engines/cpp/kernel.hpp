@@ -63,7 +63,7 @@ struct Outcome {
 // Takes a network's state between two epochs: `state_count` numbers, and what its outcome is so far.
 class Keeper {
 public:
-    virtual double* room_if_due() noexcept = 0;  // for these numbers; null where nothing is due
+    virtual double* room_if_due(std::int64_t epoch) noexcept = 0;  // for these numbers; null where nothing is due
     virtual void keep(const Outcome&) noexcept = 0;  // they are there
 
 protected:

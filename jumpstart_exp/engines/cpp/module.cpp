@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <stdexcept>
@@ -129,6 +130,9 @@ Job job_from(const nb::dict& values) {
     spec.epochs = get<std::int64_t>(values, "epochs");
     spec.curve_every = get<std::int64_t>(values, "curve_every");
     spec.seed = get<std::uint32_t>(values, "seed");
+    job.watched = get<std::vector<std::int64_t>>(values, "watched");
+    if (!std::is_sorted(job.watched.begin(), job.watched.end()))
+        throw std::invalid_argument("watched must be epochs in ascending order");
     if (!nb::borrow<nb::object>(values["state"]).is_none()) job.state = state_from(get<nb::dict>(values, "state"), spec);
     return job;
 }
@@ -178,7 +182,7 @@ nb::object array(std::vector<double> numbers) {
     return nb::cast(nb::ndarray<nb::numpy, double>(owned->data(), {owned->size()}, owner));
 }
 
-// What `state_from` takes.
+// What `state_from` takes, and why it was handed over; without its curve where nothing will go on from it.
 nb::dict to_dict(Kept& kept) {
     const Outcome& outcome = kept.state.outcome;
     std::vector<double> metrics, curve;
@@ -188,6 +192,8 @@ nb::dict to_dict(Kept& kept) {
         curve.insert(curve.end(), {double(row.epoch), row.train_acc, row.val_acc, row.train_loss, row.val_loss,
                                    row.penalty, row.dead_units, row.linear_units, row.dead_points, row.linear_points});
     nb::dict result;
+    result["is_watched"] = kept.is_watched;
+    result["is_due"] = kept.is_due;
     result["epochs"] = outcome.epochs_run;
     result["numbers"] = array(std::move(kept.state.numbers));
     result["census_start"] = array(std::move(kept.state.census_start));

@@ -1,0 +1,267 @@
+"""`python -m jumpstart_exp.inspect`: train stored cells again and keep their parameters on the way."""
+
+import re
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jumpstart_exp.console import complain, notes, output, show_warning
+from jumpstart_exp.settings import SettingError, legible, nearest, refuse
+
+if TYPE_CHECKING:
+    from jumpstart_exp.cell import Cell
+    from jumpstart_exp.inspect.snapshots import Snapshots
+    from jumpstart_exp.store import Store
+
+USAGE = """\
+Usage: python -m jumpstart_exp.inspect key=KEY[,KEY...] [epochs=0,10,100] [snapshots=100]
+       python -m jumpstart_exp.inspect study=NAME [variant=paper|code] [seed=0] [method=NAME[,NAME...]]
+
+Trains stored cells again, keeps their parameters at chosen epochs in RESULTS_DIR/snapshots, and says whether
+they became what is stored. `python -m jumpstart_exp.report` then draws their inside.
+  key          a stored key, or a beginning of one that no other has; several with commas
+  study        the stored cells of a study (a file of conf/experiment) of one seed
+  epochs       epochs to keep, beside the first and the last one
+  snapshots    without epochs: about so many, spread, and dense where the accuracy turns (100; of large
+               networks fewer, for a file of 20 MB). The cell is then trained twice, once to see where.
+  results_dir  folder of the store (results); data_dir: folder of the datasets' files (data)
+Cells that have such snapshots already are left out. Exit code: 0, 1 if a cell could not be trained again,
+2 for a bad argument.
+"""
+
+_NAMES = ("key", "study", "variant", "seed", "method", "epochs", "snapshots", "results_dir", "data_dir")
+_FEWEST, _MOST = 2, 100_000
+_LEAST_LETTERS = 4
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What was asked for."""
+
+    results_dir: Path
+    data_dir: Path
+    keys: tuple[str, ...]
+    study: str
+    variant: str
+    seed: int
+    methods: tuple[str, ...]
+    epochs: tuple[int, ...] | None
+    count: int | None
+
+
+def main(arguments: list[str]) -> int:
+    """Train cells again; returns the exit code: 0, 1 if one could not be, 2 for a bad argument, 130 if stopped."""
+    warnings.showwarning = show_warning
+    values = {"variant": "paper", "seed": "0", "results_dir": "results", "data_dir": "data"}
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if argument in ("-h", "--help"):
+            print(USAGE, end="")
+            return 0
+        if name not in _NAMES or not value:
+            hint = nearest(name, _NAMES)
+            complain(f"{argument!r} is not an argument: {', '.join(f'{known}=…' for known in _NAMES)} or --help{hint}")
+            return 2
+        values[name] = value[1:-1] if len(value) > 1 and value[0] == value[-1] in ("'", '"') else value
+    try:
+        order = _order(values)
+    except SettingError as error:
+        complain(str(error))
+        return 2
+    return _inspect(order)
+
+
+def _order(values: dict[str, str]) -> _Order:
+    from jumpstart_exp.config import named_folder
+
+    if ("key" in values) == ("study" in values):
+        raise SettingError("key=KEY or study=NAME is needed, one of them: --help tells more")
+    if values["variant"] not in ("paper", "code"):
+        raise refuse("variant", values["variant"], "one of paper, code")
+    if "method" in values and "study" not in values:
+        raise SettingError("method is for study=NAME: a key says its method")
+    keys = tuple(dict.fromkeys(values["key"].split(","))) if "key" in values else ()
+    for key in keys:
+        if not re.fullmatch(rf"[0-9a-f]{{{_LEAST_LETTERS},32}}", key):
+            raise refuse("key", key, f"{_LEAST_LETTERS} to 32 digits 0-9 and a-f, the beginning of a stored key")
+    epochs = None
+    if "epochs" in values:
+        epochs = tuple(sorted({_integer("epochs", part, 0) for part in values["epochs"].split(",")}))
+    return _Order(
+        results_dir=named_folder("results_dir", values["results_dir"]),
+        data_dir=named_folder("data_dir", values["data_dir"]),
+        keys=keys,
+        study=values.get("study", ""),
+        variant=values["variant"],
+        seed=_integer("seed", values["seed"], 0),
+        methods=tuple(dict.fromkeys(values["method"].split(","))) if "method" in values else (),
+        epochs=epochs,
+        count=_integer("snapshots", values["snapshots"], _FEWEST, _MOST) if "snapshots" in values else None,
+    )
+
+
+def _integer(name: str, text: str, low: int, high: int = 2**53) -> int:
+    if not re.fullmatch(r"\d{1,16}", text, re.ASCII) or not low <= int(text) <= high:
+        allowed = f"an integer of at least {low}" if high == 2**53 else f"an integer from {low} to {high}"
+        raise refuse(name, text, allowed)
+    return int(text)
+
+
+def _inspect(order: _Order) -> int:
+    # imported here so that --help and a bad argument answer at once
+    from jumpstart_exp.images import DataError
+    from jumpstart_exp.inspect.retraining import InspectError, cell_of_row, epochs_of
+    from jumpstart_exp.inspect.snapshots import SnapshotError
+    from jumpstart_exp.store import Store, StoreError
+
+    if not order.results_dir.is_dir():
+        complain(f"results_dir={str(order.results_dir)!r}: there is no such folder")
+        return 1
+    failed = 0
+    try:
+        store = Store(order.results_dir)
+        keys = _stored_keys(store, order.keys) if order.keys else _study_keys(store, order)
+        for key in keys:
+            try:
+                row = store.row(key)
+                cell = cell_of_row(row)
+                last = epochs_of(row, cell)
+                if order.epochs and order.epochs[-1] > last:
+                    raise refuse("epochs", order.epochs[-1], f"at most {last}, the epochs of key={key}")
+                _inspect_cell(order, row, cell)
+            except (DataError, InspectError, SnapshotError) as error:
+                failed += 1
+                complain(str(error))
+    except StoreError as error:
+        complain(str(error))
+        return 1
+    except SettingError as error:
+        complain(str(error))
+        return 2
+    except KeyboardInterrupt:
+        notes().print("stopped: snapshots of the cells before are there, the same command goes on with the others")
+        return 130
+    return 1 if failed else 0
+
+
+def _inspect_cell(order: _Order, row: dict[str, Any], cell: "Cell") -> None:
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from jumpstart_exp.inspect.retraining import epochs_of, passes, retrain, states_to_keep, trainer_of
+    from jumpstart_exp.inspect.snapshots import write_snapshots
+
+    count, title = states_to_keep(cell, order.count), f"{cell.title()} ({cell.key[:8]})"
+    if _is_there(order, cell, epochs_of(row, cell), count):
+        output().print(f"{title}: its snapshots are there already", markup=False)
+        return
+    if doubt := trainer_of(row, cell).doubt:
+        notes().print(f"{title}: {doubt}", markup=False)
+    console, begun = notes(), time.monotonic()
+    times = passes(epochs_of(row, cell), order.epochs, count)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+    with Progress(
+        *columns,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task(title, total=times * cell.optimizer.epochs)
+        snapshots = retrain(
+            row,
+            cell,
+            order.data_dir,
+            epochs=order.epochs,
+            count=count,
+            on_progress=lambda done: progress.update(task, completed=done),
+        )
+    path = write_snapshots(snapshots, order.results_dir)
+    size = path.stat().st_size
+    verdict = "the same values as stored"
+    if snapshots.agreement:
+        verdict = f"not what is stored: {snapshots.agreement}"
+    states = f"{len(snapshots.epochs)} states of {cell.optimizer.epochs} epochs"
+    seconds = f"{time.monotonic() - begun:.1f} s"
+    output().print(f"{title}: {verdict}; {states}, {seconds}, {size / 1e6:.2f} MB in {path}", markup=False)
+
+
+def _is_there(order: _Order, cell: "Cell", last: int, count: int) -> bool:
+    """Whether the cell's file has what is asked for."""
+    from jumpstart_exp.inspect.snapshots import SnapshotError, read_snapshots, snapshot_path
+
+    if not snapshot_path(order.results_dir, cell.key).exists():
+        return False
+    try:
+        found: Snapshots = read_snapshots(order.results_dir, cell.key)
+    except SnapshotError as error:
+        notes().print(f"{error}; it is written anew", markup=False)
+        return False
+    if order.epochs is None:
+        return found.asked == count
+    return {*order.epochs, last} <= set(found.epochs.tolist())
+
+
+def _stored_keys(store: "Store", beginnings: Sequence[str]) -> list[str]:
+    """The stored keys that begin so.
+
+    Raises:
+        SettingError: none does, or several do.
+    """
+    stored = store.cells(["key"])["key"].tolist()
+    found: list[str] = []
+    for beginning in beginnings:
+        fitting = [key for key in stored if key.startswith(beginning)]
+        if not fitting:
+            raise refuse("key", beginning, f"one of the {len(stored)} keys stored in {store.results_dir}")
+        if len(fitting) > 1:
+            some = ", ".join(fitting[:3]) + (", …" if len(fitting) > 3 else "")
+            raise refuse("key", beginning, f"the beginning of one key only, and {len(fitting)} begin so: {some}")
+        found += fitting
+    return list(dict.fromkeys(found))
+
+
+def _study_keys(store: "Store", order: _Order) -> list[str]:
+    """Keys of the stored cells of a study, of the seed and methods asked for, in the papers' order of the methods.
+
+    Raises:
+        SettingError: there is no such study, or the store has none of its cells.
+    """
+    from jumpstart_exp.report.names import method_rank
+    from jumpstart_exp.report.studies import STUDIES, study_rows
+
+    names = [study.name for study in STUDIES]
+    if order.study not in names:
+        unknown = refuse("study", order.study, "one of " + ", ".join(names))
+        raise SettingError(f"{unknown}{nearest(order.study, names)}")
+    rows = study_rows(store.cells(), order.study, order.variant)
+    of_study = len(rows)
+    rows = rows[(rows["seed"] == order.seed) & (rows["status"] != "failed")]
+    if order.methods:
+        known = sorted({label for labels in rows["labels"] for label in labels}, key=method_rank)
+        for method in order.methods:
+            if method not in known:
+                raise refuse("method", method, "one that is stored: " + (", ".join(map(legible, known)) or "none is"))
+        rows = rows[[bool(set(labels) & set(order.methods)) for labels in rows["labels"]]]
+    if rows.empty:
+        variant = "" if order.variant == "paper" else f" variant={order.variant}"
+        command = f"python -m jumpstart_exp -m +experiment={order.study}{variant} seed={order.seed}"
+        others = f" ({of_study} of other seeds)" if of_study else ""
+        raise SettingError(f"the store has no cell of study={order.study} with seed={order.seed}{others}: {command}")
+    ordered = sorted(rows.itertuples(), key=lambda row: (method_rank(str(row.method)), row.depth, row.width, row.key))
+    return [str(row.key) for row in ordered]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

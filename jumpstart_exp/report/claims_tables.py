@@ -1,0 +1,63 @@
+"""The papers' statements with their verdicts as Markdown, LaTeX and CSV: writing only."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jumpstart_exp.report.claims import VERDICTS, Claim, Finding, count_verdicts
+from jumpstart_exp.report.comparison_tables import ComparisonTable, blank, write_table
+from jumpstart_exp.report.studies import VARIANTS
+
+_NUMBERS = (
+    *("name", "paper", "place", "statement", "published", "measured", "criterion", "by_table", "variant"),
+    *("value", "low", "high", "count", "unit", "is_at_least", "verdict", "note", "command", "quote"),
+)
+_COLUMNS = (2.0, 4.5, 4.5, 1.8, 1.4, *(width for _ in VARIANTS for width in (2.2, 3.0)))  # centimetres, in LaTeX
+
+
+def write_claims(claims: Sequence[Claim], folder: Path) -> list[Path]:
+    """Write every statement with its verdicts as published_claims.md, .tex and .csv.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    heads = ["paper", "statement", "measured", "criterion", "by table"]
+    heads += [f"{variant}: {word}" for variant in VARIANTS for word in ("ours", "verdict")]
+    numbers: list[list[object]] = [[*_NUMBERS]]
+    numbers += [_numbers(claim, finding) for claim in claims for finding in claim.findings]
+    columns = "".join(f"p{{{width}cm}}" for width in _COLUMNS)
+    table = ComparisonTable(claims_caption(claims), tuple(heads), [_row(claim) for claim in claims], numbers, columns)
+    return write_table(table, folder, "published_claims")
+
+
+def claims_caption(claims: Sequence[Claim]) -> str:
+    """How verdicts are made, and how many there are of each."""
+    counts = count_verdicts(claims)
+    summary = "; ".join(
+        f"variant={variant}: " + ", ".join(f"{counts[variant][verdict]} {verdict}" for verdict in VERDICTS)
+        for variant in VARIANTS
+    )
+    return (
+        "The papers' statements beside ours at the best epoch. In brackets the 95 % interval over seeds. A statement "
+        "is reproduced if the whole interval meets the criterion, not reproduced if none of it does, else undecided; "
+        "fewer than three seeds decide nothing. By table: what the authors' own table of MOONS (one seed) gives by "
+        f"the same rule. {summary}."
+    )
+
+
+def _row(claim: Claim) -> list[str]:
+    row = [f"{claim.paper}, {claim.place}", claim.statement, claim.measured, claim.criterion, claim.by_table or "–"]
+    for finding in claim.findings:
+        said = (finding.verdict, finding.note, finding.command or "")
+        row += [finding.ours or "–", "; ".join(part for part in said if part)]
+    return row
+
+
+def _numbers(claim: Claim, finding: Finding) -> list[object]:
+    published = " ".join(f"{number:g}" for number in claim.published)
+    said: list[object] = [claim.name, claim.paper, claim.place, claim.statement, published, claim.measured]
+    own = finding.measure
+    measured: list[object] = [""] * 6
+    if own is not None:
+        measured = [own.value, blank(own.low), blank(own.high), own.count, own.unit, own.is_at_least]
+    verdict = [finding.verdict, finding.note, finding.command or "", claim.quote]
+    return [*said, claim.criterion, claim.by_table, finding.variant, *measured, *verdict]

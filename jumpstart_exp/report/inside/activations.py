@@ -1,0 +1,184 @@
+"""What a network makes of the data at each of its layers, and over the input plane: computed, not drawn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from jumpstart_exp.datasets import Data
+from jumpstart_exp.engines.eager import torch_for
+from jumpstart_exp.inspect.snapshots import Snapshots
+from jumpstart_exp.networks import dtype
+
+Array = NDArray[np.float64]
+
+MOST_POINTS = 1000
+"""Points that are looked at: of a larger set the first."""
+
+_FINENESS = 1000
+"""Points closer than a coordinate's range over this, in every coordinate, are one."""
+
+ROUNDING = 1e-6
+"""A range below this share of the largest activation is none: float32 has seven digits."""
+
+_FEW_COORDINATES = 256
+
+_FOURTH = 4
+"""The papers' early layer (SepCons, figures 2 to 7)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Points in a plane.
+
+    Attributes:
+        points: (points, 2).
+        axes: (2, coordinates), orthonormal rows: the two principal directions, or the coordinates themselves.
+        shown: share of the variance that the plane has; 1 where nothing is left out, or the points are one.
+        is_principal: whether the axes are principal directions.
+    """
+
+    points: Array
+    axes: Array
+    shown: float
+    is_principal: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """The points at one layer of a network.
+
+    Attributes:
+        number: 0 for the input, from 1 to depth for hidden layers (after the ReLU), depth + 1 for the output's logits.
+        values: (points, coordinates); of a convolution every channel at every position.
+        plane: the points as they are drawn.
+        distinct: how many points are left that are told apart by a thousandth of a coordinate's range.
+        units: of a hidden layer; its channels, where it is a convolution. 0 of the input and the output.
+        dead_units: units that are 0 for every point.
+        dead_points: points for which every unit is 0.
+    """
+
+    number: int
+    values: Array
+    plane: Projection
+    distinct: int
+    units: int
+    dead_units: int
+    dead_points: int
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A network's answer over the input plane.
+
+    Attributes:
+        probability: of class 1, (rows from below, columns).
+        extent: left, right, lower and upper end.
+        accuracy: of the training points.
+    """
+
+    probability: Array
+    extent: tuple[float, float, float, float]
+    accuracy: float
+
+
+def shown_layers(depth: int) -> tuple[int, ...]:
+    """The layers that the papers show: input, 4th, the middle one, the last hidden one (features), output."""
+    hidden = {number for number in (_FOURTH, depth // 2, depth) if 1 <= number <= depth}
+    return (0, *sorted(hidden), depth + 1)
+
+
+def layers_of(snapshots: Snapshots, state: int, data: Data) -> tuple[Layer, ...]:
+    """The training points at the layers of `shown_layers`, in evaluation mode and the cell's precision.
+
+    Args:
+        snapshots: of a cell.
+        state: place of the state among them.
+        data: of the cell's dataset; of a large set the first 1000 points are taken.
+    """
+    cell = snapshots.cell
+    x = data.inputs(data.x_train[:MOST_POINTS], dtype(cell))
+    network = snapshots.network(state)
+    with torch.no_grad(), torch_for(cell):
+        logits, pre_activations = network(x if cell.network.layout == "cnn" else x.flatten(1))
+        layers = [x, *(torch.relu(g) for g in pre_activations), logits]
+        return tuple(_layer(number, layers[number], cell.depth) for number in shown_layers(cell.depth))
+
+
+def distinct_points(values: Array) -> int:
+    """How many of the points, (points, coordinates), differ by a thousandth of a coordinate's range or more.
+
+    A coordinate whose range is within the rounding of the largest number counts for nothing.
+    """
+    low, high = values.min(axis=0), values.max(axis=0)
+    differs = high - low > ROUNDING * np.abs(values).max()
+    scaled = (values - low)[:, differs] / (high - low)[differs]
+    return len(np.unique(np.rint(scaled * _FINENESS), axis=0)) if differs.any() else 1
+
+
+def projected(values: Array) -> Projection:
+    """The points, (points, coordinates), in the plane of their first two principal components.
+
+    Points of one or two coordinates stand as they are. A direction's sign is that of its largest entry, made positive,
+    so that the same points give the same picture.
+    """
+    coordinates = values.shape[1]
+    if coordinates <= 2:
+        axes = np.eye(2, coordinates)
+        return Projection(values @ axes.T, axes, 1.0, False)
+    centred = values - values.mean(axis=0)
+    axes = _principal_directions(centred)
+    signs = np.sign(axes[np.arange(2), np.abs(axes).argmax(axis=1)])
+    axes = axes * np.where(signs == 0, 1.0, signs)[:, None]
+    points, total = centred @ axes.T, float((centred**2).sum())
+    return Projection(points, axes, float((points**2).sum()) / total if total > 0 else 1.0, True)
+
+
+def surface(snapshots: Snapshots, state: int, data: Data, resolution: int = 80) -> Surface:
+    """The probability of class 1 over the plane of two features, a tenth wider than the points (ICLR, figure 12).
+
+    Raises:
+        ValueError: the points do not have two features, or there are more than two classes.
+    """
+    cell = snapshots.cell
+    if cell.dataset.features != 2 or cell.dataset.classes != 2:
+        raise ValueError(f"{cell.dataset.name} has no plane of two features")
+    points = torch.cat([data.x_train, data.x_val]).double().numpy()
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = np.maximum(0.1 * (high - low), 1e-6)
+    (left, lower), (right, upper) = low - margin, high + margin
+    # the middle of each of the picture's squares
+    columns = left + (np.arange(resolution) + 0.5) / resolution * (right - left)
+    rows = lower + (np.arange(resolution) + 0.5) / resolution * (upper - lower)
+    plane = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+    network = snapshots.network(state)
+    with torch.no_grad(), torch_for(cell):
+        over_plane = network(torch.from_numpy(plane).to(dtype(cell)))[0]
+        on_points = network(data.inputs(data.x_train, dtype(cell)))[0]
+    probability = torch.sigmoid(over_plane.double()).reshape(resolution, resolution).numpy()
+    accuracy = float(((on_points[:, 0] > 0).long() == data.y_train).double().mean())
+    return Surface(probability, (float(left), float(right), float(lower), float(upper)), accuracy)
+
+
+def _layer(number: int, h: Tensor, depth: int) -> Layer:
+    values, counts = h.flatten(1).double().numpy(), (0, 0, 0)
+    if 1 <= number <= depth:
+        is_dead = (h == 0).reshape(*h.shape[:2], -1).all(dim=2)
+        counts = h.shape[1], int(is_dead.all(dim=0).sum()), int(is_dead.all(dim=1).sum())
+    return Layer(number, values, projected(values), distinct_points(values), *counts)
+
+
+def _principal_directions(centred: Array) -> Array:
+    """The two directions of the largest variance, (2, coordinates); zeros where there is no second one."""
+    if centred.shape[1] <= _FEW_COORDINATES:
+        directions = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    else:  # an image's many: by way of the points' own products, in a hundredth of the time
+        points = torch.from_numpy(centred)
+        sizes, own = torch.linalg.eigh(points @ points.T)
+        directions = (own[:, -2:].T @ points).numpy()[::-1]
+        lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+        noise = ROUNDING * np.sqrt(max(float(sizes[-1]), 0.0))
+        directions = np.where(lengths > noise, directions / np.where(lengths > 0, lengths, 1.0), 0.0)
+    return np.vstack([directions, np.zeros((2 - len(directions), centred.shape[1]))])

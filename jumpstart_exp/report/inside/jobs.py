@@ -1,0 +1,150 @@
+"""All figures of the inside that the kept states of a results folder support, as files."""
+
+import hashlib
+import io
+import json
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.console import Notice
+from jumpstart_exp.datasets import load
+from jumpstart_exp.images import DataError
+from jumpstart_exp.inspect.snapshots import SnapshotError, Snapshots, read_snapshots, stored_keys
+from jumpstart_exp.report.drawing import DPI, plain_style
+from jumpstart_exp.report.files import write_whole
+from jumpstart_exp.report.inside.census_over_time import census_figure
+from jumpstart_exp.report.inside.dynamics import dynamics_figure
+from jumpstart_exp.report.inside.transforms import transforms_figure
+from jumpstart_exp.report.names import method_rank
+
+Job = Callable[[Path], list[Path]]
+
+WIDTH_INCHES = 5.5
+"""Of a figure: the text width of the ICLR paper."""
+
+_MOST_ROWS = 8
+"""Networks of a figure of transforms."""
+
+_OF_A_METHOD = re.compile(r"(penalty|dropout)\.|network\.(norm|init)")
+"""Settings in which methods differ; cells that differ in others stand in different figures."""
+
+
+class SnapshotWarning(Notice):
+    """States, or a figure of them, are left out of the report; the message says which and why."""
+
+
+def inside_jobs(
+    results_dir: Path, table: pd.DataFrame, data_dir: Path = Path("data"), width_inches: float = WIDTH_INCHES
+) -> list[tuple[str, Job]]:
+    """What can be drawn of the kept states of the table's cells: a title each, and what draws it into a folder.
+
+    Of every cell its dynamics and its census over time; of cells that differ in nothing but the method the data
+    transformed, a row a method. A file that cannot be used, or is of a cell that the table lacks, is named in a
+    warning and left out; so are transforms of datasets whose files are missing.
+
+    Args:
+        results_dir: the folder of the store.
+        table: rows of the store, of which `key` is used.
+        data_dir: folder of the datasets' files.
+        width_inches: of the figures.
+    """
+    keys = set(table["key"]) if len(table) else set()
+    cells: list[Cell] = []
+    for key in _keys(results_dir):
+        try:
+            if key not in keys:
+                raise SnapshotError(f"the snapshots of key={key} are left out: the store has no such cell")
+            cells.append(read_snapshots(results_dir, key).cell)
+        except SnapshotError as error:
+            warnings.warn(str(error), SnapshotWarning, stacklevel=2)
+    cells.sort(key=_rank)
+    jobs: list[tuple[str, Job]] = []
+    for name, cell_keys in _groups(cells, data_dir):
+        draw = partial(_transforms, results_dir, cell_keys, width_inches, data_dir)
+        jobs.append((f"data transformed: {name}", partial(_write, name, draw)))
+    for cell in cells:
+        name = _slug(cell.dataset.name, f"{cell.depth}x{cell.width}", cell.method, f"seed{cell.seed}", cell.key[:8])
+        for kind, figure_of in (("dynamics", dynamics_figure), ("census", census_figure)):
+            draw = partial(_one, figure_of, results_dir, cell.key, width_inches, data_dir)
+            jobs.append((f"{kind}: {cell.title()}", partial(_write, f"{kind}_{name}", draw)))
+    return jobs
+
+
+def _keys(results_dir: Path) -> list[str]:
+    try:
+        return stored_keys(results_dir)
+    except SnapshotError as error:
+        warnings.warn(str(error), SnapshotWarning, stacklevel=3)
+        return []
+
+
+def _groups(cells: Sequence[Cell], data_dir: Path) -> Iterator[tuple[str, list[str]]]:
+    """Names of the figures of transforms, and the keys of their rows."""
+    contexts: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        described = {name: value for name, value in cell.description().items() if not _OF_A_METHOD.match(name)}
+        contexts[json.dumps(described, sort_keys=True)].append(cell)
+    missing: set[str] = set()
+    for context, together in contexts.items():
+        first = together[0]
+        try:
+            load(first.dataset, data_dir)
+        except DataError as error:
+            if str(error) not in missing:
+                missing.add(str(error))
+                reason = str(error).partition("\n")[0]
+                words = f"the data transformed by networks on {first.dataset.name} are not drawn: {reason}"
+                warnings.warn(words, SnapshotWarning, stacklevel=3)
+            continue
+        digest = hashlib.sha256(context.encode()).hexdigest()[:8]
+        for part in range(0, len(together), _MOST_ROWS):
+            number = [f"part{part // _MOST_ROWS + 1}"] if len(together) > _MOST_ROWS else []
+            size, seed = f"{first.depth}x{first.width}", f"seed{first.seed}"
+            name = "transforms_" + _slug(first.dataset.name, size, seed, digest, *number)
+            yield name, [cell.key for cell in together[part : part + _MOST_ROWS]]
+
+
+def _rank(cell: Cell) -> tuple[object, ...]:
+    return cell.dataset.name, cell.depth, cell.width, cell.seed, method_rank(cell.method), cell.key
+
+
+def _slug(*words: str) -> str:
+    """Words as part of a file's name."""
+    return "_".join(re.sub(r"[^A-Za-z0-9-]+", "-", word.replace("_", "-"))[:40] for word in words)
+
+
+def _one(
+    figure_of: Callable[[Snapshots, float, Path], Figure], results_dir: Path, key: str, width: float, data_dir: Path
+) -> Figure:
+    return figure_of(read_snapshots(results_dir, key), width, data_dir)
+
+
+def _transforms(results_dir: Path, keys: Sequence[str], width: float, data_dir: Path) -> Figure:
+    return transforms_figure([read_snapshots(results_dir, key) for key in keys], width, data_dir)
+
+
+def _write(name: str, draw: Callable[[], Figure], folder: Path) -> list[Path]:
+    """Draw a figure as PNG and PDF; the same states, the same bytes.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    with plain_style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # a label's letter: a box stands for it
+        figure = draw()
+        for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
+            content = io.BytesIO()
+            figure.savefig(content, format=kind, dpi=DPI, metadata=metadata)
+            write_whole(folder / f"{name}.{kind}", content.getvalue())
+            paths.append(folder / f"{name}.{kind}")
+    return paths

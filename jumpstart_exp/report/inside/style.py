@@ -1,0 +1,92 @@
+"""What the figures of the inside share: sizes, colours, how points and titles look."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from numpy.typing import NDArray
+
+from jumpstart_exp.inspect.snapshots import Snapshots
+from jumpstart_exp.report.names import dataset_title, method_title
+
+SMALL, NORMAL = 5.5, 6.5
+"""Points of the letters in and beside panels."""
+
+LEAST_WIDTH = 3.0
+"""Inches: in a narrower figure the letters would not fit."""
+
+CLASS_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+CLASS_MARKERS = "o^sDvPX*<>"
+"""Classes are told apart by both; colours of Okabe and Ito, whom the colour-blind can follow."""
+
+SURFACE = LinearSegmentedColormap.from_list("surface", ["#56A0CF", "#FFFFFF", "#EE9A5E"])
+"""Probability of class 1, from class 0's colour to class 1's."""
+
+
+def check_width(width_inches: float) -> None:
+    """Refuse a figure that is too narrow for its letters.
+
+    Raises:
+        ValueError: it is.
+    """
+    if not width_inches >= LEAST_WIDTH:
+        raise ValueError(f"width_inches={width_inches} is not allowed: it must be at least {LEAST_WIDTH:g}")
+
+
+def new_figure(width_inches: float, height_inches: float) -> Figure:
+    """An empty figure."""
+    figure = Figure(
+        figsize=(width_inches, height_inches),
+        layout=ConstrainedLayoutEngine(h_pad=0.02, w_pad=0.02, hspace=0.0, wspace=0.0),
+    )
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def method_name(snapshots: Snapshots) -> str:
+    """The cell's method as the papers write it, and that it was trained on the constraints alone, where it was."""
+    cell = snapshots.cell
+    name = method_title(cell.method, cell.penalty.aggregate, cell.penalty.weight)
+    return name if cell.task_loss else f"{name}, no cross-entropy"
+
+
+def figure_words(snapshots: Snapshots) -> str:
+    """Dataset, layout, size and seed of the network, and whether it is the stored one."""
+    cell = snapshots.cell
+    layout = {"mlp": "", "conv2x1": " (2×1)", "cnn": " (CNN)"}[cell.network.layout]
+    words = f"{dataset_title(cell.dataset.name)}, {cell.depth}×{cell.width}{layout}, seed {cell.seed}"
+    return f"{words} · trained again, otherwise than stored" if snapshots.agreement else words
+
+
+def scatter_classes(
+    ax: Axes, points: NDArray[np.float64], labels: NDArray[np.int64], size: float, **style: Any
+) -> None:
+    """Points in a plane, (points, 2), by their class; those of a class one on the other are seen as darker."""
+    for label in np.unique(labels):
+        chosen = points[labels == label]
+        look: dict[str, Any] = {
+            "facecolors": CLASS_COLOURS[label % len(CLASS_COLOURS)],
+            "linewidths": 0.0,
+            "alpha": 0.75,
+        } | style
+        ax.scatter(
+            chosen[:, 0],
+            chosen[:, 1],
+            s=size,
+            marker=CLASS_MARKERS[label % len(CLASS_MARKERS)],
+            gid=f"class {label}",
+            **look,
+        )
+
+
+def bare(ax: Axes) -> None:
+    """Take a panel's ticks, and make the lines around it thin."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+    for spine in ax.spines.values():
+        spine.set_linewidth(0.4)

@@ -1,0 +1,250 @@
+"""What the papers' statements are about, measured on ours: statistics only."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from jumpstart_exp.report.comparison import moons_rows, only_grid
+from jumpstart_exp.report.cost import BASELINE, PairCost, pair_costs
+from jumpstart_exp.report.frontier import frontier_ratio, frontiers
+from jumpstart_exp.report.grid import FigureGrid, figure_grids
+from jumpstart_exp.report.seedwise import MOMENT, Interval, complete_seeds, over_seeds, wins_by_seed
+from jumpstart_exp.report.statistics import Floats, mean_interval, percentile_interval, resamples
+from jumpstart_exp.report.studies import STUDIES, StudyTable, study_cells
+from jumpstart_exp.report.success import trained
+
+MOONS = "moons"
+"""Stands for all studies of MOONS over depth and width together."""
+
+_ARRAYS = ("present", "diverged", "failed", "seconds", "memory", "trained_on", "rows")
+"""The figure's arrays of one entry a cell, but its accuracies."""
+
+LEAST_DEPTH = 10
+"""Depth from which on frontiers are counted: a thin network of one layer fails for want of units, not of depth."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of ours with its interval (95 %), None with fewer than two seeds.
+
+    `is_at_least` says that it may be greater: deeper networks are not in the store. `unit` is what `count` counts.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    count: int
+    unit: str = "seeds"
+    is_at_least: bool = False
+
+
+class StudyGrids:
+    """The figures of the published studies that a table has, each made once; `threshold` as in `success.trained`."""
+
+    def __init__(self, table: pd.DataFrame, threshold: float | None = None) -> None:
+        self.index = StudyTable(table)
+        self.threshold = threshold
+        self._found: dict[tuple[str, str, float | None], FigureGrid | None] = {}
+
+    def rows(self, study: str, variant: str) -> pd.DataFrame:
+        """The study's rows."""
+        return moons_rows(self.index, variant) if study == MOONS else self.index.rows(study, variant)
+
+    def grid(self, study: str, variant: str, rate: float | None = None) -> FigureGrid | None:
+        """The study's figure, at one learning rate where it has several; None where the store has none of it."""
+        key = (study, variant, rate)
+        if key not in self._found:
+            rows = self.rows(study, variant)
+            if rate is not None and len(rows):
+                rows = rows.loc[np.isclose(rows["optimizer.lr"].to_numpy(dtype=np.float64), rate)]
+            self._found[key] = only_grid(rows)
+        return self._found[key]
+
+    def has_places(self, study: str, variant: str, methods: tuple[str, ...], width: int | None) -> bool:
+        """Whether every depth of the study, from 10 on, has a seed: of these methods, at one width or (None) at all."""
+        grid = self.grid(study, variant)
+        if grid is None or any(method not in grid.methods for method in methods):
+            return False
+        found = np.argwhere(grid.present.any(axis=-1))
+        there = {(grid.methods[method], grid.depths[depth], grid.widths[own]) for method, depth, own in found}
+        wanted = {(cell.method, cell.depth, cell.width) for cell in study_cells(study, variant)}
+        return all(
+            place in there
+            for place in wanted
+            if place[0] in methods and place[1] >= LEAST_DEPTH and width in (None, place[2])
+        )
+
+    def all_grids(self, study: str, variant: str) -> list[FigureGrid]:
+        """The study's figures, and those of the study in small."""
+        names = [study, *(other.name for other in STUDIES if other.small_of == study)]
+        return [grid for name in names for grid in figure_grids(self.rows(name, variant))]
+
+
+def frontier_of(grid: FigureGrid, method: str, width: int | None, threshold: float | None = None) -> Measure | None:
+    """The frontier of a method from depth 10 on, at one width or (None) of the best network of any width, seed by seed.
+
+    0 where the networks of depth 10 fail already; None where there are none.
+    """
+    part = _part(grid, (method,), LEAST_DEPTH)
+    if part is None:
+        return None
+    if width is None:
+        part = _best_width(part)
+    point = next((point for point in frontiers(part, MOMENT, threshold)[0].points if point.width == (width or 0)), None)
+    if point is None:
+        return None
+    is_missing = point.is_cut and point.depth is None
+    return (
+        None
+        if is_missing
+        else Measure(
+            float(point.depth or 0),
+            None if point.low is None else float(point.low),
+            None if point.high is None else float(point.high),
+            point.seeds,
+            is_at_least=point.is_open,
+        )
+    )
+
+
+def times_deeper(grid: FigureGrid, method: str, threshold: float | None = None) -> Measure | None:
+    """How many times deeper the method trains than ReLU, from depth 10 on; None where no width has both frontiers."""
+    part = _part(grid, (BASELINE, method), LEAST_DEPTH)
+    ratio = None if part is None else frontier_ratio(part, MOMENT, method, BASELINE, threshold)
+    if ratio is None:
+        return None
+    return Measure(ratio.ratio, ratio.low, ratio.high, ratio.seeds, is_at_least=bool(ratio.at_least))
+
+
+def lowest_mean(grid: FigureGrid, methods: tuple[str, ...], metric: str) -> Measure | None:
+    """The lowest of the methods' mean accuracies, over the seeds that all of them have."""
+    if any(method not in grid.methods for method in methods):
+        return None
+    values = grid.accuracy[metric][[grid.methods.index(method) for method in methods], 0, 0]
+    values = values[:, ~np.isnan(values).any(axis=0)]
+    count = values.shape[1]
+    if not count:
+        return None
+    low: float | None = None
+    high: float | None = None
+    if count > 1:
+        ends = percentile_interval(values[:, resamples(count)].mean(axis=-1).min(axis=0))
+        low, high = (float(end) for end in ends)
+    return Measure(float(values.mean(axis=-1).min()), low, high, count)
+
+
+def best_difference(grid: FigureGrid, method: str, other: str, metric: str, pairs: int) -> Measure | None:
+    """The best accuracy of one method minus that of another, over the seeds that have all their pairs."""
+    return _each_seed(
+        grid,
+        (method, other),
+        pairs,
+        lambda seeds: _best(grid, method, metric, seeds) - _best(grid, other, metric, seeds),
+    )
+
+
+def best_accuracy(grid: FigureGrid, method: str, metric: str, pairs: int) -> Measure | None:
+    """The best accuracy of all of a method's networks, over the seeds that have all of its pairs."""
+    return _each_seed(grid, (method,), pairs, lambda seeds: _best(grid, method, metric, seeds))
+
+
+def networks_that_train(
+    grid: FigureGrid, method: str, pairs: int, depths: tuple[int, ...] | None = None, threshold: float | None = None
+) -> Measure | None:
+    """How many of a method's networks train (of some depths only), over the seeds that have all of its pairs."""
+    chosen = [depth in depths if depths else True for depth in grid.depths]
+    succeeded = trained(grid, MOMENT, threshold)
+
+    def count(seeds: NDArray[np.int64]) -> Floats:
+        counts = succeeded[grid.methods.index(method)][chosen][..., seeds].sum(axis=(0, 1))
+        return np.asarray(counts, dtype=np.float64)
+
+    return _each_seed(grid, (method,), pairs, count)
+
+
+def pairs_won(grid: FigureGrid, method: str, other: str, metric: str, pairs: int) -> Measure | None:
+    """At how many pairs one method is better than another, over the seeds that have all pairs of both."""
+
+    def wins(seeds: NDArray[np.int64]) -> Floats:
+        one, two = (grid.accuracy[metric][grid.methods.index(name)][..., seeds] for name in (method, other))
+        return wins_by_seed(one, two).astype(np.float64)
+
+    return _each_seed(grid, (method, other), pairs, wins)
+
+
+def difference_at(grid: FigureGrid, method: str, other: str, metric: str, depth: int) -> Measure | None:
+    """Mean accuracy at one depth of one method minus that of another, over the seeds that both have."""
+    if depth not in grid.depths or any(name not in grid.methods for name in (method, other)):
+        return None
+    one, two = (grid.accuracy[metric][grid.methods.index(name), grid.depths.index(depth)] for name in (method, other))
+    difference = one - two
+    known = ~np.isnan(difference).any(axis=0)
+    return measure_of(over_seeds(difference[:, known].mean(axis=0))) if known.any() else None
+
+
+def cost_ratio(costs: list[PairCost], of_memory: bool) -> Measure | None:
+    """Geometric mean of what a training costs with the penalty over without it, over depth-width pairs."""
+    ratios = [cost.memory_ratio if of_memory else cost.time_ratio for cost in costs]
+    known = [ratio for ratio in ratios if ratio is not None and np.isfinite(ratio) and ratio > 0]
+    if not known:
+        return None
+    ends = [float(np.exp(end)) for end in mean_interval(np.log(known))]
+    low, high = (None, None) if len(known) < 2 else ends[1:]
+    return Measure(ends[0], low, high, len(known), unit="pairs")
+
+
+def costs_of(grids: StudyGrids, study: str, variant: str) -> list[PairCost]:
+    """The penalty's cost at every pair of a study, and of the study in small, that was trained both ways."""
+    return [cost for grid in grids.all_grids(study, variant) for cost in pair_costs(grid)]
+
+
+def measure_of(interval: Interval) -> Measure:
+    """An interval over seeds as a measure."""
+    return Measure(interval.value, interval.low, interval.high, interval.seeds)
+
+
+def _each_seed(
+    grid: FigureGrid, methods: tuple[str, ...], pairs: int, statistic: Callable[[NDArray[np.int64]], Floats]
+) -> Measure | None:
+    seeds = complete_seeds(grid, methods, pairs)
+    if not len(seeds):
+        return None
+    values = statistic(seeds)
+    return None if np.isnan(values).all() else measure_of(over_seeds(values))
+
+
+def _best(grid: FigureGrid, method: str, metric: str, seeds: NDArray[np.int64]) -> Floats:
+    values = grid.accuracy[metric][grid.methods.index(method)][..., seeds]
+    return np.asarray(np.fmax.reduce(values, axis=(0, 1)))
+
+
+def _part(grid: FigureGrid, methods: tuple[str, ...], least_depth: int) -> FigureGrid | None:
+    """The figure of these methods from a depth on; None where it has not all of them."""
+    depths = [i for i, depth in enumerate(grid.depths) if depth >= least_depth]
+    if not depths or any(method not in grid.methods for method in methods):
+        return None
+    places = np.ix_([grid.methods.index(method) for method in methods], depths)
+    return dataclasses.replace(
+        grid,
+        methods=methods,
+        method_titles=tuple(grid.method_titles[grid.methods.index(method)] for method in methods),
+        penalised=tuple(method for method in grid.penalised if method in methods),
+        depths=tuple(grid.depths[i] for i in depths),
+        accuracy={column: values[places] for column, values in grid.accuracy.items()},
+        **{name: getattr(grid, name)[places] for name in (*_ARRAYS, "n_params")},
+    )
+
+
+def _best_width(grid: FigureGrid) -> FigureGrid:
+    """The figure with one width, called 0: the best network of any width, for every method, depth and seed."""
+    first = {name: getattr(grid, name)[:, :, :1] for name in (*_ARRAYS, "n_params")}
+    return dataclasses.replace(
+        grid,
+        widths=(0,),
+        accuracy={column: np.fmax.reduce(values, axis=2, keepdims=True) for column, values in grid.accuracy.items()},
+        **{**first, "present": grid.present.any(axis=2, keepdims=True)},
+    )

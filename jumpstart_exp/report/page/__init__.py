@@ -1,0 +1,97 @@
+"""The page: every result in one HTML file that needs nothing else, not even a network."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from jumpstart_exp.report.claims import Claim
+from jumpstart_exp.report.files import write_whole
+from jumpstart_exp.report.grid import FigureGrid
+from jumpstart_exp.report.page.beside import claim_entries, published_beside
+from jumpstart_exp.report.page.contents import LARGEST, page_contents
+from jumpstart_exp.report.published import Published
+from jumpstart_exp.store import Store
+
+__all__ = ["write_page"]
+
+_SCRIPTS = ("data", "colours", "elements", "study", "heatmap", "cell", "charts", "tables", "page")
+"""Files of assets/, in the order in which they are put together."""
+
+
+def write_page(
+    table: pd.DataFrame,
+    store: Store,
+    grids: Sequence[FigureGrid],
+    path: Path,
+    *,
+    published: Published | None = None,
+    claims: Sequence[Claim] = (),
+    threshold: float | None = None,
+) -> Path:
+    """Write the page of all studies; the same store gives the same bytes.
+
+    Args:
+        table: the rows from which the grids were made.
+        store: where the training curves are.
+        grids: what `figure_grids` made of the table.
+        path: the HTML file.
+        published: the published values; None for none.
+        claims: the papers' statements with ours and the verdicts.
+        threshold: training accuracy from which on a network trains; None for each dataset's own.
+
+    Raises:
+        OSError: the file cannot be written.
+        StoreError: the curves cannot be read.
+    """
+    frame, style, script = _asset("page.html"), _asset("page.css"), _script()
+    room = LARGEST - sum(len(text.encode()) for text in (frame, style, script))
+    beside = published_beside(table, grids, published) if published is not None else []
+    contents = page_contents(
+        table, store, grids, room=room, threshold=threshold, beside=beside, claims=claim_entries(claims)
+    )
+    write_whole(path, _page(frame, style, script, contents.head, contents.block.text()).encode())
+    return path
+
+
+def _page(frame: str, style: str, script: str, head: dict[str, Any], block: str) -> str:
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src '{_digest(script)}'",
+            f"style-src '{_digest(style)}'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+    parts = {"POLICY": policy, "STYLE": style, "SCRIPT": script, "HEAD": _json(head), "BLOCK": block}
+    pieces = frame.split("%%")  # text, name, text, name, …: what is filled in is never searched again
+    return "".join(parts[piece] if index % 2 else piece for index, piece in enumerate(pieces))
+
+
+def _json(head: dict[str, Any]) -> str:
+    """JSON that can stand in a script element: no tag can begin or end in it."""
+    text = json.dumps(head, separators=(",", ":"), sort_keys=True, allow_nan=False, ensure_ascii=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _script() -> str:
+    from seaborn.cm import rocket
+
+    colours = "".join(f"{round(255 * part):02x}" for colour in rocket.colors for part in colour[:3])
+    parts = "\n".join(_asset(f"{name}.js") for name in _SCRIPTS)
+    return f'(() => {{\n"use strict";\nconst ROCKET = "{colours}";\n{parts}\n}})();\n'
+
+
+def _asset(name: str) -> str:
+    return (files(__name__) / "assets" / name).read_text(encoding="utf-8")

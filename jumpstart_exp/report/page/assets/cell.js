@@ -1,0 +1,182 @@
+// One cell: what stands in the tooltip, and the panel with its training curves and its command.
+
+function tipContent(study, state, m, d, w) {
+  const { metric, moment } = state;
+  const kind = metric.kind;
+  const all = study.at(m, d, w, metric, moment, null);
+  const share = study.share(m, d, w, moment);
+  const published = study.publishedValue(m, d, w, metric);
+  const lines = [];
+  if (all.count) {
+    lines.push([all.count > 1 ? "mean" : "value", `${shown(all.value, kind)} ${interval(all.low, all.high, kind)}`]);
+    if (all.seeds.length > 1) {
+      const few = all.seeds.slice(0, 12).map((each) => `${each.seed}: ${each.status === "done" || metric === SHARE ? shown(each.value, kind) : each.status}`);
+      lines.push(["seeds", few.join(", ") + (all.seeds.length > 12 ? `, … ${all.seeds.length - 12} more` : "")]);
+    }
+  }
+  if (share.seeds.length) {
+    lines.push([`train (${study.fitMoment(moment)})`, `${share.seeds.filter((each) => each.trains).length} of ${plural(share.seeds.length, "seed")} ${interval(share.low, share.high, "fraction")}`]);
+  }
+  if (all.diverged) lines.push(["diverged", String(all.diverged)]);
+  if (all.failed) lines.push(["failed", String(all.failed)]);
+  if (!Number.isNaN(published)) lines.push(["published", `${shown(published, kind)} (authors, one seed, best epoch)`]);
+  if (!Number.isNaN(published) && all.count) lines.push(["difference", `${shown(all.value - published, "difference")} (ours, ${plural(all.count, "seed")})`]);
+  if (!lines.length) lines.push(["", "not in the store"]);
+  const head = make("strong", {}, `${study.methods[m].title} ${study.depths[d]}×${study.widths[w]}`);
+  const what = `${metric.title}${metric.moments.length ? `, ${moment}` : ""}`;
+  return [head, make("span", { class: "what" }, what), definitions(lines)];
+}
+
+// The panel of one place; `seed` is the index of the seed whose numbers are shown.
+function cellContent(study, contents, m, d, w, seed, actions) {
+  const present = study.seeds.map((_, s) => s).filter((s) => study.row(m, d, w, s) >= 0);
+  const chosen = present.includes(seed) ? seed : present[0];
+  const title = `${study.methods[m].title} · depth ${study.depths[d]} × width ${study.widths[w]}`;
+  const close = make("button", { type: "button", class: "close", "aria-label": "Close" }, "×");
+  close.addEventListener("click", actions.close);
+  const parts = [make("header", {}, make("h2", { id: "cell-title" }, title), close), make("p", { class: "note" }, study.title)];
+  if (chosen === undefined) {
+    const values = ["train_acc", "val_acc"].map((column) => [contents.head.metrics.find((each) => each.column === column).title,
+      study.publishedValue(m, d, w, { column })]).filter((pair) => !Number.isNaN(pair[1]));
+    return [...parts, make("p", {}, "The store has no such cell."),
+      definitions(values.map(([name, value]) => [name, `${shown(value, "fraction")} published (authors, one seed)`]))];
+  }
+  const row = study.row(m, d, w, chosen);
+  if (present.length > 1) {
+    parts.push(make("div", { class: "chips", role: "group", "aria-label": "Seed" }, make("span", {}, "seed"), present.map((s) => {
+      const chip = make("button", { type: "button", "aria-pressed": String(s === chosen), "data-seed": study.seeds[s] }, String(study.seeds[s]));
+      chip.addEventListener("click", () => actions.seed(s));
+      return chip;
+    })));
+  }
+  const curves = present.map((s) => ({ curve: curveOf(contents, study.row(m, d, w, s)), seed: study.seeds[s], chosen: s === chosen }));
+  parts.push(...curvePictures(study, contents, curves, row));
+  parts.push(...commandOf(study, contents, row, d, w, chosen, actions));
+  parts.push(make("h3", {}, `Seed ${study.seeds[chosen]}`), numbersOf(study, contents, row, m, d, w));
+  if (present.length > 1) parts.push(make("h3", {}, "All seeds"), seedTable(study, contents, m, d, w, present, chosen));
+  return parts;
+}
+
+// The points of a row's curve, without those that only fill up the array.
+function curveOf(contents, row) {
+  const steps = contents.get("curves.epoch_steps"), rows = contents.get("rows.status").length;
+  const points = steps.length / rows, names = contents.head.curves.names;
+  const curve = { epochs: [], values: Object.fromEntries(names.map((name) => [name, []])) };
+  let epoch = 0;
+  for (let i = 0; i < points; i++) {
+    const step = steps[i * rows + row];
+    if (!step) continue;
+    epoch += step;
+    curve.epochs.push(epoch);
+    for (const name of names) curve.values[name].push(contents.get(`curves.${name}`)[row * points + i]);
+  }
+  return curve;
+}
+
+function curvePictures(study, contents, curves, row) {
+  const chosen = curves.find((each) => each.chosen).curve;
+  if (!chosen.epochs.length && curves.every((each) => !each.curve.epochs.length)) return [make("p", { class: "note" }, "The store has no training curve of this cell.")];
+  const longest = Math.max(...curves.map((each) => each.curve.epochs.at(-1) || 1));
+  const best = ["train_acc", "val_acc"].map((name) => ({ name, epoch: contents.get(`rows.${name}_best_epoch`)[row], value: contents.get(`rows.${name}_best`)[row] }));
+  const found = [lineChart("accuracy", curves, [["train_acc", "training"], ["val_acc", "validation"]], longest, best, study.chance)];
+  if (contents.head.curves.names.includes("dead_units")) {
+    found.push(lineChart("dead, share", curves, [["dead_units", "units"], ["dead_points", "points"]], longest, [], null));
+  }
+  return found;
+}
+
+function lineChart(title, curves, lines, longest, marks, guess) {
+  const wide = 400, high = 160, left = 34, right = 10, top = 8, bottom = 34;
+  const x = (epoch) => left + (wide - left - right) * epoch / longest;
+  const y = (value) => high - bottom - (high - bottom - top) * value;
+  const points = curves.find((each) => each.chosen).curve.epochs.length;
+  const picture = draw("svg", { viewBox: `0 0 ${wide} ${high}`, class: "curve", role: "img", "data-points": points, "aria-label": `${title} over ${longest} epochs: ${lines.map((line) => line[1]).join(" and ")}` });
+  for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
+    picture.append(draw("path", { d: `M${left} ${y(tick)}H${wide - right}`, class: "rule" }));
+    if (tick * 2 % 1 === 0) picture.append(draw("text", { x: left - 5, y: y(tick), dy: "0.35em", "text-anchor": "end" }, String(tick)));
+  }
+  for (const tick of roundTicks(longest)) picture.append(draw("text", { x: x(tick), y: high - bottom + 13, "text-anchor": tick === longest ? "end" : "middle" }, tick.toLocaleString("en")));
+  picture.append(draw("text", { x: wide - right, y: high - 2, "text-anchor": "end", class: "axis" }, "epoch"));
+  if (guess) picture.append(draw("path", { d: `M${left} ${y(guess)}H${wide - right}`, class: "guess" }));
+  for (const strong of [false, true]) {
+    for (const each of curves.filter((one) => one.chosen === strong)) {
+      lines.forEach(([name], index) => {
+        const path = pathOf(each.curve.epochs, each.curve.values[name], x, y);
+        if (path) picture.append(draw("path", { d: path, class: `line line${index}${strong ? "" : " faint"}`, "data-seed": each.seed, "data-name": name }));
+      });
+    }
+  }
+  marks.forEach(({ epoch, value, name }, index) => {
+    if (epoch && !Number.isNaN(value)) picture.append(draw("circle", { cx: x(epoch), cy: y(value), r: 3.5, class: `best line${index}` }, draw("title", {}, `best ${name === "train_acc" ? "training" : "validation"} accuracy ${shown(value, "fraction")} at epoch ${epoch}`)));
+  });
+  const names = make("span", { class: "names" }, lines.map(([, words], index) => make("span", { class: `name line${index}` }, words)), marks.length ? make("span", {}, "● best epoch") : null);
+  return make("figure", { class: "curves" }, make("figcaption", {}, make("span", {}, title), names), picture);
+}
+
+function pathOf(epochs, values, x, y) {
+  let path = "", open = false;
+  epochs.forEach((epoch, i) => {
+    if (Number.isNaN(values[i])) { open = false; return; }
+    path += `${open ? "L" : "M"}${x(epoch).toFixed(1)} ${y(values[i]).toFixed(1)}`;
+    open = true;
+  });
+  return path;
+}
+
+function roundTicks(longest) {
+  const raw = longest / 4, power = 10 ** Math.floor(Math.log10(raw));
+  const step = Math.max(1, [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((each) => each >= raw));
+  return Array.from({ length: Math.floor(longest / step) + 1 }, (_, i) => i * step).filter((tick) => Number.isInteger(tick));
+}
+
+function seedTable(study, contents, m, d, w, present, chosen) {
+  const columns = ["train_acc_best", "train_acc_last", "val_acc_best", "val_acc_last"];
+  const rows = present.map((s) => {
+    const row = study.row(m, d, w, s);
+    return [`${study.seeds[s]}${s === chosen && present.length > 1 ? " ◂" : ""}`, study.status(row), ...columns.map((column) => shown(study.measured(row, column), "fraction"))];
+  });
+  return table(["seed", "status", "train best", "train last", "val best", "val last"], rows);
+}
+
+function numbersOf(study, contents, row, m, d, w) {
+  const at = (name) => contents.get(`rows.${name}`)[row];
+  const origin = contents.head.origins[at("origin")];
+  const pair = (name, kind) => `${shown(at(`${name}_start`), kind)} → ${shown(at(`${name}_last`), kind)}`;
+  const best = (name, kind) => `${shown(at(`${name}_best`), kind)}${at(`${name}_best_epoch`) ? ` at epoch ${at(`${name}_best_epoch`).toLocaleString("en")}` : ""}; last ${shown(at(`${name}_last`), kind)}`;
+  const error = at("error") ? contents.head.errors[at("error") - 1] : "";
+  const commit = origin.git_commit ? `${origin.git_commit.slice(0, 12)}${origin.git_dirty === "True" ? " with local changes" : ""}` : "unknown";
+  const published = ["train_acc", "val_acc"].map((column) => study.publishedValue(m, d, w, { column }));
+  return definitions([
+    ["training accuracy", best("train_acc", "fraction")],
+    ["validation accuracy", best("val_acc", "fraction")],
+    ["published", published.every(Number.isNaN) ? null : `training ${shown(published[0], "fraction")}, validation ${shown(published[1], "fraction")} (authors, one seed, best epoch)`],
+    ["training loss", best("train_loss")],
+    ["validation loss", best("val_loss")],
+    ["dead units", pair("dead_units", "fraction")],
+    ["dead points", pair("dead_points", "fraction")],
+    ["linear units", pair("linear_units", "fraction")],
+    ["linear points", pair("linear_points", "fraction")],
+    ["separation penalty", Number.isNaN(at("penalty_start")) ? null : pair("penalty")],
+    ["parameters", at("n_params") ? at("n_params").toLocaleString("en") : "unknown"],
+    ["epochs", at("epochs_run").toLocaleString("en")],
+    ["diverged", study.status(row) === "diverged" ? `at epoch ${at("diverged_epoch").toLocaleString("en")}` : null],
+    ["error", error || null],
+    ["seconds", shown(at("seconds"))],
+    ["engine", `${origin.engine} on ${origin.device}, torch ${origin.torch_version}, numpy ${origin.numpy_version}`],
+    ["commit", `${commit}, version ${origin.jumpstart_exp_version}`],
+    ["key", keyOf(contents, row)],
+  ]);
+}
+
+function keyOf(contents, row) {
+  return Array.from(contents.get("rows.key").subarray(16 * row, 16 * row + 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function commandOf(study, contents, row, d, w, seed, actions) {
+  const command = contents.head.commands[contents.get("rows.command")[row]];
+  if (command.reason) return [make("h3", {}, "No command reproduces it"), make("p", { id: "no-command" }, command.reason + ".")];
+  const text = `${command.before} depth=${study.depths[d]} width=${study.widths[w]} seed=${study.seeds[seed]}${command.after}`;
+  const copy = make("button", { type: "button", class: "copy" }, "Copy");
+  copy.addEventListener("click", () => actions.copy(text, copy));
+  return [make("h3", {}, "The command that trains it"), make("div", { class: "command" }, make("code", { id: "command", tabindex: "0" }, text), copy)];
+}

@@ -1,0 +1,101 @@
+// The frontier and the scatter of accuracy against parameters.
+
+function methodKey(study, shownMethods) {
+  return make("div", { class: "keys-of-methods" }, shownMethods.map((m) => make("span", {},
+    draw("svg", { width: 16, height: 14, viewBox: "-8 -7 16 14", "aria-hidden": "true" }, draw("path", { d: markPath(m, 4.5), fill: methodColour(m) })), study.methods[m].title)));
+}
+
+function drawFrontier(study, state, box, note, ratios) {
+  const moment = study.fitMoment(state.moment), start = state.border || "first", all = study.frontiers[start][moment];
+  const methods = study.methods.map((_, m) => m).filter((m) => state.method === null || state.method === m);
+  if (study.depths.length < 2) {
+    note.textContent = `This study has one depth, ${study.depths[0]}: there is no frontier in it.`;
+    box.replaceChildren();
+    ratios.replaceChildren();
+    return;
+  }
+  note.textContent = `The deepest network of each width before the first depth at which fewer than half of the seeds train, counted from `
+    + `${start === "grid" ? "the shallowest depth of the grid" : "the first depth at which half do"} (they train with a training accuracy of `
+    + `${Number(study.threshold.toPrecision(4))} or more, ${moment} epoch). Bars: 95 % interval over resampled seeds. An arrow: the grid ends there, the frontier may lie deeper.`;
+  const wide = Math.max(320, Math.min(box.clientWidth || 700, 820)), high = 300, left = 44, right = 14, top = 12, bottom = 40;
+  const widths = study.widths, deepest = Math.max(...study.depths);
+  const x = (index) => left + (wide - left - right) * (index + 0.5) / widths.length;
+  const y = (depth) => high - bottom - (high - bottom - top) * depth / (deepest * 1.06);
+  const picture = draw("svg", { width: wide, height: high, viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": "Frontier: depth over width; the table below has its numbers" });
+  for (const tick of roundTicks(deepest)) {
+    picture.append(draw("path", { d: `M${left} ${y(tick)}H${wide - right}`, class: "rule" }), draw("text", { x: left - 6, y: y(tick), dy: "0.35em", "text-anchor": "end" }, String(tick)));
+  }
+  const every = Math.ceil(widths.length * 26 / (wide - left - right));
+  widths.forEach((width, index) => { if (index % every === 0) picture.append(draw("text", { x: x(index), y: high - bottom + 15, "text-anchor": "middle" }, String(width))); });
+  picture.append(draw("text", { x: (left + wide - right) / 2, y: high - 6, "text-anchor": "middle", class: "axis" }, "width"),
+    draw("text", { x: 11, y: (high - bottom) / 2, transform: `rotate(-90 11 ${(high - bottom) / 2})`, "text-anchor": "middle", class: "axis" }, "depth"));
+  const step = Math.min(9, (wide - left - right) / widths.length / (methods.length + 1));
+  methods.forEach((m, order) => {
+    const shift = (order - (methods.length - 1) / 2) * step;
+    const points = all[m].map((point) => ({ ...point, x: x(widths.indexOf(point.width)) + shift, y: y(point.depth || 0) }));
+    picture.append(draw("path", { d: points.map((point, i) => `${i ? "L" : "M"}${point.x} ${point.y}`).join(""), stroke: methodColour(m), class: "trend" }));
+    for (const point of points) {
+      if (point.low !== null) picture.append(draw("path", { d: `M${point.x} ${y(point.low)}V${y(point.high)}`, stroke: methodColour(m), class: "whisker" }));
+      if (point.open) picture.append(draw("path", { d: `M${point.x} ${point.y - 5}v-9m-3.5 4l3.5 -4l3.5 4`, stroke: methodColour(m), class: "whisker" }));
+      picture.append(draw("path", { d: markPath(m, 4.5), transform: `translate(${point.x} ${point.y})`, fill: methodColour(m), class: "mark" },
+        draw("title", {}, `${study.methods[m].title}, width ${point.width}: ${frontierText(point)}`)));
+    }
+  });
+  box.replaceChildren(methodKey(study, methods), make("div", { class: "scroll" }, picture));
+  const rows = widths.map((width) => [String(width), ...methods.map((m) => {
+    const point = all[m].find((each) => each.width === width);
+    return point ? frontierText(point) : "–";
+  })]);
+  const parts = [table(["width", ...methods.map((m) => study.methods[m].title)], rows, `Frontier, ${moment} epoch`)];
+  const shownRatios = study.ratios[start][moment].filter((each) => methods.includes(each.method));
+  if (shownRatios.length) {
+    parts.push(table(["method", "times deeper than ReLU", "95 % interval", "widths", "left out"], shownRatios.map((each) => [
+      study.methods[each.method].title, `${each.at_least ? "at least " : ""}${each.ratio.toFixed(2)}`,
+      each.low === null ? "–" : `[${each.low.toFixed(2)}, ${each.high.toFixed(2)}]`, each.widths.join(", "), each.left_out.join(", ") || "none"]),
+    "How many times deeper: geometric mean over the widths at which both train"));
+  }
+  ratios.replaceChildren(...parts);
+}
+
+function frontierText(point) {
+  const depth = point.depth === null ? "none" : `${point.open ? "≥ " : ""}${point.depth}`;
+  return point.low === null ? depth : `${depth} [${point.low}, ${point.high}]`;
+}
+
+function drawScatter(study, state, box, note, actions) {
+  const metric = state.metric.column === "train_acc" ? state.metric : actions.metric("val_acc");
+  const moment = study.fitMoment(state.moment), points = [];
+  eachPlace(study, (m, d, w) => {
+    if (state.method !== null && state.method !== m) return;
+    const at = study.at(m, d, w, metric, moment, state.seed), size = study.parameters(m, d, w);
+    if (!Number.isNaN(at.value) && size) points.push({ m, d, w, size, ...at });
+  });
+  note.textContent = `${metric.title[0].toUpperCase()}${metric.title.slice(1)}, ${moment} epoch, ${state.seed === null ? "mean over the seeds with its 95 % interval" : `seed ${study.seeds[state.seed]}`}. `
+    + "Hollow: fewer than half of the seeds train. The dotted line: guessing. Click a point to open it.";
+  if (!points.length) { box.replaceChildren(make("p", {}, "No cell of this study has both an accuracy and a number of parameters.")); return; }
+  const wide = Math.max(320, Math.min(box.clientWidth || 700, 980)), high = 380, left = 44, right = 14, top = 10, bottom = 42;
+  const least = Math.log10(Math.min(...points.map((point) => point.size))) - 0.1, most = Math.log10(Math.max(...points.map((point) => point.size))) + 0.1;
+  const lowest = Math.max(0, Math.min(study.chance, ...points.map((point) => point.value)) - 0.05);
+  const x = (size) => left + (wide - left - right) * (Math.log10(size) - least) / (most - least);
+  const y = (value) => high - bottom - (high - bottom - top) * (value - lowest) / (1.02 - lowest);
+  const picture = draw("svg", { width: wide, height: high, viewBox: `0 0 ${wide} ${high}`, role: "group", "aria-label": "Accuracy against the number of parameters" });
+  for (let tick = Math.ceil(lowest * 10) / 10; tick <= 1.0001; tick += 0.1) {
+    picture.append(draw("path", { d: `M${left} ${y(tick)}H${wide - right}`, class: "rule" }), draw("text", { x: left - 6, y: y(tick), dy: "0.35em", "text-anchor": "end" }, tick.toFixed(1)));
+  }
+  for (let power = Math.ceil(least); power <= most; power++) {
+    picture.append(draw("path", { d: `M${x(10 ** power)} ${top}V${high - bottom}`, class: "rule" }), draw("text", { x: x(10 ** power), y: high - bottom + 15, "text-anchor": "middle" }, (10 ** power).toLocaleString("en")));
+  }
+  picture.append(draw("path", { d: `M${left} ${y(study.chance)}H${wide - right}`, class: "guess" }),
+    draw("text", { x: (left + wide - right) / 2, y: high - 6, "text-anchor": "middle", class: "axis" }, "trainable parameters"),
+    draw("text", { x: 11, y: (high - bottom) / 2, transform: `rotate(-90 11 ${(high - bottom) / 2})`, "text-anchor": "middle", class: "axis" }, metric.title));
+  const marks = draw("g", { class: "marks" });
+  for (const point of points) {
+    const { m, d, w } = point, share = study.share(m, d, w, moment);
+    const hollow = share.value < 0.5, px = x(point.size), py = y(point.value);
+    if (!Number.isNaN(point.low)) picture.append(draw("path", { d: `M${px} ${y(Math.max(point.low, lowest))}V${y(point.high)}`, stroke: methodColour(m), class: "whisker thin" }));
+    marks.append(draw("path", { d: markPath(m, 4), transform: `translate(${px.toFixed(1)} ${py.toFixed(1)})`, fill: hollow ? "transparent" : methodColour(m), stroke: methodColour(m),
+      class: "mark open", "data-m": m, "data-d": d, "data-w": w }));
+  }
+  picture.append(marks);
+  box.replaceChildren(methodKey(study, study.methods.map((_, m) => m).filter((m) => state.method === null || state.method === m)), make("div", { class: "scroll" }, picture));
+}

@@ -1,0 +1,258 @@
+"""What the page holds: a head of names and tables, and a block of numbers."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from jumpstart_exp.report.cost import BASELINE
+from jumpstart_exp.report.frontier import Start, frontier_ratio, frontiers
+from jumpstart_exp.report.grid import MOMENTS, FigureGrid
+from jumpstart_exp.report.page.curves import add_curves, read_curves
+from jumpstart_exp.report.page.made import provenance, statements
+from jumpstart_exp.report.page.metrics import METRICS, intervals, measured
+from jumpstart_exp.report.page.packing import FRACTION, Block, text_length
+from jumpstart_exp.report.page.reproduce import commands
+from jumpstart_exp.report.statistics import wilson
+from jumpstart_exp.report.success import train_shares, trained, training_threshold
+from jumpstart_exp.report.summary import summarise
+from jumpstart_exp.settings import legible
+from jumpstart_exp.store import Store
+
+LARGEST = 5_900_000
+"""Bytes of a page of 20,000 cells; curves get what the rest leaves."""
+
+STATUSES = ("done", "diverged", "failed")
+"""What became of a cell, by its code in the block."""
+
+STARTS: tuple[Start, ...] = ("first", "grid")
+"""From where a frontier can be counted, the page's first choice first."""
+
+_COUNTS = ("train_acc_best_epoch", "val_acc_best_epoch", "train_loss_best_epoch", "val_loss_best_epoch")
+_WHOLE = (*_COUNTS, "epochs_run", "diverged_epoch", "n_params")
+_LONGEST_ERROR = 400
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The head, plain data for JSON, and the block that its entries point into."""
+
+    head: dict[str, Any]
+    block: Block
+
+
+def page_contents(
+    table: pd.DataFrame,
+    store: Store,
+    grids: Sequence[FigureGrid],
+    *,
+    room: int = LARGEST,
+    threshold: float | None = None,
+    beside: Sequence[dict[str, Any]] = (),
+    claims: Sequence[dict[str, Any]] = (),
+) -> Contents:
+    """Everything that the page shows.
+
+    Args:
+        table: the rows from which the grids were made.
+        store: where the curves are.
+        grids: the studies.
+        room: bytes that head and block may take together; curves are thinned until they fit.
+        threshold: training accuracy from which on a network trains; None for each dataset's own.
+        beside: every grid's published values, merged into its study.
+        claims: the papers' statements with their verdicts.
+    """
+    order = _order(grids)
+    rows = table.iloc[order].reset_index(drop=True)
+    place = np.full(len(table) + 1, -1)
+    place[order] = np.arange(len(order))
+    block = Block()
+    _add_rows(block, rows)
+    origins, origin = provenance(rows)
+    block.add("rows.origin", origin.astype(np.uint16))
+    found, sets = commands(rows)
+    block.add("rows.command", sets.astype(np.uint16))
+    errors, error = _errors(rows)
+    block.add("rows.error", error.astype(np.uint32))
+    columns = {column: measured(table, column) for metric in METRICS for column in metric.columns()}
+    studies = []
+    for index, grid in enumerate(grids):
+        _add_grid(block, f"study{index}", grid, place, columns, threshold)
+        studies.append({**_study(grid, threshold), **(beside[index] if beside else {})})
+    head: dict[str, Any] = {
+        "metrics": [metric.described() for metric in METRICS],
+        "statuses": list(STATUSES),
+        "origins": origins,
+        "commands": [{"before": each.before, "after": each.after, "reason": each.reason} for each in found],
+        "errors": errors,
+        "studies": studies,
+        "claims": list(claims),
+        "made": statements(rows, grids, threshold),
+    }
+    curves = read_curves(store, rows["key"].astype(str).tolist())
+    points, shown = add_curves(block, curves, room - _length(head) - text_length(block.length))
+    head["curves"] = {"points": points, "names": list(shown), "longest": curves.longest}
+    head["entries"] = block.entries
+    return Contents(head, block)
+
+
+def _length(head: dict[str, Any]) -> int:
+    return len(json.dumps(head)) + 12_000  # the entries, which come last
+
+
+def _order(grids: Sequence[FigureGrid]) -> NDArray[np.int64]:
+    """The places of the rows that any grid shows, in the order in which the grids have them: neighbours are alike."""
+    placed = np.concatenate([grid.rows.reshape(-1) for grid in grids]) if grids else np.empty(0, np.int64)
+    placed = placed[placed >= 0]
+    _, first = np.unique(placed, return_index=True)
+    return np.asarray(placed[np.sort(first)], np.int64)
+
+
+def _add_rows(block: Block, rows: pd.DataFrame) -> None:
+    digits = "".join(_as_key(key) for key in rows["key"].astype(str))
+    block.add("rows.key", np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(-1, 16))
+    status = rows["status"].map({name: code for code, name in enumerate(STATUSES)}).fillna(len(STATUSES))
+    block.add("rows.status", status.to_numpy(np.uint8))
+    for metric in METRICS:
+        if not metric.is_difference:
+            for column in metric.columns():
+                block.add(f"rows.{column}", measured(rows, column), metric.scale)
+    for name in _WHOLE:
+        numbers = np.clip(np.nan_to_num(measured(rows, name), nan=0.0), 0, 2**32 - 1)
+        block.add(f"rows.{name}", numbers.astype(np.uint32))
+
+
+def _as_key(text: str) -> str:
+    """The key's 32 hexadecimal digits; zeros for what is no key."""
+    is_key = len(text) == 32 and all(letter in "0123456789abcdef" for letter in text)
+    return text if is_key else "0" * 32
+
+
+def _errors(rows: pd.DataFrame) -> tuple[list[str], NDArray[np.int64]]:
+    """The distinct error texts, and the place of each row's in the list, from 1; 0 for none."""
+    if "error" not in rows.columns:
+        return [], np.zeros(len(rows), np.int64)
+    texts = [legible(str(text), _LONGEST_ERROR) if isinstance(text, str) else "" for text in rows["error"]]
+    known = list(dict.fromkeys(text for text in texts if text))
+    number = {text: index + 1 for index, text in enumerate(known)}
+    return known, np.array([number.get(text, 0) for text in texts], np.int64)
+
+
+def _add_grid(
+    block: Block,
+    name: str,
+    grid: FigureGrid,
+    place: NDArray[np.int64],
+    columns: dict[str, NDArray[np.float64]],
+    threshold: float | None,
+) -> None:
+    block.add(f"{name}.rows", place[grid.rows].astype(np.int32))
+    for metric in METRICS:
+        for column in metric.columns():
+            for part, values in zip(("mean", "low", "high"), intervals(grid, columns[column]), strict=True):
+                block.add(f"{name}.{column}.{part}", values, metric.scale)
+    for moment in MOMENTS:
+        block.add(f"{name}.trained_{moment}", trained(grid, moment, threshold).astype(np.uint8))
+        shares = train_shares(grid, moment, threshold)
+        block.add(f"{name}.trained_{moment}.low", shares.low, FRACTION)
+        block.add(f"{name}.trained_{moment}.high", shares.high, FRACTION)
+
+
+def _study(grid: FigureGrid, threshold: float | None) -> dict[str, Any]:
+    return {
+        "title": grid.title,
+        "slug": grid.slug,
+        "dataset": grid.dataset,
+        "layout": grid.layout,
+        "chance": grid.chance,
+        "threshold": training_threshold(grid.dataset) if threshold is None else threshold,
+        "methods": [
+            {"label": legible(label), "title": title}
+            for label, title in zip(grid.methods, grid.method_titles, strict=True)
+        ],
+        "depths": list(grid.depths),
+        "widths": list(grid.widths),
+        "seeds": list(grid.seeds),
+        "cells": int(grid.present.sum()),
+        "frontiers": {
+            start: {moment: _frontiers(grid, moment, start, threshold) for moment in MOMENTS} for start in STARTS
+        },
+        "ratios": {start: {moment: _ratios(grid, moment, start, threshold) for moment in MOMENTS} for start in STARTS},
+        "summary": {moment: _summary(grid, moment, threshold) for moment in MOMENTS},
+    }
+
+
+def _frontiers(grid: FigureGrid, moment: str, start: Start, threshold: float | None) -> list[list[dict[str, Any]]]:
+    return [
+        [
+            {
+                "width": point.width,
+                "depth": point.depth,
+                "low": point.low,
+                "high": point.high,
+                "seeds": point.seeds,
+                "open": point.is_open,
+            }
+            for point in frontier.points
+        ]
+        for frontier in frontiers(grid, moment, threshold, start=start)
+    ]
+
+
+def _ratios(grid: FigureGrid, moment: str, start: Start, threshold: float | None) -> list[dict[str, Any]]:
+    if BASELINE not in grid.methods:
+        return []
+    found = []
+    for index, method in enumerate(grid.methods):
+        ratio = None if method == BASELINE else frontier_ratio(grid, moment, method, threshold=threshold, start=start)
+        if ratio is not None:
+            found.append(
+                {
+                    "method": index,
+                    "ratio": ratio.ratio,
+                    "low": ratio.low,
+                    "high": ratio.high,
+                    "widths": list(ratio.widths),
+                    "left_out": list(ratio.left_out),
+                    "at_least": bool(ratio.at_least),
+                }
+            )
+    return found
+
+
+def _summary(grid: FigureGrid, moment: str, threshold: float | None) -> dict[str, Any]:
+    summary = summarise(grid, moment)
+    shares = train_shares(grid, moment, threshold)
+    trained_cells, cells = shares.trained.sum(axis=(1, 2)), shares.seeds.sum(axis=(1, 2))
+    low, high = wilson(trained_cells, cells)
+    rows = []
+    for index, method in enumerate(summary.methods):
+        rows.append(
+            {
+                "networks": method.networks,
+                "seeds": method.seeds,
+                "trained": int(trained_cells[index]),
+                "share": _number(trained_cells[index] / cells[index] if cells[index] else math.nan),
+                "low": _number(low[index]),
+                "high": _number(high[index]),
+                "diverged": method.diverged,
+                "failed": method.failed,
+                "best": {
+                    metric: None
+                    if best is None
+                    else {"accuracy": best.accuracy, "depth": best.depth, "width": best.width, "seed": best.seed}
+                    for metric, best in method.best.items()
+                },
+                "wins": dict(method.wins),
+            }
+        )
+    return {"methods": rows, "compared": dict(summary.compared), "ties": dict(summary.ties)}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

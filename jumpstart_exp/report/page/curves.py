@@ -1,0 +1,154 @@
+"""Training curves for the page: few points a cell, chosen so that ends and extremes stay."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from jumpstart_exp.report.page.packing import COARSE_FRACTION, Block, text_length
+from jumpstart_exp.store import Store
+
+LEAST_POINTS = 24
+"""Points of a curve that are kept at least, where it has so many."""
+
+_LADDER = (128, 100, 80, 64, 48, 40, 32, 28, LEAST_POINTS)
+_ACCURACIES = ("train_acc", "val_acc")
+_CENSUS = ("dead_units", "dead_points")
+_TOGETHER = 4096  # cells whose curves are in memory at once
+
+
+@dataclass(frozen=True, eq=False)
+class ThinCurves:
+    """Curves of the same cells in the same order, with `points` points or fewer each.
+
+    `epochs` is (cells, points) and repeats a curve's last epoch where it has fewer points; `values` has arrays of the
+    same shape, fractions in [0, 1], NaN where nothing was measured. A cell without a curve has epoch 0 throughout.
+    `longest` is how many points the longest curve of the store has.
+    """
+
+    points: int
+    epochs: NDArray[np.int64]
+    values: dict[str, NDArray[np.float32]]
+    longest: int
+
+
+def read_curves(store: Store, keys: Sequence[str]) -> ThinCurves:
+    """The curves of these cells, thinned to the most points that the page ever keeps."""
+    most = _LADDER[0]
+    epochs = np.zeros((len(keys), most), np.int64)
+    values = {name: np.full((len(keys), most), np.nan, np.float32) for name in (*_ACCURACIES, *_CENSUS)}
+    longest = 0
+    place = {key: index for index, key in enumerate(keys)}
+    for start in range(0, len(keys), _TOGETHER):
+        table = store.curves(keys[start : start + _TOGETHER])
+        table = table.drop_duplicates(["key", "epoch"])
+        for own, rows in _of_equal_length(table):
+            longest = max(longest, rows.shape[1])
+            where = np.array([place[key] for key in own])
+            found = {name: table[name].to_numpy(np.float64)[rows] for name in values}
+            kept = _kept(found, most)
+            epochs[where] = _widened(np.take_along_axis(table["epoch"].to_numpy(np.int64)[rows], kept, 1), most)
+            for name, of_all in values.items():
+                of_all[where] = _widened(np.take_along_axis(found[name], kept, 1), most)
+    width = max(1, min(longest, most))
+    return ThinCurves(width, epochs[:, :width], {name: of[:, :width] for name, of in values.items()}, longest)
+
+
+def thinned(curves: ThinCurves, points: int) -> ThinCurves:
+    """The same curves with at most so many points."""
+    if points >= curves.points:
+        return curves
+    # steps of 0 stand at the end only: they fill up what is shorter
+    counts = 1 + (np.diff(curves.epochs, axis=1) > 0).sum(axis=1)
+    chosen = np.zeros((len(counts), points), np.int64)
+    for count in np.unique(counts):
+        own = np.flatnonzero(counts == count)
+        kept = _kept({name: curves.values[name][own, :count] for name in _ACCURACIES}, points)
+        chosen[own] = _widened(kept, points)
+    return ThinCurves(
+        points,
+        np.take_along_axis(curves.epochs, chosen, 1),
+        {name: np.take_along_axis(of, chosen, 1) for name, of in curves.values.items()},
+        curves.longest,
+    )
+
+
+def add_curves(block: Block, curves: ThinCurves, room: int) -> tuple[int, tuple[str, ...]]:
+    """Add the curves to the block with as many points as fit into `room` characters of base64, or the fewest.
+
+    Returns:
+        the points a curve, and the names of what it shows: the census is left out where there is no room for it.
+    """
+    choices: list[tuple[int, tuple[str, ...]]] = [
+        (points, (*_ACCURACIES, *_CENSUS))
+        for points in (curves.points, *(points for points in _LADDER if points < curves.points))
+    ]
+    choices.append((min(LEAST_POINTS, curves.points), _ACCURACIES))
+    tried: dict[int, Block] = {}
+
+    def fits(index: int) -> bool:
+        tried[index] = _block(thinned(curves, choices[index][0]), choices[index][1])
+        return text_length(tried[index].length) <= room
+
+    chosen = min(bisect_left(range(len(choices)), True, key=fits), len(choices) - 1)
+    if chosen not in tried:
+        fits(chosen)
+    for name, entry in tried[chosen].entries.items():
+        block.entries[name] = {**entry, "start": entry["start"] + block.length}
+    block.parts += tried[chosen].parts
+    block.length += tried[chosen].length
+    points, names = choices[chosen]
+    return points, names
+
+
+def _block(curves: ThinCurves, names: Sequence[str]) -> Block:
+    block = Block()
+    # the difference to the epoch before is the same number nearly everywhere, which compresses well
+    steps = np.diff(curves.epochs, axis=1, prepend=0)
+    block.add("curves.epoch_steps", steps.T.astype(np.uint32))
+    for name in names:
+        block.add(f"curves.{name}", curves.values[name], COARSE_FRACTION)
+    return block
+
+
+def _of_equal_length(table: pd.DataFrame) -> Iterator[tuple[NDArray[np.object_], NDArray[np.int64]]]:
+    """The keys of curves with equally many rows, and these rows' places in the table, (cells, rows)."""
+    if table.empty:
+        return
+    codes, names = pd.factorize(table["key"])
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    lengths = np.diff(np.append(starts, len(codes)))
+    for length in np.unique(lengths):
+        own = np.flatnonzero(lengths == length)
+        yield np.asarray(names, dtype=object)[own], starts[own][:, None] + np.arange(length)
+
+
+def _kept(values: Mapping[str, NDArray[np.floating]], points: int) -> NDArray[np.int64]:
+    """Which columns of (cells, rows) stay, (cells, points), ascending: ends, extremes of the accuracies, and evenly."""
+    cells, rows = next(iter(values.values())).shape
+    if rows <= points:
+        return np.broadcast_to(np.arange(rows), (cells, rows))
+    priority = np.full((cells, rows), 2.0)
+    even = np.unique(np.rint(np.linspace(0, rows - 1, points)).astype(np.int64))
+    priority[:, even] = _bit_reversed(len(even))[None, :]
+    priority[:, [0, rows - 1]] = -1.0
+    for name in _ACCURACIES:
+        for sign in (1.0, -1.0):
+            extreme = np.argmax(np.where(np.isnan(values[name]), -np.inf, sign * values[name]), axis=1)
+            priority[np.arange(cells), extreme] = -1.0
+    return np.sort(np.argsort(priority, axis=1, kind="stable")[:, :points], axis=1)
+
+
+def _bit_reversed(count: int) -> NDArray[np.float64]:
+    """The van der Corput numbers in [0, 1): the last of them, when left out, leave even gaps."""
+    bits = max(1, int(count - 1).bit_length())
+    index = np.arange(count)
+    return sum(((index >> bit) & 1) / 2.0 ** (bit + 1) for bit in range(bits)) + np.zeros(count)
+
+
+def _widened(rows: NDArray[np.generic], width: int) -> NDArray[np.generic]:
+    """The rows with their last column repeated until they are as wide."""
+    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])), mode="edge")

@@ -1,0 +1,316 @@
+"""Statistics over seeds as Markdown, LaTeX and CSV, and what of them a figure supports: writing only."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from jumpstart_exp.report.differences import COMPARED, comparisons, flatteries, paired_differences
+from jumpstart_exp.report.frontier import FrontierPoint, frontier_ratio, frontiers
+from jumpstart_exp.report.frontier_figure import STARTS, draw_frontier_figure
+from jumpstart_exp.report.grid import MOMENTS, FigureGrid
+from jumpstart_exp.report.seed_captions import (
+    correction_told,
+    frontier_caption,
+    in_interval,
+    listed,
+    moments_caption,
+    seeds_of,
+    threshold_of,
+)
+from jumpstart_exp.report.share_figures import MEASURED, draw_differences, draw_moments
+from jumpstart_exp.report.statistics import mean_interval
+from jumpstart_exp.report.success import train_shares, training_threshold
+from jumpstart_exp.report.tables import _csv, _in_markdown, _markdown, _write, in_latex
+
+Job = Callable[[Path], list[Path]]
+
+_LEAST_SEEDS = 2  # from which on there is something to say about seeds
+_LONG = 40  # rows from which on a LaTeX table breaks over pages
+_DIGITS = 9  # behind the point, in CSV
+_ACCURACIES = ("train_acc", "val_acc")
+
+
+@dataclass(frozen=True)
+class SeedTable:
+    """One table: what Markdown and LaTeX show as text, and the numbers themselves for CSV, heads first."""
+
+    name: str
+    caption: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numbers: tuple[tuple[object, ...], ...]
+
+
+def seed_jobs(grid: FigureGrid, threshold: float | None = None) -> list[tuple[str, Job]]:
+    """What can be drawn ("figures") and written ("tables") about a figure's seeds, each with its folder's kind.
+
+    The frontier needs two depths, differences need two methods that are compared and a place with two seeds, the rest
+    a place with two seeds.
+    """
+    many = grid.seed_range()[1] >= _LEAST_SEEDS
+    jobs: list[tuple[str, Job]] = []
+    if len(grid.depths) > 1:
+        jobs.append(("figures", partial(draw_frontier_figure, grid, threshold=threshold)))
+    if many:
+        jobs.append(("figures", partial(draw_moments, grid, threshold=threshold)))
+    if many and comparisons(grid.methods):
+        jobs.append(("figures", partial(draw_differences, grid, threshold=threshold)))
+    jobs.append(("tables", partial(write_seed_tables, grid, threshold=threshold)))
+    return jobs
+
+
+def write_seed_tables(grid: FigureGrid, folder: Path, threshold: float | None = None) -> list[Path]:
+    """Write every table that the figure supports as SLUG_NAME.md, .tex and .csv; the same grid, the same bytes.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    paths = []
+    for table in seed_tables(grid, threshold):
+        text = _in_markdown(table.caption)
+        texts = {
+            "md": f"{text}\n\n{_markdown(table.heads, [[*map(_in_markdown, row)] for row in table.rows])}",
+            "tex": _latex(table),
+            "csv": _csv([*map(_rounded, row)] for row in table.numbers),
+        }
+        paths += _write(folder, f"{grid.slug}_{table.name}", texts)
+    return paths
+
+
+def seed_tables(grid: FigureGrid, threshold: float | None = None) -> list[SeedTable]:
+    """Every table about seeds that the figure supports."""
+    tables = [places_table(grid, moment, threshold) for moment in MOMENTS]
+    tables.append(moments_table(grid, threshold))
+    if len(grid.depths) > 1:
+        tables.append(frontier_table(grid, threshold))
+        if comparisons(grid.methods):
+            tables.append(ratio_table(grid, threshold))
+    if comparisons(grid.methods) and grid.seed_range()[1] >= _LEAST_SEEDS:
+        tables += [differences_table(grid, moment, threshold) for moment in MOMENTS]
+    return tables
+
+
+def places_table(grid: FigureGrid, moment: str, threshold: float | None = None) -> SeedTable:
+    """Every place's mean accuracies with their intervals, and the share of its seeds that train with Wilson's."""
+    means = {metric: mean_interval(grid.accuracy[f"{metric}_{moment}"]) for metric in _ACCURACIES}
+    shares = train_shares(grid, moment, threshold)
+    least = training_threshold(grid.dataset) if threshold is None else threshold
+    ends = ("", "_low", "_high")
+    names = ["method", "depth", "width", "seeds", "diverged", "failed"]
+    names += [f"{metric}{end}" for metric in _ACCURACIES for end in ends]
+    numbers: list[tuple[object, ...]] = [(*names, "trained", *(f"share{end}" for end in ends), "threshold")]
+    rows = []
+    for place in map(tuple, np.argwhere(shares.seeds > 0)):
+        method, depth, width = (int(index) for index in place)
+        accuracies = [[float(values[place]) for values in means[metric]] for metric in _ACCURACIES]
+        share = [float(values[place]) for values in (shares.share, shares.low, shares.high)]
+        seeds, trained = int(shares.seeds[place]), int(shares.trained[place])
+        lost = (int(grid.diverged[place].sum()), int(grid.failed[place].sum()))
+        numbers.append(
+            (
+                *(grid.methods[method], grid.depths[depth], grid.widths[width], seeds, *lost),
+                *(_known(value) for values in accuracies for value in values),
+                *(trained, *share, least),
+            )
+        )
+        rows.append(
+            (
+                grid.method_titles[method],
+                f"{grid.depths[depth]}×{grid.widths[width]}",
+                *(_mean(*values) for values in accuracies),
+                f"{trained} of {seeds}",
+                f"{share[1]:.2f} to {share[2]:.2f}",
+            )
+        )
+    caption = (
+        f"{grid.title}, {moment} epoch: every place over {seeds_of(grid)}. In brackets the 95 % intervals of the "
+        "means, bootstrap over the place's seeds: from few seeds too narrow, from one there is none. Seeds that "
+        "diverged or failed have no accuracy. Of the share of seeds that train Wilson's 95 % interval; "
+        f"{threshold_of(grid, threshold)}."
+    )
+    heads = ("method", "depth×width", "training", "validation", "train", "interval of the share")
+    return SeedTable(f"places_{moment}", caption, heads, tuple(rows), tuple(numbers))
+
+
+def moments_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable:
+    """How much the best epoch flatters each method."""
+    names = ("method", "measured", "mean", "low", "high", "seeds", "places")
+    numbers: list[tuple[object, ...]] = [names]
+    rows = []
+    for of, title in zip(flatteries(grid, threshold), grid.method_titles, strict=True):
+        found = {f"{metric}_best_minus_last": of.accuracy[metric] for metric in _ACCURACIES}
+        found |= {f"{metric}_beyond_relu": of.beyond_baseline[metric] for metric in _ACCURACIES}
+        found |= {f"trains_{moment}": of.trains.get(moment) for moment in MOMENTS}
+        numbers += [
+            (of.method, name, one.mean, _none(one.low), _none(one.high), one.seeds, one.places)
+            for name, one in found.items()
+            if one is not None
+        ]
+        rows.append((title, *("" if one is None else in_interval(one) for one in found.values())))
+    shown = ("training: best minus last", "validation: best minus last", "training: beyond ReLU's")
+    heads = ("method", *shown, "validation: beyond ReLU's", "cells that train, best", "cells that train, last")
+    caption = (
+        f"{grid.title}: best epoch against last. {moments_caption(grid, None, threshold)} Beyond ReLU's: by how much "
+        "more than ReLU a method is flattered, at the seeds and places that both have."
+    )
+    return SeedTable("moments", caption, heads, tuple(rows), tuple(numbers))
+
+
+def frontier_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable:
+    """Every method's frontier, a column a width."""
+    names = ("method", "moment", "start", "width", "depth", "low", "high", "seeds", "at_least", "next_is_missing")
+    numbers: list[tuple[object, ...]] = [names]
+    rows = []
+    for moment in MOMENTS:
+        for start, words in STARTS.items():
+            found = frontiers(grid, moment, threshold, start=start)
+            for frontier, title in zip(found, grid.method_titles, strict=True):
+                points = {point.width: point for point in frontier.points}
+                numbers += [
+                    (
+                        *(frontier.method, moment, start, point.width, _none(point.depth)),
+                        *(_none(point.low), _none(point.high), point.seeds, int(point.is_open), int(point.is_cut)),
+                    )
+                    for point in frontier.points
+                ]
+                rows.append((title, moment, words, *(_depth(points.get(width)) for width in grid.widths)))
+    caption = f"{grid.title}. {frontier_caption(grid, threshold)} In brackets the intervals; a plus says at least."
+    heads = ("method", "epoch", "counted", *(f"width {width}" for width in grid.widths))
+    return SeedTable("frontier", caption, heads, tuple(rows), tuple(numbers))
+
+
+def ratio_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable:
+    """How many times deeper methods train than others, with the widths used and left out."""
+    names = ("method", "baseline", "moment", "start", "ratio", "low", "high", "seeds")
+    numbers: list[tuple[object, ...]] = [(*names, "widths", "left_out", "at_least", "at_most", "resamples_without")]
+    titles = dict(zip(grid.methods, grid.method_titles, strict=True))
+    rows: list[tuple[str, ...]] = []
+    for own, other in comparisons(grid.methods):
+        for moment in MOMENTS:
+            for start, words in STARTS.items():
+                found = frontier_ratio(grid, moment, own, other, threshold, start=start)
+                head = (titles[own], titles[other], moment, words)
+                if found is None:
+                    numbers.append(
+                        (own, other, moment, start, *[""] * 4, "", " ".join(map(str, grid.widths)), *[""] * 3)
+                    )
+                    rows.append((*head, "no width with both", "", "", listed(grid.widths), "", ""))
+                    continue
+                sets = (found.widths, found.left_out, found.at_least, found.at_most)
+                interval = "" if found.low is None else f"{found.low:.2f} to {found.high:.2f}"
+                numbers.append(
+                    (
+                        *(own, other, moment, start, found.ratio, _none(found.low), _none(found.high), found.seeds),
+                        *(" ".join(map(str, values)) for values in sets),
+                        found.resamples_without,
+                    )
+                )
+                rows.append((*head, f"× {found.ratio:.2f}", interval, *map(listed, sets)))
+    caption = (
+        f"{grid.title}: how many times deeper. {frontier_caption(grid, threshold)} At the widths under at least, the "
+        "method's frontier is the deepest depth trained, under at most the other's."
+    )
+    heads = ("method", "against", "epoch", "counted", "ratio", "interval", "widths", "left out", "at least", "at most")
+    return SeedTable("frontier_ratio", caption, heads, tuple(rows), tuple(numbers))
+
+
+def differences_table(grid: FigureGrid, moment: str, threshold: float | None = None) -> SeedTable:
+    """Differences between methods: over all places, and the places at which they are significant.
+
+    The CSV has every place, and depth and width empty for all places together.
+    """
+    names = ("method", "baseline", "measured", "depth", "width", "pairs", "left_out", "mean", "low", "high")
+    numbers: list[tuple[object, ...]] = [(*names, "p", "p_adjusted", "significant")]
+    titles = dict(zip(grid.methods, grid.method_titles, strict=True))
+    rows, every = [], []
+    for own, other in comparisons(grid.methods):
+        for measured in COMPARED:
+            of = paired_differences(grid, own, other, measured, moment, threshold)
+            every.append(of)
+            if of.overall is None:
+                continue
+            significant = of.significant()
+            overall, places = of.overall, [*map(tuple, np.argwhere(of.pairs > 0))]
+            numbers.append(
+                (
+                    *(own, other, measured, "", "", overall.seeds, int(of.left_out.sum()), overall.mean),
+                    *(_none(overall.low), _none(overall.high), _none(of.overall_p), "", ""),
+                )
+            )
+            numbers += [
+                (
+                    *(own, other, measured, grid.depths[place[0]], grid.widths[place[1]]),
+                    *(int(of.pairs[place]), int(of.left_out[place])),
+                    *(_known(float(values[place])) for values in (of.mean, of.low, of.high, of.p, of.adjusted)),
+                    int(significant[place]),
+                )
+                for place in places
+            ]
+            better, worse = (int((significant & (sign * of.mean > 0)).sum()) for sign in (1, -1))
+            rows.append(
+                (
+                    *(titles[own], titles[other], MEASURED[measured], in_interval(overall, signed=True)),
+                    *(f"{of.overall_p:.2g}", str(overall.seeds), str(len(places)), str(better), str(worse)),
+                )
+            )
+    caption = (
+        f"{grid.title}, {moment} epoch: differences paired by seed and place; in brackets the 95 % interval, bootstrap "
+        f"over whole seeds; p is the mean's own, with the signs of whole seeds flipped. {correction_told([every])}"
+    )
+    heads = ("method", "against", "measured", "mean over places", "p", "seeds", "places", "higher at", "lower at")
+    return SeedTable(f"differences_{moment}", caption, heads, tuple(rows), tuple(numbers))
+
+
+def _latex(table: SeedTable) -> str:
+    columns = f"l{'r' * (len(table.heads) - 1)}"
+    body = [" & ".join(map(in_latex, row)) + r" \\" for row in table.rows]
+    head = " & ".join(map(in_latex, table.heads)) + r" \\"
+    caption = rf"\caption{{{in_latex(table.caption)}}}"
+    if len(table.rows) >= _LONG:
+        lines = [
+            r"% needs \usepackage{longtable}",
+            rf"\begin{{longtable}}{{{columns}}}",
+            caption + r" \\",
+            *(r"\hline", head, r"\hline", r"\endhead"),
+            *body,
+            *(r"\hline", r"\end{longtable}"),
+        ]
+    else:
+        lines = [
+            *(r"\begin{table}", r"\centering", caption, rf"\begin{{tabular}}{{{columns}}}"),
+            *(r"\hline", head, r"\hline", *body, r"\hline"),
+            *(r"\end{tabular}", r"\end{table}"),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _mean(mean: float, low: float, high: float) -> str:
+    if np.isnan(mean):
+        return "–"
+    return f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _depth(point: FrontierPoint | None) -> str:
+    if point is None:
+        return ""
+    text = "none" if point.depth is None else f"{point.depth}{'+' * point.is_open}"
+    if point.low is None or point.high is None:
+        return text
+    ends = ["none" if end == 0 else str(end) for end in (point.low, point.high)]
+    return text if ends[0] == ends[1] else f"{text} ({ends[0]} to {ends[1]})"
+
+
+def _rounded(value: object) -> object:
+    """A number without the digits in which processors may differ."""
+    return round(value, _DIGITS) if isinstance(value, float) else value
+
+
+def _known(value: float) -> object:
+    return "" if np.isnan(value) else value
+
+
+def _none(value: float | None) -> object:
+    return "" if value is None else value

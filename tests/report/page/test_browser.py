@@ -1,0 +1,381 @@
+"""The page in a real browser without a network: Debian's chromium, headless."""
+
+import json
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+from page_stores import HOSTILE_ERROR, HOSTILE_LABEL, cell, hostile, moons, page, result, stored
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.config import conf_dir, plain_config, register_schema, split_config
+from jumpstart_exp.report.published import read_published
+from jumpstart_exp.result import Metric
+from jumpstart_exp.store import Store
+
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+_WAIT = 10.0
+
+
+class Browser:
+    """One headless browser with one page in it."""
+
+    def __init__(self) -> None:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.options import Options
+        from selenium.webdriver.chrome.service import Service
+
+        options = Options()
+        options.binary_location = shutil.which("chromium") or ""
+        for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+            options.add_argument(argument)
+        # no name is resolved and no proxy is there: whatever is asked of a network fails
+        options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND")
+        options.add_argument("--proxy-server=127.0.0.1:9")
+        options.add_argument("--disable-background-networking")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+
+    def open(self, path: Path, address: str = "", *, wide: int = 1280, high: int = 900, scheme: str = "light") -> None:
+        self.driver.get("about:blank")
+        command = self.driver.execute_cdp_cmd
+        command(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": wide, "height": high, "deviceScaleFactor": 1, "mobile": False},
+        )
+        command("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+        self.driver.get(f"{path.as_uri()}#{address}" if address else path.as_uri())
+        self.until(lambda: self.js("return document.documentElement.dataset.ready") == "yes")
+
+    def js(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def until(self, is_so: Callable[[], Any]) -> None:
+        end = time.monotonic() + _WAIT
+        while not is_so():
+            assert time.monotonic() < end, self.driver.get_log("browser")
+
+    def text(self, selector: str) -> str:
+        return str(self.js("return document.querySelector(arguments[0]).textContent", selector))
+
+    def choose(self, name: str, value: str) -> None:
+        from selenium.webdriver.support.ui import Select
+
+        Select(self.driver.find_element("id", name)).select_by_value(value)
+        self.settle()
+
+    def click(self, selector: str) -> None:
+        self.driver.find_element("css selector", selector).click()
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until what was chosen is drawn: numbers are unpacked in between."""
+        self.driver.execute_async_script(
+            "const done = arguments[0]; setTimeout(() => requestAnimationFrame(() => done()), 20)"
+        )
+
+    def press(self, *keys: str) -> None:
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        for key in keys:
+            ActionChains(self.driver).send_keys(key).perform()
+
+    def cell(self, m: int, d: int, w: int, kind: str = "ours") -> str:
+        return str(self.js("return document.querySelector(arguments[0]).dataset.value", rect(m, d, w, kind)))
+
+    def numbers(self, kind: str = "ours") -> list[str]:
+        cells = f'document.querySelectorAll("svg[data-kind={kind}] [role=gridcell]")'
+        return list(self.js(f"return [...{cells}].map((rect) => rect.getAttribute('fill'))"))
+
+    def complaints(self) -> list[Any]:
+        return [entry for entry in self.driver.get_log("browser") if entry["level"] in ("WARNING", "SEVERE")]
+
+    def requests(self) -> set[str]:
+        """Where anything was asked for since the last call."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        sent = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
+        return {url.partition("#")[0] for url in sent}
+
+
+def rect(m: int, d: int, w: int, kind: str = "ours") -> str:
+    return f'svg[data-kind="{kind}"] [data-m="{m}"][data-d="{d}"][data-w="{w}"]'
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+    if missing:
+        reason = f"{' and '.join(missing)} not found: apt-get install chromium chromium-driver"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    made = Browser()
+    yield made
+    made.driver.quit()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return stored(tmp_path_factory.mktemp("results"), moons())
+
+
+@pytest.fixture(scope="module")
+def table(store: Store) -> pd.DataFrame:
+    return store.cells()
+
+
+@pytest.fixture(scope="module")
+def path(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "a page's #1.html"
+    page(store, path, read_published())
+    return path
+
+
+def of(table: pd.DataFrame, method: str, depth: int, width: int) -> pd.DataFrame:
+    chosen = (table["method"] == method) & (table["depth"] == depth) & (table["width"] == width)
+    return table[chosen].sort_values("seed")
+
+
+def test_it_loads_without_errors_and_shows_the_numbers_of_the_store(
+    browser: Browser, path: Path, table: pd.DataFrame
+) -> None:
+    browser.requests()
+    browser.open(path)
+    assert browser.complaints() == []
+    assert browser.requests() <= {path.as_uri(), "data:,", "about:blank"}
+    assert browser.cell(1, 1, 0) == f"{of(table, 'sep_up', 10, 2)['train_acc_best'].mean():.4f}"
+    assert browser.cell(0, 2, 1) == "lost"
+    assert browser.cell(0, 0, 0) == f"{of(table, 'relu', 1, 2)['train_acc_best'].mean():.4f}"
+    assert browser.js("return document.getElementById('trouble').hidden")
+
+
+def test_choosing_a_method_changes_the_picture(browser: Browser, path: Path) -> None:
+    browser.open(path)
+    both = browser.numbers()
+    browser.choose("method", "0")
+    relu = browser.numbers()
+    browser.choose("method", "1")
+    sep_up = browser.numbers()
+    assert len(relu) == len(sep_up) == 6 and relu != sep_up and both == relu + sep_up
+    assert "method=sep_up" in browser.js("return location.hash")
+
+
+def test_best_or_last_seed_and_metric_change_the_numbers(browser: Browser, path: Path, table: pd.DataFrame) -> None:
+    browser.open(path)
+    rows = of(table, "sep_up", 10, 3)
+    browser.click("#moment-last")
+    assert browser.cell(1, 1, 1) == f"{rows['train_acc_last'].mean():.4f}"
+    browser.choose("seed", "2")
+    assert browser.cell(1, 1, 1) == f"{rows['train_acc_last'].iloc[2]:.4f}"
+    assert browser.cell(0, 0, 0) == "missing" and browser.cell(1, 2, 1) != "lost"
+    browser.choose("metric", "val_loss")
+    assert browser.cell(1, 1, 1) == "2.5"
+    browser.choose("metric", "dead_units")
+    assert browser.cell(1, 1, 1) == "0.2500"
+    browser.choose("seed", "mean")
+    browser.choose("metric", "train_acc_drop")
+    assert browser.cell(1, 1, 1) == "+0.0235"
+    browser.choose("metric", "trained")
+    assert browser.cell(0, 1, 1) == "0.0000" and browser.cell(1, 1, 1) == "1.0000"
+
+
+def test_the_published_stand_beside_ours(browser: Browser, path: Path, table: pd.DataFrame) -> None:
+    browser.open(path)
+    assert browser.js("return document.querySelectorAll('svg[data-kind=published]').length") == 0
+    browser.click("#beside")
+    published = {
+        (p.method, p.depth, p.width): v for p, v in read_published().moons.items() if p.metric == "train_acc_best"
+    }
+    theirs = published["sep_up", 10, 3]
+    ours = of(table, "sep_up", 10, 3)["train_acc_best"].mean()
+    assert browser.cell(1, 1, 1, "published") == f"{theirs:.4f}"
+    assert abs(float(browser.cell(1, 1, 1, "difference").replace("−", "-")) - (ours - theirs)) < 1.1e-4
+    titles = browser.js("return [...document.querySelectorAll('#panels figcaption')].map((each) => each.textContent)")
+    assert titles[3:] == [
+        "Sep-UP · ours, mean of 3 seeds",
+        "Sep-UP · published, authors, one seed, best epoch",
+        "Sep-UP · ours minus published",
+    ]
+
+
+def test_a_click_opens_the_curves_census_and_numbers(browser: Browser, path: Path, table: pd.DataFrame) -> None:
+    browser.open(path)
+    browser.click(rect(1, 1, 1))
+    assert browser.text("#cell-title") == "Sep-UP · depth 10 × width 3"
+    row = of(table, "sep_up", 10, 3).iloc[0]
+    lines = browser.js(
+        "return [...document.querySelectorAll('#cell dl div')].map((l) => [...l.children].map((e) => e.innerText))"
+    )
+    said = dict(lines)
+    assert said["training accuracy"] == f"{row['train_acc_best']:.4f} at epoch 50; last {row['train_acc_last']:.4f}"
+    assert said["validation loss"] == "0.5 at epoch 77; last 2.5"
+    assert said["dead points"] == "0.5000 → 0.5000"
+    assert said["key"] == row["key"]
+    assert browser.js("return document.querySelectorAll('#cell .curve path[data-name=train_acc]').length") == 3
+    assert int(browser.js("return document.querySelector('#cell .curve').dataset.points")) == 30
+    # the curve is highest at epoch 50, its second point
+    path_of = browser.js(
+        "return document.querySelector('#cell .curve path[data-name=train_acc]:not(.faint)').getAttribute('d')"
+    )
+    heights = [float(point.split(" ")[1]) for point in path_of[1:].split("L")]
+    assert heights.index(min(heights)) == 1 and len(heights) == 30
+    places = [float(point.split(" ")[0]) for point in path_of[1:].split("L")]
+    epochs = [1, *range(50, 1500, 50)]
+    assert places == pytest.approx([34 + 356 * epoch / 1450 for epoch in epochs], abs=0.06)
+    browser.click("#cell [data-seed='2']")
+    assert browser.js("return location.hash").endswith("cell=10%2C3%2C2%2Csep_up")
+    assert browser.text("#cell h3:nth-of-type(2)") == "Seed 2"
+
+
+def test_the_command_gives_the_key_of_the_cell(browser: Browser, path: Path, table: pd.DataFrame) -> None:
+    browser.open(path, "cell=20,2,1,relu")
+    command = shlex.split(browser.text("#command"))
+    assert command[:3] == ["python", "-m", "jumpstart_exp"]
+    register_schema()
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        config, _ = split_config(plain_config(compose("config", command[3:])))
+    assert Cell.from_config(config, "any").key == of(table, "relu", 20, 2)["key"].iloc[1]
+
+
+def test_what_failed_says_why_and_what_diverged_says_when(browser: Browser, path: Path) -> None:
+    browser.open(path, "cell=20,3,0,relu")
+    assert "out of memory" in browser.text("#cell") and "no training curve" in browser.text("#cell")
+    browser.open(path, "cell=20,3,1,sep_up")
+    assert "at epoch 812" in browser.text("#cell")
+
+
+def test_the_keyboard_alone_is_enough(browser: Browser, path: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(path)
+    browser.js("document.getElementById('border').focus()")
+    browser.press(Keys.TAB)
+    for _ in range(4):  # a box that can be scrolled takes the focus too
+        if browser.js("return document.activeElement.getAttribute('role')") == "gridcell":
+            break
+        browser.press(Keys.TAB)
+    label = "return document.activeElement.getAttribute('aria-label')"
+    first = browser.js(label)
+    browser.press(Keys.HOME, Keys.PAGE_DOWN, Keys.ARROW_RIGHT, Keys.ARROW_UP)
+    assert browser.js(label).startswith("depth 10, width 3: ") and browser.js(label) != first
+    assert browser.js("return getComputedStyle(document.querySelector('.heatmap .focus')).visibility") == "visible"
+    assert not browser.js("return document.getElementById('tip').hidden")
+    browser.press(Keys.ENTER)
+    assert browser.text("#cell-title") == "ReLU · depth 10 × width 3"
+    assert browser.js("return document.activeElement.id") == "cell"
+    browser.press(Keys.ESCAPE)
+    assert browser.js("return document.getElementById('cell').hidden")
+    assert browser.js(label).startswith("depth 10, width 3: ")
+
+
+def test_pointing_at_a_cell_shows_its_seeds_interval_and_share(browser: Browser, path: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    browser.open(path)
+    ActionChains(browser.driver).move_to_element(browser.driver.find_element("css selector", rect(1, 1, 1))).perform()
+    tip = browser.text("#tip")
+    assert "Sep-UP 10×3" in tip and "0: 1.0000, 1: 0.9882, 2: 0.9765" in tip and "[0.9765, 1.0000]" in tip
+    assert "3 of 3 seeds [0.4385, 1.0000]" in tip and "published" in tip and "authors, one seed" in tip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark_follow_the_system_and_the_switch(browser: Browser, path: Path, scheme: str) -> None:
+    browser.open(path, scheme=scheme)
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    colours = {"light": "rgb(251, 251, 250)", "dark": "rgb(20, 23, 27)"}
+    assert browser.js(ground) == colours[scheme]
+    try:
+        seen = []
+        for _ in range(3):
+            browser.click("#theme")
+            seen.append(browser.js(ground))
+        assert seen == [colours["light"], colours["dark"], colours[scheme]]
+    finally:
+        browser.js("localStorage.clear()")
+
+
+def test_a_phone_never_scrolls_the_page_sideways(browser: Browser, path: Path) -> None:
+    beyond = "const root = document.documentElement; return root.scrollWidth - root.clientWidth"
+    for address in ("", "published=1&cell=10,3,1,sep_up"):
+        browser.open(path, address, wide=360, high=740)
+        assert browser.js(beyond) == 0 and browser.js("return window.innerWidth") == 360
+
+
+def test_a_view_comes_back_from_its_address(browser: Browser, path: Path) -> None:
+    browser.open(path)
+    browser.choose("metric", "val_acc")
+    browser.click("#moment-last")
+    browser.choose("method", "1")
+    browser.choose("seed", "1")
+    address, numbers = browser.js("return location.hash"), browser.numbers()
+    browser.open(path, address[1:])
+    assert browser.numbers() == numbers and browser.js("return location.hash") == address
+
+
+def test_an_address_that_names_nothing_changes_nothing(browser: Browser, path: Path) -> None:
+    browser.open(path)
+    plain = browser.numbers()
+    browser.open(path, "study=none&metric=toString&epoch=never&method=x&seed=-1&cell=1,2")
+    assert browser.numbers() == plain and browser.complaints() == []
+
+
+def test_one_outlier_leaves_the_colours_of_a_loss_to_the_others(browser: Browser, tmp_path: Path) -> None:
+    losses = {(depth, width): 0.1 + depth / 100 for depth in range(1, 13) for width in range(2, 7)}
+    losses[1, 2] = 1e9
+    results = [result(cell("relu", *place, 0), val_loss=Metric(loss, loss, 1)) for place, loss in losses.items()]
+    page(stored(tmp_path / "results", results), tmp_path / "page.html")
+    browser.open(tmp_path / "page.html", "metric=val_loss")
+    assert browser.cell(0, 0, 0) == "1.00e9" and len(set(browser.numbers())) > 10
+    assert "≥ 0.22" in browser.text("#legend")
+
+
+def test_frontier_scatter_and_tables_follow_the_choice(browser: Browser, path: Path) -> None:
+    browser.open(path)
+    marks = "return document.querySelectorAll('#scatter-chart .mark').length"
+    assert browser.js(marks) == 11
+    browser.choose("method", "1")
+    assert browser.js(marks) == 6
+    heads = browser.js(
+        "return [...document.querySelectorAll('#frontier-ratios table:first-of-type th')].map((h) => h.textContent)"
+    )
+    assert heads[:2] == ["width", "Sep-UP"]
+    rows = browser.js(
+        "return [...document.querySelectorAll('#tables-body tbody tr')].map((r) => r.children[3].textContent)"
+    )
+    assert rows == ["5 (29.4 %)", "17 (94.4 %)"]
+
+
+def test_hostile_texts_do_nothing(browser: Browser, tmp_path: Path) -> None:
+    page(stored(tmp_path / "hostile", hostile()), tmp_path / "hostile.html")
+    browser.open(tmp_path / "hostile.html", "metric=val_acc")
+    browser.click(rect(0, 1, 0))
+    assert HOSTILE_ERROR in browser.text("#cell")
+    browser.click(rect(0, 0, 0))
+    assert (
+        browser.text("#command") == "python -m jumpstart_exp method=sep_u depth=1 width=2 seed=0 optimizer.epochs=100"
+    )
+    assert HOSTILE_LABEL[:20] in browser.text("#panels")
+    assert browser.driver.title == "jumpstart_exp: results"
+    assert browser.js("return document.images.length + document.querySelectorAll('b, [onload], [onerror]').length") == 0
+    assert browser.complaints() == []
+
+
+def test_a_browser_that_cannot_unpack_says_so(browser: Browser, path: Path) -> None:
+    source = "Object.defineProperty(window, 'DecompressionStream', {value: undefined})"
+    command = browser.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
+    try:
+        browser.driver.get("about:blank")
+        browser.driver.get(path.as_uri())
+        browser.until(lambda: not browser.js("return document.getElementById('trouble').hidden"))
+        assert "DecompressionStream" in browser.text("#trouble")
+    finally:
+        browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", command)
+        browser.complaints()

@@ -1,0 +1,223 @@
+"""The page as a file: what stands in it, how large it is, that it is always the same and takes nothing for markup."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from page_stores import (
+    HOSTILE_ENGINE,
+    HOSTILE_ERROR,
+    HOSTILE_LABEL,
+    SEEDS,
+    cell,
+    hostile,
+    moons,
+    page,
+    part,
+    result,
+    stored,
+)
+from test_packing import decoded
+
+from jumpstart_exp.report.frontier import frontiers
+from jumpstart_exp.report.grid import FigureGrid, figure_grids
+from jumpstart_exp.report.page import write_page
+from jumpstart_exp.report.page.contents import page_contents
+from jumpstart_exp.report.page.curves import LEAST_POINTS
+from jumpstart_exp.report.page.packing import Block, text_length
+from jumpstart_exp.report.published import read_published
+from jumpstart_exp.report.statistics import mean_interval, wilson
+from jumpstart_exp.result import METRICS, CurveRow, LayerCensus, Metric, Result
+from jumpstart_exp.store import Store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return stored(tmp_path_factory.mktemp("page"), moons())
+
+
+@pytest.fixture(scope="module")
+def grid(store: Store) -> FigureGrid:
+    (only,) = figure_grids(store.cells())
+    return only
+
+
+@pytest.fixture(scope="module")
+def contents(store: Store, grid: FigureGrid) -> tuple[dict[str, Any], Block]:
+    made = page_contents(store.cells(), store, [grid])
+    return made.head, made.block
+
+
+class Tags(HTMLParser):
+    """The elements of a page with the names of their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, tuple[str, ...]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, tuple(name for name, _ in attrs)))
+
+
+def test_a_second_page_has_the_same_bytes(store: Store, tmp_path: Path) -> None:
+    published = read_published()
+    first = page(store, tmp_path / "first.html", published)
+    assert page(Store(store.results_dir), tmp_path / "second.html", published) == first
+    assert not re.search(r"/tmp/|\d\d:\d\d:\d\d", first)
+
+
+def test_hostile_texts_add_no_element(store: Store, tmp_path: Path) -> None:
+    plain = Tags(page(store, tmp_path / "plain.html")).found
+    text = page(stored(tmp_path / "hostile", hostile()), tmp_path / "hostile.html")
+    assert Tags(text).found == plain
+    assert "onerror" not in text.replace(part(text, "head"), "")
+    assert not re.search("[<>&]", part(text, "head"))
+    head = json.loads(part(text, "head"))
+    assert head["studies"][0]["methods"][0]["label"] == HOSTILE_LABEL
+    assert head["errors"] == [HOSTILE_ERROR]
+    assert HOSTILE_ENGINE in {origin["engine"] for origin in head["origins"]}
+
+
+def test_the_page_may_load_nothing_and_run_its_own_script_only(store: Store, tmp_path: Path) -> None:
+    text = page(store, tmp_path / "page.html")
+    script, style = (re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL) for tag in ("script", "style"))
+    assert len(script) == len(style) == 1
+    digests = [base64.b64encode(hashlib.sha256(of.encode()).digest()).decode() for of in (script[0], style[0])]
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy is not None
+    assert policy[1].split("; ") == [
+        "default-src 'none'",
+        f"script-src 'sha256-{digests[0]}'",
+        f"style-src 'sha256-{digests[1]}'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    # the one address is the name of SVG's elements
+    outside = text.replace(part(text, "head"), "").replace(part(text, "block"), "")
+    assert set(re.findall(r"\w+://[^\s\"'<]*", outside)) == {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write\(|\beval\(|\bfetch\(", text)
+
+
+def test_rows_are_those_of_the_store(store: Store, contents: tuple[dict[str, Any], Block]) -> None:
+    head, block = contents
+    keys = ["".join(f"{byte:02x}" for byte in key) for key in decoded(block, "rows.key")]
+    table = store.cells().set_index("key").loc[keys]
+    assert len(keys) == len(store.cells())
+    for column, error in (("train_acc_best", 1e-5), ("val_acc_last", 1e-5), ("dead_points_start", 1e-5)):
+        np.testing.assert_allclose(decoded(block, f"rows.{column}"), table[column].to_numpy(float), atol=error)
+    for column in ("val_loss_best", "seconds"):
+        np.testing.assert_allclose(decoded(block, f"rows.{column}"), table[column].to_numpy(float), rtol=1e-3)
+    assert decoded(block, "rows.train_acc_best_epoch").tolist() == table["train_acc_best_epoch"].tolist()
+    assert [head["statuses"][code] for code in decoded(block, "rows.status")] == table["status"].tolist()
+
+
+def test_a_study_points_at_its_rows(store: Store, grid: FigureGrid, contents: tuple[dict[str, Any], Block]) -> None:
+    _, block = contents
+    keys = ["".join(f"{byte:02x}" for byte in key) for key in decoded(block, "rows.key")]
+    of_table = store.cells()["key"].tolist()
+    shown = decoded(block, "study0.rows")
+    assert shown.shape == grid.rows.shape
+    for here, there in zip(shown.reshape(-1), grid.rows.reshape(-1), strict=True):
+        assert (here < 0 and there < 0) or keys[here] == of_table[there]
+
+
+def test_intervals_are_those_of_the_statistics(grid: FigureGrid, contents: tuple[dict[str, Any], Block]) -> None:
+    _, block = contents
+    for part_, wanted in zip(("mean", "low", "high"), mean_interval(grid.accuracy["train_acc_best"]), strict=True):
+        shown = decoded(block, f"study0.train_acc_best.{part_}")
+        np.testing.assert_allclose(shown, wanted, atol=1e-5)
+    drop = grid.accuracy["train_acc_best"] - grid.accuracy["train_acc_last"]
+    np.testing.assert_allclose(decoded(block, "study0.train_acc_drop.low"), mean_interval(drop)[1], atol=2e-5)
+
+
+def test_shares_count_every_seed_that_the_store_has(grid: FigureGrid, contents: tuple[dict[str, Any], Block]) -> None:
+    _, block = contents
+    trains = decoded(block, "study0.trained_best")
+    wanted = np.nan_to_num(grid.accuracy["train_acc_best"]) >= 0.95 - 1e-9
+    np.testing.assert_array_equal(trains.astype(bool), wanted)
+    low, high = wilson(wanted.sum(axis=-1), grid.present.sum(axis=-1))
+    np.testing.assert_allclose(decoded(block, "study0.trained_best.low"), low, atol=1e-5)
+    np.testing.assert_allclose(decoded(block, "study0.trained_best.high"), high, atol=1e-5)
+
+
+def test_frontiers_are_of_both_starts(grid: FigureGrid, contents: tuple[dict[str, Any], Block]) -> None:
+    study = contents[0]["studies"][0]
+    for start in ("grid", "first"):
+        for moment in ("best", "last"):
+            shown = [[(point["width"], point["depth"]) for point in of] for of in study["frontiers"][start][moment]]
+            found = frontiers(grid, moment, start=start)  # type: ignore[arg-type]
+            assert shown == [[(point.width, point.depth) for point in of.points] for of in found]
+
+
+def test_published_values_stand_beside_the_studies_that_repeat_them(store: Store, tmp_path: Path) -> None:
+    published = read_published()
+    head = json.loads(part(page(store, tmp_path / "page.html", published), "head"))
+    beside = head["studies"][0]["published"]
+    shown = {(metric, m, d, w): value for metric, m, d, w, value in beside["values"]}
+    wanted = {
+        (
+            place.metric.removesuffix("_best"),
+            ("relu", "sep_up").index(place.method),
+            (1, 10, 20).index(place.depth),
+            (2, 3).index(place.width),
+        ): value
+        for place, value in published.moons.items()
+        if place.method in ("relu", "sep_up") and place.depth in (1, 10, 20) and place.width in (2, 3)
+    }
+    assert shown == wanted and len(wanted) == 2 * 2 * 3 * 2
+    assert any("authors" in source for source in beside["sources"])
+
+
+def test_published_values_stand_beside_nothing_else(tmp_path: Path) -> None:
+    head = json.loads(part(page(stored(tmp_path, hostile()), tmp_path / "page.html", read_published()), "head"))
+    assert "published" not in head["studies"][0]
+
+
+def test_how_it_was_made_counts_what_is_shown(contents: tuple[dict[str, Any], Block], store: Store) -> None:
+    made = {line["name"]: line["texts"] for line in contents[0]["made"]}
+    assert made["cells"] == ["35 in all", "31 done", "1 diverged", "3 failed"]
+    assert made["seeds"] == [f"{SEEDS[0]}–{SEEDS[-1]}"]
+    assert made["hours of training"] == [f"{35 * 1.5 / 60:.1f} minutes of computing"]
+    assert made["engine"] == ["native: 35 cells"]
+    assert any(str(store.cells()["git_commit"].iloc[0]) in text for text in made["commit"])
+
+
+def test_a_page_of_no_study_can_be_written(tmp_path: Path) -> None:
+    store = Store(tmp_path / "nothing")
+    write_page(store.cells(), store, [], tmp_path / "page.html")
+    assert json.loads(part((tmp_path / "page.html").read_text(), "head"))["studies"] == []
+
+
+def test_noisy_cells_take_less_than_300_bytes_each(tmp_path: Path) -> None:
+    # 20,000 cells of 300 bytes are 6 MB; measured over 240 cells, less what a page of none takes
+    random = np.random.default_rng(3)
+    results = [noisy(random, depth, width, seed) for depth in range(1, 5) for width in range(1, 31) for seed in (0, 1)]
+    nothing = Store(tmp_path / "nothing")
+    write_page(nothing.cells(), nothing, [], tmp_path / "empty.html")
+    store = stored(tmp_path / "noisy", results)
+    table = store.cells()
+    grids = figure_grids(table)
+    made = page_contents(table, store, grids, room=0)
+    assert made.head["curves"]["points"] == LEAST_POINTS
+    empty = page_contents(nothing.cells(), nothing, [])
+    names = sum(len(json.dumps(entry)) for entry in made.head["entries"].values())
+    taken = text_length(made.block.length) - text_length(empty.block.length)
+    assert taken / len(results) < 300, (taken, names)
+
+
+def noisy(random: np.random.Generator, depth: int, width: int, seed: int) -> Result:
+    """A result in which every number is drawn anew."""
+    one = lambda: float(random.random())  # noqa: E731 - a short name for many numbers
+    census = [LayerCensus(*(tuple(one() for _ in range(depth)) for _ in range(4))) for _ in range(2)]
+    metric = {name: Metric(one(), one(), int(random.integers(1, 5000))) for name in METRICS}
+    curve = tuple(CurveRow(epoch, *(one() for _ in range(9))) for epoch in (1, *range(50, 5001, 50)))
+    of = cell("sep_up", depth, width, seed)
+    return result(of, census_start=census[0], census_last=census[1], seconds=one(), curve=curve, **metric)
