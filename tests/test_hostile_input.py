@@ -26,10 +26,11 @@ from jumpstart_exp.report.__main__ import main as report
 from jumpstart_exp.report.drawing import plain_style
 from jumpstart_exp.report.grid import FigureGrid, GridWarning, figure_grids
 from jumpstart_exp.report.heatmaps import draw_grid, heatmap_figure
+from jumpstart_exp.report.markup import in_latex
 from jumpstart_exp.report.names import LONGEST_TITLE, label_title
 from jumpstart_exp.report.rows import RowWarning, sound_rows
 from jumpstart_exp.report.scatters import scatter_figure
-from jumpstart_exp.report.tables import in_latex, write_costs, write_summaries
+from jumpstart_exp.report.tables import write_costs, write_summaries
 from jumpstart_exp.result import CurveRow, Metric, Result
 from jumpstart_exp.settings import legible
 from jumpstart_exp.store import Store, StoreWarning, cell_schema, result_row

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from seaborn.cm import rocket
 
 from jumpstart_exp.report.comparison import GridComparison
+from jumpstart_exp.report.drawing import save_figure
 from jumpstart_exp.report.layouts import TITLES
 from jumpstart_exp.report.names import dataset_title
 from jumpstart_exp.report.panels import (
@@ -31,7 +32,6 @@ from jumpstart_exp.report.panels import (
     legend_handles,
 )
 from jumpstart_exp.report.published import METRICS
-from jumpstart_exp.report.share_figures import save_figure
 from jumpstart_exp.report.statistics import Floats
 from jumpstart_exp.report.studies import VARIANTS
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from jumpstart_exp.report.comparison import GridComparison, MethodComparison, PlaceComparison
 from jumpstart_exp.report.comparison_figures import METRIC_TITLES, caption, seeds_in_words
 from jumpstart_exp.report.layouts import TITLES, LayoutComparison, interval_words
+from jumpstart_exp.report.markup import csv_text, in_latex, in_markdown, markdown_table, write_texts
 from jumpstart_exp.report.mnist_table import TableComparison
 from jumpstart_exp.report.names import dataset_title, method_title
 from jumpstart_exp.report.seedwise import Interval
 from jumpstart_exp.report.studies import VARIANTS
-from jumpstart_exp.report.tables import _csv, _in_markdown, _markdown, _write, in_latex
 
 _DIGITS = 9  # behind the point, in CSV: beyond them processors may differ
 _QUANTITIES = {
@@ -70,7 +70,9 @@ def write_places(
         for own in methods
     ]
     paths = write_table(ComparisonTable(text, heads, rows, numbers, "ll" + "r" * (len(heads) - 2)), folder, name)
-    return paths + _write(folder, f"{name}_places", {"csv": _csv([*map(_rounded, row)] for row in _place_rows(places))})
+    return paths + write_texts(
+        folder, f"{name}_places", {"csv": csv_text([*map(_rounded, row)] for row in _place_rows(places))}
+    )
 
 
 def write_small_table(comparison: GridComparison, places: Sequence[PlaceComparison], folder: Path) -> list[Path]:
@@ -208,13 +210,13 @@ def write_table(table: ComparisonTable, folder: Path, name: str) -> list[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
-    body = [[*map(_in_markdown, row)] for row in table.rows]
+    body = [[*map(in_markdown, row)] for row in table.rows]
     texts = {
-        "md": f"{_in_markdown(table.caption)}\n\n{_markdown(table.heads, body)}",
+        "md": f"{in_markdown(table.caption)}\n\n{markdown_table(table.heads, body)}",
         "tex": _latex(table),
-        "csv": _csv([*map(_rounded, row)] for row in table.numbers),
+        "csv": csv_text([*map(_rounded, row)] for row in table.numbers),
     }
-    return _write(folder, name, texts)
+    return write_texts(folder, name, texts)
 
 
 def blank(value: float | None) -> object:

@@ -5,6 +5,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import matplotlib.style
@@ -35,21 +36,34 @@ def save_figures(grid: FigureGrid, draw: Callable[[FigureGrid, str], Figure], fo
     Raises:
         OSError: the folder cannot be written.
     """
+    return [path for moment in MOMENTS for path in save_figure(partial(draw, grid, moment), folder, f"{name}_{moment}")]
+
+
+def save_figure(draw: Callable[[], Figure], folder: Path, name: str) -> list[Path]:
+    """Draw one figure and write it as PNG and PDF; the same figure, the same bytes.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for moment in MOMENTS:
-        with plain_style(), warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", r"Glyph \d+ .* missing from font"
-            )  # a label's letter: a box stands for it
-            figure = draw(grid, moment)
-            for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
-                content = io.BytesIO()
-                figure.savefig(content, format=kind, dpi=DPI, metadata=metadata)
-                path = folder / f"{name}_{moment}.{kind}"
-                write_whole(path, content.getvalue())
-                paths.append(path)
+    for kind, content in figure_files(draw).items():
+        paths.append(folder / f"{name}.{kind}")
+        write_whole(paths[-1], content)
     return paths
+
+
+def figure_files(draw: Callable[[], Figure], dpi: int = DPI) -> dict[str, bytes]:
+    """The figure as a PNG and a PDF file, in the report's style; the same figure, the same bytes."""
+    found = {}
+    with plain_style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # a label's letter: a box stands for it
+        figure = draw()
+        for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
+            content = io.BytesIO()
+            figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)
+            found[kind] = content.getvalue()
+    return found
 
 
 @contextmanager

@@ -14,12 +14,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from jumpstart_exp.report.differences import comparisons
-from jumpstart_exp.report.drawing import title_lines
+from jumpstart_exp.report.drawing import save_figure, title_lines
 from jumpstart_exp.report.frontier import Frontier, FrontierPoint, Start, frontier_ratio, frontiers
 from jumpstart_exp.report.grid import MOMENTS, FigureGrid
 from jumpstart_exp.report.scatters import Look, method_looks
 from jumpstart_exp.report.seed_captions import frontier_caption, ratio_told
-from jumpstart_exp.report.share_figures import save_figure
 
 STARTS: dict[Start, str] = {
     "grid": "from the grid's shallowest depth",

@@ -1,6 +1,5 @@
 """Dead units and points at initialisation over depth, a line a width, measured beside the formulas: drawing only."""
 
-import io
 import textwrap
 from collections.abc import Callable
 from functools import partial
@@ -15,8 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from jumpstart_exp.report.drawing import DPI, plain_style
-from jumpstart_exp.report.files import write_whole
+from jumpstart_exp.report.drawing import save_figure
 from jumpstart_exp.report.initialisation import MEASURES, Initialisation, InitialisedDataset, initialisations
 
 _PANEL = (0.95, 1.35)  # inches of a panel and its gap; wider where there are few
@@ -51,16 +49,7 @@ def draw_initialisation(dataset: InitialisedDataset, folder: Path) -> list[Path]
     Raises:
         OSError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    with plain_style():
-        figure = initialisation_figure(dataset)
-        for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
-            content = io.BytesIO()
-            figure.savefig(content, format=kind, dpi=DPI, metadata=metadata)
-            paths.append(folder / f"{dataset.slug}.{kind}")
-            write_whole(paths[-1], content.getvalue())
-    return paths
+    return save_figure(partial(initialisation_figure, dataset), folder, dataset.slug)
 
 
 def initialisation_figure(dataset: InitialisedDataset) -> Figure:

@@ -1,7 +1,7 @@
 """The papers' figures and tables of what the store has, each by its name: found, drawn and written."""
 
-import io
 import shlex
+from functools import partial
 from pathlib import Path
 from string import ascii_lowercase
 
@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from jumpstart_exp.inspect.snapshots import SnapshotError
-from jumpstart_exp.report.drawing import METRICS, plain_style
+from jumpstart_exp.report.drawing import METRICS, figure_files
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.grid import FigureGrid, GridError, figure_grids
 from jumpstart_exp.report.paper_figures import FIGURES, WIDTHS, PaperFigure
@@ -94,8 +94,7 @@ def write_paper_figure(
             if figure.is_table:
                 contents = _table(figure, source, moment, threshold)
             else:
-                with plain_style():
-                    contents = _files(draw_paper_figure(figure, source, moment), dpi)
+                contents = figure_files(partial(draw_paper_figure, figure, source, moment), dpi)
     except (GridError, SnapshotError) as error:
         raise PaperError(f"figure={name}: {error}") from error
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,18 +137,8 @@ def _inside(
     """What tells the file's name from the figure's, and the files' contents."""
     for of in variants_of(variant):
         if snapshots := inside_snapshots(figure, results_dir, table, of):
-            with plain_style():
-                return [of] * (of != "paper"), _files(print_inside(figure, snapshots, of), dpi)
+            return [of] * (of != "paper"), figure_files(partial(print_inside, figure, snapshots, of), dpi)
     raise PaperError(_what_is_missing(figure, variant, results_dir))
-
-
-def _files(figure: Figure, dpi: int) -> dict[str, bytes]:
-    contents = {}
-    for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {})):
-        content = io.BytesIO()
-        figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)
-        contents[kind] = content.getvalue()
-    return contents
 
 
 def _draw_grid(figure: PaperFigure, source: PaperSource, moment: str) -> Figure:

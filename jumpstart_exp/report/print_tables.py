@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from jumpstart_exp.report.grid import FigureGrid
+from jumpstart_exp.report.markup import in_latex
 from jumpstart_exp.report.summary import SUMMARISED, BestNetwork, summarise
-from jumpstart_exp.report.tables import in_latex
 
 Titled = Sequence[tuple[str, str]]
 """Methods in a paper's order: the label and the paper's name for it."""

@@ -11,6 +11,7 @@ from jumpstart_exp.report.differences import COMPARED, comparisons, flatteries, 
 from jumpstart_exp.report.frontier import FrontierPoint, frontier_ratio, frontiers
 from jumpstart_exp.report.frontier_figure import STARTS, draw_frontier_figure
 from jumpstart_exp.report.grid import MOMENTS, FigureGrid
+from jumpstart_exp.report.markup import csv_text, in_latex, in_markdown, markdown_table, write_texts
 from jumpstart_exp.report.seed_captions import (
     correction_told,
     frontier_caption,
@@ -23,7 +24,6 @@ from jumpstart_exp.report.seed_captions import (
 from jumpstart_exp.report.share_figures import MEASURED, draw_differences, draw_moments
 from jumpstart_exp.report.statistics import mean_interval
 from jumpstart_exp.report.success import train_shares, training_threshold
-from jumpstart_exp.report.tables import _csv, _in_markdown, _markdown, _write, in_latex
 
 Job = Callable[[Path], list[Path]]
 
@@ -70,13 +70,13 @@ def write_seed_tables(grid: FigureGrid, folder: Path, threshold: float | None = 
     """
     paths = []
     for table in seed_tables(grid, threshold):
-        text = _in_markdown(table.caption)
+        text = in_markdown(table.caption)
         texts = {
-            "md": f"{text}\n\n{_markdown(table.heads, [[*map(_in_markdown, row)] for row in table.rows])}",
+            "md": f"{text}\n\n{markdown_table(table.heads, [[*map(in_markdown, row)] for row in table.rows])}",
             "tex": _latex(table),
-            "csv": _csv([*map(_rounded, row)] for row in table.numbers),
+            "csv": csv_text([*map(_rounded, row)] for row in table.numbers),
         }
-        paths += _write(folder, f"{grid.slug}_{table.name}", texts)
+        paths += write_texts(folder, f"{grid.slug}_{table.name}", texts)
     return paths
 
 

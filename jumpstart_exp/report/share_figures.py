@@ -1,9 +1,7 @@
 """Seeds in pictures: the share that train, best against last epoch, differences between methods; drawing only."""
 
-import io
 import textwrap
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +18,7 @@ from numpy.typing import NDArray
 from seaborn.cm import mako, rocket
 
 from jumpstart_exp.report.differences import COMPARED, comparisons, paired_differences
-from jumpstart_exp.report.drawing import DPI, plain_style, save_figures
-from jumpstart_exp.report.files import write_whole
+from jumpstart_exp.report.drawing import save_figure, save_figures
 from jumpstart_exp.report.grid import MOMENTS, FigureGrid
 from jumpstart_exp.report.panels import (
     MOST_NUMBERED,
@@ -96,25 +93,6 @@ def draw_differences(grid: FigureGrid, folder: Path, threshold: float | None = N
     """
     draw = partial(differences_figure, threshold=threshold)
     return save_figures(grid, draw, folder, f"{grid.slug}_differences")
-
-
-def save_figure(draw: Callable[[], Figure], folder: Path, name: str) -> list[Path]:
-    """Draw one figure and write it as PNG and PDF; the same figure, the same bytes.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    with plain_style(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # a label's letter: a box stands for it
-        figure = draw()
-        for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
-            content = io.BytesIO()
-            figure.savefig(content, format=kind, dpi=DPI, metadata=metadata)
-            paths.append(folder / f"{name}.{kind}")
-            write_whole(paths[-1], content.getvalue())
-    return paths
 
 
 def moments_figure(grid: FigureGrid, measured: str, *, threshold: float | None = None) -> Figure:

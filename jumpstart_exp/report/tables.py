@@ -1,14 +1,11 @@
 """The report's tables as Markdown, LaTeX and CSV: writing only."""
 
-import csv
-import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jumpstart_exp.report.cost import PairCost, Ratio, overall, pair_costs
-from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.grid import MOMENTS, FigureGrid
+from jumpstart_exp.report.markup import Rows, csv_text, in_latex, in_markdown, markdown_table, write_texts
 from jumpstart_exp.report.summary import SUMMARISED, BestNetwork, Summary, summarise
 from jumpstart_exp.settings import legible
 
@@ -16,30 +13,6 @@ LEAST_METHODS = 2
 """Methods from which on there is something to compare."""
 
 _COLUMNS = {"train_acc": "training", "val_acc": "validation"}
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "`": r"\textasciigrave{}",
-    '"': r"\symbol{34}",
-    "^": r"\textasciicircum{}",
-    **{letter: "\\" + letter for letter in "&%$#_{}"},
-    **{letter: rf"\ensuremath{{{letter}}}" for letter in "<>|"},
-    "×": r"\ensuremath{\times}",
-    "·": r"\ensuremath{\cdot}",
-    "λ": r"\ensuremath{\lambda}",
-    "ℓ": r"\ensuremath{\ell}",
-    "₂": r"\ensuremath{_2}",
-    "Σ": r"\ensuremath{\Sigma}",
-    "²": r"\ensuremath{^2}",
-    "–": "--",
-}
-
-_LATEX_LETTERS = "\u0180"
-"""The first letter beyond those of European languages, which LaTeX has."""
-
-_LONGEST_ESCAPE = len("\\U0001f600")
-
-Rows = list[list[str]]
 
 
 def write_summaries(grid: FigureGrid, folder: Path, threshold: float | None = None) -> list[Path]:
@@ -59,7 +32,7 @@ def write_summaries(grid: FigureGrid, folder: Path, threshold: float | None = No
             "tex": _summary_latex(grid, caption, rows),
             "csv": _summary_csv(grid, summary),
         }
-        paths += _write(folder, f"{grid.slug}_{moment}", texts)
+        paths += write_texts(folder, f"{grid.slug}_{moment}", texts)
     return paths
 
 
@@ -72,7 +45,7 @@ def write_costs(grid: FigureGrid, folder: Path) -> list[Path]:
     costs = pair_costs(grid)
     if not costs:
         return []
-    return _write(folder, f"{grid.slug}_cost", {"md": _cost_markdown(grid, costs), "csv": _cost_csv(costs)})
+    return write_texts(folder, f"{grid.slug}_cost", {"md": _cost_markdown(grid, costs), "csv": _cost_csv(costs)})
 
 
 def summary_caption(grid: FigureGrid, summary: Summary, moment: str) -> str:
@@ -122,8 +95,8 @@ def _part_of(found: Mapping[str, tuple[int, int]] | None, metric: str, index: in
 
 
 def _summary_markdown(grid: FigureGrid, caption: str, rows: Rows) -> str:
-    heads = [f"{_in_markdown(title)} {word}" for title in grid.method_titles for word in _COLUMNS.values()]
-    return f"{_in_markdown(caption)}\n\n{_markdown(['', *heads], rows)}"
+    heads = [f"{in_markdown(title)} {word}" for title in grid.method_titles for word in _COLUMNS.values()]
+    return f"{in_markdown(caption)}\n\n{markdown_table(['', *heads], rows)}"
 
 
 def _summary_latex(grid: FigureGrid, caption: str, rows: Rows) -> str:
@@ -166,11 +139,11 @@ def _summary_csv(grid: FigureGrid, summary: Summary) -> str:
         *([name, *(getattr(method, name) for method, _ in each)] for name in ("seeds", "diverged", "failed")),
         ["threshold", *(summary.threshold for _ in each)],
     ]
-    return _csv(rows)
+    return csv_text(rows)
 
 
 def _cost_markdown(grid: FigureGrid, costs: Sequence[PairCost]) -> str:
-    titles = dict(zip(grid.methods, map(_in_markdown, grid.method_titles), strict=True))
+    titles = dict(zip(grid.methods, map(in_markdown, grid.method_titles), strict=True))
     caption = (
         f"{grid.title}: what the penalty costs against plain ReLU. Means over the seeds that one engine trained on one "
         "device with and without the penalty, to the end and for the same epochs. Times of cells that were trained "
@@ -190,7 +163,7 @@ def _cost_markdown(grid: FigureGrid, costs: Sequence[PairCost]) -> str:
     for cost in costs:
         row = [
             titles[cost.method],
-            _in_markdown(legible(cost.trained_on)),
+            in_markdown(legible(cost.trained_on)),
             f"{cost.depth}×{cost.width}",
             str(cost.seeds),
         ]
@@ -204,9 +177,9 @@ def _cost_markdown(grid: FigureGrid, costs: Sequence[PairCost]) -> str:
     for method, trained_on in dict.fromkeys((cost.method, cost.trained_on) for cost in costs):
         own = [cost for cost in costs if (cost.method, cost.trained_on) == (method, trained_on)]
         time, memory = overall([cost.time_ratio for cost in own]), overall([cost.memory_ratio for cost in own])
-        where = _in_markdown(legible(trained_on))
+        where = in_markdown(legible(trained_on))
         lines.append(f"- {titles[method]} ({where}): time {_in_words(time)}; memory {_in_words(memory)}")
-    return f"{_in_markdown(caption)}\n\n" + "\n".join(lines) + "\n\n" + _markdown(heads, rows)
+    return f"{in_markdown(caption)}\n\n" + "\n".join(lines) + "\n\n" + markdown_table(heads, rows)
 
 
 def _in_words(ratio: Ratio | None) -> str:
@@ -224,7 +197,7 @@ def _cost_csv(costs: Sequence[PairCost]) -> str:
         memory = cost.memory or ("", "")
         row = [cost.method, engine, device, cost.depth, cost.width, cost.seeds, *cost.seconds, cost.time_ratio]
         rows.append([*row, *memory, "" if cost.memory_ratio is None else cost.memory_ratio])
-    return _csv(rows)
+    return csv_text(rows)
 
 
 def _accuracy(best: BestNetwork | None) -> str:
@@ -237,43 +210,3 @@ def _network(best: BestNetwork | None) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.4g}"
-
-
-def _markdown(heads: Sequence[str], rows: Rows) -> str:
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
-
-
-def _in_markdown(text: str) -> str:
-    return re.sub(r"([\\|*_`<>&$~#\[\]])", r"\\\1", text)
-
-
-def in_latex(text: str) -> str:
-    """The text with everything escaped that LaTeX would read as a command, or has no letter for."""
-    return "".join(_LATEX.get(letter) or (letter if letter < _LATEX_LETTERS else _by_number(letter)) for letter in text)
-
-
-def _by_number(letter: str) -> str:
-    return rf"\texttt{{U+{ord(letter):04X}}}"
-
-
-def _csv(rows: Iterable[Iterable[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(map(_in_csv, row) for row in rows)
-    return text.getvalue()
-
-
-def _in_csv(value: object) -> object:
-    """A number as it is; a text that prints, and is no formula to a spreadsheet."""
-    if not isinstance(value, str):
-        return value
-    text = legible(value, len(value) * _LONGEST_ESCAPE + 1)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
-
-
-def _write(folder: Path, name: str, texts: dict[str, str]) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{kind}" for kind in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        write_whole(path, text.encode())
-    return paths

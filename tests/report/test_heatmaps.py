@@ -290,7 +290,7 @@ def stored(results_dir: Path) -> list[Path]:
 
 def test_the_command_draws_what_is_stored_and_lists_it(tmp_path: Path, capsys) -> None:
     paths = stored(tmp_path)
-    assert main([f"results_dir={tmp_path}"]) == 0
+    assert main([f"results_dir={tmp_path}", "only=heatmaps"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "MOONS · mlp · 1500 epochs: 4 cells, 1 method, 2 seeds",

@@ -315,7 +315,7 @@ def test_figures_of_the_inside_are_drawn_of_the_lowest_seed_with_all_snapshots(t
             kept(cell, tmp_path)
     found = {}
     for name in ("sepcons-8", "sepcons-6"):
-        pdf, png = write_paper_figure(name, tmp_path, stored, tmp_path / "figures", dpi=40)
+        png, pdf = write_paper_figure(name, tmp_path, stored, tmp_path / "figures", dpi=40)
         assert (pdf.name, png.name) == (f"{name}.pdf", f"{name}.png")
         found[name] = pdf_text(pdf.read_bytes())
     assert "gure 8, ours" in found["sepcons-8"] and "seed 5" in found["sepcons-8"]

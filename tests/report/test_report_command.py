@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from stored_tables import CIFAR10, cell, grid_rows, row, table
 
 from jumpstart_exp.report.__main__ import main
 from jumpstart_exp.report.grid import figure_grids
+from jumpstart_exp.report.published import published_dir
 from jumpstart_exp.result import Result
 from jumpstart_exp.store import Store
 
@@ -59,7 +61,7 @@ def named_in(lines: list[str]) -> set[str]:
     found = set()
     for line in lines:
         first, _, others = line.rstrip(")").partition(" (and ")
-        found |= {first, *(first.rsplit(".", 1)[0] + other for other in others.split(", "))}
+        found |= {first, *(first.rsplit(".", 1)[0] + other for other in others.split(", ") if other)}
     return found
 
 
@@ -69,9 +71,12 @@ def test_everything_is_made_and_listed_a_line_each(stored, capsys) -> None:
     head, *lines = capsys.readouterr().out.splitlines()
     assert head == "CIFAR-10 · cnn · 400 epochs: 8 cells, 2 methods, 1 seed"
     kinds = expected(cnns())
-    listed = [line for kind in kinds for line in kinds[kind]]
-    assert lines == [f"  {results}/{line}" for line in listed]
+    old = [f"  {results}/{line}" for kind in kinds for line in kinds[kind]]
+    assert lines[: len(old)] == old
+    assert lines[-2:] == ["the page", f"  {results}/report.html"]
+    listed = [line.removeprefix(f"  {results}/") for line in lines if line.startswith("  ")]
     assert files(results) == named_in(listed)
+    assert {"figures", "tables", "."} == {str(Path(line).parent) for line in listed}
 
 
 @pytest.mark.parametrize("only", ["heatmaps", "scatters", "tables"])
@@ -96,9 +101,63 @@ def test_nothing_to_draw_says_what_is_missing(stored, capsys, only, missing) -> 
 
 def test_only_knows_its_kinds(capsys) -> None:
     assert main(["only=pictures"]) == 2
-    assert capsys.readouterr().err == "error: only=pictures is not allowed: one of heatmaps, scatters, tables\n"
+    kinds = "page, heatmaps, scatters, tables, seeds, comparison, inside, initialisation"
+    assert capsys.readouterr().err == f"error: only=pictures is not allowed: one of {kinds}\n"
     assert main(["--help"]) == 0
-    assert "only=heatmaps|scatters|tables" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert all(f"\n  {kind}" in shown for kind in kinds.split(", "))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["threshold=1.5"], "threshold=1.5 is not allowed: it must be above 0 and at most 1"),
+        (["threshold=nan"], "threshold=nan is not allowed: it must be above 0 and at most 1"),
+        (["threshold=much"], "threshold=much is not allowed: it must be above 0 and at most 1"),
+        (["figure=cpaior-2", "variant=authors"], "variant=authors is not allowed: one of paper, code"),
+        (["figure=cpaior-2", "moment=first"], "moment=first is not allowed: one of best, last"),
+        (["variant=code"], "variant= goes with figure=NAME, a figure of the papers"),
+        (["figure=cpaior-2", "only=page"], "only= and figure= do not go together: one figure of the papers, or all of"),
+        (["figure="], "'figure=' is not an argument of the report: results_dir=FOLDER, only="),
+    ],
+)
+def test_a_bad_argument_is_answered_in_a_line(capsys, arguments, said) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {said}") and shown.count("\n") == 1
+
+
+def test_the_threshold_decides_which_networks_train(stored, capsys) -> None:
+    results = stored(cnns())
+    (grid,) = figure_grids(table(cnns()))
+    for threshold, trained in (("0.3", "8"), ("0.99", "0")):
+        assert main([f"results_dir={results}", "only=tables", f"threshold={threshold}"]) == 0
+        text = (results / "tables" / f"{grid.slug}_best.csv").read_text()
+        counts = next(line for line in text.splitlines() if line.startswith("trained,")).split(",")[1:]
+        assert sum(map(int, counts[::2])) == int(trained)
+
+
+def test_a_figure_of_a_paper_is_drawn_by_its_name_or_says_what_to_train(stored, capsys) -> None:
+    results = stored(moons())
+    assert main([f"results_dir={results}", "figure=cpaior-9"]) == 1
+    assert "figure=cpaior-9" in capsys.readouterr().err
+    assert main([f"results_dir={results}", "figure=iclr-2"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1 and "+experiment=iclr_mnist" in shown
+    assert not files(results)
+
+
+def test_a_published_number_that_was_changed_stops_the_comparison(stored, tmp_path, monkeypatch, capsys) -> None:
+    results = stored(moons())
+    altered = tmp_path / "numbers"
+    shutil.copytree(published_dir(), altered)
+    path = altered / "moons_50x4.csv"
+    path.write_text(path.read_text().replace("0.8117", "0.8000", 1))
+    monkeypatch.setattr("jumpstart_exp.report.published.published_dir", lambda: altered)
+    assert main([f"results_dir={results}", "only=comparison"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1 and "moons_50x4.csv" in shown
+    assert not (results / "tables").exists()
 
 
 def test_a_folder_of_tables_that_cannot_be_written_is_one_line(stored, capsys) -> None:
@@ -134,7 +193,7 @@ def report(results: Path) -> tuple[int, list[str]]:
 @pytest.mark.slow
 def test_results_that_cannot_be_written_are_one_line(guarded: Path) -> None:
     code, lines = report(guarded)
-    errors = [line for line in lines if not line.startswith("MOONS · ")]
+    errors = [line for line in lines if line.startswith("error")]
     assert (code, errors) == (1, [f"error: cannot write into results/figures: {os.strerror(errno.EACCES)}"])
     assert {path.name for path in guarded.iterdir()} == {"cells", "curves"}
 
@@ -147,8 +206,8 @@ def test_only_the_folders_of_the_report_have_to_be_writable(guarded: Path) -> No
         (guarded / name).mkdir()
     guarded.chmod(0o555)
     code, lines = report(guarded)
-    assert code == 0, lines
+    # the page lies beside them, and comes last
+    assert (code, lines.pop()) == (1, f"error: cannot write into results: {os.strerror(errno.EACCES)}"), lines
     listed = named_in([line.removeprefix("  results/") for line in lines if line.startswith("  ")])
-    assert len(lines) == 1 + len([line for line in lines if line.startswith("  ")])
     assert files(guarded) == before | listed
     assert {Path(name).parent.name for name in listed} == {"figures", "tables"}

@@ -9,7 +9,8 @@ from stored_tables import CIFAR10, MNIST, cell, grid_rows, row, table
 
 from jumpstart_exp.report.cost import pair_costs
 from jumpstart_exp.report.grid import FigureGrid, figure_grids
-from jumpstart_exp.report.tables import in_latex, write_costs, write_summaries
+from jumpstart_exp.report.markup import in_latex
+from jumpstart_exp.report.tables import write_costs, write_summaries
 
 
 def only(rows: list[dict]) -> FigureGrid:

@@ -1,7 +1,6 @@
 """All figures of the inside that the kept states of a results folder support, as files."""
 
 import hashlib
-import io
 import json
 import re
 import warnings
@@ -18,8 +17,7 @@ from jumpstart_exp.console import Notice
 from jumpstart_exp.datasets import load
 from jumpstart_exp.images import DataError
 from jumpstart_exp.inspect.snapshots import SnapshotError, Snapshots, read_snapshots, stored_keys
-from jumpstart_exp.report.drawing import DPI, plain_style
-from jumpstart_exp.report.files import write_whole
+from jumpstart_exp.report.drawing import save_figure
 from jumpstart_exp.report.inside.census_over_time import census_figure
 from jumpstart_exp.report.inside.dynamics import dynamics_figure
 from jumpstart_exp.report.inside.transforms import transforms_figure
@@ -69,12 +67,12 @@ def inside_jobs(
     jobs: list[tuple[str, Job]] = []
     for name, cell_keys in _groups(cells, data_dir):
         draw = partial(_transforms, results_dir, cell_keys, width_inches, data_dir)
-        jobs.append((f"data transformed: {name}", partial(_write, name, draw)))
+        jobs.append((f"data transformed: {name}", partial(_save, draw, name)))
     for cell in cells:
         name = _slug(cell.dataset.name, f"{cell.depth}x{cell.width}", cell.method, f"seed{cell.seed}", cell.key[:8])
         for kind, figure_of in (("dynamics", dynamics_figure), ("census", census_figure)):
             draw = partial(_one, figure_of, results_dir, cell.key, width_inches, data_dir)
-            jobs.append((f"{kind}: {cell.title()}", partial(_write, f"{kind}_{name}", draw)))
+            jobs.append((f"{kind}: {cell.title()}", partial(_save, draw, f"{kind}_{name}")))
     return jobs
 
 
@@ -131,20 +129,5 @@ def _transforms(results_dir: Path, keys: Sequence[str], width: float, data_dir: 
     return transforms_figure([read_snapshots(results_dir, key) for key in keys], width, data_dir)
 
 
-def _write(name: str, draw: Callable[[], Figure], folder: Path) -> list[Path]:
-    """Draw a figure as PNG and PDF; the same states, the same bytes.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    with plain_style(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # a label's letter: a box stands for it
-        figure = draw()
-        for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
-            content = io.BytesIO()
-            figure.savefig(content, format=kind, dpi=DPI, metadata=metadata)
-            write_whole(folder / f"{name}.{kind}", content.getvalue())
-            paths.append(folder / f"{name}.{kind}")
-    return paths
+def _save(draw: Callable[[], Figure], name: str, folder: Path) -> list[Path]:
+    return save_figure(draw, folder, name)
