@@ -113,6 +113,7 @@ def _report(values: dict[str, str], threshold: float | None) -> int:
     from jumpstart_exp.report.published import PublishedError, read_published
     from jumpstart_exp.report.rows import sound_rows
     from jumpstart_exp.report.sections import Stored, sections
+    from jumpstart_exp.report.titles import named_by_study
     from jumpstart_exp.store import Store, StoreError
 
     try:
@@ -129,7 +130,7 @@ def _report(values: dict[str, str], threshold: float | None) -> int:
             table = sound_rows(store.cells())
             if "figure" in values:
                 return _draw_paper_figure(values, results, table, threshold)
-            grids = tuple(figure_grids(table))
+            grids = named_by_study(figure_grids(table), table)
             stored = Stored(results, data, store, table, grids, read_published(), threshold)
             work = list(sections(stored, only)) if grids else []
         except (StoreError, GridError, PublishedError, PaperError) as error:
