@@ -49,7 +49,7 @@ test: .venv/installed ## all tests, a process a core (about 20 minutes on two)
 	$(RUN) pytest $(PARALLEL) -m "not cluster"
 
 test-fast: .venv/installed ## the tests that start no program and train little (about 3 minutes on two cores)
-	$(RUN) pytest $(PARALLEL) -m "not slow and not cluster"
+	$(RUN) pytest $(PARALLEL) -m "not slow and not cluster and not browser"
 
 test-cluster: .venv/installed ## the tests that need a SLURM, on a private one (about 6 minutes; root on Debian)
 	scripts/slurm/with_slurm.sh $(RUN) pytest -m cluster -p no:xdist
