@@ -14,13 +14,17 @@ ABOVE_ZERO = math.nextafter(0.0, 1.0)
 
 @dataclass(frozen=True)
 class Criterion:
-    """What a measure has to be: from `least` to `most`, both included."""
+    """What a measure has to be: from `least` to `most`, both included; `reason` says where the ends come from."""
 
     least: float = -math.inf
     most: float = math.inf
+    reason: str = ""
 
     def in_words(self) -> str:
         """The criterion as it stands beside the verdict."""
+        return f"{self._ends()} ({self.reason})" if self.reason else self._ends()
+
+    def _ends(self) -> str:
         if self.least == ABOVE_ZERO:
             return "above 0"
         if math.isinf(self.least):

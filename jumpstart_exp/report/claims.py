@@ -104,10 +104,10 @@ def judged_claims(grids: StudyGrids, states: Sequence[StudyState], published: Pu
 def judge(measure: Measure, criterion: Criterion) -> str:
     """The verdict: reproduced if the whole interval meets the criterion, not reproduced if none of it does.
 
-    With fewer than three seeds (or pairs) nothing is decided. Of a measure that may be greater only the lower end
-    counts.
+    With fewer than three seeds (or pairs), at any place that it is about, nothing is decided. Of a measure that may be
+    greater only the lower end counts.
     """
-    if measure.low is None or measure.high is None or measure.count < LEAST_SEEDS:
+    if measure.low is None or measure.high is None or measure.count < LEAST_SEEDS or measure.few_places:
         return UNDECIDED
     high = math.inf if measure.is_at_least else measure.high
     if criterion.least <= measure.low and high <= criterion.most:
@@ -158,10 +158,19 @@ def _finding(
         note = _why_not(trained_by, states, variant)
         return Finding(variant, NOT_TRAINED, "", None, note, trained_by.command(variant))
     verdict = judge(measure, criterion)
-    needs_more = verdict == UNDECIDED and (measure.count < LEAST_SEEDS or measure.is_at_least)
-    note = f"fewer than {LEAST_SEEDS} {measure.unit}" if verdict == UNDECIDED and measure.count < LEAST_SEEDS else ""
+    few = _too_few(measure)
+    needs_more = verdict == UNDECIDED and (few != "" or measure.is_at_least)
+    note = few if verdict == UNDECIDED else ""
     command = trained_by.command(variant) if needs_more else None
     return Finding(variant, verdict, in_words(measure, assertion.digits), measure, note, command)
+
+
+def _too_few(measure: Measure) -> str:
+    """Why so few seeds decide nothing; empty where there are enough."""
+    if measure.few_places:
+        count = measure.few_places
+        return f"{count} place{'s have' if count > 1 else ' has'} fewer than {LEAST_SEEDS} seeds"
+    return f"fewer than {LEAST_SEEDS} {measure.unit}" if measure.count < LEAST_SEEDS else ""
 
 
 def _why_not(wanted: Study, states: Sequence[StudyState], variant: str) -> str:

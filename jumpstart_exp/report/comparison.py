@@ -31,8 +31,8 @@ class GridComparison:
 
     By metric (a column of the store): `published`, and of ours `mean`, `low`, `high` (95 %), `least`, `most`, each
     (methods, depths, widths), NaN where there is none, and `seeds`, how many have an accuracy. `values` are all seeds'
-    and `present` is where there is a cell, (methods, depths, widths, seeds). `other_depths` and `other_methods` are
-    ours without a published value.
+    and `present`, `diverged` and `failed` are where there is such a cell, (methods, depths, widths, seeds).
+    `other_depths` and `other_methods` are ours without a published value.
     """
 
     study: str
@@ -53,6 +53,8 @@ class GridComparison:
     seeds: Mapping[str, NDArray[np.int64]]
     other_depths: tuple[int, ...]
     other_methods: tuple[str, ...]
+    diverged: NDArray[np.bool_]
+    failed: NDArray[np.bool_]
 
     def difference(self, metric: str) -> Floats:
         """Our mean minus the published value, (methods, depths, widths)."""
@@ -180,6 +182,10 @@ def compare_grid(
     if not methods or not {*depths} & {*grid.depths} or not {*widths} & {*grid.widths}:
         return None
     seeds = {metric: _on_axes(grid, grid.accuracy[metric], methods, depths, widths) for metric in METRICS}
+    where = {
+        name: _on_axes(grid, of.astype(np.float64), methods, depths, widths) == 1
+        for name, of in (("present", grid.present), ("diverged", grid.diverged), ("failed", grid.failed))
+    }
     intervals = {metric: mean_interval(of) for metric, of in seeds.items()}
     known = {metric: ~np.isnan(of) for metric, of in seeds.items()}
     return GridComparison(
@@ -192,7 +198,9 @@ def compare_grid(
         widths=widths,
         published={metric: _placed(values, metric, methods, depths, widths) for metric in METRICS},
         values=seeds,
-        present=_on_axes(grid, grid.present.astype(np.float64), methods, depths, widths) == 1,
+        present=where["present"],
+        diverged=where["diverged"],
+        failed=where["failed"],
         mean={metric: interval[0] for metric, interval in intervals.items()},
         low={metric: interval[1] for metric, interval in intervals.items()},
         high={metric: interval[2] for metric, interval in intervals.items()},

@@ -10,6 +10,7 @@ from jumpstart_exp.report.layouts import TITLES, LayoutComparison, interval_word
 from jumpstart_exp.report.markup import csv_text, in_latex, in_markdown, markdown_table, write_texts
 from jumpstart_exp.report.mnist_table import TableComparison
 from jumpstart_exp.report.names import dataset_title, method_title
+from jumpstart_exp.report.seed_captions import lost_told
 from jumpstart_exp.report.seedwise import Interval
 from jumpstart_exp.report.studies import VARIANTS
 
@@ -49,7 +50,7 @@ def write_places(
         "(one seed). Inside: places whose published value lies between our lowest and highest seed, of those with two "
         "seeds or more; were it one more seed of ours, at least the expected number would, of each "
         "place (n − 1)/(n + 1) with n seeds. "
-        f"{caption(comparison)}"
+        f"{_left_out(comparison)} {caption(comparison)}"
     ).strip()
     heads = ("method", "metric", "places", "mean absolute difference", "mean difference", "inside", "expected inside")
     rows = [
@@ -86,7 +87,8 @@ def write_small_table(comparison: GridComparison, places: Sequence[PlaceComparis
         f"{_title(comparison)}, {seeds_in_words([comparison])}: ours against the published values (one seed). In "
         "brackets the 95 % interval; range from our lowest to our highest seed; reached: the share of seeds that come "
         "up to the published value, with its Wilson interval (95 %). The published losses were taken at the best "
-        "accuracy; the store's best loss is the smallest, so losses are not compared."
+        "accuracy; the store's best loss is the smallest, so losses are not compared. "
+        f"{_left_out(comparison)}"
     )
     heads = ("method", "metric", "depth×width", "published", "ours", "range", "reached")
     rows = [
@@ -111,10 +113,12 @@ def write_layouts(layouts: Sequence[LayoutComparison], folder: Path) -> list[Pat
     Raises:
         OSError: the folder cannot be written.
     """
+    lost = "; ".join(f"{TITLES[variant]}: {words}" for variant, words in layouts[0].lost.items())
     text = (
         "Which layout of the MOONS network reproduces the published figure? Training accuracy at the best epoch, every "
         "seed of ours against the published one; in brackets the 95 % interval over seeds; the difference is paired by "
-        f"seed and place. All methods: {layouts[0].verdict}"
+        f"seed and place. {lost}: left out of the mean absolute difference, counted as not trained. All methods: "
+        f"{layouts[0].verdict}"
     )
     heads = (
         "methods",
@@ -242,6 +246,11 @@ def _place_rows(places: Sequence[PlaceComparison]) -> list[list[object]]:
 def _title(comparison: GridComparison) -> str:
     layout = TITLES[comparison.variant] if comparison.study == "moons" else f"variant={comparison.variant}"
     return f"{dataset_title(comparison.grid.dataset)}, {layout}, best epoch"
+
+
+def _left_out(comparison: GridComparison) -> str:
+    lost = lost_told(comparison.diverged, comparison.failed, comparison.present)
+    return f"{lost}: left out of means, ranges and counts."
 
 
 def _verdict(verdict: str, note: str, command: str | None) -> str:

@@ -1,5 +1,6 @@
 """The frontier: for each width the greatest depth that trains (CPAIOR, section 4, in words), statistics only."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -28,9 +29,11 @@ class FrontierPoint:
     """One width: the deepest depth of the grid with no failing depth before it.
 
     The grid's depths are here those at which the method has any cell. `depth` is None where there is none: the depth at
-    which it begins (`Start`) fails already. `low` and `high` are the interval (95 %) over resampled seeds, 0 for no
-    depth at all; None with fewer than two seeds. `is_open` says that no greater depth of the grid fails: the frontier
-    is at least there. `is_cut` says that the next depth is missing from the store at this width.
+    which it begins (`Start`) fails already. `seeds` are the fewest at the deciding places: the depths up to and
+    including the first failing one. `low` and `high` are the interval (95 %) over resampled seeds, 0 for no depth at
+    all; None where a place that decides it has fewer than two seeds. `is_open` says that no greater depth of the grid
+    fails: the frontier is at least there. `is_cut` says that the next depth is missing from the store at this width;
+    without a depth, that the one which would decide is. `shallowest` is the width's least depth in the store.
     """
 
     width: int
@@ -40,6 +43,7 @@ class FrontierPoint:
     seeds: int
     is_open: bool
     is_cut: bool
+    shallowest: int
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,11 @@ class Frontier:
 class FrontierRatio:
     """How many times deeper a method trains than another: geometric mean of the frontiers' ratios over `widths`.
 
-    Frontiers are over the `seeds` seeds that both have. `low` and `high` are the interval (95 %) over resampled seeds,
-    None with fewer than two. `left_out` are the widths at which one of the two has no frontier. `at_least` are those of
-    `widths` where the method's frontier is the grid's end (or the store's): the ratio is then a lower bound; `at_most`
-    those where the baseline's is. `resamples_without` of the resampled sets of seeds had no width at all and are left
-    out.
+    Frontiers are over the seeds that both have; `seeds` are the fewest of them at the deciding places (`FrontierPoint`)
+    of `widths`. `low` and `high` are the interval (95 %) over resampled seeds, None where `seeds` are fewer than two.
+    `left_out` are the widths at which one of the two has no frontier. `at_least` are those of `widths` where the
+    method's frontier is the grid's end (or the store's): the ratio is then a lower bound; `at_most` those where the
+    baseline's is. `resamples_without` of the resampled sets of seeds had no width at all and are left out.
     """
 
     method: str
@@ -79,30 +83,78 @@ def frontiers(
     grid: FigureGrid, moment: str, threshold: float | None = None, *, start: Start = "grid"
 ) -> tuple[Frontier, ...]:
     """Every method's frontier, in the grid's order; `moment` is "best" or "last"."""
-    succeeded = trained(grid, moment, threshold)
-    found = []
-    for method, label in enumerate(grid.methods):
-        reach = _reach(succeeded[method], grid.present[method], grid.depths, start)
-        low, high = _interval(reach)
-        points = []
-        for width, value in enumerate(grid.widths):
-            seeds = int(grid.present[method, :, width].any(axis=0).sum())
-            if not seeds:
-                continue
-            depth = int(reach.depths[reach.steps[width]])
-            points.append(
-                FrontierPoint(
-                    width=value,
-                    depth=depth or None,
-                    low=None if seeds < 2 else int(low[width]),
-                    high=None if seeds < 2 else int(high[width]),
-                    seeds=seeds,
-                    is_open=bool(reach.is_open[width]),
-                    is_cut=bool(reach.is_cut[width]),
-                )
+    return tuple(frontier(grid, moment, method, threshold, start=start) for method in grid.methods)
+
+
+def frontier(
+    grid: FigureGrid, moment: str, method: str, threshold: float | None = None, *, start: Start = "grid"
+) -> Frontier:
+    """One method's frontier.
+
+    Raises:
+        ValueError: the grid has no such method.
+    """
+    reach = _reach_of(grid, moment, method, threshold, start)
+    low, high = _ends(_resampled(reach))
+    fewest = _fewest(reach, reach.deciding)
+    # an interval rests on the places up to the one at which its upper end stops
+    certain = _fewest(reach, np.maximum(reach.deciding, high)) > 1
+    points = []
+    for width in np.flatnonzero(reach.present.any(axis=(0, 2))):
+        has_interval = certain[width] and not (reach.is_cut[width] and not reach.steps[width])
+        points.append(
+            FrontierPoint(
+                width=grid.widths[width],
+                depth=int(reach.depths[reach.steps[width]]) or None,
+                low=int(reach.depths[low[width]]) if has_interval else None,
+                high=int(reach.depths[high[width]]) if has_interval else None,
+                seeds=int(fewest[width]),
+                is_open=bool(reach.is_open[width]),
+                is_cut=bool(reach.is_cut[width]),
+                shallowest=int(reach.depths[1:][reach.present[:, width].any(axis=-1)][0]),
             )
-        found.append(Frontier(label, tuple(points)))
-    return tuple(found)
+        )
+    return Frontier(method, tuple(points))
+
+
+def deepest_frontier(
+    grid: FigureGrid, moment: str, method: str, threshold: float | None = None, *, start: Start = "grid"
+) -> FrontierPoint | None:
+    """The greatest of a method's frontiers, at the first width that has it; None without any cell.
+
+    Every width decides it: `seeds` are the fewest at the deciding places of all widths, the interval is that of the
+    greatest frontier of each resample, and it is open where any width's is.
+
+    Raises:
+        ValueError: the grid has no such method.
+    """
+    points = frontier(grid, moment, method, threshold, start=start).points
+    if not points:
+        return None
+    greatest = max(points, key=lambda point: (point.depth or 0, -point.width))
+    low, high = None, None
+    if all(point.low is not None for point in points):
+        reach = _reach_of(grid, moment, method, threshold, start)
+        ends = _ends(_resampled(reach).max(axis=1, keepdims=True))
+        low, high = (int(reach.depths[end[0]]) for end in ends)
+    return dataclasses.replace(
+        greatest,
+        low=low,
+        high=high,
+        seeds=min(point.seeds for point in points),
+        is_open=any(point.is_open or point.is_cut for point in points),
+        is_cut=any(point.is_cut for point in points),
+    )
+
+
+def common_seeds(grid: FigureGrid, *methods: str) -> NDArray[np.bool_]:
+    """Which seeds all these methods have, at any place, (seeds,).
+
+    Raises:
+        ValueError: the grid has no such method.
+    """
+    own = [grid.methods.index(method) for method in methods]
+    return np.asarray(grid.present[own].any(axis=(1, 2)).all(axis=0))
 
 
 def frontier_ratio(
@@ -123,7 +175,7 @@ def frontier_ratio(
         ValueError: the grid has no such method.
     """
     pair = [grid.methods.index(method), grid.methods.index(baseline)]
-    both_have = grid.present[pair].any(axis=(1, 2)).all(axis=0)
+    both_have = common_seeds(grid, method, baseline)
     succeeded = trained(grid, moment, threshold)[pair][..., both_have]
     present = grid.present[pair][..., both_have]
     own, other = (_reach(succeeded[i], present[i], grid.depths, start) for i in range(2))
@@ -131,11 +183,10 @@ def frontier_ratio(
     if not both.any():
         return None
     logs = _log_ratios(own, own.steps, other, other.steps)[both]
-    seeds = int(both_have.sum())
+    seeds = min(int(_fewest(reach, reach.deciding)[both].min()) for reach in (own, other))
     values = np.full(0, np.nan)
     if seeds > 1:
-        drawn = resamples(seeds)
-        resampled = _log_ratios(own, _resampled_steps(own, drawn), other, _resampled_steps(other, drawn))
+        resampled = _log_ratios(own, _resampled(own), other, _resampled(other))
         counts = (~np.isnan(resampled)).sum(axis=1)
         values = np.where(counts > 0, np.exp(np.nansum(resampled, axis=1) / np.maximum(counts, 1)), np.nan)
     low, high = percentile_interval(values[:, None]) if len(values) else (np.full(1, np.nan),) * 2
@@ -159,8 +210,8 @@ def frontier_ratio(
 class _Reach:
     """How far one method trains; `succeeded` and `present` are (depths, widths, seeds), of its own depths.
 
-    `depths` are 0 and the method's own depths; `steps` is the frontier's place among them, 0 for none; `steps`,
-    `is_open` and `is_cut` are (widths,).
+    `depths` are 0 and the method's own depths; `steps` is the frontier's place among them, 0 for none;
+    `deciding` is the same but where all depths decide. `steps` to `is_cut` are (widths,).
     """
 
     succeeded: NDArray[np.bool_]
@@ -168,25 +219,34 @@ class _Reach:
     start: Start
     depths: Floats
     steps: NDArray[np.int64]
+    deciding: NDArray[np.int64]
     is_open: NDArray[np.bool_]
     is_cut: NDArray[np.bool_]
+
+
+def _reach_of(grid: FigureGrid, moment: str, method: str, threshold: float | None, start: Start) -> _Reach:
+    own = grid.methods.index(method)
+    return _reach(trained(grid, moment, threshold)[own], grid.present[own], grid.depths, start)
 
 
 def _reach(succeeded: NDArray[np.bool_], present: NDArray[np.bool_], depths: Sequence[int], start: Start) -> _Reach:
     """How far a method trains, of (depths, widths, seeds) each; depths at which it has no cell are none of its own."""
     own = present.any(axis=(1, 2))
     succeeded, present = succeeded[own], present[own]
-    steps = _steps(_passes(succeeded, present), start)
-    at_end = steps == len(succeeded)
-    has_next = np.vstack([present.any(axis=-1), np.ones((1, present.shape[1]), dtype=np.bool_)])
-    is_cut = ~has_next[steps, np.arange(len(steps))]
+    passes, there = _passes(succeeded, present), present.any(axis=-1)
+    steps = _steps(passes, start)
+    # counted from the first depth that trains, all depths decide that there is none
+    is_without = ~passes.any(axis=0) & (start == "first")
+    has_next = np.vstack([there, np.ones((1, there.shape[1]), dtype=np.bool_)])
+    is_cut = np.where(is_without, ~there.all(axis=0), ~has_next[steps, np.arange(len(steps))])
     return _Reach(
         succeeded=succeeded,
         present=present,
         start=start,
         depths=np.array([0, *np.asarray(depths)[own]], dtype=np.float64),
         steps=steps,
-        is_open=(steps > 0) & (at_end | is_cut),
+        deciding=np.where(is_without, len(passes), steps),
+        is_open=(steps > 0) & ((steps == len(succeeded)) | is_cut),
         is_cut=is_cut,
     )
 
@@ -204,15 +264,29 @@ def _steps(passes: NDArray[np.bool_], start: Start) -> NDArray[np.int64]:
     return np.asarray(np.where(passes.any(axis=-2), reached, 0), dtype=np.int64)
 
 
-def _interval(reach: _Reach) -> tuple[Floats, Floats]:
-    """The interval of every width's frontier, a depth of the grid or 0, over resampled seeds."""
+def _fewest(reach: _Reach, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Fewest seeds of every width's places up to and including the one after so many steps; missing ones aside.
+
+    0 where all of them are missing.
+    """
+    seeds = reach.present.sum(axis=-1)
+    counted = (np.arange(len(seeds))[:, None] <= steps) & (seeds > 0)
+    most = reach.present.shape[-1]
+    least = np.where(counted, seeds, most).min(axis=0, initial=most)
+    return np.asarray(np.where(counted.any(axis=0), least, 0), dtype=np.int64)
+
+
+def _resampled(reach: _Reach) -> NDArray[np.int64]:
+    """`steps` of every resample of the seeds that the method has anywhere, (resamples, widths)."""
     seeds = np.flatnonzero(reach.present.any(axis=(0, 1)))
-    if len(seeds) < 2:
-        return np.zeros(len(reach.steps)), np.zeros(len(reach.steps))
-    reached = np.sort(reach.depths[_resampled_steps(reach, seeds[resamples(len(seeds))])], axis=0)
-    # depths of the grid only: nothing between two of them was trained
-    first = int(np.floor(0.025 * (len(reached) - 1)))
-    return reached[first], reached[len(reached) - 1 - first]
+    return _resampled_steps(reach, seeds[resamples(len(seeds))])
+
+
+def _ends(resampled: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The interval of every column's steps: depths of the grid only, for nothing between two of them was trained."""
+    ordered = np.sort(resampled, axis=0)
+    first = int(np.floor(0.025 * (len(ordered) - 1)))
+    return ordered[first], ordered[len(ordered) - 1 - first]
 
 
 def _resampled_steps(reach: _Reach, drawn: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from jumpstart_exp.report.drawing import save_figure, title_lines
 from jumpstart_exp.report.frontier import Frontier, FrontierPoint, Start, frontier_ratio, frontiers
 from jumpstart_exp.report.grid import MOMENTS, FigureGrid
 from jumpstart_exp.report.scatters import Look, method_looks
-from jumpstart_exp.report.seed_captions import frontier_caption, ratio_told
+from jumpstart_exp.report.seed_captions import frontier_caption, no_ratio_told, ratio_told
 
 STARTS: dict[Start, str] = {
     "grid": "from the grid's shallowest depth",
@@ -29,13 +29,14 @@ STARTS: dict[Start, str] = {
 _MARGIN = (0.62, 0.15)  # inches left of a panel and right of the legend
 _LEGEND = 2.15  # inches
 _PANEL = (4.0, 2.3)  # inches
-_GAP = 0.55  # inches between panels
+_GAP = 0.7  # inches between panels
 _TITLES = 0.3  # inches above a panel
 _TICKS = 0.45  # inches below a panel
 _TEXT_SIZE = 7.0  # points
 _TITLE_SIZE = 11.0  # points
 _LINE = _TEXT_SIZE * 1.3 / 72  # inches
 _NONE = -0.11  # of the axis, where a width without frontier stands
+_MISSING = -0.22  # of the axis, where a width stands whose depths that would decide are not in the store
 _MARKER = 4.5  # points
 
 
@@ -120,7 +121,8 @@ def _told(grid: FigureGrid, moment: str, start: Start, threshold: float | None, 
     lines = []
     for own, other in comparisons(grid.methods):
         ratio = frontier_ratio(grid, moment, own, other, threshold, start=start)
-        text = f"{titles[own]} against {titles[other]}: {ratio_told(ratio)}"
+        told = no_ratio_told(grid, own, other) if ratio is None else ratio_told(ratio)
+        text = f"{titles[own]} against {titles[other]}: {told}"
         lines += textwrap.wrap(text, letters, subsequent_indent="   ", break_on_hyphens=False)
     return lines
 
@@ -136,16 +138,13 @@ def _draw_frontiers(ax: Axes, grid: FigureGrid, found: Sequence[Frontier], looks
         ys = np.array([np.nan if point.depth is None else point.depth for point in frontier.points])
         style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": _MARKER, "zorder": 3 + order / 100}
         ax.plot(xs, ys, linewidth=1.1, markeredgecolor="white", markeredgewidth=0.4, gid=frontier.method, **style)
-        without = np.isnan(ys)
-        ax.plot(
-            xs[without],
-            np.full(int(without.sum()), none),
-            linestyle="none",
-            markerfacecolor="white",
-            markeredgewidth=0.8,
-            gid=f"none {frontier.method}",
-            **style,
-        )
+        absent = np.array([point.depth is None and point.is_cut for point in frontier.points], dtype=np.bool_)
+        for kind, where, y, look in (
+            ("none", np.isnan(ys) & ~absent, none, {"markerfacecolor": "white", "markeredgewidth": 0.8}),
+            ("missing", absent, _MISSING * deepest, {"marker": "x", "markeredgewidth": 1.1}),
+        ):
+            gid = f"{kind} {frontier.method}"
+            ax.plot(xs[where], np.full(int(where.sum()), y), linestyle="none", gid=gid, **{**style, **look})
         for x, point in zip(xs, frontier.points, strict=True):
             _draw_interval(ax, float(x), point, none, colour, frontier.method)
             if point.is_open and point.depth is not None:
@@ -158,10 +157,15 @@ def _draw_frontiers(ax: Axes, grid: FigureGrid, found: Sequence[Frontier], looks
                     gid=f"open {frontier.method}",
                 )
     ticks = [tick for tick in MaxNLocator(6, integer=True).tick_values(0, deepest) if 0 < tick <= deepest * 1.1]
-    ax.set_yticks([none, *ticks], ["none", *(f"{tick:g}" for tick in ticks)], fontsize=7)
+    lowest = [(none, "none")]
+    if any(point.depth is None and point.is_cut for frontier in found for point in frontier.points):
+        lowest.append((_MISSING * deepest, "missing"))
+        ax.axhline((none + _MISSING * deepest) / 2, color="0.8", linewidth=0.6)
+    named = [*lowest, *((tick, f"{tick:g}") for tick in ticks)]
+    ax.set_yticks([place for place, _ in named], [text for _, text in named], fontsize=7)
     ax.set_xticks(range(len(grid.widths)), [str(width) for width in grid.widths], fontsize=7)
     ax.set_xlim(-0.6, len(grid.widths) - 0.4)
-    ax.set_ylim(none - 0.06 * deepest, deepest * 1.13)
+    ax.set_ylim(lowest[-1][0] - 0.06 * deepest, deepest * 1.13)
     ax.axhline(none / 2, color="0.8", linewidth=0.6)
     ax.tick_params(length=2, width=0.6, pad=2)
     ax.grid(axis="y", color="0.92", linewidth=0.5)
@@ -189,6 +193,10 @@ def _draw_legend(figure: Figure, grid: FigureGrid, looks: dict[str, Look], place
     if any(str(text.get_gid()).startswith("open ") for ax in figure.axes for text in ax.texts):
         label = "at least: no deeper\nnetwork was trained"
         handles.append(Line2D([], [], label=label, linestyle="none", marker="^", **grey))
+    drawn = (line for ax in figure.axes for line in ax.lines if str(line.get_gid()).startswith("missing "))
+    if any(len(np.atleast_1d(line.get_xdata())) for line in drawn):
+        label = "missing: depths that\nwould decide are\nnot trained"
+        handles.append(Line2D([], [], label=label, linestyle="none", marker="x", markersize=_MARKER, **grey))
     figure.legend(
         handles=handles,
         loc="upper left",

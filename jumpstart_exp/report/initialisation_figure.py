@@ -33,8 +33,8 @@ _MEASURE_TITLES = {
 
 _UNDERFLOW = (
     " In the 2×1 layout activations about halve from layer to layer, because Glorot's bound counts two positions and "
-    "the second one is padded; after some 120 layers they are below the least number that float32 holds, and even wide "
-    "networks are dead, of which the formulas know nothing."
+    "the second one is padded; after some 120 layers they are below float32's normal range, which the engine native "
+    "counts as 0, and even wide networks are dead, of which the formulas know nothing."
 )
 
 

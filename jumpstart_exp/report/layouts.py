@@ -13,6 +13,7 @@ from jumpstart_exp.report.comparison import GridComparison, published_grid
 from jumpstart_exp.report.grid import FigureGrid
 from jumpstart_exp.report.names import method_rank
 from jumpstart_exp.report.published import PublishedPlace
+from jumpstart_exp.report.seed_captions import lost_told
 from jumpstart_exp.report.seedwise import Interval, ratio_over_seeds
 from jumpstart_exp.report.statistics import Floats
 from jumpstart_exp.report.studies import VARIANTS, study
@@ -50,9 +51,10 @@ class LayoutMeasure:
 class LayoutComparison:
     """The answer for some methods: `nearer` is the variant that is nearer, None where the intervals leave it open.
 
-    `places` are the published ones compared, `seeds` those that both variants have, 0 where one is not there.
-    `between_seeds` is the mean absolute difference of two seeds of ours by variant: what a layout that reproduced the
-    figure exactly would have as its distance. `verdict` says it in words.
+    `places` are the published ones compared, `seeds` those that both variants have, 0 where one is not there. `lost`
+    says by variant how many of its cells at published places diverged or failed. `between_seeds` is the mean absolute
+    difference of two seeds of ours by variant: what a layout that reproduced the figure exactly would have as its
+    distance. `verdict` says it in words.
     """
 
     methods: tuple[str, ...]
@@ -62,6 +64,7 @@ class LayoutComparison:
     between_seeds: Mapping[str, float]
     nearer: str | None
     verdict: str
+    lost: Mapping[str, str]
 
 
 def compare_layouts(
@@ -118,7 +121,16 @@ def _compared(
         between,
         nearer,
         _in_words(measures, between, nearer, len(seeds), part, paired),
+        {variant: _lost(of, published, methods) for variant, of in comparisons.items()},
     )
+
+
+def _lost(comparison: GridComparison, published: FigureGrid, methods: tuple[str, ...]) -> str:
+    """How many of these methods' cells at published places have no accuracy, in words."""
+    own = [comparison.methods.index(method) for method in methods]
+    theirs = published.accuracy[_METRIC][[published.methods.index(method) for method in methods]]
+    known = ~np.isnan(theirs)
+    return lost_told(*(of[own] & known for of in (comparison.diverged, comparison.failed, comparison.present)))
 
 
 def _scores(

@@ -1,6 +1,5 @@
 """What the papers' statements are about, measured on ours: statistics only."""
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,8 +9,9 @@ from numpy.typing import NDArray
 
 from jumpstart_exp.report.comparison import moons_rows, only_grid
 from jumpstart_exp.report.cost import BASELINE, PairCost, pair_costs
-from jumpstart_exp.report.frontier import frontier_ratio, frontiers
+from jumpstart_exp.report.frontier import Start, deepest_frontier, frontier, frontier_ratio
 from jumpstart_exp.report.grid import FigureGrid, figure_grids
+from jumpstart_exp.report.layouts import LEAST_SEEDS
 from jumpstart_exp.report.seedwise import MOMENT, Interval, complete_seeds, over_seeds, wins_by_seed
 from jumpstart_exp.report.statistics import Floats, mean_interval, percentile_interval, resamples
 from jumpstart_exp.report.studies import STUDIES, StudyTable, study_cells
@@ -20,11 +20,11 @@ from jumpstart_exp.report.success import trained
 MOONS = "moons"
 """Stands for all studies of MOONS over depth and width together."""
 
-_ARRAYS = ("present", "diverged", "failed", "seconds", "memory", "trained_on", "rows")
-"""The figure's arrays of one entry a cell, but its accuracies."""
+START: Start = "first"
+"""Frontiers of statements are counted from a width's first depth that trains.
 
-LEAST_DEPTH = 10
-"""Depth from which on frontiers are counted: a thin network of one layer fails for want of units, not of depth."""
+One hidden layer of few units cannot fit MOONS to 0.95, whatever the method.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Measure:
     """A number of ours with its interval (95 %), None with fewer than two seeds.
 
     `is_at_least` says that it may be greater: deeper networks are not in the store. `unit` is what `count` counts.
+    `few_places` of the places that it is about have fewer seeds than decide anything.
     """
 
     value: float
@@ -40,6 +41,7 @@ class Measure:
     count: int
     unit: str = "seeds"
     is_at_least: bool = False
+    few_places: int = 0
 
 
 class StudyGrids:
@@ -64,19 +66,27 @@ class StudyGrids:
             self._found[key] = only_grid(rows)
         return self._found[key]
 
-    def has_places(self, study: str, variant: str, methods: tuple[str, ...], width: int | None) -> bool:
-        """Whether every depth of the study, from 10 on, has a seed: of these methods, at one width or (None) at all."""
+    def few_places(self, study: str, variant: str, methods: tuple[str, ...], width: int | None) -> int | None:
+        """How many of the study's places have fewer than `LEAST_SEEDS` seeds; None where one has no seed at all.
+
+        The places are those of these methods, at one width or (None) at all.
+        """
         grid = self.grid(study, variant)
         if grid is None or any(method not in grid.methods for method in methods):
-            return False
-        found = np.argwhere(grid.present.any(axis=-1))
-        there = {(grid.methods[method], grid.depths[depth], grid.widths[own]) for method, depth, own in found}
-        wanted = {(cell.method, cell.depth, cell.width) for cell in study_cells(study, variant)}
-        return all(
-            place in there
-            for place in wanted
-            if place[0] in methods and place[1] >= LEAST_DEPTH and width in (None, place[2])
-        )
+            return None
+        counts = grid.present.sum(axis=-1)
+        seeds = {
+            (grid.methods[method], grid.depths[depth], grid.widths[own]): int(counts[method, depth, own])
+            for method, depth, own in np.argwhere(counts > 0)
+        }
+        wanted = {
+            (cell.method, cell.depth, cell.width)
+            for cell in study_cells(study, variant)
+            if cell.method in methods and width in (None, cell.width)
+        }
+        if not wanted <= seeds.keys():
+            return None
+        return sum(seeds[place] < LEAST_SEEDS for place in wanted)
 
     def all_grids(self, study: str, variant: str) -> list[FigureGrid]:
         """The study's figures, and those of the study in small."""
@@ -85,36 +95,28 @@ class StudyGrids:
 
 
 def frontier_of(grid: FigureGrid, method: str, width: int | None, threshold: float | None = None) -> Measure | None:
-    """The frontier of a method from depth 10 on, at one width or (None) of the best network of any width, seed by seed.
+    """The frontier of a method at one width or (None) the greatest of all widths.
 
-    0 where the networks of depth 10 fail already; None where there are none.
+    0 where no depth trains; None where there is no network, or where one that would decide is missing.
     """
-    part = _part(grid, (method,), LEAST_DEPTH)
-    if part is None:
+    if method not in grid.methods:
         return None
     if width is None:
-        part = _best_width(part)
-    point = next((point for point in frontiers(part, MOMENT, threshold)[0].points if point.width == (width or 0)), None)
-    if point is None:
+        point = deepest_frontier(grid, MOMENT, method, threshold, start=START)
+    else:
+        points = frontier(grid, MOMENT, method, threshold, start=START).points
+        point = next((point for point in points if point.width == width), None)
+    if point is None or (point.is_cut and point.depth is None):
         return None
-    is_missing = point.is_cut and point.depth is None
-    return (
-        None
-        if is_missing
-        else Measure(
-            float(point.depth or 0),
-            None if point.low is None else float(point.low),
-            None if point.high is None else float(point.high),
-            point.seeds,
-            is_at_least=point.is_open,
-        )
-    )
+    low, high = (None if end is None else float(end) for end in (point.low, point.high))
+    return Measure(float(point.depth or 0), low, high, point.seeds, is_at_least=point.is_open)
 
 
 def times_deeper(grid: FigureGrid, method: str, threshold: float | None = None) -> Measure | None:
-    """How many times deeper the method trains than ReLU, from depth 10 on; None where no width has both frontiers."""
-    part = _part(grid, (BASELINE, method), LEAST_DEPTH)
-    ratio = None if part is None else frontier_ratio(part, MOMENT, method, BASELINE, threshold)
+    """How many times deeper the method trains than ReLU; None where no width has both frontiers."""
+    if any(name not in grid.methods for name in (BASELINE, method)):
+        return None
+    ratio = frontier_ratio(grid, MOMENT, method, BASELINE, threshold, start=START)
     if ratio is None:
         return None
     return Measure(ratio.ratio, ratio.low, ratio.high, ratio.seeds, is_at_least=bool(ratio.at_least))
@@ -220,31 +222,3 @@ def _each_seed(
 def _best(grid: FigureGrid, method: str, metric: str, seeds: NDArray[np.int64]) -> Floats:
     values = grid.accuracy[metric][grid.methods.index(method)][..., seeds]
     return np.asarray(np.fmax.reduce(values, axis=(0, 1)))
-
-
-def _part(grid: FigureGrid, methods: tuple[str, ...], least_depth: int) -> FigureGrid | None:
-    """The figure of these methods from a depth on; None where it has not all of them."""
-    depths = [i for i, depth in enumerate(grid.depths) if depth >= least_depth]
-    if not depths or any(method not in grid.methods for method in methods):
-        return None
-    places = np.ix_([grid.methods.index(method) for method in methods], depths)
-    return dataclasses.replace(
-        grid,
-        methods=methods,
-        method_titles=tuple(grid.method_titles[grid.methods.index(method)] for method in methods),
-        penalised=tuple(method for method in grid.penalised if method in methods),
-        depths=tuple(grid.depths[i] for i in depths),
-        accuracy={column: values[places] for column, values in grid.accuracy.items()},
-        **{name: getattr(grid, name)[places] for name in (*_ARRAYS, "n_params")},
-    )
-
-
-def _best_width(grid: FigureGrid) -> FigureGrid:
-    """The figure with one width, called 0: the best network of any width, for every method, depth and seed."""
-    first = {name: getattr(grid, name)[:, :, :1] for name in (*_ARRAYS, "n_params")}
-    return dataclasses.replace(
-        grid,
-        widths=(0,),
-        accuracy={column: np.fmax.reduce(values, axis=2, keepdims=True) for column, values in grid.accuracy.items()},
-        **{**first, "present": grid.present.any(axis=2, keepdims=True)},
-    )

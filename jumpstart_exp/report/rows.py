@@ -16,9 +16,10 @@ from jumpstart_exp.console import Notice
 from jumpstart_exp.settings import legible, shown
 
 _NEEDED = ("dataset", "depth", "width", "seed", "network.layout", "optimizer.epochs")
+_MOST_PARAMETERS = 10**11  # more than any memory holds
 _MEASURED: dict[str, tuple[float, float]] = {
     **{f"{metric}_{moment}": (0, 1) for metric in ("train_acc", "val_acc") for moment in ("best", "last")},
-    "n_params": (1, math.inf),
+    "n_params": (1, _MOST_PARAMETERS),
     "seconds": (0, math.inf),
     "peak_memory_bytes": (0, math.inf),
 }

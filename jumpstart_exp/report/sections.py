@@ -108,6 +108,7 @@ def _page(stored: Stored, found: Compared, folder: Path) -> list[Path]:
             folder / PAGE,
             published=stored.published,
             claims=found.claims,
+            layouts=found.layouts,
             threshold=stored.threshold,
         )
     ]

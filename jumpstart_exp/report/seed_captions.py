@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jumpstart_exp.report.differences import (
     FLIPS,
@@ -13,7 +14,7 @@ from jumpstart_exp.report.differences import (
     PairedDifferences,
     flatteries,
 )
-from jumpstart_exp.report.frontier import FrontierRatio
+from jumpstart_exp.report.frontier import FrontierPoint, FrontierRatio, common_seeds
 from jumpstart_exp.report.grid import FigureGrid
 from jumpstart_exp.report.statistics import RESAMPLES, wilson
 from jumpstart_exp.report.success import training_threshold
@@ -21,6 +22,10 @@ from jumpstart_exp.report.success import training_threshold
 FEW_SEEDS = 6
 """Seeds from which on a sign-flip test can reach `LEVEL`: 2 ** (1 - 6) is 0.03."""
 
+SENSITIVITY = {"moons": (0.95, 0.9, 0.75)}
+"""Thresholds at which × is given, by dataset: the default, then lower ones as sensitivity."""
+
+_NO_INTERVAL = "one seed: no interval"
 _SHARES_TOLD = 5
 _PERCENTS = "95 % interval"
 
@@ -29,7 +34,7 @@ def in_interval(estimate: Estimate, *, signed: bool = False) -> str:
     """A mean with its interval in words: 0.216 (0.201 to 0.233)."""
     sign = "+" if signed else ""
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.mean:{sign}.3f} (one seed: no interval)"
+        return f"{estimate.mean:{sign}.3f} ({_NO_INTERVAL})"
     return f"{estimate.mean:{sign}.3f} ({estimate.low:{sign}.3f} to {estimate.high:{sign}.3f})"
 
 
@@ -62,7 +67,10 @@ def moments_caption(grid: FigureGrid, measured: str | None, threshold: float | N
     )
     if measured is None:
         trains = f"{threshold_of(grid, threshold)}, one that diverged or failed does not"
-        return f"Means over places of means over {seeds_of(grid)} ({_bootstrap(grid)}). {best} Of all cells {trains}."
+        return (
+            f"Means over places of means over {seeds_of(grid)} ({_bootstrap(grid)}). {best} Of all cells {trains}. "
+            f"{_left_out(grid)}"
+        )
     found = flatteries(grid, threshold)
     titles = dict(zip(grid.methods, grid.method_titles, strict=True))
     if measured == "trains":
@@ -72,14 +80,15 @@ def moments_caption(grid: FigureGrid, measured: str | None, threshold: float | N
         )
         return (
             f"The share of {seeds_of(grid)} that train, place by place; {threshold_of(grid, threshold)}, one that "
-            f"diverged or failed does not. Wilson's {_PERCENTS} of such a share: {wilson_told(grid.seed_range()[1])}. "
+            f"diverged or failed does not ({lost_told(grid.diverged, grid.failed, grid.present)}). "
+            f"Wilson's {_PERCENTS} of such a share: {wilson_told(grid.seed_range()[1])}. "
             f"Of all cells: {shares} ({_bootstrap(grid)})."
         )
     told = [(titles[of.method], of.accuracy[measured]) for of in found]
     added = "; ".join(f"{title} {in_interval(estimate)}" for title, estimate in told if estimate is not None)
     return (
         f"Means over {seeds_of(grid)}. {best} Mean over all places: {added} ({_bootstrap(grid)}). Every place's "
-        "interval stands in the tables."
+        f"interval stands in the tables. {_left_out(grid)}"
     )
 
 
@@ -108,7 +117,8 @@ def correction_told(found: Sequence[Sequence[PairedDifferences]]) -> str:
     test = (
         f"Test: the signs of the seeds' differences are flipped ({flips}, two-sided); the p-values of a panel's "
         f"places ({places} at most) are corrected by Benjamini and Hochberg: among the places called significant "
-        f"(adjusted p at most {LEVEL:g}) the expected share of false ones is at most {LEVEL:g}."
+        f"(adjusted p at most {LEVEL:g}) the expected share of false ones is at most {LEVEL:g}, if the places are "
+        "independent or depend positively."
     )
     bonferroni = (
         f"The least p-value that this can give with {most} seeds is {_rounded(least)}; Bonferroni's correction, which "
@@ -124,11 +134,36 @@ def correction_told(found: Sequence[Sequence[PairedDifferences]]) -> str:
     return f"{test} {bonferroni}{end}"
 
 
-def ratio_told(ratio: FrontierRatio | None) -> str:
+def lost_told(diverged: NDArray[np.bool_], failed: NDArray[np.bool_], present: NDArray[np.bool_]) -> str:
+    """How many cells have no accuracy: 3 of 120 cells diverged, 1 failed."""
+    failures = int(failed.sum())
+    cells = int(present.sum())
+    text = f"{int(diverged.sum())} of {cells} cell{'s' * (cells != 1)} diverged"
+    return f"{text}, {failures} failed" if failures else text
+
+
+def point_told(point: FrontierPoint) -> str:
+    """A frontier in words: 20+ (10 to 20), none, not trained."""
+    if point.depth is None:
+        return "not trained" if point.is_cut else f"none{_to(point)}"
+    return f"{point.depth}{'+' * point.is_open}{_to(point)}"
+
+
+def lacking(grid: FigureGrid, point: FrontierPoint) -> str:
+    """Which of the grid's lesser depths the store lacks at this width; empty where it has them."""
+    return f"depths below {point.shallowest} are missing" if point.shallowest > grid.depths[0] else ""
+
+
+def no_ratio_told(grid: FigureGrid, method: str, baseline: str) -> str:
+    """Why there is no ratio of the frontiers of two methods."""
+    if not common_seeds(grid, method, baseline).any():
+        return "no seed in common"
+    return "no width at which both have a frontier"
+
+
+def ratio_told(ratio: FrontierRatio) -> str:
     """A frontier ratio in words, with the widths that it is over: × 2.6 (1.5 to 2.6), widths 4, 5, 10."""
-    if ratio is None:
-        return "no width at which both have a frontier"
-    interval = "one seed: no interval" if ratio.low is None else f"{ratio.low:.2f} to {ratio.high:.2f}"
+    interval = _NO_INTERVAL if ratio.low is None else f"{ratio.low:.2f} to {ratio.high:.2f}"
     parts = [f"× {ratio.ratio:.2f} ({interval}), widths {listed(ratio.widths)}"]
     if ratio.at_least:
         parts.append(f"at least, at {listed(ratio.at_least)}")
@@ -137,27 +172,66 @@ def ratio_told(ratio: FrontierRatio | None) -> str:
     if ratio.left_out:
         parts.append(f"without {listed(ratio.left_out)}")
     if ratio.resamples_without:
-        parts.append(f"interval without the {ratio.resamples_without} of {RESAMPLES} resamples that have no width")
+        parts.append(f"interval {without_told(ratio)} that have no width")
     return "; ".join(parts)
+
+
+def without_told(ratio: FrontierRatio) -> str:
+    """How many resamples have no ratio, in words; empty where all have one."""
+    return f"without {ratio.resamples_without} of {RESAMPLES} resamples" if ratio.resamples_without else ""
+
+
+def thresholds_of(grid: FigureGrid, threshold: float | None) -> tuple[float, ...]:
+    """The thresholds at which × is given: the chosen one, then the dataset's others."""
+    chosen = training_threshold(grid.dataset) if threshold is None else threshold
+    return (chosen, *(other for other in SENSITIVITY.get(grid.dataset, ()) if other != chosen))
 
 
 def frontier_caption(grid: FigureGrid, threshold: float | None, *, both_starts: bool = True) -> str:
     """What a frontier is, and its interval; `both_starts` says that it is counted in both ways."""
+    chosen, *others = thresholds_of(grid, threshold)
     text = (
-        "Frontier of a width: the deepest depth of the grid with no failing depth before it. A depth fails when fewer "
-        f"than half of its seeds train ({seeds_of(grid)}; {threshold_of(grid, threshold)}). "
+        "Frontier of a width: the deepest depth of the grid with no failing depth before it; the shallowest is "
+        f"{grid.depths[0]}. A depth fails when fewer than half of its seeds train ({seeds_of(grid)}; "
+        f"{threshold_of(grid, threshold)}). Where a depth that decides is not in the store, a frontier without any "
+        "depth is not trained: that is no failure. "
     )
     if both_starts:
         text += (
             "One hidden layer of a few units may be too little for the task whatever the method: counted from the "
             "first depth that trains, shallower ones are passed over. "
         )
-    text += "× is the geometric mean of the frontiers' ratios over the widths at which both methods have one."
-    if grid.seed_range()[1] < 2:
-        return f"{text} One seed: no intervals."
+    text += "× is the geometric mean of the frontiers' ratios over the widths at which both methods have one. "
+    sensitivity = ["counted from the first depth that trains"]
+    if others:
+        sensitivity.append(
+            f"at the threshold{'s' * (len(others) > 1)} {' and '.join(f'{other:g}' for other in others)}"
+        )
+    text += (
+        f"The headline × is word for word: from the grid's shallowest depth, at the threshold {chosen:.4g}. Its "
+        f"sensitivity stands in the table of ratios: × {', and '.join(sensitivity)}."
+    )
     few = grid.seed_range()[1]
+    if few < 2:
+        return f"{text} One seed: no intervals."
     narrow = f" Of {few} seeds they are too narrow." if few < FEW_SEEDS else ""
-    return f"{text} Intervals: 95 %, bootstrap over whole seeds, with the choice of widths made anew.{narrow}"
+    return (
+        f"{text} Intervals: 95 %, bootstrap over whole seeds, with the choice of widths made anew; none where a place "
+        "that decides has one seed. Resampled frontiers tend to be shorter: the interval of × can leave out its own "
+        f"estimate.{narrow}"
+    )
+
+
+def _to(point: FrontierPoint) -> str:
+    if point.low is None or point.high is None or point.low == point.high:
+        return ""
+    low, high = ("none" if end == 0 else str(end) for end in (point.low, point.high))
+    return f" ({low} to {high})"
+
+
+def _left_out(grid: FigureGrid) -> str:
+    lost = lost_told(grid.diverged, grid.failed, grid.present)
+    return f"{lost}: left out of the accuracies, counted as not trained."
 
 
 def _bootstrap(grid: FigureGrid) -> str:

@@ -1,5 +1,6 @@
 """Statistics over seeds as Markdown, LaTeX and CSV, and what of them a figure supports: writing only."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +17,15 @@ from jumpstart_exp.report.seed_captions import (
     correction_told,
     frontier_caption,
     in_interval,
+    lacking,
     listed,
     moments_caption,
+    no_ratio_told,
+    point_told,
     seeds_of,
     threshold_of,
+    thresholds_of,
+    without_told,
 )
 from jumpstart_exp.report.share_figures import MEASURED, draw_differences, draw_moments
 from jumpstart_exp.report.statistics import mean_interval
@@ -161,8 +167,8 @@ def moments_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable
 
 def frontier_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable:
     """Every method's frontier, a column a width."""
-    names = ("method", "moment", "start", "width", "depth", "low", "high", "seeds", "at_least", "next_is_missing")
-    numbers: list[tuple[object, ...]] = [names]
+    names = ("method", "moment", "start", "width", "depth", "low", "high", "seeds", "at_least")
+    numbers: list[tuple[object, ...]] = [(*names, "next_is_missing", "shallowest")]
     rows = []
     for moment in MOMENTS:
         for start, words in STARTS.items():
@@ -173,48 +179,56 @@ def frontier_table(grid: FigureGrid, threshold: float | None = None) -> SeedTabl
                     (
                         *(frontier.method, moment, start, point.width, _none(point.depth)),
                         *(_none(point.low), _none(point.high), point.seeds, int(point.is_open), int(point.is_cut)),
+                        point.shallowest,
                     )
                     for point in frontier.points
                 ]
-                rows.append((title, moment, words, *(_depth(points.get(width)) for width in grid.widths)))
-    caption = f"{grid.title}. {frontier_caption(grid, threshold)} In brackets the intervals; a plus says at least."
+                rows.append((title, moment, words, *(_depth(grid, points.get(width)) for width in grid.widths)))
+    caption = (
+        f"{grid.title}. {frontier_caption(grid, threshold)} In brackets the intervals; a plus says at least: "
+        "no deeper network was trained; not trained, that the depths which would decide are missing."
+    )
     heads = ("method", "epoch", "counted", *(f"width {width}" for width in grid.widths))
     return SeedTable("frontier", caption, heads, tuple(rows), tuple(numbers))
 
 
 def ratio_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable:
-    """How many times deeper methods train than others, with the widths used and left out."""
-    names = ("method", "baseline", "moment", "start", "ratio", "low", "high", "seeds")
-    numbers: list[tuple[object, ...]] = [(*names, "widths", "left_out", "at_least", "at_most", "resamples_without")]
+    """How many times deeper methods train than others, with the widths used and left out.
+
+    The chosen threshold comes first, the dataset's others follow as sensitivity.
+    """
+    names = ("method", "baseline", "moment", "start", "threshold", "ratio", "low", "high", "seeds", "widths")
+    numbers: list[tuple[object, ...]] = [(*names, "left_out", "at_least", "at_most", "resamples_without")]
     titles = dict(zip(grid.methods, grid.method_titles, strict=True))
     rows: list[tuple[str, ...]] = []
-    for own, other in comparisons(grid.methods):
-        for moment in MOMENTS:
-            for start, words in STARTS.items():
-                found = frontier_ratio(grid, moment, own, other, threshold, start=start)
-                head = (titles[own], titles[other], moment, words)
-                if found is None:
-                    numbers.append(
-                        (own, other, moment, start, *[""] * 4, "", " ".join(map(str, grid.widths)), *[""] * 3)
-                    )
-                    rows.append((*head, "no width with both", "", "", listed(grid.widths), "", ""))
-                    continue
-                sets = (found.widths, found.left_out, found.at_least, found.at_most)
-                interval = "" if found.low is None else f"{found.low:.2f} to {found.high:.2f}"
-                numbers.append(
-                    (
-                        *(own, other, moment, start, found.ratio, _none(found.low), _none(found.high), found.seeds),
-                        *(" ".join(map(str, values)) for values in sets),
-                        found.resamples_without,
-                    )
-                )
-                rows.append((*head, f"× {found.ratio:.2f}", interval, *map(listed, sets)))
+    wanted = itertools.product(comparisons(grid.methods), thresholds_of(grid, threshold), MOMENTS, STARTS.items())
+    for (own, other), least, moment, (start, words) in wanted:
+        found = frontier_ratio(grid, moment, own, other, least, start=start)
+        head = (titles[own], titles[other], moment, words, f"{least:.4g}")
+        where = (own, other, moment, start, least)
+        if found is None:
+            numbers.append((*where, *[""] * 5, " ".join(map(str, grid.widths)), *[""] * 3))
+            rows.append((*head, no_ratio_told(grid, own, other), "", "", "", listed(grid.widths), "", ""))
+            continue
+        sets = (found.widths, found.left_out, found.at_least, found.at_most)
+        interval = "" if found.low is None else f"{found.low:.2f} to {found.high:.2f}"
+        without = without_told(found)
+        numbers.append(
+            (
+                *(*where, found.ratio, _none(found.low), _none(found.high), found.seeds),
+                *(" ".join(map(str, values)) for values in sets),
+                found.resamples_without,
+            )
+        )
+        told = f"{interval} ({without})" if without else interval
+        rows.append((*head, f"× {found.ratio:.2f}", told, str(found.seeds), *map(listed, sets)))
     caption = (
-        f"{grid.title}: how many times deeper. {frontier_caption(grid, threshold)} At the widths under at least, the "
-        "method's frontier is the deepest depth trained, under at most the other's."
+        f"{grid.title}: how many times deeper. {frontier_caption(grid, threshold)} Seeds: the fewest that both methods "
+        "have at a place that decides. At the widths under at least, the method's frontier is the deepest depth "
+        "trained, under at most the other's."
     )
-    heads = ("method", "against", "epoch", "counted", "ratio", "interval", "widths", "left out", "at least", "at most")
-    return SeedTable("frontier_ratio", caption, heads, tuple(rows), tuple(numbers))
+    heads = ("method", "against", "epoch", "counted", "threshold", "ratio", "interval", "seeds", "widths", "left out")
+    return SeedTable("frontier_ratio", caption, (*heads, "at least", "at most"), tuple(rows), tuple(numbers))
 
 
 def differences_table(grid: FigureGrid, moment: str, threshold: float | None = None) -> SeedTable:
@@ -293,14 +307,8 @@ def _mean(mean: float, low: float, high: float) -> str:
     return f"{mean:.3f}" if np.isnan(low) else f"{mean:.3f} ({low:.3f} to {high:.3f})"
 
 
-def _depth(point: FrontierPoint | None) -> str:
-    if point is None:
-        return ""
-    text = "none" if point.depth is None else f"{point.depth}{'+' * point.is_open}"
-    if point.low is None or point.high is None:
-        return text
-    ends = ["none" if end == 0 else str(end) for end in (point.low, point.high)]
-    return text if ends[0] == ends[1] else f"{text} ({ends[0]} to {ends[1]})"
+def _depth(grid: FigureGrid, point: FrontierPoint | None) -> str:
+    return "" if point is None else "; ".join(part for part in (point_told(point), lacking(grid, point)) if part)
 
 
 def _rounded(value: object) -> object:

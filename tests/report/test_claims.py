@@ -13,6 +13,7 @@ from jumpstart_exp.report.assertions import ABOVE_ZERO, Criterion
 from jumpstart_exp.report.assertions_images import CIFAR_METHODS
 from jumpstart_exp.report.claims import ASSERTIONS, Claim, Finding, claims, count_verdicts, in_words, judge
 from jumpstart_exp.report.comparison import published_grid
+from jumpstart_exp.report.frontier import frontier_ratio
 from jumpstart_exp.report.grid import figure_grids
 from jumpstart_exp.report.measures import Measure, cost_ratio, frontier_of, lowest_mean, times_deeper
 from jumpstart_exp.report.published import Published, PublishedError, PublishedPlace, read_published
@@ -80,9 +81,9 @@ def test_the_authors_own_table_by_our_rule_is_what_the_papers_say_of_it(publishe
         return found.value
 
     assert (value("relu", 3), value("sep_up", 3)) == (10, 60)  # CPAIOR
-    assert (value("relu_bn", None), value("sep_p", None), value("sep_up", None)) == (70, 50, 120)  # SepCons
+    assert (value("relu_bn", None), value("sep_p", None), value("sep_up", None)) == (70, 50, 100)  # SepCons has 120
     ends = [frontier_of(grid, method, None) for method in ("relu_bn", "sep_up")]
-    assert [own is not None and own.is_at_least for own in ends] == [False, True], "the grid ends at 120"
+    assert [own is not None and own.is_at_least for own in ends] == [False, False], "the grid ends at 120"
     deeper = times_deeper(grid, "sep_up")
     # read off the table: widths 3, 4, 5 against 10 layers, the others against 20
     ratios = (60 / 10, 50 / 10, 60 / 10, 90 / 20, 100 / 20, 100 / 20, 70 / 20)
@@ -93,11 +94,12 @@ def test_the_authors_own_table_by_our_rule_is_what_the_papers_say_of_it(publishe
 def test_a_store_like_the_published_grid_reproduces_what_the_grid_shows(published: Published) -> None:
     def as_published(cell: Cell) -> tuple[float, float]:
         at = PublishedPlace(cell.method, "train_acc_best", cell.depth, cell.width)
-        before = PublishedPlace(cell.method, "train_acc_best", cell.depth - 5, cell.width)
+        nearest = 10 if 1 < cell.depth < 10 else cell.depth - 5
+        before = PublishedPlace(cell.method, "train_acc_best", nearest, cell.width)
         value = published.moons.get(at, published.moons.get(before, 0.5))
         return round(value * 85) / 85, 0.5
 
-    store = study_table("cpaior_moons", "paper", range(3), as_published, lambda cell: cell.depth >= 10)
+    store = study_table("cpaior_moons", "paper", range(3), as_published)
     found = claims(store, published)
     assert finding(found, "moons_jumpstart_width_3").verdict == "reproduced"
     assert finding(found, "moons_baseline_width_3").ours == "15 [15, 15], 3 seeds"
@@ -225,3 +227,40 @@ def test_the_lowest_mean_is_over_the_seeds_that_all_methods_have(published: Publ
     found = lowest_mean(grid, ("sep_u", "sep_p"), "train_acc_best")
     assert found is not None and (found.value, found.count) == (pytest.approx(0.85), 2)
     assert lowest_mean(grid, ("sep_u", "sep_l"), "train_acc_best") is None
+
+
+def shallow_relu(cell: Cell) -> tuple[float, float]:
+    """ReLU trains to depth 10, Sep-UP to 50; one layer never does."""
+    most = 50 if cell.method == "sep_up" else 10
+    return (1.0, 1.0) if 1 < cell.depth <= most else (0.6, 0.6)
+
+
+def test_a_place_with_fewer_than_three_seeds_leaves_the_statement_undecided(published: Published) -> None:
+    def where(cell: Cell) -> bool:
+        return cell.width == 3 and cell.method in ("relu", "sep_up")
+
+    full = study_table("cpaior_moons", "paper", range(5), shallow_relu, where)
+    own = finding(claims(full, published), "moons_baseline_width_3")
+    assert (own.verdict, own.ours, own.note) == ("reproduced", "10 [10, 10], 5 seeds", "")
+    growing = full[(full["depth"] <= 10) | (full["seed"] == 0)]
+    deeper = full.loc[(full["depth"] > 10) & (full["method"] == "relu"), "depth"].nunique()
+    own = finding(claims(growing, published), "moons_baseline_width_3")
+    assert (own.verdict, own.ours) == ("undecided", "10, 1 seed")
+    assert own.note == f"{deeper} places have fewer than 3 seeds" and own.command is not None
+    one_less = full[~((full["depth"] == 50) & (full["seed"] > 1) & (full["method"] == "relu"))]
+    own = finding(claims(one_less, published), "moons_baseline_width_3")
+    assert (own.verdict, own.note) == ("undecided", "1 place has fewer than 3 seeds")
+
+
+def test_the_claims_ratio_is_that_of_the_frontiers_tables_and_about_five_has_two_ends(published: Published) -> None:
+    store = study_table("cpaior_moons", "paper", range(3), shallow_relu)
+    (grid,) = figure_grids(store)
+    found = claims(store, published)
+    (claim,) = [claim for claim in found if claim.name == "moons_times_deeper"]
+    ratio = frontier_ratio(grid, "best", "sep_up", start="first")
+    own = finding(found, "moons_times_deeper")
+    assert ratio is not None and own.measure is not None and own.measure.value == ratio.ratio == pytest.approx(5)
+    assert frontier_ratio(grid, "best", "sep_up") is None, "one layer does not train"
+    assert (own.verdict, claim.criterion) == ("reproduced", "from 4 to 6 (within 1 of the published 5)")
+    (assertion,) = [one for one in ASSERTIONS if one.name == "moons_times_deeper"]
+    assert judge(Measure(9, 8, 10, 5), assertion.criterion(published)) == "not reproduced", "far more is not about five"

@@ -80,6 +80,19 @@ def test_claims_are_written_with_both_numbers_and_verdicts(found: Compared, tmp_
     assert sum("not reproduced" in line for line in lines[4:]) >= 1
 
 
+def test_how_many_cells_diverged_is_said(tmp_path: Path) -> None:
+    def where(cell: Cell) -> bool:
+        return cell.depth in (1, 10) and cell.width == 3 and cell.method == "relu"
+
+    store = study_table(
+        "cpaior_moons", "paper", range(3), lambda cell: None if cell.depth == 10 and cell.seed else (0.7, 0.6), where
+    )
+    texts = written(compared(store, read_published()), tmp_path)
+    assert "2 of 6 cells diverged: left out of means, ranges and counts." in texts["moons_paper_published.md"]
+    said = "2 of 6 cells diverged: left out of the mean absolute difference, counted as not trained."
+    assert f"MLP (variant=paper): {said}" in texts["moons_layouts.md"]
+
+
 def test_published_values_are_there_by_study_and_place(found: Compared) -> None:
     assert found.published_at("iclr_moons", "relu", "train_acc_best", 10, 4) == 1.0
     assert found.published_at("moons", "relu", "val_acc_best", 30, 25) == 0.4

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from stored_tables import cell, grid_rows, row, table
 
-from jumpstart_exp.report.frontier import FrontierPoint, frontier_ratio, frontiers
+from jumpstart_exp.report.frontier import FrontierPoint, common_seeds, deepest_frontier, frontier_ratio, frontiers
 from jumpstart_exp.report.grid import FigureGrid, figure_grids
 from jumpstart_exp.report.statistics import resamples
 
@@ -202,3 +202,75 @@ def test_the_ratio_can_be_of_any_two_methods_from_the_first_depth_that_trains() 
     assert found is not None and (found.ratio, found.baseline) == (pytest.approx(2), "relu_bn")
     with pytest.raises(ValueError):
         frontier_ratio(only(rows), "best", "sep_l", "relu_bn")
+
+
+def growing(reach: dict[tuple[str, int], int], full_to: int) -> FigureGrid:
+    """Five seeds up to a depth and seed 0 deeper; all seeds train up to the depth given for (method, width)."""
+    rows = [
+        row(cell(method, depth, width, seed), 1.0 if depth <= most else 0.5)
+        for (method, width), most in reach.items()
+        for depth in DEPTHS
+        for seed in range(5 if depth <= full_to else 1)
+    ]
+    return only(rows)
+
+
+def test_seeds_are_the_fewest_at_the_places_that_decide_and_one_seed_has_no_interval() -> None:
+    found = points(growing({("relu", 2): 10, ("relu", 3): 1, ("relu", 4): 5}, full_to=5))
+    assert (found["relu", 2].depth, found["relu", 2].seeds, found["relu", 2].low, found["relu", 2].high) == (
+        *(10, 1),
+        *(None, None),
+    )
+    assert (found["relu", 3].depth, found["relu", 3].seeds, found["relu", 3].low) == (1, 5, 1)
+    assert (found["relu", 4].depth, found["relu", 4].seeds, found["relu", 4].low) == (5, 1, None), "10 decides"
+    late = points(growing({("relu", 2): 0}, full_to=5), start="first")["relu", 2]
+    assert (late.depth, late.seeds, late.low) == (None, 1, None), "counted so, every depth decides that there is none"
+
+
+def test_an_interval_that_reaches_places_with_one_seed_is_none() -> None:
+    rows = [row(cell("relu", 1, 2, seed), 1.0) for seed in range(5)]
+    rows += [row(cell("relu", 5, 2, seed), 1.0 if seed < 2 else 0.5) for seed in range(5)]
+    rows += [row(cell("relu", depth, 2, 0), 1.0) for depth in (10, 20)]
+    point = points(only(rows))["relu", 2]
+    assert (point.depth, point.seeds, point.low, point.high) == (1, 5, None, None)
+
+
+def test_the_ratio_has_the_fewest_seeds_of_the_widths_used_and_no_interval_of_one() -> None:
+    reach = {("relu", 2): 1, ("sep_up", 2): 5, ("relu", 3): 0, ("sep_up", 3): 20}
+    found = frontier_ratio(growing(reach, full_to=10), "best", "sep_up")
+    assert found is not None and (found.widths, found.seeds) == ((2,), 5), "width 3, of one seed, is left out"
+    assert (found.low, found.high) == pytest.approx((5, 5))
+    found = frontier_ratio(growing(reach, full_to=5), "best", "sep_up")
+    assert found is not None and (found.ratio, found.seeds) == (pytest.approx(5), 1)
+    assert (found.low, found.high) == (None, None)
+
+
+def test_a_missing_depth_that_decides_is_no_failure() -> None:
+    rows = grid_rows(["relu"], DEPTHS, [2, 3, 4], [0, 1], lambda c: 1.0 if c.width == 2 else 0.5)
+    rows = [
+        each for each in rows if each["width"] == 4 or each["depth"] >= 10 or (each["width"], each["depth"]) == (3, 1)
+    ]
+    strict, late = points(only(rows)), points(only(rows), start="first")
+    seen = strict["relu", 2]
+    assert (seen.depth, seen.is_cut, seen.shallowest, seen.seeds, seen.low) == (None, True, 10, 0, None)
+    assert (late["relu", 2].depth, late["relu", 2].shallowest) == (20, 10)
+    assert (strict["relu", 3].depth, strict["relu", 3].is_cut) == (None, False), "depth 1 fails"
+    assert (late["relu", 3].depth, late["relu", 3].is_cut) == (None, True), "depth 5 might train"
+    assert (late["relu", 4].depth, late["relu", 4].is_cut) == (None, False), "every depth fails"
+
+
+def test_the_greatest_frontier_is_that_of_one_width_not_of_every_seeds_best() -> None:
+    reach = {("relu", 2): [20, 5, 5], ("relu", 3): [1, 20, 10], ("relu", 4): [1, 1, 5]}
+    grid = reaching(reach)
+    found = deepest_frontier(grid, "best", "relu")
+    assert found is not None and (found.width, found.depth, found.seeds) == (3, 10, 3), "20 if each seed chose its own"
+    drawn = resamples(3)
+    greatest = sorted(max(median_reach([of[place] for place in seeds]) for of in reach.values()) for seeds in drawn)
+    ends = [int(np.percentile(greatest, 2.5, method="lower")), int(np.percentile(greatest, 97.5, method="higher"))]
+    assert [found.low, found.high] == ends
+    assert (found.is_open, found.is_cut) == (False, False)
+
+
+def test_common_seeds_are_those_that_both_methods_have_anywhere() -> None:
+    rows = [row(cell("relu", 1, 2, seed), 1.0) for seed in (0, 1)] + [row(cell("sep_up", 5, 2, 1), 1.0)]
+    assert common_seeds(only(rows), "relu", "sep_up").tolist() == [False, True]

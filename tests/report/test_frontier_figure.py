@@ -100,9 +100,27 @@ def test_ratios_stand_below_with_interval_and_the_widths_left_out() -> None:
         text.get_text() for text in frontier_figure(reaching(never)).texts if str(text.get_gid()).endswith("best")
     ]
     without = sum((drawn == 2).sum() > 1 for drawn in resamples(3))
-    assert f"without the {without} of 2000 resamples that have no width" in " ".join(text.split())
+    assert f"without {without} of 2000 resamples that have no width" in " ".join(text.split())
     late = texts["ratios first best"]
     assert "× 6.32 (" in late and "widths 2, 4" in late and "at least, at 4" in late  # √(10 · 4)
+
+
+def test_a_width_whose_deciding_depths_are_missing_is_marked_apart_from_one_that_fails() -> None:
+    rows = grid_rows(["relu"], DEPTHS, [2, 4], [0, 1], lambda c: 1.0 if c.width == 4 else 0.6)
+    figure = frontier_figure(only([each for each in rows if (each["depth"], each["width"]) != (1, 4)]))
+    best = figure.axes[0]
+    (missing, none), *_ = [sorted(best.get_yticks()[:2])]
+    assert curves(best, "none relu") == [[(0, none)]] and curves(best, "missing relu") == [[(1, missing)]]
+    labels = {label.get_text() for label in best.get_yticklabels()}
+    assert {"none", "missing"} <= labels
+    assert figure.legends[0].get_texts()[-1].get_text().startswith("missing: ")
+    late = figure.axes[2]
+    assert curves(late, "missing relu") == [[]] and curves(late, "relu")[0][1] == (1, 20)
+    FigureCanvasAgg(figure).draw()
+    found = boxes(figure)
+    assert not [(a, b) for i, (a, one) in enumerate(found) for b, two in found[:i] if one.overlaps(two)]
+    axes = [ax.get_window_extent() for ax in figure.axes]
+    assert not [one for ax in figure.axes for one in axes if one.overlaps(ax.yaxis.label.get_window_extent())]
 
 
 def test_both_starts_are_drawn_only_where_they_differ() -> None:

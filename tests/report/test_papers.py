@@ -277,6 +277,7 @@ def test_tables_are_written_as_latex_and_markdown(tmp_path: Path) -> None:
     assert r"Sep-P+U & 0.763 (0.762--0.764) &" in tex.read_text()
     tex, md = write_paper_figure("iclr-table-1", tmp_path, table(rows), tmp_path)
     assert "| Sep-UP | 0.763" in md.read_text() and "Sep-P+U" not in md.read_text()
+    assert "Sep-L" not in md.read_text() + tex.read_text(), "the ICLR paper's table has none"
     mnist = table(study_rows("mnist_table1", depth=[2, 4]))
     tex, md = write_paper_figure("cpaior-table-1", tmp_path, mnist, tmp_path, threshold=0.7)
     assert "| Successful model | 0 of 6 | 0 of 6 | 6 of 6 | 6 of 6 |" in md.read_text()

@@ -7,8 +7,10 @@ import pytest
 from scipy import stats
 from stored_tables import CIFAR10, cell, grid_rows, row, table
 
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.report.grid import FigureGrid, figure_grids
 from jumpstart_exp.report.seed_tables import seed_jobs, seed_tables, write_seed_tables
+from jumpstart_exp.report.statistics import resamples
 
 
 def only(rows: list[dict]) -> FigureGrid:
@@ -154,3 +156,52 @@ def test_a_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
     first, second = (write_seed_tables(some(14), tmp_path / run) for run in ("one", "two"))
     assert len(first) == 21 and [path.name for path in first] == [path.name for path in second]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def text_of(grid: FigureGrid, name: str) -> str:
+    (found,) = [table for table in seed_tables(grid) if table.name == name]
+    return " ".join([found.caption, *(" | ".join(line) for line in found.rows)])
+
+
+def test_missing_depths_are_no_failures_in_the_frontiers_table() -> None:
+    rows = grid_rows(["relu"], [1, 5], [2, 4, 8], [0], lambda c: 1.0 if c.width == 4 else 0.6)
+    grid = only([each for each in rows if each["width"] == 2 or each["depth"] == 5])
+    text = text_of(grid, "frontier")
+    missing = "depths below 5 are missing"
+    assert f"ReLU | best | from the grid's shallowest depth | none | not trained; {missing} | not trained" in text
+    assert f"ReLU | best | from the first depth that trains | none | 5+; {missing} | not trained; {missing}" in text
+
+
+def test_the_ratio_stands_at_lower_thresholds_too(tmp_path: Path) -> None:
+    def accuracy(c: Cell) -> float:
+        return 0.92 if c.method == "relu" and c.depth == 5 else 0.97 if c.method == "sep_up" or c.depth == 1 else 0.6
+
+    grid = only(grid_rows(["relu", "sep_up"], [1, 5, 10], [2], [0, 1], accuracy))
+    write_seed_tables(grid, tmp_path)
+    lines = [
+        line for line in read(tmp_path, grid, "frontier_ratio") if (line["moment"], line["start"]) == ("best", "grid")
+    ]
+    assert [(line["threshold"], float(line["ratio"])) for line in lines] == [("0.95", 10), ("0.9", 2), ("0.75", 2)]
+    assert "at the threshold 0.95. Its sensitivity" in text_of(grid, "frontier_ratio")
+    assert "and at the thresholds 0.9 and 0.75." in text_of(grid, "frontier")
+    images = only(grid_rows(["relu", "sep_up"], [2, 10], [10], [0], lambda c: 0.5, **CIFAR10))
+    assert "thresholds" not in text_of(images, "frontier_ratio")
+
+
+def test_why_there_is_no_ratio_and_how_many_resamples_have_none() -> None:
+    rows = [row(cell("relu", d, 2, 0), 1.0) for d in (1, 5)] + [row(cell("sep_up", d, 2, 1), 1.0) for d in (1, 5)]
+    assert "0.95 | no seed in common |" in text_of(only(rows), "frontier_ratio")
+    never = grid_rows(["relu", "sep_up"], [1, 5], [2], [0, 1, 2], lambda c: 1.0 if c.seed < 2 else 0.6)
+    without = sum(int((drawn == 2).sum() > 1) for drawn in resamples(3))
+    assert f"× 1.00 | 1.00 to 1.00 (without {without} of 2000 resamples) | 3 |" in text_of(
+        only(never), "frontier_ratio"
+    )
+
+
+def test_lost_cells_and_the_corrections_assumption_are_said() -> None:
+    rows = grid_rows(["relu", "sep_up"], [1, 5], [2], [0, 1, 2], lambda c: 0.9)
+    for each, status in zip(rows, ("diverged", "diverged", "failed"), strict=False):
+        each |= {"status": status, "train_acc_last": None, "val_acc_last": None}
+    text = text_of(only(rows), "moments")
+    assert "2 of 12 cells diverged, 1 failed: left out of the accuracies, counted as not trained." in text
+    assert "if the places are independent or depend positively." in text_of(only(rows), "differences_best")

@@ -50,7 +50,7 @@ def census_figure(snapshots: Snapshots, width_inches: float, data_dir: Path = Pa
             ax.xaxis.set_major_formatter(FuncFormatter(lambda root, _: f"{round(root**2):,}"))
             ax.xaxis.set_minor_locator(NullLocator())
             if place // 2 == 1:
-                ax.set_xlabel("epochs done", fontsize=NORMAL)
+                ax.set_xlabel("epochs done (square-root scale)", fontsize=NORMAL)
             if place % 2 == 0:
                 ax.set_ylabel("layer", fontsize=NORMAL)
         bar = figure.colorbar(mesh, ax=axes, aspect=30, pad=0.01)

@@ -13,7 +13,8 @@ import pandas as pd
 from jumpstart_exp.report.claims import Claim
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.grid import FigureGrid
-from jumpstart_exp.report.page.beside import claim_entries, published_beside
+from jumpstart_exp.report.layouts import LayoutComparison
+from jumpstart_exp.report.page.beside import claim_entries, layout_entries, published_beside
 from jumpstart_exp.report.page.contents import LARGEST, page_contents
 from jumpstart_exp.report.published import Published
 from jumpstart_exp.store import Store
@@ -32,6 +33,7 @@ def write_page(
     *,
     published: Published | None = None,
     claims: Sequence[Claim] = (),
+    layouts: Sequence[LayoutComparison] = (),
     threshold: float | None = None,
 ) -> Path:
     """Write the page of all studies; the same store gives the same bytes.
@@ -43,6 +45,7 @@ def write_page(
         path: the HTML file.
         published: the published values; None for none.
         claims: the papers' statements with ours and the verdicts.
+        layouts: which layout of the MOONS network is nearer to the published figure, for all methods first.
         threshold: training accuracy from which on a network trains; None for each dataset's own.
 
     Raises:
@@ -53,7 +56,14 @@ def write_page(
     room = LARGEST - sum(len(text.encode()) for text in (frame, style, script))
     beside = published_beside(table, grids, published) if published is not None else []
     contents = page_contents(
-        table, store, grids, room=room, threshold=threshold, beside=beside, claims=claim_entries(claims)
+        table,
+        store,
+        grids,
+        room=room,
+        threshold=threshold,
+        beside=beside,
+        claims=claim_entries(claims),
+        layouts=layout_entries(layouts),
     )
     write_whole(path, _page(frame, style, script, contents.head, contents.block.text()).encode())
     return path

@@ -8,6 +8,8 @@ import pandas as pd
 
 from jumpstart_exp.report.claims import Claim
 from jumpstart_exp.report.grid import FigureGrid
+from jumpstart_exp.report.layouts import TITLES, LayoutComparison, interval_words
+from jumpstart_exp.report.names import method_title
 from jumpstart_exp.report.published import METRICS, Published, PublishedPlace
 from jumpstart_exp.report.studies import VARIANTS, StudyTable
 
@@ -50,7 +52,7 @@ def claim_entries(claims: Iterable[Claim]) -> list[dict[str, Any]]:
     """The papers' statements with ours and the verdicts, as entries of the page's head."""
     return [
         {
-            "place": claim.place,
+            "place": f"{claim.paper}, {claim.place}",
             "statement": claim.statement,
             "quote": claim.quote,
             "measured": claim.measured,
@@ -70,6 +72,32 @@ def claim_entries(claims: Iterable[Claim]) -> list[dict[str, Any]]:
             ],
         }
         for claim in claims
+    ]
+
+
+def layout_entries(layouts: Sequence[LayoutComparison]) -> list[dict[str, Any]]:
+    """Which layout of the MOONS network is nearer to the published figure, as entries of the page's head."""
+    return [
+        {
+            "methods": "all methods"
+            if index == 0 and len(own.methods) > 1
+            else ", ".join(method_title(label, None, None) for label in own.methods),
+            "places": own.places,
+            "seeds": own.seeds,
+            "verdict": own.verdict,
+            "lost": [f"{TITLES[variant]}: {own.lost[variant]}" for variant in VARIANTS if variant in own.lost],
+            "variants": [TITLES[variant] for variant in VARIANTS],
+            "measures": [
+                {
+                    "name": measure.name,
+                    "of": [interval_words(measure.of[each]) if each in measure.of else "–" for each in VARIANTS],
+                    "difference": "–" if measure.difference is None else interval_words(measure.difference),
+                    "nearer": "undecided" if measure.nearer is None else TITLES[measure.nearer],
+                }
+                for measure in own.measures
+            ],
+        }
+        for index, own in enumerate(layouts)
     ]
 
 

@@ -1,7 +1,6 @@
 """What the page holds: a head of names and tables, and a block of numbers."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from jumpstart_exp.report.cost import BASELINE
+from jumpstart_exp.report.differences import Flattery, flatteries
 from jumpstart_exp.report.frontier import Start, frontier_ratio, frontiers
 from jumpstart_exp.report.grid import MOMENTS, FigureGrid
 from jumpstart_exp.report.page.curves import add_curves, read_curves
 from jumpstart_exp.report.page.made import provenance, statements
 from jumpstart_exp.report.page.metrics import METRICS, intervals, measured
 from jumpstart_exp.report.page.packing import FRACTION, Block, text_length
-from jumpstart_exp.report.page.reproduce import commands
-from jumpstart_exp.report.statistics import wilson
+from jumpstart_exp.report.page.reproduce import Command, commands
+from jumpstart_exp.report.statistics import RESAMPLES
 from jumpstart_exp.report.success import train_shares, trained, training_threshold
 from jumpstart_exp.report.summary import summarise
 from jumpstart_exp.settings import legible
@@ -36,6 +36,7 @@ STARTS: tuple[Start, ...] = ("first", "grid")
 _COUNTS = ("train_acc_best_epoch", "val_acc_best_epoch", "train_loss_best_epoch", "val_loss_best_epoch")
 _WHOLE = (*_COUNTS, "epochs_run", "diverged_epoch", "n_params")
 _LONGEST_ERROR = 400
+_KEYLESS = "the key in the store is not 32 hexadecimal digits, so no command can be checked against it"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def page_contents(
     threshold: float | None = None,
     beside: Sequence[dict[str, Any]] = (),
     claims: Sequence[dict[str, Any]] = (),
+    layouts: Sequence[dict[str, Any]] = (),
 ) -> Contents:
     """Everything that the page shows.
 
@@ -66,16 +68,18 @@ def page_contents(
         threshold: training accuracy from which on a network trains; None for each dataset's own.
         beside: every grid's published values, merged into its study.
         claims: the papers' statements with their verdicts.
+        layouts: which layout of the MOONS network is nearer to the published figure.
     """
     order = _order(grids)
     rows = table.iloc[order].reset_index(drop=True)
     place = np.full(len(table) + 1, -1)
     place[order] = np.arange(len(order))
     block = Block()
-    _add_rows(block, rows)
+    is_key = np.array([_is_key(key) for key in rows["key"].astype(str)], np.bool_)
+    _add_rows(block, rows, is_key)
     origins, origin = provenance(rows)
     block.add("rows.origin", origin.astype(np.uint16))
-    found, sets = commands(rows)
+    found, sets = _commands(rows, is_key)
     block.add("rows.command", sets.astype(np.uint16))
     errors, error = _errors(rows)
     block.add("rows.error", error.astype(np.uint32))
@@ -92,6 +96,8 @@ def page_contents(
         "errors": errors,
         "studies": studies,
         "claims": list(claims),
+        "layouts": list(layouts),
+        "resamples": RESAMPLES,
         "made": statements(rows, grids, threshold),
     }
     curves = read_curves(store, rows["key"].astype(str).tolist())
@@ -113,9 +119,11 @@ def _order(grids: Sequence[FigureGrid]) -> NDArray[np.int64]:
     return np.asarray(placed[np.sort(first)], np.int64)
 
 
-def _add_rows(block: Block, rows: pd.DataFrame) -> None:
-    digits = "".join(_as_key(key) for key in rows["key"].astype(str))
+def _add_rows(block: Block, rows: pd.DataFrame, is_key: NDArray[np.bool_]) -> None:
+    keys = zip(rows["key"].astype(str), is_key, strict=True)
+    digits = "".join(key if known else "0" * 32 for key, known in keys)
     block.add("rows.key", np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(-1, 16))
+    block.add("rows.has_key", is_key.astype(np.uint8))
     status = rows["status"].map({name: code for code, name in enumerate(STATUSES)}).fillna(len(STATUSES))
     block.add("rows.status", status.to_numpy(np.uint8))
     for metric in METRICS:
@@ -127,10 +135,16 @@ def _add_rows(block: Block, rows: pd.DataFrame) -> None:
         block.add(f"rows.{name}", numbers.astype(np.uint32))
 
 
-def _as_key(text: str) -> str:
-    """The key's 32 hexadecimal digits; zeros for what is no key."""
-    is_key = len(text) == 32 and all(letter in "0123456789abcdef" for letter in text)
-    return text if is_key else "0" * 32
+def _is_key(text: str) -> bool:
+    return len(text) == 32 and all(letter in "0123456789abcdef" for letter in text)
+
+
+def _commands(rows: pd.DataFrame, is_key: NDArray[np.bool_]) -> tuple[list[Command], NDArray[np.int64]]:
+    """The commands of the rows, and which is each row's; those without a key share the last one, a reason."""
+    found, sets = commands(rows[is_key].reset_index(drop=True))
+    of_rows = np.full(len(rows), len(found), np.int64)
+    of_rows[is_key] = sets
+    return [*found, Command(reason=_KEYLESS)], of_rows
 
 
 def _errors(rows: pd.DataFrame) -> tuple[list[str], NDArray[np.int64]]:
@@ -164,6 +178,7 @@ def _add_grid(
 
 
 def _study(grid: FigureGrid, threshold: float | None) -> dict[str, Any]:
+    found = flatteries(grid, threshold)
     return {
         "title": grid.title,
         "slug": grid.slug,
@@ -183,7 +198,7 @@ def _study(grid: FigureGrid, threshold: float | None) -> dict[str, Any]:
             start: {moment: _frontiers(grid, moment, start, threshold) for moment in MOMENTS} for start in STARTS
         },
         "ratios": {start: {moment: _ratios(grid, moment, start, threshold) for moment in MOMENTS} for start in STARTS},
-        "summary": {moment: _summary(grid, moment, threshold) for moment in MOMENTS},
+        "summary": {moment: _summary(grid, moment, threshold, found) for moment in MOMENTS},
     }
 
 
@@ -197,6 +212,7 @@ def _frontiers(grid: FigureGrid, moment: str, start: Start, threshold: float | N
                 "high": point.high,
                 "seeds": point.seeds,
                 "open": point.is_open,
+                "cut": point.is_cut,
             }
             for point in frontier.points
         ]
@@ -205,41 +221,47 @@ def _frontiers(grid: FigureGrid, moment: str, start: Start, threshold: float | N
 
 
 def _ratios(grid: FigureGrid, moment: str, start: Start, threshold: float | None) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
     if BASELINE not in grid.methods:
-        return []
-    found = []
+        return found
     for index, method in enumerate(grid.methods):
-        ratio = None if method == BASELINE else frontier_ratio(grid, moment, method, threshold=threshold, start=start)
-        if ratio is not None:
-            found.append(
-                {
-                    "method": index,
-                    "ratio": ratio.ratio,
-                    "low": ratio.low,
-                    "high": ratio.high,
-                    "widths": list(ratio.widths),
-                    "left_out": list(ratio.left_out),
-                    "at_least": bool(ratio.at_least),
-                }
-            )
+        if method == BASELINE:
+            continue
+        ratio = frontier_ratio(grid, moment, method, threshold=threshold, start=start)
+        if ratio is None:
+            found.append({"method": index, "ratio": None})
+            continue
+        found.append(
+            {
+                "method": index,
+                "ratio": ratio.ratio,
+                "low": ratio.low,
+                "high": ratio.high,
+                "widths": list(ratio.widths),
+                "left_out": list(ratio.left_out),
+                "at_least": list(ratio.at_least),
+                "at_most": list(ratio.at_most),
+                "seeds": ratio.seeds,
+                "without": ratio.resamples_without,
+            }
+        )
     return found
 
 
-def _summary(grid: FigureGrid, moment: str, threshold: float | None) -> dict[str, Any]:
+def _summary(grid: FigureGrid, moment: str, threshold: float | None, found: Sequence[Flattery]) -> dict[str, Any]:
     summary = summarise(grid, moment)
-    shares = train_shares(grid, moment, threshold)
-    trained_cells, cells = shares.trained.sum(axis=(1, 2)), shares.seeds.sum(axis=(1, 2))
-    low, high = wilson(trained_cells, cells)
+    trained_cells = trained(grid, moment, threshold).sum(axis=(1, 2, 3))
     rows = []
-    for index, method in enumerate(summary.methods):
+    for index, (method, flattery) in enumerate(zip(summary.methods, found, strict=True)):
+        share = flattery.trains.get(moment)
         rows.append(
             {
                 "networks": method.networks,
                 "seeds": method.seeds,
                 "trained": int(trained_cells[index]),
-                "share": _number(trained_cells[index] / cells[index] if cells[index] else math.nan),
-                "low": _number(low[index]),
-                "high": _number(high[index]),
+                "share": None if share is None else share.mean,
+                "low": None if share is None else share.low,
+                "high": None if share is None else share.high,
                 "diverged": method.diverged,
                 "failed": method.failed,
                 "best": {
@@ -252,7 +274,3 @@ def _summary(grid: FigureGrid, moment: str, threshold: float | None) -> dict[str
             }
         )
     return {"methods": rows, "compared": dict(summary.compared), "ties": dict(summary.ties)}
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

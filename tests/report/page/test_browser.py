@@ -12,10 +12,14 @@ from typing import Any
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
-from page_stores import HOSTILE_ERROR, HOSTILE_LABEL, cell, hostile, moons, page, result, stored
+from page_stores import HOSTILE_ERROR, HOSTILE_LABEL, cell, cut, hostile, moons, page, result, stored
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config import conf_dir, plain_config, register_schema, split_config
+from jumpstart_exp.report.compared import compared
+from jumpstart_exp.report.grid import figure_grids
+from jumpstart_exp.report.layouts import interval_words
+from jumpstart_exp.report.page import write_page
 from jumpstart_exp.report.published import read_published
 from jumpstart_exp.result import Metric
 from jumpstart_exp.store import Store
@@ -327,6 +331,34 @@ def test_an_address_that_names_nothing_changes_nothing(browser: Browser, path: P
     assert browser.numbers() == plain and browser.complaints() == []
 
 
+def test_layouts_and_claims_are_told_with_their_paper(browser: Browser, store: Store, table: pd.DataFrame) -> None:
+    found = compared(table, read_published())
+    assert found.layouts and found.claims
+    path = store.results_dir / "claims.html"
+    write_page(table, store, figure_grids(table), path, claims=found.claims, layouts=found.layouts)
+    browser.open(path)
+    assert found.layouts[0].verdict in browser.text("#layouts-verdict")
+    summaries = browser.js("return [...document.querySelectorAll('#claims summary')].map((s) => s.textContent)")
+    quoted = [claim for claim in found.claims if claim.quote]
+    assert summaries == [f"{claim.paper}, {claim.place}" for claim in quoted]
+    quotes = browser.js("return [...document.querySelectorAll('#claims q')].map((q) => q.textContent)")
+    assert quotes == [claim.quote for claim in quoted] and quotes
+    rows = browser.js("return [...document.querySelectorAll('#claims .layouts tbody tr')].map((r) => r.textContent)")
+    measures = [measure for layout in found.layouts for measure in layout.measures]
+    assert len(rows) == len(measures) == 6
+    assert all(interval_words(of) in row for row, each in zip(rows, measures, strict=True) for of in each.of.values())
+
+
+def test_a_row_without_a_key_shows_none(browser: Browser, store: Store, table: pd.DataFrame) -> None:
+    altered = table.copy()
+    altered.loc[(table["method"] == "sep_up") & (table["depth"] == 10) & (table["seed"] == 0), "key"] = "none"
+    path = store.results_dir / "keyless.html"
+    write_page(altered, store, figure_grids(altered), path)
+    browser.open(path, "cell=10,3,0,sep_up")
+    assert "not 32 hexadecimal digits" in browser.text("#no-command")
+    assert "0" * 32 not in browser.text("#cell") and "none: the store's" in browser.text("#cell")
+
+
 def test_one_outlier_leaves_the_colours_of_a_loss_to_the_others(browser: Browser, tmp_path: Path) -> None:
     losses = {(depth, width): 0.1 + depth / 100 for depth in range(1, 13) for width in range(2, 7)}
     losses[1, 2] = 1e9
@@ -350,7 +382,61 @@ def test_frontier_scatter_and_tables_follow_the_choice(browser: Browser, path: P
     rows = browser.js(
         "return [...document.querySelectorAll('#tables-body tbody tr')].map((r) => r.children[3].textContent)"
     )
-    assert rows == ["5 (29.4 %)", "17 (94.4 %)"]
+    assert rows == ["5", "17"]
+
+
+def test_a_frontier_that_is_not_trained_is_told_from_none(browser: Browser, tmp_path: Path) -> None:
+    page(stored(tmp_path / "cut", cut()), tmp_path / "page.html")
+    browser.open(tmp_path / "page.html", "frontier=grid")
+    rows = browser.js(
+        "return [...document.querySelectorAll('#frontier-ratios table')].map("
+        "(t) => [...t.tBodies[0].rows].map((r) => [...r.cells].map((c) => c.textContent)))"
+    )
+    assert [line[:2] for line in rows[0]] == [["2", "not trained"], ["3", "none [0, 0]"], ["4", "1 [1, 1]"]]
+    chart = "const all = document.querySelectorAll(`#frontier-chart svg ${arguments[0]}`);"
+    there = chart + "return [...all].map((e) => [e.tagName, e.getAttribute('class'), e.textContent])"
+    assert browser.js(there, "[data-m='0'][data-width='2']") == [["text", "unknown", "?ReLU, width 2: not trained"]]
+    assert browser.js(there, "[data-m='0'][data-width='3']") == [["path", "mark hollow", "ReLU, width 3: none [0, 0]"]]
+    lines = browser.js(chart + "return [...all].map((e) => e.getAttribute('d').match(/[ML]/g).join(''))", ".trend")
+    assert lines == ["M", "MLL"]
+    counted = ["by the definition: from the grid's shallowest depth", "from the first depth that trains"]
+    assert [line[:4] for line in rows[1]] == [["Sep-UP", each, "at least 10.00", "[10.00, 10.00]"] for each in counted]
+    assert [line[4:] for line in rows[1]] == [["2", "4", "2, 3", "4", "–"]] * 2
+
+
+def test_the_points_of_the_scatter_can_be_reached_by_keyboard(browser: Browser, path: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(path)
+    assert browser.js("return document.querySelectorAll('#scatter-chart [tabindex=\"0\"]').length") == 1
+    browser.js("document.querySelector('#scatter-chart [tabindex=\"0\"]').focus()")
+    label = "return document.activeElement.getAttribute('aria-label')"
+    seen = [browser.js(label)]
+    for _ in range(10):
+        browser.press(Keys.ARROW_RIGHT)
+        seen.append(browser.js(label))
+    sizes = [int(each.split(", ")[1].split(" ")[0].replace(",", "")) for each in seen]
+    assert len(set(seen)) == 11 and sizes == sorted(sizes)
+    browser.press(Keys.HOME, Keys.ARROW_RIGHT)
+    assert browser.js(label) == seen[1] and not browser.js("return document.getElementById('tip').hidden")
+    browser.press(Keys.ENTER)
+    opened = browser.text("#cell-title").replace(" · depth ", " ").replace(" × width ", "×")
+    assert opened == seen[1].split(",")[0]
+    browser.press(Keys.ESCAPE)
+    assert browser.js(label) == seen[1]
+
+
+def test_cells_are_large_enough_for_fingers_on_a_narrow_screen(browser: Browser, tmp_path: Path) -> None:
+    wide = [cell("relu", depth, width, 0) for depth in range(1, 31) for width in (2, 3)]
+    page(stored(tmp_path / "wide", [result(each, curve=()) for each in wide]), tmp_path / "page.html")
+    browser.open(tmp_path / "page.html", wide=360, high=740)
+    box = browser.js(
+        "const r = document.querySelector(arguments[0]).getBoundingClientRect(); return [r.width, r.height]",
+        rect(0, 0, 0),
+    )
+    assert min(box) >= 20
+    scroll = "const box = document.querySelector('#panels .scroll'), root = document.documentElement;"
+    assert browser.js(scroll + "return box.scrollWidth > box.clientWidth && root.scrollWidth === root.clientWidth")
 
 
 def test_hostile_texts_do_nothing(browser: Browser, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from page_stores import (
     HOSTILE_LABEL,
     SEEDS,
     cell,
+    cut,
     hostile,
     moons,
     page,
@@ -25,13 +27,18 @@ from page_stores import (
 )
 from test_packing import decoded
 
+from jumpstart_exp.report.claims import Claim
 from jumpstart_exp.report.frontier import frontiers
 from jumpstart_exp.report.grid import FigureGrid, figure_grids
+from jumpstart_exp.report.layouts import LayoutComparison, LayoutMeasure
 from jumpstart_exp.report.page import write_page
+from jumpstart_exp.report.page.beside import claim_entries, layout_entries
 from jumpstart_exp.report.page.contents import page_contents
 from jumpstart_exp.report.page.curves import LEAST_POINTS
 from jumpstart_exp.report.page.packing import Block, text_length
 from jumpstart_exp.report.published import read_published
+from jumpstart_exp.report.seed_tables import moments_table
+from jumpstart_exp.report.seedwise import Interval
 from jumpstart_exp.report.statistics import mean_interval, wilson
 from jumpstart_exp.result import METRICS, CurveRow, LayerCensus, Metric, Result
 from jumpstart_exp.store import Store
@@ -155,6 +162,95 @@ def test_frontiers_are_of_both_starts(grid: FigureGrid, contents: tuple[dict[str
             shown = [[(point["width"], point["depth"]) for point in of] for of in study["frontiers"][start][moment]]
             found = frontiers(grid, moment, start=start)  # type: ignore[arg-type]
             assert shown == [[(point.width, point.depth) for point in of.points] for of in found]
+
+
+def test_a_frontier_says_whether_the_next_depth_is_missing(tmp_path: Path) -> None:
+    store = stored(tmp_path, cut())
+    (only,) = figure_grids(store.cells())
+    study = page_contents(store.cells(), store, [only]).head["studies"][0]
+    relu = study["frontiers"]["grid"]["best"][only.methods.index("relu")]
+    assert [(point["width"], point["depth"], point["cut"]) for point in relu] == [
+        (2, None, True),
+        (3, None, False),
+        (4, 1, False),
+    ]
+
+
+def test_ratios_stand_for_both_starts_even_where_there_is_none(tmp_path: Path) -> None:
+    # relu trains at width 4 only, to depth 1, and Sep-UP everywhere to depth 10, the end of the grid
+    store = stored(tmp_path / "some", cut())
+    (only,) = figure_grids(store.cells())
+    ratios = page_contents(store.cells(), store, [only]).head["studies"][0]["ratios"]
+    for start in ("grid", "first"):
+        (found,) = ratios[start]["best"]
+        assert (found["ratio"], found["widths"], found["left_out"]) == (pytest.approx(10), [4], [2, 3])
+        assert (found["at_least"], found["at_most"], found["seeds"], found["without"]) == ([4], [], 2, 0)
+    store = stored(tmp_path / "none", [each for each in cut() if each.cell.width == 3])
+    (only,) = figure_grids(store.cells())
+    ratios = page_contents(store.cells(), store, [only]).head["studies"][0]["ratios"]
+    assert (
+        ratios["grid"]["best"] == ratios["first"]["last"] == [{"method": only.methods.index("sep_up"), "ratio": None}]
+    )
+
+
+def test_shares_of_the_summary_are_those_of_the_tables(store: Store, grid: FigureGrid) -> None:
+    summary = page_contents(store.cells(), store, [grid]).head["studies"][0]["summary"]
+    for moment in ("best", "last"):
+        table = {row[0]: row[2:5] for row in moments_table(grid).numbers if row[1] == f"trains_{moment}"}
+        shown = summary[moment]["methods"]
+        assert {
+            label: (of["share"], of["low"], of["high"]) for label, of in zip(grid.methods, shown, strict=True)
+        } == table
+    # each place counts once, whatever seeds it lacks
+    succeeded = np.nan_to_num(grid.accuracy["train_acc_best"][0]) >= 0.95 - 1e-9
+    share = (succeeded.sum(axis=-1) / grid.present[0].sum(axis=-1)).mean()
+    assert summary["best"]["methods"][0]["share"] == pytest.approx(share)
+    assert summary["best"]["methods"][0]["trained"] == succeeded.sum()
+
+
+def test_what_is_no_key_has_neither_key_nor_command(store: Store) -> None:
+    table = store.cells()
+    bad = int(np.flatnonzero((table["method"] == "sep_up") & (table["depth"] == 10))[0])
+    table.loc[bad, "key"] = "no key at all"
+    made = page_contents(table, store, figure_grids(table))
+    has_key, sets = decoded(made.block, "rows.has_key"), decoded(made.block, "rows.command")
+    (place,) = np.flatnonzero(has_key == 0)
+    assert made.head["commands"][sets[place]]["before"] == ""
+    assert "not 32 hexadecimal digits" in made.head["commands"][sets[place]]["reason"]
+    others = np.delete(sets, place)
+    assert all(made.head["commands"][number]["before"] for number in others)
+
+
+def test_claims_name_their_paper_and_layouts_their_numbers() -> None:
+    claim = Claim("deep", "CPAIOR", "section 4", "It trains.", "we train", "depth", (60.0,), "", "at least 60", ())
+    (entry,) = claim_entries([claim])
+    assert (entry["place"], entry["quote"]) == ("CPAIOR, section 4", "we train")
+    measure = LayoutMeasure(
+        "distance",
+        {"paper": Interval(0.25, 0.125, 0.5, 3), "code": Interval(0.0625, 0.03125, 0.125, 3)},
+        Interval(0.1875, 0.0, 0.4, 3),
+        "code",
+    )
+    of_all = LayoutComparison(
+        methods=("relu", "sep_up"),
+        places=24,
+        seeds=3,
+        measures=(measure,),
+        between_seeds={},
+        nearer="code",
+        verdict="2×1 is nearer",
+        lost={"code": "3 of 120 cells diverged"},
+    )
+    of_one = replace(of_all, methods=("sep_up",), verdict="undecided", measures=())
+    entries = layout_entries([of_all, of_one])
+    assert [(entry["methods"], entry["verdict"]) for entry in entries] == [
+        ("all methods", "2×1 is nearer"),
+        ("Sep-UP", "undecided"),
+    ]
+    assert entries[0]["lost"] == ["2×1 (variant=code): 3 of 120 cells diverged"]
+    (line,) = entries[0]["measures"]
+    assert line["of"] == ["0.250 [0.125, 0.500]", "0.062 [0.031, 0.125]"]
+    assert (line["difference"], line["nearer"]) == ("0.188 [0.000, 0.400]", "2×1 (variant=code)")
 
 
 def test_published_values_stand_beside_the_studies_that_repeat_them(store: Store, tmp_path: Path) -> None:

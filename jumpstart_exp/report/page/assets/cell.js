@@ -164,11 +164,13 @@ function numbersOf(study, contents, row, m, d, w) {
     ["seconds", shown(at("seconds"))],
     ["engine", `${origin.engine} on ${origin.device}, torch ${origin.torch_version}, numpy ${origin.numpy_version}`],
     ["commit", `${commit}, version ${origin.jumpstart_exp_version}`],
-    ["key", keyOf(contents, row)],
+    ["key", keyOf(contents, row) || "none: the store's is not 32 hexadecimal digits"],
   ]);
 }
 
+// The cell's key; empty where the store has none that is one.
 function keyOf(contents, row) {
+  if (!contents.get("rows.has_key")[row]) return "";
   return Array.from(contents.get("rows.key").subarray(16 * row, 16 * row + 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 

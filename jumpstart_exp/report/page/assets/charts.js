@@ -16,7 +16,8 @@ function drawFrontier(study, state, box, note, ratios) {
   }
   note.textContent = `The deepest network of each width before the first depth at which fewer than half of the seeds train, counted from `
     + `${start === "grid" ? "the shallowest depth of the grid" : "the first depth at which half do"} (they train with a training accuracy of `
-    + `${Number(study.threshold.toPrecision(4))} or more, ${moment} epoch). Bars: 95 % interval over resampled seeds. An arrow: the grid ends there, the frontier may lie deeper.`;
+    + `${Number(study.threshold.toPrecision(4))} or more, ${moment} epoch). Bars: 95 % interval over resampled seeds. An arrow: the grid, or what is trained, ends there, and the frontier may lie deeper. `
+    + `Hollow at depth 0: none, for ${start === "grid" ? "the shallowest depth fails already" : "no depth trains"}; a question mark: the depth at which it would begin is not trained.`;
   const wide = Math.max(320, Math.min(box.clientWidth || 700, 820)), high = 300, left = 44, right = 14, top = 12, bottom = 40;
   const widths = study.widths, deepest = Math.max(...study.depths);
   const x = (index) => left + (wide - left - right) * (index + 0.5) / widths.length;
@@ -33,12 +34,18 @@ function drawFrontier(study, state, box, note, ratios) {
   methods.forEach((m, order) => {
     const shift = (order - (methods.length - 1) / 2) * step;
     const points = all[m].map((point) => ({ ...point, x: x(widths.indexOf(point.width)) + shift, y: y(point.depth || 0) }));
-    picture.append(draw("path", { d: points.map((point, i) => `${i ? "L" : "M"}${point.x} ${point.y}`).join(""), stroke: methodColour(m), class: "trend" }));
+    picture.append(draw("path", { d: trendPath(points), stroke: methodColour(m), class: "trend", "data-m": m }));
     for (const point of points) {
+      const words = draw("title", {}, `${study.methods[m].title}, width ${point.width}: ${frontierText(point)}`);
+      if (isUntrained(point)) {
+        picture.append(draw("text", { x: point.x, y: point.y - 4, "text-anchor": "middle", fill: methodColour(m), class: "unknown", "data-m": m, "data-width": point.width }, "?", words));
+        continue;
+      }
       if (point.low !== null) picture.append(draw("path", { d: `M${point.x} ${y(point.low)}V${y(point.high)}`, stroke: methodColour(m), class: "whisker" }));
       if (point.open) picture.append(draw("path", { d: `M${point.x} ${point.y - 5}v-9m-3.5 4l3.5 -4l3.5 4`, stroke: methodColour(m), class: "whisker" }));
-      picture.append(draw("path", { d: markPath(m, 4.5), transform: `translate(${point.x} ${point.y})`, fill: methodColour(m), class: "mark" },
-        draw("title", {}, `${study.methods[m].title}, width ${point.width}: ${frontierText(point)}`)));
+      const hollow = point.depth === null;
+      picture.append(draw("path", { d: markPath(m, 4.5), transform: `translate(${point.x} ${point.y})`, fill: hollow ? "transparent" : methodColour(m), stroke: hollow ? methodColour(m) : null,
+        class: hollow ? "mark hollow" : "mark", "data-m": m, "data-width": point.width }, words));
     }
   });
   box.replaceChildren(methodKey(study, methods), make("div", { class: "scroll" }, picture));
@@ -47,17 +54,45 @@ function drawFrontier(study, state, box, note, ratios) {
     return point ? frontierText(point) : "–";
   })]);
   const parts = [table(["width", ...methods.map((m) => study.methods[m].title)], rows, `Frontier, ${moment} epoch`)];
-  const shownRatios = study.ratios[start][moment].filter((each) => methods.includes(each.method));
-  if (shownRatios.length) {
-    parts.push(table(["method", "times deeper than ReLU", "95 % interval", "widths", "left out"], shownRatios.map((each) => [
-      study.methods[each.method].title, `${each.at_least ? "at least " : ""}${each.ratio.toFixed(2)}`,
-      each.low === null ? "–" : `[${each.low.toFixed(2)}, ${each.high.toFixed(2)}]`, each.widths.join(", "), each.left_out.join(", ") || "none"]),
-    "How many times deeper: geometric mean over the widths at which both train"));
+  const resamples = study.contents.head.resamples;
+  const lines = Object.entries(COUNTED).flatMap(([from, counted]) => study.ratios[from][moment]
+    .filter((each) => methods.includes(each.method)).map((each) => [study.methods[each.method].title, counted, ...ratioTexts(each, resamples)]));
+  if (lines.length) {
+    parts.push(table(["method", "counted", "times deeper than ReLU", "95 % interval", "fewest seeds", "widths", "left out", "at least, at widths", "at most, at widths"], lines,
+      `How many times deeper, ${moment} epoch: geometric mean over the widths at which both train`),
+    make("p", { class: "note" }, "At least: the method's frontier is there the deepest depth of the grid, or the deepest that is trained; at most: ReLU's is."));
   }
   ratios.replaceChildren(...parts);
 }
 
+const COUNTED = { grid: "by the definition: from the grid's shallowest depth", first: "from the first depth that trains" };
+
+function ratioTexts(each, resamples) {
+  if (each.ratio === null) return ["no width with both", "–", "–", "none", "all", "–", "–"];
+  const range = each.low === null ? "–" : `[${each.low.toFixed(2)}, ${each.high.toFixed(2)}]`;
+  const listed = (widths, otherwise) => widths.join(", ") || otherwise;
+  const bound = each.at_least.length && !each.at_most.length ? "at least " : each.at_most.length && !each.at_least.length ? "at most " : "";
+  return [bound + each.ratio.toFixed(2), range + (each.without ? `, without ${each.without} of ${resamples} resamples` : ""), String(each.seeds),
+    listed(each.widths, "none"), listed(each.left_out, "none"), listed(each.at_least, "–"), listed(each.at_most, "–")];
+}
+
+// Nothing is known of this width: the depth at which its frontier would begin is missing from the store.
+function isUntrained(point) {
+  return point.depth === null && point.cut;
+}
+
+// A line through the frontier, broken where there is none.
+function trendPath(points) {
+  let path = "", open = false;
+  for (const point of points) {
+    if (point.depth !== null) path += `${open ? "L" : "M"}${point.x} ${point.y}`;
+    open = point.depth !== null;
+  }
+  return path;
+}
+
 function frontierText(point) {
+  if (isUntrained(point)) return "not trained";
   const depth = point.depth === null ? "none" : `${point.open ? "≥ " : ""}${point.depth}`;
   return point.low === null ? depth : `${depth} [${point.low}, ${point.high}]`;
 }
@@ -71,14 +106,15 @@ function drawScatter(study, state, box, note, actions) {
     if (!Number.isNaN(at.value) && size) points.push({ m, d, w, size, ...at });
   });
   note.textContent = `${metric.title[0].toUpperCase()}${metric.title.slice(1)}, ${moment} epoch, ${state.seed === null ? "mean over the seeds with its 95 % interval" : `seed ${study.seeds[state.seed]}`}. `
-    + "Hollow: fewer than half of the seeds train. The dotted line: guessing. Click a point to open it.";
+    + "Hollow: fewer than half of the seeds train. The dotted line: guessing. Click a point to open it. By keyboard: Tab to the points, arrow keys to the next one, Enter opens.";
+  points.sort((one, other) => one.size - other.size || one.value - other.value);  // as the arrow keys go
   if (!points.length) { box.replaceChildren(make("p", {}, "No cell of this study has both an accuracy and a number of parameters.")); return; }
   const wide = Math.max(320, Math.min(box.clientWidth || 700, 980)), high = 380, left = 44, right = 14, top = 10, bottom = 42;
   const least = Math.log10(Math.min(...points.map((point) => point.size))) - 0.1, most = Math.log10(Math.max(...points.map((point) => point.size))) + 0.1;
   const lowest = Math.max(0, Math.min(study.chance, ...points.map((point) => point.value)) - 0.05);
   const x = (size) => left + (wide - left - right) * (Math.log10(size) - least) / (most - least);
   const y = (value) => high - bottom - (high - bottom - top) * (value - lowest) / (1.02 - lowest);
-  const picture = draw("svg", { width: wide, height: high, viewBox: `0 0 ${wide} ${high}`, role: "group", "aria-label": "Accuracy against the number of parameters" });
+  const picture = draw("svg", { width: wide, height: high, viewBox: `0 0 ${wide} ${high}`, role: "group", "aria-label": "Accuracy against the number of parameters", "data-kind": "scatter" });
   for (let tick = Math.ceil(lowest * 10) / 10; tick <= 1.0001; tick += 0.1) {
     picture.append(draw("path", { d: `M${left} ${y(tick)}H${wide - right}`, class: "rule" }), draw("text", { x: left - 6, y: y(tick), dy: "0.35em", "text-anchor": "end" }, tick.toFixed(1)));
   }
@@ -94,7 +130,8 @@ function drawScatter(study, state, box, note, actions) {
     const hollow = share.value < 0.5, px = x(point.size), py = y(point.value);
     if (!Number.isNaN(point.low)) picture.append(draw("path", { d: `M${px} ${y(Math.max(point.low, lowest))}V${y(point.high)}`, stroke: methodColour(m), class: "whisker thin" }));
     marks.append(draw("path", { d: markPath(m, 4), transform: `translate(${px.toFixed(1)} ${py.toFixed(1)})`, fill: hollow ? "transparent" : methodColour(m), stroke: methodColour(m),
-      class: "mark open", "data-m": m, "data-d": d, "data-w": w }));
+      class: "mark open", "data-m": m, "data-d": d, "data-w": w, role: "button", tabindex: marks.firstChild ? "-1" : "0",
+      "aria-label": `${study.methods[m].title} ${study.depths[d]}×${study.widths[w]}, ${plural(point.size, "parameter")}: ${shown(point.value, metric.kind)}` }));
   }
   picture.append(marks);
   box.replaceChildren(methodKey(study, study.methods.map((_, m) => m).filter((m) => state.method === null || state.method === m)), make("div", { class: "scroll" }, picture));

@@ -1,5 +1,6 @@
 // Heatmaps: a panel a method, and beside it what is published and how they differ.
 
+const NARROW = 900, LEAST_TOUCHED = 20;  // pixels: of a narrow window as in page.css, of a cell in it
 const MARGIN = { left: 34, top: 4, right: 8, bottom: 40 };
 
 // Which panels are shown: {m, kind}.
@@ -66,9 +67,11 @@ function drawPanels(study, state, box) {
   const columns = beside ? (room >= 760 ? 3 : 1) : Math.min(list.length, most, 4);
   const scale = scaleOf(study, state);
   const inner = (room - 16 * (columns - 1)) / columns - MARGIN.left - MARGIN.right - 2;
+  const narrow = window.innerWidth <= NARROW;  // fingers: the panel scrolls in its box rather than having tiny cells
+  const least = narrow ? { x: LEAST_TOUCHED, y: LEAST_TOUCHED } : { x: study.depths.length > 60 ? 8 : 12, y: study.widths.length > 40 ? 8 : 17 };
   const size = {
-    x: clamp(inner / study.depths.length, study.depths.length > 60 ? 8 : 12, list.length === 1 ? 46 : 34),
-    y: clamp(inner / study.depths.length, study.widths.length > 40 ? 8 : 17, list.length === 1 ? 32 : 24),
+    x: clamp(inner / study.depths.length, least.x, list.length === 1 ? 46 : 34),
+    y: clamp(inner / study.depths.length, least.y, list.length === 1 ? 32 : 24),
   };
   box.style.setProperty("--columns", columns);
   box.replaceChildren(...list.map(({ m, kind }) => panel(study, state, m, kind, kind === "difference" ? DIFFERENCES : scale, size)));

@@ -168,7 +168,22 @@ async function start() {
     box.addEventListener("pointerleave", hideTip);
     box.addEventListener("click", (event) => {
       const { m, d, w } = event.target.dataset || {};
-      if (d !== undefined) open([m, d, w].map(Number), null);
+      if (d !== undefined) { focusCell(event.target); open([m, d, w].map(Number), event.target); }
+    });
+    box.addEventListener("focusin", (event) => {
+      const { m, d, w } = event.target.dataset || {}, at = event.target.getBoundingClientRect();
+      if (d !== undefined && event.target.matches(":focus-visible")) showTip([m, d, w].map(Number), at.right, at.bottom);
+    });
+    box.addEventListener("focusout", hideTip);
+    box.addEventListener("keydown", (event) => {
+      const { m, d, w } = event.target.dataset || {};
+      if (d === undefined) return;
+      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); open([m, d, w].map(Number), event.target); return; }
+      const marks = [...event.target.parentNode.children], here = marks.indexOf(event.target);
+      const next = { ArrowRight: here + 1, ArrowUp: here + 1, ArrowLeft: here - 1, ArrowDown: here - 1, Home: 0, End: marks.length - 1 }[event.key];
+      if (next === undefined) return;
+      event.preventDefault();
+      focusCell(marks[clamp(next, 0, marks.length - 1)]);
     });
   }
 
@@ -212,7 +227,7 @@ async function start() {
     redraw();
     if (opener) {
       const { m, d, w, kind } = opener;
-      const rect = byId("panels").querySelector(`svg[data-m="${m}"][data-kind="${kind}"] [data-d="${d}"][data-w="${w}"]`);
+      const rect = byId("main").querySelector(`svg[data-kind="${kind}"] [data-m="${m}"][data-d="${d}"][data-w="${w}"]`);
       if (rect) focusCell(rect);
     }
     writeAddress();

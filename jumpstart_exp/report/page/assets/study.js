@@ -95,12 +95,14 @@ class Study {
     return [...this.publishedAt.keys()].some((key) => key.startsWith(`${metric.column},`));
   }
 
-  // The frontier's depth index for each width index; −1 where not even the shallowest depth trains, null for none.
+  // The frontier's depth index for each width index; −1 where not even the shallowest depth trains, null where nothing
+  // is known.
   border(m, moment, start) {
     const points = this.frontiers[start][this.fitMoment(moment)][m];
     return this.widths.map((width) => {
       const point = points.find((each) => each.width === width);
-      return point ? (point.depth === null ? -1 : this.depths.indexOf(point.depth)) : null;
+      if (!point || isUntrained(point)) return null;
+      return point.depth === null ? -1 : this.depths.indexOf(point.depth);
     });
   }
 
