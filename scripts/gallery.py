@@ -113,7 +113,7 @@ def _entry(figure: PaperFigure, results: Path, table: pd.DataFrame, source: Pape
         else:
             dots = DPI
             while True:
-                _, png = write_paper_figure(figure.name, results, table, Path(folder), variant=variant, dpi=dots)
+                png, _ = write_paper_figure(figure.name, results, table, Path(folder), variant=variant, dpi=dots)
                 if png.stat().st_size <= LARGEST:
                     break
                 dots = dots * 4 // 5

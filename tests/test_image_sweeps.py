@@ -351,13 +351,13 @@ def test_the_small_study_of_mnist_shows_the_effect(command, tmp_path):
         if os.environ.get("CI"):
             pytest.fail(f"no mnist in {REAL}")
         pytest.skip(f"no mnist in {REAL}")
-    study = ("-m", "+experiment=mnist_small", "seed=0,1")  # two of its three seeds: half a minute each
+    study = ("-m", "+experiment=mnist_small", "seed=0")  # one of its three seeds: a minute and a half
     done = command(*study, f"data_dir={REAL}", "download=false", timeout=1800)
     assert done.returncode == 0, done.stderr
     rows = Store(tmp_path / "results").cells()
     best = {method: sorted(part["train_acc_best"]) for method, part in rows.groupby("method")}
-    assert set(best) == {"relu", "sep_up"} and all(len(values) == 2 for values in best.values())
-    assert best["relu"][1] < 0.2, best
+    assert set(best) == {"relu", "sep_up"} and all(len(values) == 1 for values in best.values())
+    assert best["relu"][0] < 0.2, best
     # three seeds reached 0.84, 0.92 and 0.93
-    assert best["sep_up"][1] > 0.7, best
+    assert best["sep_up"][0] > 0.7, best
     assert list((tmp_path / "results").glob("checkpoints/*")) == []

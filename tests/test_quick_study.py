@@ -14,7 +14,7 @@ def test_the_quick_study_shows_the_effect(command, tmp_path):
     mean = rows.pivot_table(index=["depth", "width"], columns="method", values="train_acc_best", aggfunc="mean")
     shown = mean[(mean["relu"] < 0.6) & (mean["sep_up"] > 0.95)]
     assert len(shown) >= 1, mean
-    report = command(module="jumpstart_exp.report", fresh=True)
+    report = command("only=heatmaps", module="jumpstart_exp.report", fresh=True)
     assert report.returncode == 0, report.stderr
     assert sorted(path.suffix for path in (tmp_path / "results" / "figures").iterdir()) == [".pdf"] * 2 + [".png"] * 2
     again = command("-m", "+experiment=quick")

@@ -86,6 +86,8 @@ def main(arguments: list[str]) -> int:
     for name in _OF_A_FIGURE:
         if name in values and "figure" not in values:
             return _complain(f"{name}= goes with figure=NAME, a figure of the papers", 2)
+    if "figure" in values and "threshold" in values and "-table-" not in values["figure"]:
+        return _complain(f"threshold= goes with the papers' tables: it changes nothing in {values['figure']}", 2)
     threshold = _threshold(values["threshold"]) if "threshold" in values else None
     if threshold is not None and math.isnan(threshold):
         return _complain(f"threshold={values['threshold']} is not allowed: it must be above 0 and at most 1", 2)
@@ -93,7 +95,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _allowed() -> str:
-    return f"results_dir=FOLDER, only={'|'.join(KINDS)}, figure=NAME, threshold=ACCURACY, data_dir=FOLDER or --help"
+    figure = "figure=NAME (with variant=paper|code, moment=best|last)"
+    return f"results_dir=FOLDER, only={'|'.join(KINDS)}, {figure}, threshold=ACCURACY, data_dir=FOLDER or --help"
 
 
 def _threshold(typed: str) -> float:

@@ -15,6 +15,7 @@ from jumpstart_exp.report.layouts import LEAST_SEEDS
 from jumpstart_exp.report.measures import Measure, StudyGrids
 from jumpstart_exp.report.published import Published
 from jumpstart_exp.report.studies import VARIANTS, Study, StudyState, only_small, studies_in, study
+from jumpstart_exp.report.success import training_threshold
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"
@@ -53,6 +54,7 @@ class Claim:
 
     `criterion` is what the measure has to be for the statement to be reproduced. `published` are its numbers;
     `by_table` is what the authors' own table of MOONS gives for the same measure, empty where there is no such table.
+    A network of `dataset` trains if its training accuracy is at least `threshold`.
     """
 
     name: str
@@ -65,6 +67,8 @@ class Claim:
     by_table: str
     criterion: str
     findings: tuple[Finding, ...]
+    dataset: str = ""
+    threshold: float | None = None
 
 
 def claims(table: pd.DataFrame, published: Published, threshold: float | None = None) -> tuple[Claim, ...]:
@@ -96,6 +100,8 @@ def judged_claims(grids: StudyGrids, states: Sequence[StudyState], published: Pu
                 by_table=_by_table(assertion, authors, grids.threshold),
                 criterion=criterion.in_words(),
                 findings=tuple(_finding(assertion, criterion, grids, states, variant) for variant in VARIANTS),
+                dataset=(dataset := study(assertion.study).dataset),
+                threshold=training_threshold(dataset) if grids.threshold is None else grids.threshold,
             )
         )
     return tuple(found)

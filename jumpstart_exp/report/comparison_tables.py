@@ -7,7 +7,14 @@ from pathlib import Path
 from jumpstart_exp.report.comparison import GridComparison, MethodComparison, PlaceComparison
 from jumpstart_exp.report.comparison_figures import METRIC_TITLES, caption, seeds_in_words
 from jumpstart_exp.report.layouts import TITLES, LayoutComparison, interval_words
-from jumpstart_exp.report.markup import csv_text, in_latex, in_markdown, markdown_table, write_texts
+from jumpstart_exp.report.markup import (
+    csv_text,
+    in_latex,
+    in_markdown,
+    in_markdown_code,
+    markdown_table,
+    write_texts,
+)
 from jumpstart_exp.report.mnist_table import TableComparison
 from jumpstart_exp.report.names import dataset_title, method_title
 from jumpstart_exp.report.seed_captions import lost_told
@@ -25,14 +32,27 @@ _LONG = 40  # rows from which on a LaTeX table breaks over pages
 
 
 @dataclass(frozen=True)
+class WithCommand:
+    """A cell's text, and the command that follows it: code in Markdown."""
+
+    text: str
+    command: str
+
+
+@dataclass(frozen=True)
 class ComparisonTable:
-    """Texts for Markdown and LaTeX, numbers for CSV, heads first; `columns` are LaTeX's."""
+    """Texts for Markdown and LaTeX, numbers for CSV, heads first.
+
+    `columns` has a letter a column, "l" for text and "r" for numbers; `widths` are LaTeX's, in centimetres, for columns
+    whose lines break, None for lines that do not.
+    """
 
     caption: str
     heads: tuple[str, ...]
-    rows: list[list[str]]
+    rows: Sequence[Sequence[str | WithCommand]]
     numbers: list[list[object]]
     columns: str
+    widths: Sequence[float] | None = None
 
 
 def write_places(
@@ -160,7 +180,7 @@ def write_layouts(layouts: Sequence[LayoutComparison], folder: Path) -> list[Pat
                 [*line, *_ends(measure.difference), measure.nearer or "", own.places, own.seeds, own.verdict]
             )
     return write_table(
-        ComparisonTable(text, heads, rows, numbers, "ll" + "r" * (len(heads) - 2)), folder, "moons_layouts"
+        ComparisonTable(text, heads, rows, numbers, f"ll{'r' * len(VARIANTS)}rlrr"), folder, "moons_layouts"
     )
 
 
@@ -214,13 +234,23 @@ def write_table(table: ComparisonTable, folder: Path, name: str) -> list[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
-    body = [[*map(in_markdown, row)] for row in table.rows]
+    body = [[*map(_cell_in_markdown, row)] for row in table.rows]
     texts = {
-        "md": f"{in_markdown(table.caption)}\n\n{markdown_table(table.heads, body)}",
+        "md": f"{in_markdown(table.caption)}\n\n{markdown_table(table.heads, body, table.columns)}",
         "tex": _latex(table),
         "csv": csv_text([*map(_rounded, row)] for row in table.numbers),
     }
     return write_texts(folder, name, texts)
+
+
+def _cell_in_markdown(cell: str | WithCommand) -> str:
+    if isinstance(cell, str):
+        return in_markdown(cell)
+    return f"{in_markdown(cell.text)}; {in_markdown_code(cell.command)}"
+
+
+def _cell_in_latex(cell: str | WithCommand) -> str:
+    return in_latex(cell if isinstance(cell, str) else f"{cell.text}; {cell.command}")
 
 
 def blank(value: float | None) -> object:
@@ -253,10 +283,6 @@ def _left_out(comparison: GridComparison) -> str:
     return f"{lost}: left out of means, ranges and counts."
 
 
-def _verdict(verdict: str, note: str, command: str | None) -> str:
-    return "; ".join(part for part in (verdict, note, command or "") if part)
-
-
 def _ends(interval: Interval | None) -> list[object]:
     return [""] * 3 if interval is None else [interval.value, blank(interval.low), blank(interval.high)]
 
@@ -267,16 +293,17 @@ def _rounded(value: object) -> object:
 
 def _latex(table: ComparisonTable) -> str:
     head = " & ".join(map(in_latex, table.heads)) + r" \\"
-    body = [" & ".join(map(in_latex, row)) + r" \\" for row in table.rows]
+    body = [" & ".join(map(_cell_in_latex, row)) + r" \\" for row in table.rows]
+    columns = table.columns if table.widths is None else "".join(f"p{{{width}cm}}" for width in table.widths)
     text = rf"\caption{{{in_latex(table.caption)}}}"
     if len(body) >= _LONG:
         lines = [
-            *(r"% needs \usepackage{longtable}", rf"\begin{{longtable}}{{{table.columns}}}", text + r" \\"),
+            *(r"% needs \usepackage{longtable}", rf"\begin{{longtable}}{{{columns}}}", text + r" \\"),
             *(r"\hline", head, r"\hline", r"\endhead", *body, r"\hline", r"\end{longtable}"),
         ]
     else:
         lines = [
-            *(r"\begin{table}", r"\centering", text, rf"\begin{{tabular}}{{{table.columns}}}"),
+            *(r"\begin{table}", r"\centering", text, rf"\begin{{tabular}}{{{columns}}}"),
             *(r"\hline", head, r"\hline", *body, r"\hline", r"\end{tabular}", r"\end{table}"),
         ]
     return "\n".join(lines) + "\n"

@@ -35,15 +35,25 @@ _LONGEST_ESCAPE = len("\\U0001f600")
 Rows = list[list[str]]
 
 
-def markdown_table(heads: Sequence[str], rows: Rows) -> str:
-    """A table whose cells stand as they are, the first column to the left, the others to the right."""
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+def markdown_table(heads: Sequence[str], rows: Rows, columns: str | None = None) -> str:
+    """A table whose cells stand as they are.
+
+    `columns` has a letter a column, "l" to the left (text) or "r" to the right (numbers); None for the first to the
+    left and the others to the right.
+    """
+    sides = columns or f"l{'r' * (len(heads) - 1)}"
+    lines = [heads, [{"l": "---", "r": "---:"}[side] for side, _ in zip(sides, heads, strict=True)], *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def in_markdown(text: str) -> str:
     """The text with everything escaped that Markdown would read as its own."""
     return re.sub(r"([\\|*_`<>&$~#\[\]])", r"\\\1", text)
+
+
+def in_markdown_code(text: str) -> str:
+    """The text as code that can be copied as it is; one with a grave accent, a bar or a line's end as plain text."""
+    return in_markdown(text) if re.search(r"[`|\r\n]", text) else f"`{text}`"
 
 
 def in_latex(text: str) -> str:

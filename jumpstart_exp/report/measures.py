@@ -23,7 +23,7 @@ MOONS = "moons"
 START: Start = "first"
 """Frontiers of statements are counted from a width's first depth that trains.
 
-One hidden layer of few units cannot fit MOONS to 0.95, whatever the method.
+With one hidden layer plain ReLU networks of up to 15 units reach 0.95 on MOONS in fewer than half of the seeds.
 """
 
 

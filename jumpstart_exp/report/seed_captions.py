@@ -14,7 +14,7 @@ from jumpstart_exp.report.differences import (
     PairedDifferences,
     flatteries,
 )
-from jumpstart_exp.report.frontier import FrontierPoint, FrontierRatio, common_seeds
+from jumpstart_exp.report.frontier import FrontierPoint, FrontierRatio, common_depths, common_seeds
 from jumpstart_exp.report.grid import FigureGrid
 from jumpstart_exp.report.statistics import RESAMPLES, wilson
 from jumpstart_exp.report.success import training_threshold
@@ -158,6 +158,8 @@ def no_ratio_told(grid: FigureGrid, method: str, baseline: str) -> str:
     """Why there is no ratio of the frontiers of two methods."""
     if not common_seeds(grid, method, baseline).any():
         return "no seed in common"
+    if not common_depths(grid, method, baseline).any():
+        return "no depth in common"
     return "no width at which both have a frontier"
 
 
@@ -198,10 +200,13 @@ def frontier_caption(grid: FigureGrid, threshold: float | None, *, both_starts: 
     )
     if both_starts:
         text += (
-            "One hidden layer of a few units may be too little for the task whatever the method: counted from the "
-            "first depth that trains, shallower ones are passed over. "
+            "At small widths one hidden layer may be too little for the task: counted from the first depth that "
+            "trains, shallower ones are passed over. "
         )
-    text += "× is the geometric mean of the frontiers' ratios over the widths at which both methods have one. "
+    text += (
+        "× is the geometric mean of the frontiers' ratios over the widths at which both methods have one; for it "
+        "frontiers are counted over only those depths at which both methods have networks. "
+    )
     sensitivity = ["counted from the first depth that trains"]
     if others:
         sensitivity.append(
@@ -232,6 +237,13 @@ def _to(point: FrontierPoint) -> str:
 def _left_out(grid: FigureGrid) -> str:
     lost = lost_told(grid.diverged, grid.failed, grid.present)
     return f"{lost}: left out of the accuracies, counted as not trained."
+
+
+def pairs_told(pairs: int) -> str:
+    """That so few pairs can give no dot, in words; empty where they can, and where there is none."""
+    if not pairs or 2.0 ** (1 - pairs) <= LEVEL:
+        return ""
+    return f"{pairs} pair{'s' * (pairs != 1)}: no dot possible"
 
 
 def _bootstrap(grid: FigureGrid) -> str:

@@ -41,13 +41,17 @@ _ACCURACIES = ("train_acc", "val_acc")
 
 @dataclass(frozen=True)
 class SeedTable:
-    """One table: what Markdown and LaTeX show as text, and the numbers themselves for CSV, heads first."""
+    """One table: what Markdown and LaTeX show as text, and the numbers themselves for CSV, heads first.
+
+    `columns` has a letter a column, "l" for text and "r" for numbers.
+    """
 
     name: str
     caption: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numbers: tuple[tuple[object, ...], ...]
+    columns: str
 
 
 def seed_jobs(grid: FigureGrid, threshold: float | None = None) -> list[tuple[str, Job]]:
@@ -77,8 +81,9 @@ def write_seed_tables(grid: FigureGrid, folder: Path, threshold: float | None = 
     paths = []
     for table in seed_tables(grid, threshold):
         text = in_markdown(table.caption)
+        body = [[*map(in_markdown, row)] for row in table.rows]
         texts = {
-            "md": f"{text}\n\n{markdown_table(table.heads, [[*map(in_markdown, row)] for row in table.rows])}",
+            "md": f"{text}\n\n{markdown_table(table.heads, body, table.columns)}",
             "tex": _latex(table),
             "csv": csv_text([*map(_rounded, row)] for row in table.numbers),
         }
@@ -138,7 +143,7 @@ def places_table(grid: FigureGrid, moment: str, threshold: float | None = None) 
         f"{threshold_of(grid, threshold)}."
     )
     heads = ("method", "depth×width", "training", "validation", "train", "interval of the share")
-    return SeedTable(f"places_{moment}", caption, heads, tuple(rows), tuple(numbers))
+    return SeedTable(f"places_{moment}", caption, heads, tuple(rows), tuple(numbers), "lrrrrr")
 
 
 def moments_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable:
@@ -162,7 +167,7 @@ def moments_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable
         f"{grid.title}: best epoch against last. {moments_caption(grid, None, threshold)} Beyond ReLU's: by how much "
         "more than ReLU a method is flattered, at the seeds and places that both have."
     )
-    return SeedTable("moments", caption, heads, tuple(rows), tuple(numbers))
+    return SeedTable("moments", caption, heads, tuple(rows), tuple(numbers), "lrrrrrr")
 
 
 def frontier_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable:
@@ -189,7 +194,7 @@ def frontier_table(grid: FigureGrid, threshold: float | None = None) -> SeedTabl
         "no deeper network was trained; not trained, that the depths which would decide are missing."
     )
     heads = ("method", "epoch", "counted", *(f"width {width}" for width in grid.widths))
-    return SeedTable("frontier", caption, heads, tuple(rows), tuple(numbers))
+    return SeedTable("frontier", caption, heads, tuple(rows), tuple(numbers), f"lll{'r' * len(grid.widths)}")
 
 
 def ratio_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable:
@@ -224,11 +229,12 @@ def ratio_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable:
         rows.append((*head, f"× {found.ratio:.2f}", told, str(found.seeds), *map(listed, sets)))
     caption = (
         f"{grid.title}: how many times deeper. {frontier_caption(grid, threshold)} Seeds: the fewest that both methods "
-        "have at a place that decides. At the widths under at least, the method's frontier is the deepest depth "
-        "trained, under at most the other's."
+        "have at a place that decides. At the widths under at least, the method's frontier is the deepest of these "
+        "depths, under at most the other's."
     )
     heads = ("method", "against", "epoch", "counted", "threshold", "ratio", "interval", "seeds", "widths", "left out")
-    return SeedTable("frontier_ratio", caption, (*heads, "at least", "at most"), tuple(rows), tuple(numbers))
+    every = (*heads, "at least", "at most")
+    return SeedTable("frontier_ratio", caption, every, tuple(rows), tuple(numbers), "llllrrrrllll")
 
 
 def differences_table(grid: FigureGrid, moment: str, threshold: float | None = None) -> SeedTable:
@@ -275,18 +281,17 @@ def differences_table(grid: FigureGrid, moment: str, threshold: float | None = N
         f"over whole seeds; p is the mean's own, with the signs of whole seeds flipped. {correction_told([every])}"
     )
     heads = ("method", "against", "measured", "mean over places", "p", "seeds", "places", "higher at", "lower at")
-    return SeedTable(f"differences_{moment}", caption, heads, tuple(rows), tuple(numbers))
+    return SeedTable(f"differences_{moment}", caption, heads, tuple(rows), tuple(numbers), "lllrrrrrr")
 
 
 def _latex(table: SeedTable) -> str:
-    columns = f"l{'r' * (len(table.heads) - 1)}"
     body = [" & ".join(map(in_latex, row)) + r" \\" for row in table.rows]
     head = " & ".join(map(in_latex, table.heads)) + r" \\"
     caption = rf"\caption{{{in_latex(table.caption)}}}"
     if len(table.rows) >= _LONG:
         lines = [
             r"% needs \usepackage{longtable}",
-            rf"\begin{{longtable}}{{{columns}}}",
+            rf"\begin{{longtable}}{{{table.columns}}}",
             caption + r" \\",
             *(r"\hline", head, r"\hline", r"\endhead"),
             *body,
@@ -294,7 +299,7 @@ def _latex(table: SeedTable) -> str:
         ]
     else:
         lines = [
-            *(r"\begin{table}", r"\centering", caption, rf"\begin{{tabular}}{{{columns}}}"),
+            *(r"\begin{table}", r"\centering", caption, rf"\begin{{tabular}}{{{table.columns}}}"),
             *(r"\hline", head, r"\hline", *body, r"\hline"),
             *(r"\end{tabular}", r"\end{table}"),
         ]

@@ -31,7 +31,7 @@ from jumpstart_exp.report.panels import (
     draw_panel,
     legend_handles,
 )
-from jumpstart_exp.report.seed_captions import difference_caption, in_interval, moments_caption
+from jumpstart_exp.report.seed_captions import difference_caption, in_interval, moments_caption, pairs_told
 from jumpstart_exp.report.success import train_shares
 
 MEASURED = {"train_acc": "training accuracy", "val_acc": "validation accuracy", "trains": "share of seeds that train"}
@@ -132,7 +132,7 @@ def differences_figure(grid: FigureGrid, moment: str, *, threshold: float | None
     """What methods have more than others, paired by seed: training, validation, and seeds that train.
 
     A row a comparison: every method against ReLU, Sep-UP against ReLU + BN; `moment` is "best" or "last". A dot marks
-    places whose difference is significant after correction.
+    places whose difference is significant after correction; a row whose pairs are too few for any says so.
     """
     pairs = comparisons(grid.methods)
     found = [[paired_differences(grid, *pair, measured, moment, threshold) for pair in pairs] for measured in COMPARED]
@@ -148,7 +148,11 @@ def differences_figure(grid: FigureGrid, moment: str, *, threshold: float | None
         for measured, column, end in zip(COMPARED, found, most, strict=True)
     ]
     titles = dict(zip(grid.methods, grid.method_titles, strict=True))
-    rows = [f"{titles[own]} minus {titles[other]}" for own, other in pairs]
+    most_pairs = [max(int(column[row].pairs.max(initial=0)) for column in found) for row in range(len(pairs))]
+    rows = [
+        "\n".join(filter(None, (f"{titles[own]} minus {titles[other]}", pairs_told(count))))
+        for (own, other), count in zip(pairs, most_pairs, strict=True)
+    ]
     lost, partly = (
         np.stack([of[grid.methods.index(own)] | of[grid.methods.index(other)] for own, other in pairs])
         for of in (grid.untrained(), np.asarray((grid.diverged | grid.failed).any(axis=-1)))
@@ -182,7 +186,11 @@ def _figure(
 ) -> tuple[Figure, NDArray[np.object_]]:
     """The panels, (rows, columns), over a caption; `without` are the places of which all, and some, seeds are lost."""
     measures = _measure(grid)
-    width = len(columns) * (measures.panel[0] + 0.15) + 1.0
+    letters = max(int(measures.panel[1] / 0.08), 10)
+    named = [_label_lines(name, letters) for name in rows]
+    # labels stand upright: every line of a note below a name takes width
+    noted = max(sum(len(_label_lines(note, letters)) for note in name.split("\n")[1:]) for name in rows)
+    width = len(columns) * (measures.panel[0] + 0.15) + 1.0 + 0.18 * noted
     lines = _wrapped([caption], width, _CAPTION_SIZE)
     titles = _wrapped(title, width, _TITLE_SIZE)
     heights = (
@@ -196,13 +204,12 @@ def _figure(
     lower.text(0.15 / width, 1.0, "\n".join(lines), fontsize=_CAPTION_SIZE, va="top", linespacing=1.25)
     axes = np.asarray(upper.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False), dtype=object)
     labels = tuple(map(str, grid.depths)), tuple(map(str, grid.widths))
-    for row, name in enumerate(rows):
+    for row, label in enumerate(named):
         for index, column in enumerate(columns):
             lost, partly = (of[row] & (not column.counts_lost) for of in without)
             panel = Panel(column.values[row], lost, partly, *labels)
             draw_panel(axes[row, index], panel, column.scale, measures, column.number)
-        named = textwrap.wrap(name, width=max(int(measures.panel[1] / 0.08), 10), break_on_hyphens=False)
-        axes[row, 0].set_ylabel("\n".join([*named, "width"]))
+        axes[row, 0].set_ylabel("\n".join([*label, "width"]))
     for ax, column in zip(axes[0], columns, strict=True):
         ax.annotate(
             column.title, (0.5, 1.0), (0, 14), "axes fraction", "offset points", ha="center", fontsize=_COLUMN_SIZE
@@ -210,6 +217,10 @@ def _figure(
     for ax in axes[-1]:
         ax.set_xlabel("depth")
     return figure, axes
+
+
+def _label_lines(name: str, letters: int) -> list[str]:
+    return [line for part in name.split("\n") for line in textwrap.wrap(part, letters, break_on_hyphens=False)]
 
 
 def _wrapped(texts: Sequence[str], width: float, size: float) -> list[str]:

@@ -179,7 +179,12 @@ def _cost_markdown(grid: FigureGrid, costs: Sequence[PairCost]) -> str:
         time, memory = overall([cost.time_ratio for cost in own]), overall([cost.memory_ratio for cost in own])
         where = in_markdown(legible(trained_on))
         lines.append(f"- {titles[method]} ({where}): time {_in_words(time)}; memory {_in_words(memory)}")
-    return f"{in_markdown(caption)}\n\n" + "\n".join(lines) + "\n\n" + markdown_table(heads, rows)
+    return (
+        f"{in_markdown(caption)}\n\n"
+        + "\n".join(lines)
+        + "\n\n"
+        + markdown_table(heads, rows, f"lll{'r' * (len(heads) - 3)}")
+    )
 
 
 def _in_words(ratio: Ratio | None) -> str:

@@ -9,6 +9,7 @@ import pytest
 from study_rows import study_table
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.report.claims_tables import claims_caption
 from jumpstart_exp.report.compared import Compared, compared, comparison_jobs, jobs_of
 from jumpstart_exp.report.published import published_dir, read_published
 
@@ -78,6 +79,27 @@ def test_claims_are_written_with_both_numbers_and_verdicts(found: Compared, tmp_
     lines = texts["published_claims.md"].splitlines()
     assert len(lines) == 2 + 2 + len(found.claims)
     assert sum("not reproduced" in line for line in lines[4:]) >= 1
+    assert f"; `{other['command']}` |" in texts["published_claims.md"], "code, nothing escaped: it can be copied"
+    assert lines[3] == "| --- | --- | --- | --- | ---: | --- | --- | --- | --- |"
+
+
+def test_statements_that_are_trained_come_first(found: Compared, tmp_path: Path) -> None:
+    texts = written(found, tmp_path)
+    names = list(dict.fromkeys(row["name"] for row in read(texts["published_claims.csv"])))
+    known = {claim.name for claim in found.claims if any(finding.measure is not None for finding in claim.findings)}
+    assert 0 < len(known) < len(names) and {*names[: len(known)]} == known
+    papers = [claim.name for claim in found.claims if claim.name in known]
+    assert names[: len(known)] == papers, "in the papers' order"
+    rows = texts["published_claims.md"].splitlines()[4:]
+    without = [" reproduced" not in row and "undecided" not in row for row in rows]
+    assert without == sorted(without) and sum(without) == len(names) - len(known)
+
+
+def test_the_claims_caption_says_the_threshold_in_use(store: pd.DataFrame, found: Compared) -> None:
+    told = "at least 0.95 on MOONS, 0.2247 on MNIST, 0.2 on CIFAR-10, 0.02 on CIFAR-100. "
+    assert told in claims_caption(found.claims)
+    given = claims_caption(compared(store, read_published(), 0.9).claims)
+    assert "at least 0.9 on MOONS and MNIST and CIFAR-10 and CIFAR-100. " in given and told not in given
 
 
 def test_how_many_cells_diverged_is_said(tmp_path: Path) -> None:

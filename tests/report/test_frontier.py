@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from stored_tables import cell, grid_rows, row, table
 
-from jumpstart_exp.report.frontier import FrontierPoint, common_seeds, deepest_frontier, frontier_ratio, frontiers
+from jumpstart_exp.report.frontier import (
+    FrontierPoint,
+    common_depths,
+    common_seeds,
+    deepest_frontier,
+    frontier_ratio,
+    frontiers,
+)
 from jumpstart_exp.report.grid import FigureGrid, figure_grids
 from jumpstart_exp.report.statistics import resamples
 
@@ -274,3 +281,21 @@ def test_the_greatest_frontier_is_that_of_one_width_not_of_every_seeds_best() ->
 def test_common_seeds_are_those_that_both_methods_have_anywhere() -> None:
     rows = [row(cell("relu", 1, 2, seed), 1.0) for seed in (0, 1)] + [row(cell("sep_up", 5, 2, 1), 1.0)]
     assert common_seeds(only(rows), "relu", "sep_up").tolist() == [False, True]
+
+
+def test_the_ratio_counts_only_depths_that_both_methods_have() -> None:
+    rows = grid_rows(["relu"], [1, 5, 10, 15, 20, 40], [2, 3], [0, 1], lambda c: float(c.depth not in (15, 40)))
+    rows += grid_rows(["sep_up"], [5, 10, 20, 30], [2, 3], [0, 1], lambda c: 1.0)
+    grid = only(rows)
+    assert points(grid)["relu", 2].depth == 10, "15 fails, at which the other has no network"
+    assert points(grid)["sep_up", 2].depth == 30
+    assert [
+        d for d, is_shared in zip(grid.depths, common_depths(grid, "relu", "sep_up"), strict=True) if is_shared
+    ] == [*(5, 10, 20)]
+    found = frontier_ratio(grid, "best", "sep_up")
+    assert found is not None and (found.ratio, found.ratios) == (pytest.approx(1), pytest.approx((1, 1))), "20 over 20"
+    assert (found.at_least, found.at_most) == ((2, 3), (2, 3)), "both end where their common depths do"
+    apart = grid_rows(["relu"], [1, 5], [2], [0, 1], lambda c: 1.0) + grid_rows(
+        ["sep_up"], [2, 10], [2], [0, 1], lambda c: 1.0
+    )
+    assert frontier_ratio(only(apart), "best", "sep_up") is None

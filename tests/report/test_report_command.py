@@ -114,6 +114,10 @@ def test_only_knows_its_kinds(capsys) -> None:
         (["threshold=1.5"], "threshold=1.5 is not allowed: it must be above 0 and at most 1"),
         (["threshold=nan"], "threshold=nan is not allowed: it must be above 0 and at most 1"),
         (["threshold=much"], "threshold=much is not allowed: it must be above 0 and at most 1"),
+        (
+            ["figure=cpaior-2", "threshold=0.9"],
+            "threshold= goes with the papers' tables: it changes nothing in cpaior-2",
+        ),
         (["figure=cpaior-2", "variant=authors"], "variant=authors is not allowed: one of paper, code"),
         (["figure=cpaior-2", "moment=first"], "moment=first is not allowed: one of best, last"),
         (["variant=code"], "variant= goes with figure=NAME, a figure of the papers"),

@@ -182,6 +182,9 @@ def test_the_ratio_stands_at_lower_thresholds_too(tmp_path: Path) -> None:
         line for line in read(tmp_path, grid, "frontier_ratio") if (line["moment"], line["start"]) == ("best", "grid")
     ]
     assert [(line["threshold"], float(line["ratio"])) for line in lines] == [("0.95", 10), ("0.9", 2), ("0.75", 2)]
+    assert "counted over only those depths at which both methods have networks" in text_of(grid, "frontier_ratio")
+    sides = (tmp_path / f"{grid.slug}_frontier_ratio.md").read_text().splitlines()[3]
+    assert sides == "|" + " --- |" * 4 + " ---: |" * 4 + " --- |" * 4, "texts to the left, numbers to the right"
     assert "at the threshold 0.95. Its sensitivity" in text_of(grid, "frontier_ratio")
     assert "and at the thresholds 0.9 and 0.75." in text_of(grid, "frontier")
     images = only(grid_rows(["relu", "sep_up"], [2, 10], [10], [0], lambda c: 0.5, **CIFAR10))
@@ -192,6 +195,8 @@ def test_why_there_is_no_ratio_and_how_many_resamples_have_none() -> None:
     rows = [row(cell("relu", d, 2, 0), 1.0) for d in (1, 5)] + [row(cell("sep_up", d, 2, 1), 1.0) for d in (1, 5)]
     assert "0.95 | no seed in common |" in text_of(only(rows), "frontier_ratio")
     never = grid_rows(["relu", "sep_up"], [1, 5], [2], [0, 1, 2], lambda c: 1.0 if c.seed < 2 else 0.6)
+    apart = [row(cell("relu", d, 2, 0), 1.0) for d in (1, 5)] + [row(cell("sep_up", d, 2, 0), 1.0) for d in (2, 10)]
+    assert "0.95 | no depth in common |" in text_of(only(apart), "frontier_ratio")
     without = sum(int((drawn == 2).sum() > 1) for drawn in resamples(3))
     assert f"× 1.00 | 1.00 to 1.00 (without {without} of 2000 resamples) | 3 |" in text_of(
         only(never), "frontier_ratio"

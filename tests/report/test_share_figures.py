@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from stored_tables import CIFAR10, METHODS, VARIANTS, cell, grid_rows, row, table
 
 from jumpstart_exp.report.grid import FigureGrid, figure_grids
-from jumpstart_exp.report.seed_captions import wilson_told
+from jumpstart_exp.report.seed_captions import pairs_told, wilson_told
 from jumpstart_exp.report.share_figures import differences_figure, draw_differences, draw_moments, moments_figure
 
 
@@ -105,7 +105,7 @@ def test_differences_are_paired_and_named() -> None:
     figure = differences_figure(some(), "best")
     assert heads(figure) == ["training accuracy", "validation accuracy", "share of seeds that train"]
     ((training, validation, trains),) = panels(figure)
-    assert training.get_ylabel().replace("\n", " ") == "Sep-UP minus ReLU width"
+    assert training.get_ylabel().replace("\n", " ") == "Sep-UP minus ReLU 3 pairs: no dot possible width"
     expected = [[0.28 / 3 + 0.0] * 2, [0.28 / 3, np.nan]]  # 0.04, 0.3, -0.06
     np.testing.assert_allclose(values(training), expected)
     np.testing.assert_allclose(values(validation), expected)
@@ -126,10 +126,16 @@ def test_significant_places_have_a_dot_and_others_none() -> None:
     )  # fmt: skip
     figure = differences_figure(only(rows), "last")
     training = panels(figure)[0][0]
+    assert "no dot possible" not in training.get_ylabel(), "2 ** -7 is 0.008"
     (dots,) = [line for line in training.lines if line.get_marker() == "o"]
     assert {(round(x), round(y)) for x, y in dots.get_xydata()} == {(1, 0), (1, 1)}
     (legend,) = figure.subfigs[0].legends
     assert [text.get_text() for text in legend.get_texts()] == ["significant after correction (see below)"]
+
+
+def test_fewer_than_six_pairs_can_give_no_dot() -> None:
+    assert [bool(pairs_told(pairs)) for pairs in range(8)] == [False, True, True, True, True, True, False, False]
+    assert pairs_told(1) == "1 pair: no dot possible"
 
 
 def test_what_is_missing_and_what_is_lost_is_marked() -> None:

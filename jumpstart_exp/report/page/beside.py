@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from jumpstart_exp.report.claims import Claim
+from jumpstart_exp.report.claims import NOT_TRAINED, Claim
 from jumpstart_exp.report.grid import FigureGrid
 from jumpstart_exp.report.layouts import TITLES, LayoutComparison, interval_words
 from jumpstart_exp.report.names import method_title
@@ -59,6 +59,7 @@ def claim_entries(claims: Iterable[Claim]) -> list[dict[str, Any]]:
             "published": " / ".join(f"{value:g}" for value in claim.published),
             "by_table": claim.by_table,
             "criterion": claim.criterion,
+            "is_trained": any(finding.verdict != NOT_TRAINED for finding in claim.findings),
             "findings": [
                 {
                     "variant": finding.variant,

@@ -18,6 +18,7 @@ from jumpstart_exp.report.page.made import provenance, statements
 from jumpstart_exp.report.page.metrics import METRICS, intervals, measured
 from jumpstart_exp.report.page.packing import FRACTION, Block, text_length
 from jumpstart_exp.report.page.reproduce import Command, commands
+from jumpstart_exp.report.scatters import method_looks
 from jumpstart_exp.report.statistics import RESAMPLES
 from jumpstart_exp.report.success import train_shares, trained, training_threshold
 from jumpstart_exp.report.summary import summarise
@@ -186,10 +187,7 @@ def _study(grid: FigureGrid, threshold: float | None) -> dict[str, Any]:
         "layout": grid.layout,
         "chance": grid.chance,
         "threshold": training_threshold(grid.dataset) if threshold is None else threshold,
-        "methods": [
-            {"label": legible(label), "title": title}
-            for label, title in zip(grid.methods, grid.method_titles, strict=True)
-        ],
+        "methods": _methods(grid),
         "depths": list(grid.depths),
         "widths": list(grid.widths),
         "seeds": list(grid.seeds),
@@ -200,6 +198,26 @@ def _study(grid: FigureGrid, threshold: float | None) -> dict[str, Any]:
         "ratios": {start: {moment: _ratios(grid, moment, start, threshold) for moment in MOMENTS} for start in STARTS},
         "summary": {moment: _summary(grid, moment, threshold, found) for moment in MOMENTS},
     }
+
+
+def _methods(grid: FigureGrid) -> list[dict[str, Any]]:
+    """Each method: names, colour and marker as in the pictures, and the fewest and most seeds of a place."""
+    looks, counts = method_looks(grid.methods), grid.present.sum(axis=-1)
+    found = []
+    for label, title, own in zip(grid.methods, grid.method_titles, counts, strict=True):
+        colour, marker = looks[label]
+        seeds = own[own > 0].tolist() or [0]
+        found.append(
+            {
+                "label": legible(label),
+                "title": title,
+                "colour": colour,
+                "marker": marker,
+                "fewest_seeds": min(seeds),
+                "most_seeds": max(seeds),
+            }
+        )
+    return found
 
 
 def _frontiers(grid: FigureGrid, moment: str, start: Start, threshold: float | None) -> list[list[dict[str, Any]]]:

@@ -94,6 +94,19 @@ def cut() -> list[Result]:
     return found
 
 
+def merged() -> list[Result]:
+    """One grid of two studies: relu at three seeds, sep_up at one, and at two in one place."""
+    seeds = {"relu": (0, 1, 2), "sep_up": (0,)}
+    found = [
+        result(cell(method, depth, width, seed))
+        for method, own in seeds.items()
+        for depth in (1, 10)
+        for width in (2, 3)
+        for seed in own
+    ]
+    return [*found, result(cell("sep_up", 10, 3, 1))]
+
+
 def stored(folder: Path, results: Sequence[Result]) -> Store:
     store = Store(folder)
     store.write(results)

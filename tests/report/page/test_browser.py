@@ -6,13 +6,14 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
-from page_stores import HOSTILE_ERROR, HOSTILE_LABEL, cell, cut, hostile, moons, page, result, stored
+from page_stores import HOSTILE_ERROR, HOSTILE_LABEL, cell, cut, hostile, merged, moons, page, result, stored
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config import conf_dir, plain_config, register_schema, split_config
@@ -21,6 +22,7 @@ from jumpstart_exp.report.grid import figure_grids
 from jumpstart_exp.report.layouts import interval_words
 from jumpstart_exp.report.page import write_page
 from jumpstart_exp.report.published import read_published
+from jumpstart_exp.report.scatters import LOOKS
 from jumpstart_exp.result import Metric
 from jumpstart_exp.store import Store
 
@@ -210,6 +212,50 @@ def test_the_published_stand_beside_ours(browser: Browser, path: Path, table: pd
     ]
 
 
+def test_each_method_tells_its_own_seeds(browser: Browser, tmp_path: Path) -> None:
+    page(stored(tmp_path / "merged", merged()), tmp_path / "page.html", read_published())
+    titles = "return [...document.querySelectorAll('#panels figcaption')].map((each) => each.textContent)"
+    chosen = "return document.querySelector('#seed option').textContent"
+    browser.open(tmp_path / "page.html")
+    assert browser.js(titles) == ["ReLU · mean of 3 seeds", "Sep-UP · mean of 1–2 seeds"]
+    assert browser.js(chosen) == "mean of 1–3" and "ours: mean of 1–3 seeds." in browser.text("#heatmaps-note")
+    browser.click("#beside")
+    assert browser.js(titles)[::3] == ["ReLU · ours, mean of 3 seeds", "Sep-UP · ours, mean of 1–2 seeds"]
+    browser.choose("method", "0")
+    assert browser.js(chosen) == "mean of 3" and "ours: mean of 3 seeds." in browser.text("#heatmaps-note")
+
+
+def test_a_method_looks_as_in_the_pictures(browser: Browser, tmp_path: Path) -> None:
+    results = [each for each in merged() if each.cell.method == "sep_up"]
+    for name, of, m in (("both", merged(), 1), ("alone", results, 0)):
+        page(stored(tmp_path / name, of), tmp_path / f"{name}.html")
+        browser.open(tmp_path / f"{name}.html", "cell=10,3,0,sep_up", scheme="dark")
+        colour, marker = LOOKS["sep_up"]
+        assert marker == "D"
+        for chart in ("frontier", "scatter"):
+            mark = f"const e = document.querySelector('#{chart}-chart .mark[data-m=\"{m}\"]');"
+            fill, outline = browser.js(mark + "return [e.getAttribute('fill'), e.getAttribute('d')]")
+            assert fill == colour and outline.count("L") == 3 and outline.startswith("M0 -")
+            key = f"document.querySelectorAll('#{chart}-chart .keys-of-methods path')[{m}].getAttribute('fill')"
+            assert browser.js(f"return {key}") == colour
+        red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+        strokes = (
+            "return [...document.querySelectorAll('#cell .line, #cell .best')].map((e) => getComputedStyle(e).stroke)"
+        )
+        assert set(browser.js(strokes)) == {f"rgb({red}, {green}, {blue})"}
+
+
+def test_the_best_epoch_stands_at_its_stored_accuracy(browser: Browser, tmp_path: Path) -> None:
+    # training was best at epoch 120 and validation at 150, both behind the curve of epochs 1, 50 and 100
+    results = [result(cell("sep_up", 1, 2, 0), points=3, train_acc=Metric(0.5, 0.75, 120))]
+    page(stored(tmp_path / "results", results), tmp_path / "page.html")
+    browser.open(tmp_path / "page.html", "cell=1,2,0,sep_up")
+    circle = "const c = document.querySelector('#cell circle.best');"
+    at = browser.js(circle + "return [Number(c.getAttribute('cx')), Number(c.getAttribute('cy'))]")
+    assert at == pytest.approx([34 + 356 * 120 / 150, 126 - 118 * 0.75], abs=0.06)
+    assert browser.text("#cell .best-key") == "○ best epoch (curve: 3 of 5,000 epochs)"
+
+
 def test_a_click_opens_the_curves_census_and_numbers(browser: Browser, path: Path, table: pd.DataFrame) -> None:
     browser.open(path)
     browser.click(rect(1, 1, 1))
@@ -334,12 +380,23 @@ def test_an_address_that_names_nothing_changes_nothing(browser: Browser, path: P
 def test_layouts_and_claims_are_told_with_their_paper(browser: Browser, store: Store, table: pd.DataFrame) -> None:
     found = compared(table, read_published())
     assert found.layouts and found.claims
+    # the store trains too little for any statement: the last one is told as if it had been decided
+    *others, last = found.claims
+    decided = replace(last.findings[0], verdict="reproduced")
+    claims = [*others, replace(last, findings=(decided, *last.findings[1:]))]
     path = store.results_dir / "claims.html"
-    write_page(table, store, figure_grids(table), path, claims=found.claims, layouts=found.layouts)
+    write_page(table, store, figure_grids(table), path, claims=claims, layouts=found.layouts)
     browser.open(path)
     assert found.layouts[0].verdict in browser.text("#layouts-verdict")
-    summaries = browser.js("return [...document.querySelectorAll('#claims summary')].map((s) => s.textContent)")
-    quoted = [claim for claim in found.claims if claim.quote]
+    summaries = browser.js("return [...document.querySelectorAll('#claims td summary')].map((s) => s.textContent)")
+    untrained = [claim for claim in claims if all(each.verdict == "not trained" for each in claim.findings)]
+    quoted = [claim for claim in claims if claim.quote and claim not in untrained]
+    quoted += [claim for claim in untrained if claim.quote]
+    plural = "s" * (len(untrained) != 1)
+    assert browser.text("#untrained-claims > summary") == f"Not trained: {len(untrained)} statement{plural}"
+    hidden = "const d = document.getElementById('untrained-claims');"
+    assert 0 < len(untrained) < len(claims)
+    assert browser.js(hidden + "return [d.open, d.querySelectorAll('tbody tr').length]") == [False, len(untrained)]
     assert summaries == [f"{claim.paper}, {claim.place}" for claim in quoted]
     quotes = browser.js("return [...document.querySelectorAll('#claims q')].map((q) => q.textContent)")
     assert quotes == [claim.quote for claim in quoted] and quotes

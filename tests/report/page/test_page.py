@@ -19,6 +19,7 @@ from page_stores import (
     cell,
     cut,
     hostile,
+    merged,
     moons,
     page,
     part,
@@ -27,7 +28,7 @@ from page_stores import (
 )
 from test_packing import decoded
 
-from jumpstart_exp.report.claims import Claim
+from jumpstart_exp.report.claims import Claim, Finding
 from jumpstart_exp.report.frontier import frontiers
 from jumpstart_exp.report.grid import FigureGrid, figure_grids
 from jumpstart_exp.report.layouts import LayoutComparison, LayoutMeasure
@@ -37,6 +38,7 @@ from jumpstart_exp.report.page.contents import page_contents
 from jumpstart_exp.report.page.curves import LEAST_POINTS
 from jumpstart_exp.report.page.packing import Block, text_length
 from jumpstart_exp.report.published import read_published
+from jumpstart_exp.report.scatters import LOOKS
 from jumpstart_exp.report.seed_tables import moments_table
 from jumpstart_exp.report.seedwise import Interval
 from jumpstart_exp.report.statistics import mean_interval, wilson
@@ -219,6 +221,26 @@ def test_what_is_no_key_has_neither_key_nor_command(store: Store) -> None:
     assert "not 32 hexadecimal digits" in made.head["commands"][sets[place]]["reason"]
     others = np.delete(sets, place)
     assert all(made.head["commands"][number]["before"] for number in others)
+
+
+def test_a_method_has_its_own_seeds_and_its_look_in_the_pictures(tmp_path: Path) -> None:
+    store = stored(tmp_path, merged())
+    (only,) = figure_grids(store.cells())
+    methods = page_contents(store.cells(), store, [only]).head["studies"][0]["methods"]
+    assert {each["label"]: (each["fewest_seeds"], each["most_seeds"]) for each in methods} == {
+        "relu": (3, 3),
+        "sep_up": (1, 2),
+    }
+    assert all((each["colour"], each["marker"]) == LOOKS[each["label"]] for each in methods)
+
+
+def test_a_claim_is_trained_if_either_variant_is() -> None:
+    def trained(*verdicts: str) -> bool:
+        findings = tuple(Finding("paper", verdict, "", None, "", None) for verdict in verdicts)
+        claim = Claim("deep", "CPAIOR", "section 4", "It trains.", "", "depth", (60.0,), "", "at least 60", findings)
+        return bool(claim_entries([claim])[0]["is_trained"])
+
+    assert trained("not trained", "undecided") and trained("not reproduced") and not trained("not trained")
 
 
 def test_claims_name_their_paper_and_layouts_their_numbers() -> None:

@@ -50,7 +50,7 @@ function cellContent(study, contents, m, d, w, seed, actions) {
     })));
   }
   const curves = present.map((s) => ({ curve: curveOf(contents, study.row(m, d, w, s)), seed: study.seeds[s], chosen: s === chosen }));
-  parts.push(...curvePictures(study, contents, curves, row));
+  parts.push(...curvePictures(study, contents, curves, row, m));
   parts.push(...commandOf(study, contents, row, d, w, chosen, actions));
   parts.push(make("h3", {}, `Seed ${study.seeds[chosen]}`), numbersOf(study, contents, row, m, d, w));
   if (present.length > 1) parts.push(make("h3", {}, "All seeds"), seedTable(study, contents, m, d, w, present, chosen));
@@ -73,19 +73,20 @@ function curveOf(contents, row) {
   return curve;
 }
 
-function curvePictures(study, contents, curves, row) {
+function curvePictures(study, contents, curves, row, m) {
   const chosen = curves.find((each) => each.chosen).curve;
   if (!chosen.epochs.length && curves.every((each) => !each.curve.epochs.length)) return [make("p", { class: "note" }, "The store has no training curve of this cell.")];
-  const longest = Math.max(...curves.map((each) => each.curve.epochs.at(-1) || 1));
   const best = ["train_acc", "val_acc"].map((name) => ({ name, epoch: contents.get(`rows.${name}_best_epoch`)[row], value: contents.get(`rows.${name}_best`)[row] }));
-  const found = [lineChart("accuracy", curves, [["train_acc", "training"], ["val_acc", "validation"]], longest, best, study.chance)];
+  const longest = Math.max(...curves.map((each) => each.curve.epochs.at(-1) || 1), ...best.map((each) => each.epoch));
+  const found = [lineChart("accuracy", curves, [["train_acc", "training"], ["val_acc", "validation"]], longest, best, study.chance, study.methods[m].colour, contents.get("rows.epochs_run")[row])];
   if (contents.head.curves.names.includes("dead_units")) {
-    found.push(lineChart("dead, share", curves, [["dead_units", "units"], ["dead_points", "points"]], longest, [], null));
+    found.push(lineChart("dead, share", curves, [["dead_units", "units"], ["dead_points", "points"]], longest, [], null, study.methods[m].colour));
   }
   return found;
 }
 
-function lineChart(title, curves, lines, longest, marks, guess) {
+// Lines of one method, in its colour. `marks` stand at what the training itself kept, which a curve of fewer epochs can miss.
+function lineChart(title, curves, lines, longest, marks, guess, colour, epochsRun) {
   const wide = 400, high = 160, left = 34, right = 10, top = 8, bottom = 34;
   const x = (epoch) => left + (wide - left - right) * epoch / longest;
   const y = (value) => high - bottom - (high - bottom - top) * value;
@@ -109,8 +110,10 @@ function lineChart(title, curves, lines, longest, marks, guess) {
   marks.forEach(({ epoch, value, name }, index) => {
     if (epoch && !Number.isNaN(value)) picture.append(draw("circle", { cx: x(epoch), cy: y(value), r: 3.5, class: `best line${index}` }, draw("title", {}, `best ${name === "train_acc" ? "training" : "validation"} accuracy ${shown(value, "fraction")} at epoch ${epoch}`)));
   });
-  const names = make("span", { class: "names" }, lines.map(([, words], index) => make("span", { class: `name line${index}` }, words)), marks.length ? make("span", {}, "● best epoch") : null);
-  return make("figure", { class: "curves" }, make("figcaption", {}, make("span", {}, title), names), picture);
+  const names = make("span", { class: "names" }, lines.map(([, words], index) => make("span", { class: `name line${index}` }, words)), marks.length ? make("span", { class: "best-key" }, `○ best epoch (curve: ${points.toLocaleString("en")} of ${plural(epochsRun, "epoch")})`) : null);
+  const figure = make("figure", { class: "curves" }, make("figcaption", {}, make("span", {}, title), names), picture);
+  figure.style.setProperty("--method", colour);
+  return figure;
 }
 
 function pathOf(epochs, values, x, y) {

@@ -2,7 +2,7 @@
 
 function methodKey(study, shownMethods) {
   return make("div", { class: "keys-of-methods" }, shownMethods.map((m) => make("span", {},
-    draw("svg", { width: 16, height: 14, viewBox: "-8 -7 16 14", "aria-hidden": "true" }, draw("path", { d: markPath(m, 4.5), fill: methodColour(m) })), study.methods[m].title)));
+    draw("svg", { width: 16, height: 14, viewBox: "-8 -7 16 14", "aria-hidden": "true" }, draw("path", { d: markPath(study.methods[m].marker, 4.5), fill: study.methods[m].colour })), study.methods[m].title)));
 }
 
 function drawFrontier(study, state, box, note, ratios) {
@@ -34,17 +34,17 @@ function drawFrontier(study, state, box, note, ratios) {
   methods.forEach((m, order) => {
     const shift = (order - (methods.length - 1) / 2) * step;
     const points = all[m].map((point) => ({ ...point, x: x(widths.indexOf(point.width)) + shift, y: y(point.depth || 0) }));
-    picture.append(draw("path", { d: trendPath(points), stroke: methodColour(m), class: "trend", "data-m": m }));
+    picture.append(draw("path", { d: trendPath(points), stroke: study.methods[m].colour, class: "trend", "data-m": m }));
     for (const point of points) {
       const words = draw("title", {}, `${study.methods[m].title}, width ${point.width}: ${frontierText(point)}`);
       if (isUntrained(point)) {
-        picture.append(draw("text", { x: point.x, y: point.y - 4, "text-anchor": "middle", fill: methodColour(m), class: "unknown", "data-m": m, "data-width": point.width }, "?", words));
+        picture.append(draw("text", { x: point.x, y: point.y - 4, "text-anchor": "middle", fill: study.methods[m].colour, class: "unknown", "data-m": m, "data-width": point.width }, "?", words));
         continue;
       }
-      if (point.low !== null) picture.append(draw("path", { d: `M${point.x} ${y(point.low)}V${y(point.high)}`, stroke: methodColour(m), class: "whisker" }));
-      if (point.open) picture.append(draw("path", { d: `M${point.x} ${point.y - 5}v-9m-3.5 4l3.5 -4l3.5 4`, stroke: methodColour(m), class: "whisker" }));
+      if (point.low !== null) picture.append(draw("path", { d: `M${point.x} ${y(point.low)}V${y(point.high)}`, stroke: study.methods[m].colour, class: "whisker" }));
+      if (point.open) picture.append(draw("path", { d: `M${point.x} ${point.y - 5}v-9m-3.5 4l3.5 -4l3.5 4`, stroke: study.methods[m].colour, class: "whisker" }));
       const hollow = point.depth === null;
-      picture.append(draw("path", { d: markPath(m, 4.5), transform: `translate(${point.x} ${point.y})`, fill: hollow ? "transparent" : methodColour(m), stroke: hollow ? methodColour(m) : null,
+      picture.append(draw("path", { d: markPath(study.methods[m].marker, 4.5), transform: `translate(${point.x} ${point.y})`, fill: hollow ? "transparent" : study.methods[m].colour, stroke: hollow ? study.methods[m].colour : null,
         class: hollow ? "mark hollow" : "mark", "data-m": m, "data-width": point.width }, words));
     }
   });
@@ -59,7 +59,7 @@ function drawFrontier(study, state, box, note, ratios) {
     .filter((each) => methods.includes(each.method)).map((each) => [study.methods[each.method].title, counted, ...ratioTexts(each, resamples)]));
   if (lines.length) {
     parts.push(table(["method", "counted", "times deeper than ReLU", "95 % interval", "fewest seeds", "widths", "left out", "at least, at widths", "at most, at widths"], lines,
-      `How many times deeper, ${moment} epoch: geometric mean over the widths at which both train`),
+      `How many times deeper, ${moment} epoch: geometric mean over the widths at which both train, at depths that both have`),
     make("p", { class: "note" }, "At least: the method's frontier is there the deepest depth of the grid, or the deepest that is trained; at most: ReLU's is."));
   }
   ratios.replaceChildren(...parts);
@@ -128,8 +128,8 @@ function drawScatter(study, state, box, note, actions) {
   for (const point of points) {
     const { m, d, w } = point, share = study.share(m, d, w, moment);
     const hollow = share.value < 0.5, px = x(point.size), py = y(point.value);
-    if (!Number.isNaN(point.low)) picture.append(draw("path", { d: `M${px} ${y(Math.max(point.low, lowest))}V${y(point.high)}`, stroke: methodColour(m), class: "whisker thin" }));
-    marks.append(draw("path", { d: markPath(m, 4), transform: `translate(${px.toFixed(1)} ${py.toFixed(1)})`, fill: hollow ? "transparent" : methodColour(m), stroke: methodColour(m),
+    if (!Number.isNaN(point.low)) picture.append(draw("path", { d: `M${px} ${y(Math.max(point.low, lowest))}V${y(point.high)}`, stroke: study.methods[m].colour, class: "whisker thin" }));
+    marks.append(draw("path", { d: markPath(study.methods[m].marker, 4), transform: `translate(${px.toFixed(1)} ${py.toFixed(1)})`, fill: hollow ? "transparent" : study.methods[m].colour, stroke: study.methods[m].colour,
       class: "mark open", "data-m": m, "data-d": d, "data-w": w, role: "button", tabindex: marks.firstChild ? "-1" : "0",
       "aria-label": `${study.methods[m].title} ${study.depths[d]}×${study.widths[w]}, ${plural(point.size, "parameter")}: ${shown(point.value, metric.kind)}` }));
   }

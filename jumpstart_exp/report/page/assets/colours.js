@@ -1,9 +1,7 @@
-// Colours: seaborn's rocket for values as in the papers, a diverging map for differences (PuOr of ColorBrewer), and
-// Okabe and Ito's palette with a shape each for methods. All can be told apart with any kind of colour vision.
+// Colours: seaborn's rocket for values as in the papers, a diverging map for differences (PuOr of ColorBrewer). A
+// method's colour and mark come with its name, the pictures'. All can be told apart with any kind of colour vision.
 
 const DIVERGING = "2d004b5427888073acb2abd2d8daebf7f7f7fee0b6fdb863e08214b358067f3b08";
-const METHOD_COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#7f7f7f"];
-const SHAPES = ["circle", "square", "triangle", "diamond", "cross", "star", "down", "plus"];
 
 function rocket(share) {
   const index = Math.max(0, Math.min(255, Math.round(share * 255)));
@@ -28,20 +26,18 @@ function isDark(colour) {
   return 0.299 * part(1) + 0.587 * part(3) + 0.114 * part(5) < 140;
 }
 
-function methodColour(index) {
-  return METHOD_COLOURS[index % METHOD_COLOURS.length];
-}
-
-// The outline of a method's mark around (0, 0).
-function markPath(index, r) {
-  switch (SHAPES[index % SHAPES.length]) {
-    case "square": return `M${-r} ${-r}H${r}V${r}H${-r}Z`;
-    case "triangle": return `M0 ${-1.2 * r}L${1.1 * r} ${0.8 * r}H${-1.1 * r}Z`;
-    case "down": return `M0 ${1.2 * r}L${1.1 * r} ${-0.8 * r}H${-1.1 * r}Z`;
-    case "diamond": return `M0 ${-1.3 * r}L${1.3 * r} 0L0 ${1.3 * r}L${-1.3 * r} 0Z`;
-    case "cross": return `M${-r} ${-r}L0 ${-0.4 * r}L${r} ${-r}L${0.4 * r} 0L${r} ${r}L0 ${0.4 * r}L${-r} ${r}L${-0.4 * r} 0Z`;
-    case "plus": return `M${-0.4 * r} ${-1.2 * r}H${0.4 * r}V${-0.4 * r}H${1.2 * r}V${0.4 * r}H${0.4 * r}V${1.2 * r}H${-0.4 * r}V${0.4 * r}H${-1.2 * r}V${-0.4 * r}H${-0.4 * r}Z`;
-    case "star": return `M0 ${-1.4 * r}L${0.4 * r} ${-0.4 * r}L${1.4 * r} 0L${0.4 * r} ${0.4 * r}L0 ${1.4 * r}L${-0.4 * r} ${0.4 * r}L${-1.4 * r} 0L${-0.4 * r} ${-0.4 * r}Z`;
+// The outline around (0, 0) of a mark by matplotlib's name for it, as the pictures have it.
+function markPath(marker, r) {
+  switch (marker) {
+    case "s": return `M${-r} ${-r}H${r}V${r}H${-r}Z`;
+    case "^": return `M0 ${-1.2 * r}L${1.1 * r} ${0.8 * r}H${-1.1 * r}Z`;
+    case "v": return `M0 ${1.2 * r}L${1.1 * r} ${-0.8 * r}H${-1.1 * r}Z`;
+    case "<": return `M${-1.2 * r} 0L${0.8 * r} ${-1.1 * r}V${1.1 * r}Z`;
+    case ">": return `M${1.2 * r} 0L${-0.8 * r} ${-1.1 * r}V${1.1 * r}Z`;
+    case "D": return `M0 ${-1.3 * r}L${1.3 * r} 0L0 ${1.3 * r}L${-1.3 * r} 0Z`;
+    case "X": return `M${-0.55 * r} ${-1.1 * r}L0 ${-0.55 * r}L${0.55 * r} ${-1.1 * r}L${1.1 * r} ${-0.55 * r}L${0.55 * r} 0L${1.1 * r} ${0.55 * r}L${0.55 * r} ${1.1 * r}L0 ${0.55 * r}L${-0.55 * r} ${1.1 * r}L${-1.1 * r} ${0.55 * r}L${-0.55 * r} 0L${-1.1 * r} ${-0.55 * r}Z`;
+    case "P": return `M${-0.4 * r} ${-1.2 * r}H${0.4 * r}V${-0.4 * r}H${1.2 * r}V${0.4 * r}H${0.4 * r}V${1.2 * r}H${-0.4 * r}V${0.4 * r}H${-1.2 * r}V${-0.4 * r}H${-0.4 * r}Z`;
+    case "h": return `M0 ${-1.15 * r}L${r} ${-0.575 * r}V${0.575 * r}L0 ${1.15 * r}L${-r} ${0.575 * r}V${-0.575 * r}Z`;
     default: return `M${-r} 0A${r} ${r} 0 1 1 ${r} 0A${r} ${r} 0 1 1 ${-r} 0Z`;
   }
 }

@@ -5,9 +5,13 @@ const MARGIN = { left: 34, top: 4, right: 8, bottom: 40 };
 
 // Which panels are shown: {m, kind}.
 function panelList(study, state) {
-  const methods = state.method === null ? study.methods.map((_, m) => m) : [state.method];
+  const methods = methodsShown(study, state);
   const kinds = showsPublished(study, state) ? ["ours", "published", "difference"] : ["ours"];
   return methods.flatMap((m) => kinds.map((kind) => ({ m, kind })));
+}
+
+function methodsShown(study, state) {
+  return study.methods.map((_, m) => m).filter((m) => state.method === null || state.method === m);
 }
 
 function showsPublished(study, state) {
@@ -83,13 +87,18 @@ function clamp(value, low, high) {
 }
 
 function panelTitle(study, state, m, kind) {
-  if (!showsPublished(study, state)) return study.methods[m].title;
-  const words = { ours: `ours, ${oursInWords(study, state)}`, published: "published, authors, one seed, best epoch", difference: "ours minus published" };
+  if (!showsPublished(study, state)) {
+    const all = methodsShown(study, state), alike = all.every((m_) => study.seedCount([m_]) === study.seedCount(all));
+    return state.seed !== null || alike ? study.methods[m].title : `${study.methods[m].title} · ${oursInWords(study, state, [m])}`;
+  }
+  const words = { ours: `ours, ${oursInWords(study, state, [m])}`, published: "published, authors, one seed, best epoch", difference: "ours minus published" };
   return `${study.methods[m].title} · ${words[kind]}`;
 }
 
-function oursInWords(study, state) {
-  return state.seed === null ? `mean of ${plural(study.seeds.length, "seed")}` : `seed ${study.seeds[state.seed]}`;
+function oursInWords(study, state, methods) {
+  if (state.seed !== null) return `seed ${study.seeds[state.seed]}`;
+  const count = study.seedCount(methods);
+  return `mean of ${count} seed${count === "1" ? "" : "s"}`;
 }
 
 function panel(study, state, m, kind, scale, size) {

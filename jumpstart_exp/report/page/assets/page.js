@@ -77,7 +77,7 @@ async function start() {
     const metric = state.metric, moment = metric.moments.length ? `, ${state.moment} epoch`.replace("start epoch", "at the start").replace(", last epoch", metric.moments[0] === "start" ? ", at the end" : ", last epoch") : "";
     byId("heatmaps-title").textContent = `${metric.title[0].toUpperCase()}${metric.title.slice(1)}${moment}`;
     const published = study.published && showsPublished(study, state) ? ` Published values are of the best epoch (authors, one seed)${study.published.elsewhere ? `; ${study.published.elsewhere} more are of networks that this study does not have` : ""}.` : "";
-    byId("heatmaps-note").textContent = `${study.title} · ${state.seed === null ? `ours: mean of ${plural(study.seeds.length, "seed")}` : `ours: seed ${study.seeds[state.seed]}`}.${published}`;
+    byId("heatmaps-note").textContent = `${study.title} · ours: ${oursInWords(study, state, methodsShown(study, state))}.${published}`;
     const scale = drawPanels(study, state, byId("panels"));
     drawLegend(study, state, scale, byId("legend"));
     drawFrontier(study, state, byId("frontier-chart"), byId("frontier-note"), byId("frontier-ratios"));
@@ -93,7 +93,7 @@ async function start() {
     choices(byId("method"), [["all", study.methods.length > 1 ? `all ${study.methods.length}` : "all"], ...study.methods.map((method, m) => [String(m), method.title])]);
     byId("method").value = state.method === null ? "all" : String(state.method);
     byId("metric").value = state.metric.column;
-    choices(byId("seed"), [["mean", `mean of ${study.seeds.length}`], ...study.seeds.map((seed, s) => [String(s), `seed ${seed}`])]);
+    choices(byId("seed"), [["mean", `mean of ${study.seedCount(methodsShown(study, state))}`], ...study.seeds.map((seed, s) => [String(s), `seed ${seed}`])]);
     byId("seed").value = state.seed === null ? "mean" : String(state.seed);
     byId("beside-label").hidden = !study.hasPublished(state.metric);
     byId("beside").checked = state.beside;

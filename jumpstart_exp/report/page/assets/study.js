@@ -18,6 +18,12 @@ class Study {
     return this.contents.get(`study${this.index}.${name}`);
   }
 
+  // How many seeds the places of these methods have: "10", or "3–10" where not all have as many.
+  seedCount(methods) {
+    const fewest = Math.min(...methods.map((m) => this.methods[m].fewest_seeds)), most = Math.max(...methods.map((m) => this.methods[m].most_seeds));
+    return fewest === most ? String(most) : `${fewest}–${most}`;
+  }
+
   place(m, d, w) {
     return (m * this.shape[1] + d) * this.shape[2] + w;
   }

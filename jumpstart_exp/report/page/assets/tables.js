@@ -45,12 +45,15 @@ function claimParts(claims) {
   const verdict = (finding) => make("div", {}, make("span", { class: `verdict ${finding.mark}` }, finding.verdict),
     finding.ours ? make("div", {}, finding.ours) : null, finding.note ? make("div", { class: "soft" }, finding.note) : null,
     finding.command ? make("code", {}, finding.command) : null);
-  return [table(["statement", "published", "counts as reproduced", ...claims[0].findings.map((each) => `ours, ${variants[each.variant] || each.variant}`)],
-    claims.map((each) => [
+  const heads = ["statement", "published", "counts as reproduced", ...claims[0].findings.map((each) => `ours, ${variants[each.variant] || each.variant}`)];
+  const tableOf = (some) => table(heads, some.map((each) => [
       make("div", {}, each.statement, each.quote ? make("details", { class: "soft", title: each.quote }, make("summary", {}, each.place), make("q", {}, each.quote)) : make("div", { class: "soft" }, each.place)),
       make("div", {}, each.published, each.by_table ? make("div", { class: "soft" }, `by the authors' table: ${each.by_table}`) : null),
       make("div", {}, each.measured, make("div", { class: "soft" }, each.criterion)),
-      ...each.findings.map(verdict)]))];
+      ...each.findings.map(verdict)]));
+  const trained = claims.filter((each) => each.is_trained), others = claims.filter((each) => !each.is_trained);
+  return [trained.length ? tableOf(trained) : null,
+    others.length ? make("details", { id: "untrained-claims" }, make("summary", {}, `Not trained: ${plural(others.length, "statement")}`), tableOf(others)) : null].filter(Boolean);
 }
 
 function drawMade(head, box) {
