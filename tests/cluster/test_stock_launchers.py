@@ -20,7 +20,7 @@ from jumpstart_exp.settings import SettingError
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.records import Records
 
-EPOCHS = 2500
+EPOCHS = 4000
 """What `eager` takes some seconds for."""
 
 LONG = ["method=relu", "width=3", "engine=eager", "device=cpu", "checkpoint_minutes=0.005"]
