@@ -70,12 +70,14 @@ def disturbed(slurm: Slurm, start_in: Callable[[Path], Start], tmp_path_factory:
         KILLED: lambda task: send(signal.SIGKILL, slurm.pids(task)),
         CANCELLED: lambda task: cancel(slurm, task),
         PREEMPTED: lambda task: preempt(slurm, task),
-    }
+    }  # only the last one waits: the others might be done meanwhile
     at: dict[int, datetime] = {}
     while rest := [depth for depth in DEPTHS if depth not in at]:
         # the others are shorter, and preempted with it once they are begun again
         wait_for("one is in training", lambda rest=rest: any(is_in_training(folder, depth) for depth in rest))
         depth = next(depth for depth in rest if is_in_training(folder, depth))
+        if depth == PREEMPTED and len(rest) == 1:
+            wait_for("it is killed", lambda: not is_held(slurm, tasks[CANCELLED]))
         if depth != PREEMPTED or len(rest) == 1:
             at[depth] = datetime.now(UTC)
             happens[depth](tasks[depth])
@@ -99,7 +101,7 @@ def is_held(slurm: Slurm, task: str) -> bool:
 
 def cancel(slurm: Slurm, task: str) -> None:
     slurm.cancel(task)
-    wait_for("it is killed", lambda: not is_held(slurm, task))
+    is_held(slurm, task)
 
 
 def preempt(slurm: Slurm, task: str) -> None:
