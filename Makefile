@@ -45,7 +45,7 @@ bench: .venv/installed ## the engines side by side, and the penalty's cost on im
 	.venv/bin/python scripts/bench.py --json results/bench.json
 	.venv/bin/python scripts/bench_images.py --json results/bench_images.json
 
-test: .venv/installed ## all tests, a process a core (about 20 minutes on two)
+test: .venv/installed ## all tests, a process a core (about 25 minutes on two)
 	$(RUN) pytest $(PARALLEL) -m "not cluster"
 
 test-fast: .venv/installed ## the tests that start no program and train little (about 3 minutes on two cores)
