@@ -294,4 +294,5 @@ def _plain(value: Any) -> Hashable:
         return tuple(float(item) for item in value)
     if value is None or pd.isna(value):
         return None
-    return value.item() if isinstance(value, np.generic) else value  # type: ignore[no-any-return]
+    plain: Hashable = value.item() if isinstance(value, np.generic) else value
+    return plain

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 from stored_tables import METHODS, cell, grid_rows, row, table
 
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.report.differences import (
     FLIPS,
     Estimate,
@@ -33,7 +34,10 @@ def drawn(methods: list[str], depths: list[int], widths: list[int], seeds: int) 
     random = np.random.default_rng(7)
     places = itertools.product(methods, depths, widths, range(seeds))
     values = {place: float(random.uniform(0.5, 1)) for place in places}
-    accuracy = lambda c: values[c.method, c.depth, c.width, c.seed]  # noqa: E731
+
+    def accuracy(c: Cell) -> float:
+        return values[c.method, c.depth, c.width, c.seed]
+
     return only(grid_rows(methods, depths, widths, [*range(seeds)], accuracy)), lambda *place: values[place]
 
 

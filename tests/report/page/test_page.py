@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ from page_stores import (
 from test_packing import decoded
 
 from jumpstart_exp.report.claims import Claim, Finding
-from jumpstart_exp.report.frontier import frontiers
+from jumpstart_exp.report.frontier import Start, frontiers
 from jumpstart_exp.report.grid import FigureGrid, figure_grids
 from jumpstart_exp.report.layouts import LayoutComparison, LayoutMeasure
 from jumpstart_exp.report.page import write_page
@@ -159,10 +159,10 @@ def test_shares_count_every_seed_that_the_store_has(grid: FigureGrid, contents: 
 
 def test_frontiers_are_of_both_starts(grid: FigureGrid, contents: tuple[dict[str, Any], Block]) -> None:
     study = contents[0]["studies"][0]
-    for start in ("grid", "first"):
+    for start in get_args(Start):
         for moment in ("best", "last"):
             shown = [[(point["width"], point["depth"]) for point in of] for of in study["frontiers"][start][moment]]
-            found = frontiers(grid, moment, start=start)  # type: ignore[arg-type]
+            found = frontiers(grid, moment, start=start)
             assert shown == [[(point.width, point.depth) for point in of.points] for of in found]
 
 
@@ -333,7 +333,10 @@ def test_noisy_cells_take_less_than_300_bytes_each(tmp_path: Path) -> None:
 
 def noisy(random: np.random.Generator, depth: int, width: int, seed: int) -> Result:
     """A result in which every number is drawn anew."""
-    one = lambda: float(random.random())  # noqa: E731 - a short name for many numbers
+
+    def one() -> float:
+        return float(random.random())
+
     census = [LayerCensus(*(tuple(one() for _ in range(depth)) for _ in range(4))) for _ in range(2)]
     metric = {name: Metric(one(), one(), int(random.integers(1, 5000))) for name in METRICS}
     curve = tuple(CurveRow(epoch, *(one() for _ in range(9))) for epoch in (1, *range(50, 5001, 50)))
