@@ -300,7 +300,7 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """128 bits of SHA-256, hex, over the canonical JSON of the description."""
-        neutral = _neutral_values(self)
+        neutral = self.neutral_values()
         described = {
             name: value
             for name, value in self.description().items()
@@ -309,6 +309,18 @@ class Cell:
         document = {"schema": SCHEMA_VERSION, "numerics": NUMERICS, "cell": described}
         text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def neutral_values(self) -> dict[str, Any]:
+        """The neutral value of every field that has one, under its dotted override name."""
+        neutral: dict[str, Any] = {}
+        for prefix, spec in [
+            ("", self),
+            *((f"{name}.", getattr(self, name)) for name in ("dataset", *_spec_classes())),
+        ]:
+            for field in dataclasses.fields(spec):
+                if field.metadata.get("neutral") is not None:
+                    neutral[prefix + field.name] = field.metadata["neutral"]
+        return neutral
 
     @property
     def penalty_weight(self) -> float:
@@ -414,12 +426,3 @@ def _check_names(values: Mapping[str, Any], known: Iterable[str], prefix: str) -
         if name not in known:
             typed, hint = (legible(name), nearest(name, known)) if isinstance(name, str) else (shown(name), "")
             raise SettingError(f"{prefix}{typed} is not a setting{hint}")
-
-
-def _neutral_values(cell: Cell) -> dict[str, Any]:
-    neutral: dict[str, Any] = {}
-    for prefix, spec in [("", cell), *((f"{name}.", getattr(cell, name)) for name in ("dataset", *_spec_classes()))]:
-        for field in dataclasses.fields(spec):
-            if field.metadata.get("neutral") is not None:
-                neutral[prefix + field.name] = field.metadata["neutral"]
-    return neutral

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.datasets import Data
+from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.training import Training
@@ -51,8 +52,8 @@ class EagerEngine:
 
     @staticmethod
     def refuses(cell: Cell) -> str | None:
-        """Never: the reference trains every cell."""
-        return None
+        """What is not on its list of `capabilities`: the reference trains every cell that there is."""
+        return unsupported(EagerEngine.name, cell)
 
     @staticmethod
     def fleet_group(cell: Cell) -> Hashable:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.datasets import Data
+from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.snapshot import CURVE_COLUMNS, Snapshot, load_snapshot, parameter_shapes
@@ -83,7 +84,7 @@ class NativeEngine:
 
     @staticmethod
     def refuses(cell: Cell) -> str | None:
-        """Mini-batches, and networks beyond its largest; every cell where the engine is not built."""
+        """Mini-batches, networks beyond its largest, what is not on its list; every cell where it is not built."""
         if _native is None:
             return f"the C++ engine is not built: {_missing()}"
         if cell.dataset.image is not None:
@@ -94,12 +95,12 @@ class NativeEngine:
             return "the engine native trains full batches only"
         if cell.width > WIDEST or cell.depth > DEEPEST:
             return f"the engine native trains networks up to depth {DEEPEST} and width {WIDEST}"
-        if min(cell.optimizer.eps, cell.network.norm_eps) < _LEAST_EPS[cell.precision]:
+        if min(cell.optimizer.eps, cell.network.norm_eps) < _LEAST_EPS.get(cell.precision, 0.0):
             return f"the engine native takes no ε below {_LEAST_EPS[cell.precision]:g} in {cell.precision}"
         points = max(cell.dataset.sizes()) + _MOST_LANES
         if points * max(cell.width * cell.positions, cell.dataset.features, cell.dataset.classes) > _MOST_NUMBERS:
             return f"the engine native takes at most {_MOST_NUMBERS} numbers a layer"
-        return None
+        return unsupported(NativeEngine.name, cell)
 
     @staticmethod
     def fleet_group(cell: Cell) -> Hashable:

@@ -11,6 +11,7 @@ import torch
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.datasets import Data
+from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.snapshot import Snapshot, load_snapshot
@@ -22,6 +23,9 @@ _LOOK_EVERY = 0.25
 """Seconds of work between two looks at which networks are done: on a GPU it then waits for its work."""
 
 _MOST_CELLS = {"cpu": 512, "cuda": 16_384}
+
+_LEAST_EPS = {"float32": 1e-30, "float64": 1e-290}
+"""Below it an ε counts as 0 where numbers below the normal ones do, and a dead network's 0/ε becomes 0/0."""
 
 _MOST_TIED = 1 << 24
 """Entries of a layer up to which float32 counts exactly, as the ranks of tied entries need it."""
@@ -56,19 +60,19 @@ class StackedEngine:
 
     @staticmethod
     def refuses(cell: Cell) -> str | None:
-        """Mini-batches, and numbers that padding would turn into 0/0."""
+        """Mini-batches, numbers that padding would turn into 0/0, and what is not on its list of `capabilities`."""
         if cell.dataset.image is not None:
             return "only eager trains on images"
         if cell.penalty_weight and cell.penalty.layers != "hidden":
             return "only eager constrains the output layer"
         if cell.batch_size < cell.dataset.sizes()[0]:
             return "the engine stacked trains full batches only"
-        least = 1e-30 if cell.precision == "float32" else 1e-290
+        least = _LEAST_EPS.get(cell.precision, 0.0)
         if min(cell.optimizer.eps, cell.network.norm_eps) < least:
             return f"the engine stacked takes no ε below {least:g} in {cell.precision}"
         if _width_class(cell) * cell.positions * cell.batch_size > _MOST_TIED:
             return f"the engine stacked takes at most {_MOST_TIED} activations a layer"
-        return None
+        return unsupported(StackedEngine.name, cell)
 
     @staticmethod
     def fleet_group(cell: Cell) -> Hashable:

@@ -1,0 +1,142 @@
+"""What each engine supports of every field of a cell: values are listed, and what is not listed is refused by name.
+
+A field that an engine's list does not have is refused too, unless it holds its neutral value: an engine that has never
+heard of a setting cannot train with it. A dataset's own settings shape its points before any engine sees them, and are
+its loader's to refuse; of those only `dataset.augment` acts in a training step.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.settings import shown
+
+
+@dataclass(frozen=True)
+class Values:
+    """These values and no others."""
+
+    listed: tuple[Any, ...]
+
+    def __contains__(self, value: object) -> bool:
+        return any(type(value) is type(own) and value == own for own in self.listed)
+
+    def __str__(self) -> str:
+        return " or ".join(map(shown, self.listed))
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Every number, or list of numbers, from `low` to `high`; the field's own range may be narrower."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __contains__(self, value: object) -> bool:
+        numbers = value if isinstance(value, tuple) else (value,)
+        return all(
+            isinstance(number, int | float) and not isinstance(number, bool) and self.low <= number <= self.high
+            for number in numbers
+        )
+
+    def __str__(self) -> str:
+        return f"numbers from {self.low:g} to {self.high:g}"
+
+
+Supported = Mapping[str, Values | Numbers]
+"""Of every field of a cell, under its dotted override name, what an engine supports."""
+
+_ANY = Numbers()
+_TRUTH = Values((False, True))
+
+_FULL_BATCH_MLP: Supported = {
+    "depth": _ANY,
+    "width": _ANY,
+    "seed": _ANY,
+    "network.layout": Values(("mlp", "conv2x1")),
+    "network.norm": Values(("none", "batch")),
+    "network.norm_eps": _ANY,
+    "network.norm_momentum": _ANY,
+    "network.init": Values(("glorot_uniform", "kaiming_uniform", "zero")),
+    "penalty.kind": Values(("none", "U", "P", "UP", "L")),
+    "penalty.weight": _ANY,
+    "penalty.balance": _ANY,
+    "penalty.margin_above": _ANY,
+    "penalty.margin_below": _ANY,
+    "penalty.aggregate": Values(("sum", "mean", "l2", "sum_sq")),
+    "penalty.ties": Values(("shared", "single", "random")),
+    "penalty.scope": Values(("channel", "position")),
+    "penalty.layer_weights": _ANY,
+    "penalty.layers": Values(("hidden",)),
+    "dropout.rate": _ANY,
+    "dropout.anneal_epochs": _ANY,
+    "optimizer.name": Values(("adam",)),
+    "optimizer.lr": _ANY,
+    "optimizer.beta1": _ANY,
+    "optimizer.beta2": _ANY,
+    "optimizer.eps": _ANY,
+    "optimizer.eps_rule": Values(("torch", "keras")),
+    "optimizer.epochs": _ANY,
+    "task_loss": _TRUTH,
+    "precision": Values(("float32", "float64")),
+    "dataset.augment": Values(("none",)),
+}
+
+SUPPORTED: Mapping[str, Supported] = {
+    "eager": {
+        **_FULL_BATCH_MLP,
+        "network.layout": Values(("mlp", "conv2x1", "cnn")),
+        "network.kernel": _ANY,
+        "network.head": Values(("flatten", "max_avg_pool")),
+        "penalty.layers": Values(("hidden", "all")),
+        "optimizer.batch_size": _ANY,
+        "optimizer.shuffle": _TRUTH,
+        "precision": Values(("float32", "float64", "tf32", "bf16")),
+        "dataset.augment": Values(("none", "flip_crop")),
+    },
+    "stacked": _FULL_BATCH_MLP,
+    "native": {**_FULL_BATCH_MLP, "depth": Numbers(1, 1000), "width": Numbers(1, 256)},
+}
+"""Every engine's list, by its name."""
+
+
+def unsupported(engine: str, cell: Cell) -> str | None:
+    """The first field of the cell whose value the engine does not support, in one line; None if it supports all.
+
+    Fields without effect, and those that hold their neutral value, are supported by every engine.
+    """
+    supported = SUPPORTED[engine]
+    for name in ("depth", "width", "seed"):
+        if getattr(cell, name) not in supported[name]:
+            return _refusal(engine, name, getattr(cell, name), supported[name])
+    shared = (cell.network, cell.penalty, cell.dropout, cell.optimizer, cell.task_loss, cell.precision)
+    return _unsupported(engine, _LikeCell(cell, (type(cell.dataset), cell.dataset, *shared)))
+
+
+@dataclass(frozen=True)
+class _LikeCell:
+    """A cell that is equal to those that differ from it in depth, width, seed and label only."""
+
+    cell: Cell = dataclasses.field(compare=False)
+    rest: tuple[Any, ...]
+
+
+@lru_cache(maxsize=4096)
+def _unsupported(engine: str, like: _LikeCell) -> str | None:
+    supported, neutral = SUPPORTED[engine], like.cell.neutral_values()
+    own = {f"dataset.{field.name}" for field in dataclasses.fields(like.cell.dataset)} - {"dataset.augment"}
+    for name, value in like.cell.description().items():
+        if value is None or (name in neutral and value == neutral[name]) or name == "dataset" or name in own:
+            continue
+        if name not in supported or value not in supported[name]:
+            return _refusal(engine, name, value, supported.get(name))
+    return None
+
+
+def _refusal(engine: str, name: str, value: Any, allowed: Values | Numbers | None) -> str:
+    takes = f"it takes {allowed}" if allowed is not None else "it does not know this setting"
+    return f"the engine {engine} does not take {name}={shown(value)}: {takes}"
