@@ -66,7 +66,7 @@ format: .venv/installed ## format the code
 clean: ## remove the virtual environment and caches; results stay
 	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-.venv/installed: pyproject.toml CMakeLists.txt constraints.txt $(wildcard jumpstart_exp/engines/cpp/*)
+.venv/installed: pyproject.toml CMakeLists.txt constraints.txt $(wildcard jumpstart_exp/engines/native/cpp/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11'; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \

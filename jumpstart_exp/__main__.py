@@ -20,19 +20,11 @@ from rich.markup import escape
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import ClusterError
-from jumpstart_exp.config import (
-    RunSettings,
-    check_override,
-    check_variant,
-    conf_dir,
-    explain,
-    plain_config,
-    register_schema,
-    split_config,
-    unusable,
-)
+from jumpstart_exp.config.errors import check_override, explain, unusable
+from jumpstart_exp.config.run import RunSettings
+from jumpstart_exp.config.schema import check_variant, conf_dir, plain_config, register_schema, split_config
 from jumpstart_exp.console import complain, notes, show_warning
-from jumpstart_exp.images import DataError
+from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.settings import SettingError
 from jumpstart_exp.store import StoreError
 from jumpstart_exp.sweep.runner import CellsFailedError, InterruptedSweepError, run_cell

@@ -8,213 +8,25 @@ experiment, whatever they are called.
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, ClassVar
+from typing import Any
 
+from jumpstart_exp.data import DATASETS
+from jumpstart_exp.data.base import DatasetSpec
+from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.settings import SettingError, check_settings, field_types, legible, nearest, refuse, setting, shown
+from jumpstart_exp.specs.dropout import DropoutSpec
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 SCHEMA_VERSION = 1
 """Version of a cell's description: raised when fields change their meaning."""
 
 NUMERICS = 1
 """Raised when a fix changes the results that the same description gives."""
-
-
-@dataclass(frozen=True)
-class DatasetSpec:
-    """A dataset with every parameter that shapes its points: the base of each dataset's own class."""
-
-    name: str = setting("", about="the dataset's name")
-    n_train: int | None = setting(None, low=1, about="training points, stratified; null takes all")
-    n_val: int | None = setting(None, low=1, about="validation points, stratified; null takes all")
-
-    classes: ClassVar[int] = 2
-    features: ClassVar[int] = 0  # numbers a point
-    image: ClassVar[tuple[int, int, int] | None] = None  # channels, height, width
-
-    @property
-    def is_augmented(self) -> bool:
-        """Whether training points are changed at random."""
-        return False
-
-    def full_sizes(self) -> tuple[int, int]:
-        """Training and validation points before any subset is taken."""
-        raise TypeError(f"{type(self).__name__} does not say its sizes")
-
-    def sizes(self) -> tuple[int, int]:
-        """Training and validation points of the cell."""
-        train, val = self.full_sizes()
-        return self.n_train or train, self.n_val or val
-
-    def check(self) -> None:
-        """Raise SettingError where values do not fit together."""
-        if self.name != type(self).name:
-            raise refuse("dataset.name", self.name, f"{type(self).name} for {type(self).__name__}")
-        for name, wanted, available in zip(
-            ("n_train", "n_val"), (self.n_train, self.n_val), self.full_sizes(), strict=True
-        ):
-            if wanted is not None and wanted > available:
-                raise refuse(f"dataset.{name}", wanted, f"at most {available}, the points that {self.name} has")
-            if wanted is not None and wanted != available and wanted < self.classes:
-                raise refuse(f"dataset.{name}", wanted, f"at least {self.classes}, one point of each class")
-
-
-@dataclass(frozen=True)
-class Moons(DatasetSpec):
-    """MOONS as published: `make_moons` over its range, split 85 / 15 (paper CPAIOR, section 4)."""
-
-    name: str = setting("moons")
-    n_samples: int = setting(100, low=4, about="points before the split")
-    noise: float | None = setting(
-        None, low=0, neutral=0.0, about="standard deviation of the Gaussian noise; null for none"
-    )
-    random_state: int = setting(10, low=0, high=2**32 - 1, about="seed of make_moons")
-    test_size: float = setting(0.15, above=0, high=0.9, about="share of the points that validates")
-    split_random_state: int = setting(42, low=0, high=2**32 - 1, about="seed of train_test_split")
-
-    features: ClassVar[int] = 2
-
-    def full_sizes(self) -> tuple[int, int]:
-        """Training and validation points as `train_test_split` counts them: the test share is rounded up."""
-        val = math.ceil(self.n_samples * self.test_size)
-        return self.n_samples - val, val
-
-    def check(self) -> None:
-        """Raise SettingError where the split leaves no training point."""
-        if self.full_sizes()[0] < 2:
-            raise refuse("dataset.test_size", self.test_size, "small enough to leave two training points")
-        super().check()
-
-
-@dataclass(frozen=True)
-class ImageSpec(DatasetSpec):
-    """Images as published, split into training and test set; the test set validates."""
-
-    augment: str = setting(
-        "none",
-        choices=("none", "flip_crop"),
-        neutral="none",
-        about="flip_crop: mirrored at random, and cut out of the image padded by 4 pixels",
-    )
-
-    @property
-    def is_augmented(self) -> bool:
-        """Whether training images are changed at random."""
-        return self.augment != "none"
-
-
-@dataclass(frozen=True)
-class Mnist(ImageSpec):
-    """MNIST, 28 × 28 grey values scaled to [0, 1] (LeCun and Cortes)."""
-
-    name: str = setting("mnist")
-
-    classes: ClassVar[int] = 10
-    features: ClassVar[int] = 784
-    image: ClassVar[tuple[int, int, int] | None] = (1, 28, 28)
-
-    def full_sizes(self) -> tuple[int, int]:
-        """The published training and test set."""
-        return 60_000, 10_000
-
-
-@dataclass(frozen=True)
-class Cifar10(ImageSpec):
-    """CIFAR-10, 32 × 32 colours (Krizhevsky)."""
-
-    name: str = setting("cifar10")
-    scaling: str = setting(
-        "normalised", choices=("normalised", "unit"), about="by each channel's mean and deviation, or to [0, 1]"
-    )
-
-    classes: ClassVar[int] = 10
-    features: ClassVar[int] = 3072
-    image: ClassVar[tuple[int, int, int] | None] = (3, 32, 32)
-
-    def full_sizes(self) -> tuple[int, int]:
-        """The published training and test set."""
-        return 50_000, 10_000
-
-
-@dataclass(frozen=True)
-class Cifar100(Cifar10):
-    """CIFAR-100, the fine labels (Krizhevsky)."""
-
-    name: str = setting("cifar100")
-
-    classes: ClassVar[int] = 100
-
-
-DATASETS: dict[str, type[DatasetSpec]] = {"moons": Moons, "mnist": Mnist, "cifar10": Cifar10, "cifar100": Cifar100}
-"""Every dataset by name."""
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """A rectangular network but for its depth and width (METHOD: hidden layer = affine → norm → ReLU)."""
-
-    layout: str = setting(
-        "mlp", choices=("mlp", "conv2x1", "cnn"), about="cnn: images; conv2x1: the authors' MOONS grid"
-    )
-    kernel: int = setting(3, low=1, high=31, about="height and width of a CNN's filters, an odd number")
-    head: str = setting(
-        "flatten", choices=("flatten", "max_avg_pool"), about="what a CNN's output layer sees: all, or global pooling"
-    )
-    norm: str = setting("none", choices=("none", "batch"), about="between affine map and ReLU")
-    norm_eps: float = setting(1e-3, above=0, about="ε of the batch norm")
-    norm_momentum: float = setting(0.01, above=0, high=1, about="weight of the new batch in the running averages")
-    init: str = setting("glorot_uniform", choices=("glorot_uniform", "kaiming_uniform", "zero"))
-
-
-@dataclass(frozen=True)
-class PenaltySpec:
-    """The separation penalty: kind, weight λ, balance ρ, margins, aggregation, ties."""
-
-    kind: str = setting("none", choices=("none", "U", "P", "UP", "L"), about="units, points, both, layers")
-    weight: float = setting(1e-4, low=0, about="λ, the penalty's weight in the loss")
-    balance: float = setting(0.5, low=0, high=1, about="ρ, the share of the deficit above")
-    margin_above: float = setting(1.0, about="what the maximum has to reach")
-    margin_below: float = setting(-1.0, about="what the minimum has to reach")
-    aggregate: str = setting("sum", choices=("sum", "mean", "l2", "sum_sq"))
-    ties: str = setting("single", choices=("shared", "single", "random"), about="who gets a tied maximum's gradient")
-    scope: str = setting("channel", choices=("channel", "position"), about="one constraint a channel, or a position")
-    layers: str = setting(
-        "hidden", choices=("hidden", "all"), neutral="hidden", about="constrained layers; all: the output layer too"
-    )
-    layer_weights: tuple[float, ...] | None = setting(None, low=0, about="λ_k of each constrained layer; null for 1")
-
-    def check(self) -> None:
-        """Raise SettingError where values do not fit together."""
-        if self.margin_below >= self.margin_above:
-            raise refuse("penalty.margin_below", self.margin_below, f"below penalty.margin_above={self.margin_above:g}")
-
-
-@dataclass(frozen=True)
-class DropoutSpec:
-    """Annealed dropout on every hidden layer's input: p(t) = max(0, rate·(1 − t/anneal_epochs)) (ICLR, zero init)."""
-
-    rate: float = setting(0.0, low=0, high=0.999, about="p₀, the share dropped in the first epoch")
-    anneal_epochs: int = setting(1000, low=1, about="T, epochs until nothing is dropped")
-
-
-@dataclass(frozen=True)
-class OptimizerSpec:
-    """Adam and the length of the training."""
-
-    name: str = setting("adam", choices=("adam",))
-    lr: float = setting(0.01, above=0, about="learning rate")
-    beta1: float = setting(0.9, low=0, high=0.999999)
-    beta2: float = setting(0.999, low=0, high=0.999999)
-    eps: float = setting(1e-8, above=0, about="Adam's ε")
-    eps_rule: str = setting(
-        "torch", choices=("torch", "keras"), about="keras adds ε before the bias correction, torch after it"
-    )
-    epochs: int = setting(5000, low=1)
-    batch_size: int | None = setting(None, low=1, about="points a step; null takes all")
-    shuffle: bool = setting(True, about="a new order of the points every epoch (mini-batches only)")
 
 
 @dataclass(frozen=True)

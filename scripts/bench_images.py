@@ -31,11 +31,11 @@ from rich.table import Table
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.console import notes, output
-from jumpstart_exp.datasets import Data
-from jumpstart_exp.engines.training import Training
+from jumpstart_exp.data.loading import Data
+from jumpstart_exp.engines.eager.training import Training
+from jumpstart_exp.losses.separation import SeparationPenalty
 from jumpstart_exp.memory import peak_memory_bytes, resident_bytes
-from jumpstart_exp.networks import RectangularCNN
-from jumpstart_exp.penalty import SeparationPenalty
+from jumpstart_exp.networks.cnn import RectangularCNN
 
 WAYS = ("without", "satisfied", "active", "positions", "reference")
 MARGINS = {"satisfied": 1e-9}

@@ -13,14 +13,19 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from jumpstart_exp.cell import Cell, DropoutSpec, NetworkSpec, OptimizerSpec, PenaltySpec
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.console import output
-from jumpstart_exp.datasets import Data, load
+from jumpstart_exp.data.loading import Data, load
 from jumpstart_exp.engines import Engine
-from jumpstart_exp.engines.eager import EagerEngine
-from jumpstart_exp.engines.native import NativeEngine, instruction_sets
+from jumpstart_exp.engines.eager.engine import EagerEngine
+from jumpstart_exp.engines.native.engine import NativeEngine
+from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.engines.probe import Probe
-from jumpstart_exp.engines.stacked import StackedEngine
+from jumpstart_exp.engines.stacked.engine import StackedEngine
+from jumpstart_exp.specs.dropout import DropoutSpec
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 STEPS = (0, 20)
 SHAPES = ((3, 4), (8, 10), (10, 25))

@@ -1,8 +1,8 @@
 """Fit the cost model of the C++ engine on this machine: python scripts/fit_costs.py.
 
 Trains cells of many shapes and methods for a few hundred steps each, one thread, and fits the nanoseconds of every
-term of `jumpstart_exp.engines.native.cost_terms`, none negative, to the relative error. Prints the tuple to put into
-native.py, and how far the model is from what was measured.
+term of `jumpstart_exp.engines.native.cost.cost_terms`, none negative, to the relative error. Prints the tuple to put into
+native/cost.py, and how far the model is from what was measured.
 """
 
 import dataclasses
@@ -12,10 +12,16 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
-from jumpstart_exp.cell import Cell, DropoutSpec, Moons, NetworkSpec, OptimizerSpec, PenaltySpec
-from jumpstart_exp.datasets import load
-from jumpstart_exp.engines.native import NativeEngine, cost_terms
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.loading import load
+from jumpstart_exp.data.moons import Moons
+from jumpstart_exp.engines.native.cost import cost_terms
+from jumpstart_exp.engines.native.engine import NativeEngine
 from jumpstart_exp.result import Result
+from jumpstart_exp.specs.dropout import DropoutSpec
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 CELLS = 300
 SECONDS_A_CELL = 0.15

@@ -16,9 +16,9 @@ import atheris
 
 from jumpstart_exp import cell as cells
 from jumpstart_exp import settings
-from jumpstart_exp.config import known_settings
+from jumpstart_exp.config import ellipsis
+from jumpstart_exp.config.schema import known_settings
 from jumpstart_exp.settings import SettingError
-from jumpstart_exp.sweep import ellipsis
 
 LONGEST = 200
 """The longest list here, in place of the 100,000 values that a sweep may have: inputs a second count."""

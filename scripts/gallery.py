@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from jumpstart_exp.config.studies import STUDIES, VARIANTS, study
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.grid import figure_grids
 from jumpstart_exp.report.initialisation import initialisations
@@ -20,7 +21,6 @@ from jumpstart_exp.report.paper_figures import FIGURES, PaperFigure
 from jumpstart_exp.report.paper_sources import PaperError, PaperSource, paper_line, paper_source
 from jumpstart_exp.report.papers import paper_commands, write_paper_figure
 from jumpstart_exp.report.rows import sound_rows
-from jumpstart_exp.report.studies import STUDIES, VARIANTS, study
 from jumpstart_exp.report.success import train_shares, training_threshold
 from jumpstart_exp.store import Store, StoreError
 

@@ -11,11 +11,13 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from jumpstart_exp.cell import Cell, OptimizerSpec, PenaltySpec
-from jumpstart_exp.datasets import load
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.loading import load
 from jumpstart_exp.engines import Engine
-from jumpstart_exp.engines.eager import EagerEngine
+from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.result import Result
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 TABLE = Path(__file__).parents[1] / "tests/engines/eager_success.csv"
 EPOCHS = 800

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jumpstart_exp import images
-from jumpstart_exp.cell import DATASETS
+from jumpstart_exp.data import DATASETS
+from jumpstart_exp.data import image_files as images
 
 FOLDERS = {"mnist": "MNIST/raw", "cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32)}
@@ -91,7 +91,7 @@ def publish(monkeypatch: pytest.MonkeyPatch, name: str, folder: Path, mirror: st
     """Let the files in a folder, and their archives under `mirror`, count as the published ones."""
     spec = DATASETS[name]
     changes: dict[str, Any] = dict(zip(("n_train", "n_val"), SIZES[name], strict=True))
-    known = images.IMAGE_SETS[spec]
+    known = spec.files
     published = images._torchvision_datasets().__dict__[known.source]
     packed = archives(name, folder)
     files = {path.name: md5(path.read_bytes()) for path in folder.iterdir()}
@@ -106,7 +106,7 @@ def publish(monkeypatch: pytest.MonkeyPatch, name: str, folder: Path, mirror: st
         monkeypatch.setattr(published, "meta", {**published.meta, "md5": files[META[name][0]]})
         monkeypatch.setattr(published, "url", mirror + published.filename)
         monkeypatch.setattr(published, "tgz_md5", md5(packed[published.filename]))
-    monkeypatch.setitem(images.IMAGE_SETS, spec, dataclasses.replace(known, **changes))
+    monkeypatch.setattr(spec, "files", dataclasses.replace(known, **changes))
 
 
 def archives(name: str, folder: Path) -> dict[str, bytes]:

@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from jumpstart_exp.cell import Cell, DropoutSpec, Moons, NetworkSpec, OptimizerSpec, PenaltySpec
-from jumpstart_exp.datasets import Data, load
-from jumpstart_exp.engines.eager import EagerEngine
-from jumpstart_exp.engines.native import NativeEngine
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.loading import Data, load
+from jumpstart_exp.data.moons import Moons
+from jumpstart_exp.engines.eager.engine import EagerEngine
+from jumpstart_exp.engines.native.engine import NativeEngine
+from jumpstart_exp.inspect.recorded_states import Snapshots, write_snapshots
 from jumpstart_exp.inspect.retraining import retrain
-from jumpstart_exp.inspect.snapshots import Snapshots, write_snapshots
 from jumpstart_exp.result import Result
+from jumpstart_exp.specs.dropout import DropoutSpec
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import Store, result_row
 
 ENGINES = {"native": NativeEngine, "eager": EagerEngine}

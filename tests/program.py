@@ -13,7 +13,7 @@ LARGE = [
     "jumpstart_exp.engines",
     "jumpstart_exp.report.heatmaps",
     "jumpstart_exp.report.scatters",
-    "jumpstart_exp.sweep.launcher",
+    "jumpstart_exp.launcher",
     "sklearn.datasets",
     "torch",
 ]

@@ -18,10 +18,10 @@ from benchmark.report import Measured, summary
 from plain_torch import DIMENSIONS, PENALTIES, Training, Way, moons
 from vmap_torch import Ensemble
 
-from jumpstart_exp.cell import Moons
-from jumpstart_exp.datasets import load
-from jumpstart_exp.networks import build, count_parameters
-from jumpstart_exp.penalty import SeparationPenalty
+from jumpstart_exp.data.loading import load
+from jumpstart_exp.data.moons import Moons
+from jumpstart_exp.losses.separation import SeparationPenalty
+from jumpstart_exp.networks.build import build, count_parameters
 from jumpstart_exp.result import Result
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"

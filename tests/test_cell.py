@@ -10,8 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jumpstart_exp.cell import Cell, DropoutSpec, Moons, NetworkSpec, OptimizerSpec, PenaltySpec
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.settings import SettingError, setting
+from jumpstart_exp.specs.dropout import DropoutSpec
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 DEFAULT_KEY = "e6c80e8ecf9066ad7b139f02f8258458"
 SEP_UP_50X4_KEY = "8a3a947a9bb143a7c66526e12ca6e95a"

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from jumpstart_exp.census import census, census_of
+from jumpstart_exp.measures.census import census, census_of
 from jumpstart_exp.result import LayerCensus
 from jumpstart_exp.settings import SettingError
 

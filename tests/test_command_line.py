@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.config import unknown_setting
+from jumpstart_exp.config.errors import unknown_setting
 from jumpstart_exp.store import Store
 
 pytestmark = pytest.mark.slow  # every test starts the program, most more than once

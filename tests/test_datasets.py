@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from jumpstart_exp.cell import Cell, Moons
-from jumpstart_exp.datasets import Data, flip_and_crop, load
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.augmentation import flip_and_crop
+from jumpstart_exp.data.loading import Data, load
+from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.settings import SettingError
 
 # train_test_split(test_size=0.15, random_state=42) of 100 points: the first 15 of RandomState(42).permutation(100)

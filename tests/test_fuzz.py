@@ -21,23 +21,28 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from jumpstart_exp.__main__ import tidied_arguments
-from jumpstart_exp.cell import DATASETS, Cell, DropoutSpec, Moons, NetworkSpec, OptimizerSpec, PenaltySpec
-from jumpstart_exp.cluster.settings import PREFIX, ClusterSettings, launcher_settings
-from jumpstart_exp.config import (
-    RunSettings,
-    check_override,
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.config.cluster_settings import PREFIX, ClusterSettings, launcher_settings
+from jumpstart_exp.config.composition import compose_cells
+from jumpstart_exp.config.ellipsis import MOST_VALUES
+from jumpstart_exp.config.errors import check_override, explain
+from jumpstart_exp.config.expansion import expand_jobs
+from jumpstart_exp.config.run import RunSettings
+from jumpstart_exp.config.schema import (
     check_variant,
     conf_dir,
-    explain,
     known_settings,
     plain_config,
     register_schema,
     split_config,
 )
+from jumpstart_exp.data import DATASETS
+from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.settings import SettingError, legible
-from jumpstart_exp.sweep.compose import compose_cells
-from jumpstart_exp.sweep.ellipsis import MOST_VALUES
-from jumpstart_exp.sweep.launcher import expand_jobs
+from jumpstart_exp.specs.dropout import DropoutSpec
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 GROUPS = ("dataset", "method", "network", "optimizer", "variant", "+experiment")
 NAMES = sorted({*known_settings(), *GROUPS, "hydra.launcher.workers"})

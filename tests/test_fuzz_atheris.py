@@ -65,7 +65,7 @@ spec = importlib.util.spec_from_file_location("fuzz", script)
 fuzz = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fuzz)
 from jumpstart_exp import cell
-from jumpstart_exp.sweep import ellipsis
+from jumpstart_exp.config import ellipsis
 exec(textwrap.dedent(mutant))
 fuzz.main([target, seconds])
 """

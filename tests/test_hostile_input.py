@@ -21,7 +21,7 @@ from matplotlib.text import Text
 from rich.console import Console
 
 from jumpstart_exp.__main__ import tidied_arguments
-from jumpstart_exp.cell import Cell, NetworkSpec, OptimizerSpec, PenaltySpec
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.report.__main__ import main as report
 from jumpstart_exp.report.drawing import plain_style
 from jumpstart_exp.report.grid import FigureGrid, GridWarning, figure_grids
@@ -33,6 +33,9 @@ from jumpstart_exp.report.scatters import scatter_figure
 from jumpstart_exp.report.tables import write_costs, write_summaries
 from jumpstart_exp.result import CurveRow, Metric, Result
 from jumpstart_exp.settings import legible
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import Store, StoreWarning, cell_schema, result_row
 from jumpstart_exp.sweep.progress import Outcome, outcome_table, result_table
 

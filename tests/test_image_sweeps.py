@@ -17,10 +17,10 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.config import conf_dir, register_schema
+from jumpstart_exp.config.composition import compose_cells
+from jumpstart_exp.config.expansion import expand_jobs
+from jumpstart_exp.config.schema import conf_dir, register_schema
 from jumpstart_exp.store import Store
-from jumpstart_exp.sweep.compose import compose_cells
-from jumpstart_exp.sweep.launcher import expand_jobs
 
 REAL = Path(os.environ.get("JUMPSTART_DATA", Path(__file__).parent.parent / "data")).resolve()
 VARIANTS = ("paper", "code")

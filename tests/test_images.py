@@ -27,10 +27,15 @@ from image_files import (
     write_batch,
 )
 
-from jumpstart_exp import images
-from jumpstart_exp.cell import DATASETS, Cifar10, Cifar100, Mnist, Moons
-from jumpstart_exp.datasets import load, main, prepare
-from jumpstart_exp.images import DataError, DataWarning
+from jumpstart_exp.data import DATASETS
+from jumpstart_exp.data import image_files as images
+from jumpstart_exp.data.cifar10 import Cifar10
+from jumpstart_exp.data.cifar100 import Cifar100
+from jumpstart_exp.data.image_files import DataError, DataWarning
+from jumpstart_exp.data.loading import load, prepare
+from jumpstart_exp.data.mnist import Mnist
+from jumpstart_exp.data.moons import Moons
+from jumpstart_exp.datasets import main
 
 NAMES = ("mnist", "cifar10", "cifar100")
 REAL = Path(os.environ.get("JUMPSTART_DATA", Path(__file__).parent.parent / "data"))

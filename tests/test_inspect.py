@@ -12,11 +12,13 @@ import pytest
 import torch
 from kept_states import cell_of, kept, row_of, stored, trained
 
-from jumpstart_exp.cell import Cell, Mnist, NetworkSpec, OptimizerSpec
-from jumpstart_exp.datasets import Data
-from jumpstart_exp.engines.native import instruction_sets
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.loading import Data
+from jumpstart_exp.data.mnist import Mnist
+from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.inspect import retraining
 from jumpstart_exp.inspect.__main__ import main
+from jumpstart_exp.inspect.recorded_states import read_snapshots, snapshot_path, unpacked
 from jumpstart_exp.inspect.retraining import (
     InspectError,
     cell_of_row,
@@ -26,10 +28,11 @@ from jumpstart_exp.inspect.retraining import (
     states_to_keep,
     trainer_of,
 )
-from jumpstart_exp.inspect.snapshots import read_snapshots, snapshot_path, unpacked
-from jumpstart_exp.networks import build
+from jumpstart_exp.networks.build import build
 from jumpstart_exp.report.inside.transforms import transforms_figure
 from jumpstart_exp.result import CENSUS, Result
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.store import Store, result_row
 
 needs_native = pytest.mark.skipif(not instruction_sets(), reason="the C++ engine is not built")
@@ -220,7 +223,7 @@ def test_a_store_that_says_otherwise_is_believed_and_told(tmp_path: Path, inspec
 
 def test_a_study(tmp_path: Path, inspect: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     """The study's own cells, of 1000 epochs, taken from the configurations."""
-    from jumpstart_exp.report.studies import study_cells
+    from jumpstart_exp.config.studies import study_cells
 
     of_study = {cell.method: cell for cell in study_cells("table2_50x4", "paper") if cell.seed == 0}
     results = [Result(of_study[method], "done", "eager") for method in ("sep_up", "relu")]

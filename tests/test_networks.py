@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.networks import RectangularMLP, build, count_parameters, initialise
+from jumpstart_exp.networks.build import build, count_parameters
+from jumpstart_exp.networks.initialisation import initialise
+from jumpstart_exp.networks.mlp import RectangularMLP
 
 Array = NDArray[np.float64]
 

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jumpstart_exp.cell import Cell, ImageSpec, NetworkSpec
-from jumpstart_exp.networks import RectangularCNN, build, count_parameters
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.base import ImageSpec
+from jumpstart_exp.networks.build import build, count_parameters
+from jumpstart_exp.networks.cnn import RectangularCNN
+from jumpstart_exp.specs.network import NetworkSpec
 
 Array = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jumpstart_exp.penalty import SeparationPenalty
+from jumpstart_exp.losses.separation import SeparationPenalty
 from jumpstart_exp.settings import SettingError
 
 Array = NDArray[np.float64]

@@ -14,8 +14,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from jumpstart_exp.cell import Cell, OptimizerSpec, PenaltySpec
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import ENGINES
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.records import Records
 

@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from jumpstart_exp.cell import Cell, OptimizerSpec
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.result import Metric, Result
+from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.status import main
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.records import STALE_SECONDS, Array, Records, Submission, machine_identity, process_identity

@@ -23,8 +23,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jumpstart_exp.cell import Cell, OptimizerSpec, PenaltySpec
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Metric, Result
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import STORE_VERSION, Store, StoreError, StoreWarning, cell_schema
 
 # What people and scripts rely on.

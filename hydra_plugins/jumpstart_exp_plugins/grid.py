@@ -22,7 +22,7 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch every job; all failures are reported at the end."""
-        from jumpstart_exp.sweep.launcher import sweep
+        from jumpstart_exp.launcher import sweep
 
         assert self.launcher is not None and self.hydra_context is not None and self.config is not None
         return sweep(self.launcher, self.hydra_context.config_loader, self.config, self.params, arguments)
@@ -44,7 +44,7 @@ class FleetLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all jobs; results go to the store as they come."""
-        from jumpstart_exp.sweep.launcher import launch_fleets
+        from jumpstart_exp.launcher import launch_fleets
 
         assert self.config is not None and self.hydra_context is not None
         return launch_fleets(self.hydra_context.config_loader, self.config, self.workers, job_overrides)
@@ -69,7 +69,7 @@ class FleetSlurmLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit all jobs; results go to the store as they come."""
-        from jumpstart_exp.sweep.launcher import launch_on_cluster
+        from jumpstart_exp.launcher import launch_on_cluster
 
         assert self.config is not None and self.hydra_context is not None
         return launch_on_cluster(self.hydra_context.config_loader, self.config, self.options, job_overrides)

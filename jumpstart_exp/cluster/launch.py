@@ -19,10 +19,10 @@ from rich.table import Table
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import ClusterError, slurm
 from jumpstart_exp.cluster.packing import Batch, pack
-from jumpstart_exp.cluster.settings import ClusterSettings
 from jumpstart_exp.cluster.survey import Survey, Watch, words
 from jumpstart_exp.cluster.task import FleetTask
-from jumpstart_exp.config import RunSettings
+from jumpstart_exp.config.cluster_settings import ClusterSettings
+from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.console import notes, output, warn
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.progress import Outcome, duration, outcome_table

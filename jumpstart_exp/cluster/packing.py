@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import Choice
 from jumpstart_exp.sweep.fleets import PROCESS_BYTES
-from jumpstart_exp.sweep.pace import makespan
+from jumpstart_exp.sweep.time_left import makespan
 
 START_SECONDS = 10.0
 """What a task takes before it trains: Python, torch, worker processes, the store."""

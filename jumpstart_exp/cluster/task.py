@@ -11,7 +11,7 @@ from typing import Any
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import slurm
-from jumpstart_exp.config import RunSettings
+from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.console import notes, output, show_warning
 from jumpstart_exp.sweep.records import Job, Records, current_job
 from jumpstart_exp.sweep.runner import InterruptedSweepError, run_sweep

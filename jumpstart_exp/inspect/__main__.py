@@ -14,7 +14,7 @@ from jumpstart_exp.settings import SettingError, legible, nearest, refuse
 
 if TYPE_CHECKING:
     from jumpstart_exp.cell import Cell
-    from jumpstart_exp.inspect.snapshots import Snapshots
+    from jumpstart_exp.inspect.recorded_states import Snapshots
     from jumpstart_exp.store import Store
 
 USAGE = """\
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _order(values: dict[str, str]) -> _Order:
-    from jumpstart_exp.config import named_folder
+    from jumpstart_exp.config.run import named_folder
 
     if ("key" in values) == ("study" in values):
         raise SettingError("key=KEY or study=NAME is needed, one of them: --help tells more")
@@ -113,9 +113,9 @@ def _integer(name: str, text: str, low: int, high: int = 2**53) -> int:
 
 def _inspect(order: _Order) -> int:
     # imported here so that --help and a bad argument answer at once
-    from jumpstart_exp.images import DataError
+    from jumpstart_exp.data.image_files import DataError
+    from jumpstart_exp.inspect.recorded_states import SnapshotError
     from jumpstart_exp.inspect.retraining import InspectError, cell_of_row, epochs_of
-    from jumpstart_exp.inspect.snapshots import SnapshotError
     from jumpstart_exp.store import Store, StoreError
 
     if not order.results_dir.is_dir():
@@ -158,8 +158,8 @@ def _inspect_cell(order: _Order, row: dict[str, Any], cell: "Cell") -> None:
         TimeRemainingColumn,
     )
 
+    from jumpstart_exp.inspect.recorded_states import write_snapshots
     from jumpstart_exp.inspect.retraining import epochs_of, passes, retrain, states_to_keep, trainer_of
-    from jumpstart_exp.inspect.snapshots import write_snapshots
 
     count, title = states_to_keep(cell, order.count), f"{cell.title()} ({cell.key[:8]})"
     if _is_there(order, cell, epochs_of(row, cell), count):
@@ -199,7 +199,7 @@ def _inspect_cell(order: _Order, row: dict[str, Any], cell: "Cell") -> None:
 
 def _is_there(order: _Order, cell: "Cell", last: int, count: int) -> bool:
     """Whether the cell's file has what is asked for."""
-    from jumpstart_exp.inspect.snapshots import SnapshotError, read_snapshots, snapshot_path
+    from jumpstart_exp.inspect.recorded_states import SnapshotError, read_snapshots, snapshot_path
 
     if not snapshot_path(order.results_dir, cell.key).exists():
         return False
@@ -238,8 +238,9 @@ def _study_keys(store: "Store", order: _Order) -> list[str]:
     Raises:
         SettingError: there is no such study, or the store has none of its cells.
     """
+    from jumpstart_exp.config.studies import STUDIES
     from jumpstart_exp.report.names import method_rank
-    from jumpstart_exp.report.studies import STUDIES, study_rows
+    from jumpstart_exp.report.studies import study_rows
 
     names = [study.name for study in STUDIES]
     if order.study not in names:

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from jumpstart_exp.cell import DATASETS, NUMERICS, Cell
-from jumpstart_exp.datasets import Data, load
-from jumpstart_exp.engines.eager import EagerEngine, torch_for
-from jumpstart_exp.engines.forward import forward_of
-from jumpstart_exp.engines.native import NativeEngine
+from jumpstart_exp.cell import NUMERICS, Cell
+from jumpstart_exp.data import DATASETS
+from jumpstart_exp.data.loading import Data, load
+from jumpstart_exp.engines.eager.engine import EagerEngine, torch_for
+from jumpstart_exp.engines.eager.forward import forward_of
+from jumpstart_exp.engines.native.engine import NativeEngine
 from jumpstart_exp.engines.probe import Tensors
-from jumpstart_exp.engines.watch import Watch
-from jumpstart_exp.inspect.snapshots import CURVE, Snapshots, cell_of, load_tensors, packed, parameter_shapes
+from jumpstart_exp.engines.state_recorder import Watch
+from jumpstart_exp.inspect.recorded_states import CURVE, Snapshots, cell_of, load_tensors, packed, parameter_shapes
 from jumpstart_exp.inspect.turning_points import epochs_to_keep, turning_points
-from jumpstart_exp.networks import build, dtype
+from jumpstart_exp.networks.build import build, dtype
 from jumpstart_exp.result import CENSUS, METRICS, Result
 from jumpstart_exp.settings import SettingError, legible
 from jumpstart_exp.store import cell_schema

@@ -110,7 +110,7 @@ def _threshold(typed: str) -> float:
 
 def _report(values: dict[str, str], threshold: float | None) -> int:
     # imported here so that --help and a bad argument answer at once
-    from jumpstart_exp.config import named_folder
+    from jumpstart_exp.config.run import named_folder
     from jumpstart_exp.report.grid import GridError, figure_grids
     from jumpstart_exp.report.paper_sources import PaperError
     from jumpstart_exp.report.published import PublishedError, read_published

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from jumpstart_exp.config.studies import VARIANTS, Study, study
 from jumpstart_exp.report.assertions import Assertion, Criterion
 from jumpstart_exp.report.assertions_images import IMAGE_ASSERTIONS
 from jumpstart_exp.report.assertions_moons import MOONS_ASSERTIONS
@@ -14,7 +15,7 @@ from jumpstart_exp.report.grid import FigureGrid
 from jumpstart_exp.report.layouts import LEAST_SEEDS
 from jumpstart_exp.report.measures import Measure, StudyGrids
 from jumpstart_exp.report.published import Published
-from jumpstart_exp.report.studies import VARIANTS, Study, StudyState, only_small, studies_in, study
+from jumpstart_exp.report.studies import StudyState, only_small, studies_in
 from jumpstart_exp.report.success import training_threshold
 
 REPRODUCED = "reproduced"

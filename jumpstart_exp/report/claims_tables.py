@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from jumpstart_exp.config.studies import VARIANTS
 from jumpstart_exp.report.claims import NOT_TRAINED, VERDICTS, Claim, Finding, count_verdicts
 from jumpstart_exp.report.comparison_tables import ComparisonTable, WithCommand, blank, write_table
 from jumpstart_exp.report.names import dataset_title
-from jumpstart_exp.report.studies import VARIANTS
 
 FRONTIER_TOLD = (
     "Greatest depths of MOONS are counted from a width's first depth that trains, because with one hidden layer plain "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from jumpstart_exp.config.studies import VARIANTS, study
 from jumpstart_exp.report.claims import Claim, judged_claims
 from jumpstart_exp.report.claims_tables import write_claims
 from jumpstart_exp.report.comparison import (
@@ -28,7 +29,7 @@ from jumpstart_exp.report.layouts import LayoutComparison, compare_layouts
 from jumpstart_exp.report.measures import MOONS, StudyGrids
 from jumpstart_exp.report.mnist_table import TableComparison, compare_table
 from jumpstart_exp.report.published import Published, PublishedPlace
-from jumpstart_exp.report.studies import VARIANTS, StudyState, studies_in, study
+from jumpstart_exp.report.studies import StudyState, studies_in
 
 Job = Callable[[Path], list[Path]]
 

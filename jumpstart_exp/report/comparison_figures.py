@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from seaborn.cm import rocket
 
+from jumpstart_exp.config.studies import VARIANTS
 from jumpstart_exp.report.comparison import GridComparison
 from jumpstart_exp.report.drawing import save_figure
 from jumpstart_exp.report.layouts import TITLES
@@ -33,7 +34,6 @@ from jumpstart_exp.report.panels import (
 )
 from jumpstart_exp.report.published import METRICS
 from jumpstart_exp.report.statistics import Floats
-from jumpstart_exp.report.studies import VARIANTS
 
 METRIC_TITLES = dict(zip(METRICS, ("training accuracy", "validation accuracy"), strict=True))
 """The published accuracies in words."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jumpstart_exp.config.studies import VARIANTS
 from jumpstart_exp.report.comparison import GridComparison, MethodComparison, PlaceComparison
 from jumpstart_exp.report.comparison_figures import METRIC_TITLES, caption, seeds_in_words
 from jumpstart_exp.report.layouts import TITLES, LayoutComparison, interval_words
@@ -19,7 +20,6 @@ from jumpstart_exp.report.mnist_table import TableComparison
 from jumpstart_exp.report.names import dataset_title, method_title
 from jumpstart_exp.report.seed_captions import lost_told
 from jumpstart_exp.report.seedwise import Interval
-from jumpstart_exp.report.studies import VARIANTS
 
 _DIGITS = 9  # behind the point, in CSV: beyond them processors may differ
 _QUANTITIES = {

@@ -24,10 +24,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jumpstart_exp.cell import DATASETS, Cell, DropoutSpec, NetworkSpec, PenaltySpec
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.console import Notice
+from jumpstart_exp.data import DATASETS
 from jumpstart_exp.report.names import dataset_title, label_title, method_rank, method_title
 from jumpstart_exp.settings import legible
+from jumpstart_exp.specs.dropout import DropoutSpec
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 MOMENTS = ("best", "last")
 """When an accuracy is taken: at its best epoch or at the last one."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jumpstart_exp.config.studies import VARIANTS, study
 from jumpstart_exp.report.comparison import GridComparison, published_grid
 from jumpstart_exp.report.grid import FigureGrid
 from jumpstart_exp.report.names import method_rank
@@ -16,7 +17,6 @@ from jumpstart_exp.report.published import PublishedPlace
 from jumpstart_exp.report.seed_captions import lost_told
 from jumpstart_exp.report.seedwise import Interval, ratio_over_seeds
 from jumpstart_exp.report.statistics import Floats
-from jumpstart_exp.report.studies import VARIANTS, study
 from jumpstart_exp.report.success import training_threshold
 
 LEAST_SEEDS = 3

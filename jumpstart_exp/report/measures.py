@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from jumpstart_exp.config.studies import STUDIES, study_cells
 from jumpstart_exp.report.comparison import moons_rows, only_grid
 from jumpstart_exp.report.cost import BASELINE, PairCost, pair_costs
 from jumpstart_exp.report.frontier import Start, deepest_frontier, frontier, frontier_ratio
@@ -14,7 +15,7 @@ from jumpstart_exp.report.grid import FigureGrid, figure_grids
 from jumpstart_exp.report.layouts import LEAST_SEEDS
 from jumpstart_exp.report.seedwise import MOMENT, Interval, complete_seeds, over_seeds, wins_by_seed
 from jumpstart_exp.report.statistics import Floats, mean_interval, percentile_interval, resamples
-from jumpstart_exp.report.studies import STUDIES, StudyTable, study_cells
+from jumpstart_exp.report.studies import StudyTable
 from jumpstart_exp.report.success import trained
 
 MOONS = "moons"

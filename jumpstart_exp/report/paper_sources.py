@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from jumpstart_exp.config.studies import STUDIES, VARIANTS, study, study_cells
 from jumpstart_exp.report.paper_figures import FIGURES, PaperFigure
-from jumpstart_exp.report.studies import STUDIES, VARIANTS, StudyTable, study, study_cells
+from jumpstart_exp.report.studies import StudyTable
 from jumpstart_exp.settings import legible
 
 _PLACE = ["method", "depth", "width", "optimizer.lr"]

@@ -8,7 +8,8 @@ from string import ascii_lowercase
 import pandas as pd
 from matplotlib.figure import Figure
 
-from jumpstart_exp.inspect.snapshots import SnapshotError
+from jumpstart_exp.config.studies import STUDIES, Study, study, study_cells
+from jumpstart_exp.inspect.recorded_states import SnapshotError
 from jumpstart_exp.report.drawing import METRICS, figure_files
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.grid import FigureGrid, GridError, figure_grids
@@ -25,7 +26,6 @@ from jumpstart_exp.report.print_heatmaps import PrintAxes, PrintPanel, method_pa
 from jumpstart_exp.report.print_inside import inside_snapshots, print_inside
 from jumpstart_exp.report.print_scatters import ScatterColumn, print_scatters
 from jumpstart_exp.report.print_tables import as_latex, in_markdown, performance_table, summary_table
-from jumpstart_exp.report.studies import STUDIES, Study, study, study_cells
 
 DPI = 300
 """Dots per inch of the PNG files."""

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from jumpstart_exp.inspect.snapshots import Snapshots, read_snapshots, stored_keys
+from jumpstart_exp.inspect.recorded_states import Snapshots, read_snapshots, stored_keys
 from jumpstart_exp.report.inside.dynamics import dynamics_figure
 from jumpstart_exp.report.inside.transforms import transforms_figure
 from jumpstart_exp.report.paper_figures import WIDTHS, PaperFigure

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from jumpstart_exp.cell import DATASETS
+from jumpstart_exp.data import DATASETS
 from jumpstart_exp.settings import legible, shown
 
 ROUNDING = 1e-4

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jumpstart_exp.cell import DATASETS
-from jumpstart_exp.config import RunSettings, known_settings
+from jumpstart_exp.config.run import RunSettings
+from jumpstart_exp.config.schema import known_settings
 from jumpstart_exp.console import Notice
+from jumpstart_exp.data import DATASETS
 from jumpstart_exp.settings import legible, shown
 
 _NEEDED = ("dataset", "depth", "width", "seed", "network.layout", "optimizer.epochs")

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pandas as pd
 
+from jumpstart_exp.config.studies import STUDIES, VARIANTS
 from jumpstart_exp.report.grid import FigureGrid
 from jumpstart_exp.report.names import dataset_title
-from jumpstart_exp.report.studies import STUDIES, VARIANTS, StudyTable
+from jumpstart_exp.report.studies import StudyTable
 
 
 def named_by_study(grids: Sequence[FigureGrid], table: pd.DataFrame) -> tuple[FigureGrid, ...]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from jumpstart_exp.cell import DATASETS, NUMERICS, Cell
+from jumpstart_exp.cell import NUMERICS, Cell
+from jumpstart_exp.data import DATASETS
 from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Result
 from jumpstart_exp.settings import field_types
 

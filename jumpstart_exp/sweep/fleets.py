@@ -11,7 +11,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import Choice, Engine
 from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.memory import available_memory_bytes
-from jumpstart_exp.sweep.pace import makespan
+from jumpstart_exp.sweep.time_left import makespan
 from jumpstart_exp.sweep.workers import EngineSetup
 
 PROCESS_BYTES = 450_000_000

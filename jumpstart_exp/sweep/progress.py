@@ -25,7 +25,7 @@ from rich.text import Text
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.result import CENSUS, METRICS, Result
 from jumpstart_exp.settings import legible
-from jumpstart_exp.sweep.pace import Pace
+from jumpstart_exp.sweep.time_left import Pace
 
 if TYPE_CHECKING:
     from jumpstart_exp.sweep.fleets import Phase

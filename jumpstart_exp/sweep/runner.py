@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.config import RunSettings
+from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.console import notes, output, warn
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import refuse
@@ -237,7 +237,7 @@ def prepare_data(cells: Sequence[Cell], settings: RunSettings) -> None:
     Raises:
         DataError: files are missing or damaged and cannot be fetched.
     """
-    from jumpstart_exp.datasets import prepare
+    from jumpstart_exp.data.loading import prepare
 
     for dataset in {type(cell.dataset): cell.dataset for cell in cells}.values():  # subsets are of the same files
         prepare(dataset, Path(settings.data_dir), settings.download)

@@ -14,10 +14,12 @@ from plain_torch import PENALTIES, Training, Way, fastest_way
 from vmap_torch import Ensemble
 
 from benchmark.grid import EPOCHS, GRID, POINTS, Shape
-from jumpstart_exp.cell import Cell, OptimizerSpec, PenaltySpec
-from jumpstart_exp.datasets import load
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.loading import load
 from jumpstart_exp.engines import ENGINES, Engine
 from jumpstart_exp.result import Result
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 _SHORT_AGAIN = 5
 METHOD = "sep_up"

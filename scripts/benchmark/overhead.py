@@ -21,12 +21,12 @@ from hydra.core.global_hydra import GlobalHydra
 
 from benchmark.grid import DEPTHS, GRID, WIDTHS
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.config import conf_dir, register_schema
+from jumpstart_exp.config.composition import compose_cells
+from jumpstart_exp.config.expansion import expand_jobs
+from jumpstart_exp.config.schema import conf_dir, register_schema
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.result import CurveRow, LayerCensus, Metric, Result
 from jumpstart_exp.store import Store
-from jumpstart_exp.sweep.compose import compose_cells
-from jumpstart_exp.sweep.launcher import expand_jobs
 from jumpstart_exp.sweep.runner import STORE_AFTER_CELLS, plan
 
 METHODS = ("relu", "sep_up")

@@ -20,7 +20,8 @@ import pandas as pd
 import pytest
 
 from cluster.conftest import Slurm, Start, rows, wait_for
-from jumpstart_exp.cell import Cell, OptimizerSpec
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.store import Store
 
 pytestmark = pytest.mark.cluster

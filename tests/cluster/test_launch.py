@@ -16,14 +16,16 @@ from typing import Any
 import pytest
 
 from cluster.fake_scheduler import Scheduler, hide_slurm
-from jumpstart_exp.cell import Cell, OptimizerSpec, PenaltySpec
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import ClusterError, launch, slurm
 from jumpstart_exp.cluster.launch import run_on_cluster
-from jumpstart_exp.cluster.settings import ClusterSettings
 from jumpstart_exp.cluster.task import FleetTask
-from jumpstart_exp.config import RunSettings
+from jumpstart_exp.config.cluster_settings import ClusterSettings
+from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.result import Metric, Result
 from jumpstart_exp.settings import SettingError
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import Store, StoreError
 from jumpstart_exp.sweep.records import Records
 from jumpstart_exp.sweep.runner import InterruptedSweepError

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jumpstart_exp.cell import Cell, Cifar10, Mnist, NetworkSpec, OptimizerSpec
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster.packing import START_SECONDS, Batch, pack
+from jumpstart_exp.data.cifar10 import Cifar10
+from jumpstart_exp.data.mnist import Mnist
 from jumpstart_exp.engines import ENGINES, Choice
-from jumpstart_exp.engines.native import NativeEngine
+from jumpstart_exp.engines.native.engine import NativeEngine
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
 
 CNN = NetworkSpec(layout="cnn")
 OPTIMIZER = OptimizerSpec(epochs=1, batch_size=32)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from jumpstart_exp.cluster.settings import ClusterSettings
+from jumpstart_exp.config.cluster_settings import ClusterSettings
 from jumpstart_exp.settings import SettingError
 
 BAD = [

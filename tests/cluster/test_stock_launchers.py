@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 
 from cluster.conftest import Running, Slurm, Start, environment, python_processes, wait_for
-from jumpstart_exp.cell import Cell, OptimizerSpec
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster.slurm import check_folder
 from jumpstart_exp.settings import SettingError
+from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.records import Records
 

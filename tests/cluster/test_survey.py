@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from cluster.fake_scheduler import Scheduler, hide_slurm
-from jumpstart_exp.cell import Cell, OptimizerSpec
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import slurm
 from jumpstart_exp.cluster.survey import STATES, Survey, Watch
 from jumpstart_exp.result import Metric, Result
+from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.records import (
     STALE_SECONDS,

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from cluster.fake_scheduler import Scheduler, hide_slurm
-from jumpstart_exp.cell import Cell, OptimizerSpec
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import slurm, task
 from jumpstart_exp.cluster.task import FleetTask
-from jumpstart_exp.config import RunSettings
+from jumpstart_exp.config.run import RunSettings
+from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.sweep.records import Job, current_job
 from jumpstart_exp.sweep.runner import InterruptedSweepError
 

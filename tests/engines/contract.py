@@ -14,16 +14,22 @@ import torch
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from jumpstart_exp.cell import Cell, DatasetSpec, DropoutSpec, NetworkSpec, OptimizerSpec, PenaltySpec
-from jumpstart_exp.datasets import Data
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.base import DatasetSpec
+from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines import Engine
-from jumpstart_exp.engines.eager import EagerEngine, Training
-from jumpstart_exp.engines.native import NativeEngine, instruction_sets
+from jumpstart_exp.engines.eager.engine import EagerEngine, Training
+from jumpstart_exp.engines.native.engine import NativeEngine
+from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.engines.probe import Probe
-from jumpstart_exp.engines.stacked import StackedEngine
-from jumpstart_exp.networks import build
+from jumpstart_exp.engines.stacked.engine import StackedEngine
+from jumpstart_exp.networks.build import build
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import setting
+from jumpstart_exp.specs.dropout import DropoutSpec
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 Array = NDArray[np.float64]
 

@@ -10,11 +10,14 @@ import pytest
 import torch
 from contract import Case, cloud
 
-from jumpstart_exp.cell import Cell, NetworkSpec, OptimizerSpec, PenaltySpec
-from jumpstart_exp.datasets import Data
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines import Engine
 from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.result import Result
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 
 class Killed(BaseException):

@@ -14,7 +14,7 @@ from numpy_training import Array, Batch, Epoch, Layer, Named, NumpyTraining, con
 from numpy_training import cross_entropy as binary_cross_entropy
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.datasets import Data
+from jumpstart_exp.data.loading import Data
 from jumpstart_exp.randomness import Stream, draws
 from jumpstart_exp.result import CENSUS
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.datasets import Data
+from jumpstart_exp.data.loading import Data
 from jumpstart_exp.randomness import Stream, draws
 
 Array = NDArray[np.float64]

@@ -22,16 +22,23 @@ import pandas as pd
 import pytest
 import torch
 
-from jumpstart_exp.cell import Cell, DropoutSpec, ImageSpec, Mnist, Moons, NetworkSpec, OptimizerSpec, PenaltySpec
-from jumpstart_exp.config import RunSettings
-from jumpstart_exp.datasets import Data, load
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.config.run import RunSettings
+from jumpstart_exp.data.base import ImageSpec
+from jumpstart_exp.data.loading import Data, load
+from jumpstart_exp.data.mnist import Mnist
+from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.engines import checkpoint as checkpoint_module
-from jumpstart_exp.engines import training as training_module
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWarning
-from jumpstart_exp.engines.eager import EagerEngine
-from jumpstart_exp.engines.training import Training
+from jumpstart_exp.engines.eager import training as training_module
+from jumpstart_exp.engines.eager.engine import EagerEngine
+from jumpstart_exp.engines.eager.training import Training
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import setting
+from jumpstart_exp.specs.dropout import DropoutSpec
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep import runner
 

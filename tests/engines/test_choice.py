@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from jumpstart_exp import engines
-from jumpstart_exp.cell import Cell, Moons, OptimizerSpec
-from jumpstart_exp.engines import Choice, choose_engines, passed_over_lines
-from jumpstart_exp.engines.native import NativeEngine
-from jumpstart_exp.engines.stacked import StackedEngine
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.moons import Moons
+from jumpstart_exp.engines import Choice, choice, choose_engines, passed_over_lines
+from jumpstart_exp.engines.native.engine import NativeEngine
+from jumpstart_exp.engines.stacked.engine import StackedEngine
 from jumpstart_exp.settings import SettingError
+from jumpstart_exp.specs.optimizer import OptimizerSpec
 
 FULL, WIDE = Cell(width=4), Cell(width=100)
 BATCHES = Cell(optimizer=OptimizerSpec(batch_size=7))
@@ -52,13 +53,13 @@ class NotBuilt(Fast):
 
 @pytest.fixture(autouse=True)
 def three_engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "ENGINES", {"slow": Slow, "stack": Stack, "fast": Fast})
+    monkeypatch.setattr(choice, "ENGINES", {"slow": Slow, "stack": Stack, "fast": Fast})
 
 
 @pytest.fixture(params=[False, True], ids=["no GPU", "GPU"])
 def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     there: bool = request.param
-    monkeypatch.setattr(engines, "_has_cuda", lambda: there)
+    monkeypatch.setattr(choice, "_has_cuda", lambda: there)
     return there
 
 
@@ -75,7 +76,7 @@ def test_auto_takes_the_last_that_can_where_it_runs_best(cuda: bool) -> None:
 
 
 def test_a_gpu_that_is_asked_for_leaves_out_what_cannot_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "_has_cuda", lambda: True)
+    monkeypatch.setattr(choice, "_has_cuda", lambda: True)
     assert chosen("auto", "cuda") == [("stack", "cuda"), ("stack", "cuda"), ("slow", "cuda")]
     assert passed_over_lines(choose_engines("auto", "cuda", [FULL])) == []
     with pytest.raises(SettingError, match=r"^device='cuda' is not allowed: it must be auto or cpu .*fast"):
@@ -94,7 +95,7 @@ def test_a_gpu_that_is_asked_for_leaves_out_what_cannot_use_it(monkeypatch: pyte
 def test_what_cannot_be_is_refused_with_its_reason(
     name: str, device: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "_has_cuda", lambda: False)
+    monkeypatch.setattr(choice, "_has_cuda", lambda: False)
     with pytest.raises(SettingError, match=message):
         choose_engines(name, device, [FULL, WIDE, BATCHES])
 
@@ -117,7 +118,7 @@ def test_every_reason_to_pass_over_an_engine_is_said_once(monkeypatch: pytest.Mo
 
 def test_an_engine_that_is_missing_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     all_engines: dict[str, Any] = {"slow": Slow, "stack": Stack, "fast": NotBuilt}
-    monkeypatch.setattr(engines, "ENGINES", all_engines)
+    monkeypatch.setattr(choice, "ENGINES", all_engines)
     assert passed_over_lines(choose_engines("auto", "cpu", [FULL, WIDE])) == [
         "the fast engine is not built (no compiler was found): training on stack"
     ]

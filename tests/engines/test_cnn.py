@@ -14,13 +14,20 @@ import torch
 from numpy_cnn import NumpyCnn
 from numpy_training import Epoch, Named
 
-from jumpstart_exp.cell import Cell, DropoutSpec, ImageSpec, NetworkSpec, OptimizerSpec, PenaltySpec
-from jumpstart_exp.datasets import Data
-from jumpstart_exp.engines import choose_engines, native, training
-from jumpstart_exp.engines.eager import EagerEngine
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.base import ImageSpec
+from jumpstart_exp.data.loading import Data
+from jumpstart_exp.engines import choose_engines
+from jumpstart_exp.engines.eager import training
+from jumpstart_exp.engines.eager.engine import EagerEngine
+from jumpstart_exp.engines.native import kernels
 from jumpstart_exp.engines.probe import Probe
 from jumpstart_exp.result import CENSUS, METRICS, Metric, Result
 from jumpstart_exp.settings import SettingError, setting
+from jumpstart_exp.specs.dropout import DropoutSpec
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 NEAR_TIE = 1e-10
 """What is this close without being equal is told apart by rounding alone."""
@@ -379,7 +386,7 @@ def test_penalties_by_hand(kind: str, scope: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_the_cpp_engine_nothing_changes(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there was no compiler, torch finds the extremes and whose they are."""
-    monkeypatch.setattr(native, "_native", None)
+    monkeypatch.setattr(kernels, "native", None)
     clear = 0
     for number, aggregate in enumerate(AGGREGATES * 2):
         clear += check_first_step(random_cell([11, number], kind=kind, aggregate=aggregate, ties="single")) > NEAR_TIE

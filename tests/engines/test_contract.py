@@ -29,11 +29,15 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis.strategies import SearchStrategy
 from numpy_training import NumpyTraining
 
-from jumpstart_exp.cell import Cell, DropoutSpec, NetworkSpec, OptimizerSpec, PenaltySpec
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import Engine
-from jumpstart_exp.engines.eager import EagerEngine
+from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.result import Result
+from jumpstart_exp.specs.dropout import DropoutSpec
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 STEPS = 20
 SIDES = ("above", "below")

@@ -16,17 +16,22 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from jumpstart_exp.cell import Cell, ImageSpec, NetworkSpec, OptimizerSpec, PenaltySpec
-from jumpstart_exp.datasets import Data
-from jumpstart_exp.engines import convolution, native
-from jumpstart_exp.engines.native import find_positions, instruction_sets, pull_positions, separate, takes_rows
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.base import ImageSpec
+from jumpstart_exp.data.loading import Data
+from jumpstart_exp.engines.eager import convolution
+from jumpstart_exp.engines.eager.training import Training
+from jumpstart_exp.engines.native import kernels
+from jumpstart_exp.engines.native.kernels import find_positions, instruction_sets, pull_positions, separate, takes_rows
 from jumpstart_exp.engines.replay import Replayed
-from jumpstart_exp.engines.training import Training
-from jumpstart_exp.extremes import find_extremes, flat_entries
-from jumpstart_exp.networks import RectangularCNN
-from jumpstart_exp.penalty import SeparationPenalty
+from jumpstart_exp.losses.extremes import find_extremes, flat_entries
+from jumpstart_exp.losses.separation import SeparationPenalty
+from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import setting
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 Array = NDArray[Any]
 
@@ -48,7 +53,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def take(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if way == "torch":
-        monkeypatch.setattr(native, "_native", None)
+        monkeypatch.setattr(kernels, "native", None)
     else:
         monkeypatch.setattr(convolution, "separate", partial(separate, instruction_set=way))
 
@@ -374,7 +379,7 @@ def test_what_it_cannot_do_it_leaves_alone(monkeypatch: pytest.MonkeyPatch) -> N
         before = g.clone()
         assert separate(g, 1.0, -1.0) is None, name
         assert torch.equal(g, before), name
-    monkeypatch.setattr(native, "_native", None)
+    monkeypatch.setattr(kernels, "native", None)
     assert separate(last, 1.0, -1.0) is None
 
 
@@ -535,7 +540,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
         train_batch(self, *arguments)
 
     monkeypatch.setattr(Training, "_train_batch", noting)
-    monkeypatch.setattr(native, "_native", None)
+    monkeypatch.setattr(kernels, "native", None)
     for name, imitation in {
         "Stream": Stream,
         "current_stream": lambda: Stream(CPU),

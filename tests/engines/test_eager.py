@@ -10,10 +10,10 @@ import torch
 from numpy_training import Array, Epoch, NumpyTraining
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.datasets import Data, load
-from jumpstart_exp.engines import forward
-from jumpstart_exp.engines.eager import EagerEngine, Training
-from jumpstart_exp.networks import RectangularMLP
+from jumpstart_exp.data.loading import Data, load
+from jumpstart_exp.engines.eager import forward
+from jumpstart_exp.engines.eager.engine import EagerEngine, Training
+from jumpstart_exp.networks.mlp import RectangularMLP
 from jumpstart_exp.result import METRICS, Metric, Result
 
 CPU = torch.device("cpu")

@@ -17,13 +17,18 @@ import torch
 from contract import METHODS, Case, assert_same_result, cloud, distances, train, train_one, what_was_computed
 from numpy_training import NumpyTraining
 
-from jumpstart_exp.cell import Cell, DropoutSpec, NetworkSpec, OptimizerSpec, PenaltySpec
-from jumpstart_exp.datasets import Data, load
-from jumpstart_exp.engines.eager import EagerEngine
-from jumpstart_exp.engines.native import DEEPEST, WIDEST, NativeEngine, instruction_sets
-from jumpstart_exp.networks import build
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.loading import Data, load
+from jumpstart_exp.engines.eager.engine import EagerEngine
+from jumpstart_exp.engines.native.engine import DEEPEST, WIDEST, NativeEngine
+from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.networks.build import build
 from jumpstart_exp.result import LayerCensus, Metric, Result
 from jumpstart_exp.settings import SettingError
+from jumpstart_exp.specs.dropout import DropoutSpec
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the C++ engine is not built")
 

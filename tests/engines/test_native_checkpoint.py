@@ -11,11 +11,16 @@ import pytest
 from contract import Case, cloud, train_one, what_was_computed
 from keeping import Killed, State, drifting_away, kill_after, same, state_of, train_kept
 
-from jumpstart_exp.cell import Cell, DropoutSpec, NetworkSpec, OptimizerSpec, PenaltySpec
-from jumpstart_exp.datasets import Data
-from jumpstart_exp.engines import native
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.checkpoint import Checkpoints
-from jumpstart_exp.engines.native import NativeEngine, instruction_sets
+from jumpstart_exp.engines.native import engine as native
+from jumpstart_exp.engines.native.engine import NativeEngine
+from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.specs.dropout import DropoutSpec
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the C++ engine is not built")
 

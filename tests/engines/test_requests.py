@@ -12,10 +12,13 @@ import pytest
 from contract import Case, cloud, what_was_computed
 from keeping import Killed, path_of, saves, state_of, train_kept
 
-from jumpstart_exp.cell import Cell, OptimizerSpec, PenaltySpec
-from jumpstart_exp.engines import ENGINES, Engine, checkpoint, stacked
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.engines import ENGINES, Engine, checkpoint
 from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper, are_all_kept, request_now, wait_until_kept
-from jumpstart_exp.engines.native import instruction_sets
+from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.stacked import engine as stacked
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 THREADS = 2
 CELLS = [

@@ -13,11 +13,16 @@ import torch
 from contract import what_was_computed
 from keeping import State, kill_after, path_of, state_of, train_kept
 
-from jumpstart_exp.cell import Cell, Moons, NetworkSpec, OptimizerSpec, PenaltySpec
-from jumpstart_exp.datasets import load
-from jumpstart_exp.engines import ENGINES, Engine, stacked
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.loading import load
+from jumpstart_exp.data.moons import Moons
+from jumpstart_exp.engines import ENGINES, Engine
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWarning
-from jumpstart_exp.engines.native import instruction_sets
+from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.stacked import engine as stacked
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 EPOCHS, KEPT = 20, 7
 CELL = Cell(

@@ -14,17 +14,19 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from jumpstart_exp.cell import Cell, DatasetSpec
-from jumpstart_exp.datasets import Data, load
-from jumpstart_exp.engines import stacked
-from jumpstart_exp.engines.eager import EagerEngine
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.base import DatasetSpec
+from jumpstart_exp.data.loading import Data, load
+from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.probe import Probe
 from jumpstart_exp.engines.replay import Replayed
-from jumpstart_exp.engines.stack import layers as stack_layers
-from jumpstart_exp.engines.stack.draws import draws_of_rows
-from jumpstart_exp.engines.stack.fleet import Fleet
-from jumpstart_exp.engines.stacked import StackedEngine
-from jumpstart_exp.networks import RectangularMLP, build
+from jumpstart_exp.engines.stacked import engine as stacked
+from jumpstart_exp.engines.stacked import layers as stack_layers
+from jumpstart_exp.engines.stacked.engine import StackedEngine
+from jumpstart_exp.engines.stacked.fleet import Fleet
+from jumpstart_exp.engines.stacked.random_bits import draws_of_rows
+from jumpstart_exp.networks.build import build
+from jumpstart_exp.networks.mlp import RectangularMLP
 from jumpstart_exp.randomness import Stream, draws
 from jumpstart_exp.result import METRICS, Result
 

@@ -12,11 +12,11 @@ from keeping import Killed, State, drifting_away, kill_after, path_of, same, sta
 from test_stacked import CASES, Recorder, data_of, graphs, make_cell, mixed_cells, one_thread
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.engines import stacked
 from jumpstart_exp.engines.checkpoint import Checkpoints
-from jumpstart_exp.engines.eager import EagerEngine
-from jumpstart_exp.engines.stack.fleet import Fleet
-from jumpstart_exp.engines.stacked import StackedEngine
+from jumpstart_exp.engines.eager.engine import EagerEngine
+from jumpstart_exp.engines.stacked import engine as stacked
+from jumpstart_exp.engines.stacked.engine import StackedEngine
+from jumpstart_exp.engines.stacked.fleet import Fleet
 from jumpstart_exp.result import Result
 
 __all__ = ["graphs", "one_thread"]  # fixtures

@@ -18,8 +18,9 @@ import success_rates
 from success_rates import EPOCHS, KINDS, SHAPES, TABLE, Row
 
 from jumpstart_exp.engines import Engine
-from jumpstart_exp.engines.eager import EagerEngine
-from jumpstart_exp.engines.native import NativeEngine, instruction_sets
+from jumpstart_exp.engines.eager.engine import EagerEngine
+from jumpstart_exp.engines.native.engine import NativeEngine
+from jumpstart_exp.engines.native.kernels import instruction_sets
 
 SEEDS = 50
 MOMENTS = ("train_acc_best", "train_acc_last")

@@ -9,15 +9,20 @@ import torch
 from contract import Case, cloud, train_one, what_was_computed
 from keeping import drifting_away, saves
 
-from jumpstart_exp.cell import Cell, DropoutSpec, NetworkSpec, OptimizerSpec, PenaltySpec
-from jumpstart_exp.engines import native
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.checkpoint import Checkpoints
-from jumpstart_exp.engines.eager import EagerEngine
-from jumpstart_exp.engines.native import NativeEngine, instruction_sets
+from jumpstart_exp.engines.eager.engine import EagerEngine
+from jumpstart_exp.engines.native import engine as native
+from jumpstart_exp.engines.native.engine import NativeEngine
+from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.engines.probe import Tensors
-from jumpstart_exp.engines.watch import Watch, running_tensors
-from jumpstart_exp.inspect.snapshots import load_tensors
-from jumpstart_exp.networks import build
+from jumpstart_exp.engines.state_recorder import Watch, running_tensors
+from jumpstart_exp.inspect.recorded_states import load_tensors
+from jumpstart_exp.networks.build import build
+from jumpstart_exp.specs.dropout import DropoutSpec
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 
 EPOCHS = 20
 UP = PenaltySpec(kind="UP", weight=0.05, balance=0.51)
@@ -143,7 +148,7 @@ def test_epochs_of_a_watch_ascend() -> None:
 def test_cpp_takes_ascending_epochs_only() -> None:
     cell = cell_of()
     with pytest.raises(ValueError, match="ascending"):
-        native._native.workspace_bytes({**native._spec(cell, 1, True), "watched": [2, 1]}, 21, 5)
+        native.native.workspace_bytes({**native._spec(cell, 1, True), "watched": [2, 1]}, 21, 5)
 
 
 def test_running_statistics_by_name() -> None:

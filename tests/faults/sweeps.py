@@ -23,7 +23,7 @@ from jumpstart_exp.cluster.survey import Watch
 from jumpstart_exp.store import Store
 
 PROGRAMS = multiprocessing.get_context("forkserver")
-PROGRAMS.set_forkserver_preload(["hydra.main", "jumpstart_exp.engines", "jumpstart_exp.sweep.launcher", "torch"])
+PROGRAMS.set_forkserver_preload(["hydra.main", "jumpstart_exp.engines", "jumpstart_exp.launcher", "torch"])
 
 RUN_DEPENDENT = ["seconds", "peak_memory_bytes", "started", "labels", "git_commit", "git_dirty"]
 
@@ -197,7 +197,8 @@ def die(after: float, group: bool) -> None:
 def note_phases(note: Callable[[str], Any], slow_disk: float) -> None:
     """Say what this process begins, by wrapping what it calls; results are stored, and said to be, at once."""
     import jumpstart_exp.store as store
-    from jumpstart_exp.sweep import launcher, progress, runner, workers
+    from jumpstart_exp import launcher
+    from jumpstart_exp.sweep import progress, runner, workers
 
     def begins(owner: Any, name: str, phase: Callable[..., str], after: str | None = None) -> None:
         function = getattr(owner, name)

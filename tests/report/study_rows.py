@@ -8,7 +8,7 @@ import pandas as pd
 from stored_tables import row
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.report.studies import study_cells
+from jumpstart_exp.config.studies import study_cells
 
 
 def study_table(

@@ -9,6 +9,7 @@ from stored_tables import row, table
 from study_rows import study_table
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.config.studies import study_cells
 from jumpstart_exp.report.assertions import ABOVE_ZERO, Criterion
 from jumpstart_exp.report.assertions_images import CIFAR_METHODS
 from jumpstart_exp.report.claims import ASSERTIONS, Claim, Finding, claims, count_verdicts, in_words, judge
@@ -17,7 +18,6 @@ from jumpstart_exp.report.frontier import frontier_ratio
 from jumpstart_exp.report.grid import figure_grids
 from jumpstart_exp.report.measures import Measure, cost_ratio, frontier_of, lowest_mean, times_deeper
 from jumpstart_exp.report.published import Published, PublishedError, PublishedPlace, read_published
-from jumpstart_exp.report.studies import study_cells
 
 Accuracy = Callable[[Cell], tuple[float, float] | None]
 

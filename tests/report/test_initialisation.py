@@ -11,9 +11,9 @@ from matplotlib.text import Text
 from scipy.stats import binomtest
 from stored_tables import cell, row, table
 
-from jumpstart_exp.census import census
-from jumpstart_exp.datasets import load
-from jumpstart_exp.networks import build
+from jumpstart_exp.data.loading import load
+from jumpstart_exp.measures.census import census
+from jumpstart_exp.networks.build import build
 from jumpstart_exp.report.drawing import plain_style
 from jumpstart_exp.report.initialisation import MEASURES, Initialisation, dead_somewhere, initialisations
 from jumpstart_exp.report.initialisation_figure import (

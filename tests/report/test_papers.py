@@ -16,12 +16,12 @@ from matplotlib.text import Text
 from stored_tables import parameters, row, table
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.inspect.snapshots import CURVE, Snapshots, parameter_shapes, write_snapshots
+from jumpstart_exp.config.studies import STUDIES, study_cells
+from jumpstart_exp.inspect.recorded_states import CURVE, Snapshots, parameter_shapes, write_snapshots
 from jumpstart_exp.report.drawing import plain_style
 from jumpstart_exp.report.paper_figures import FIGURES, WIDTHS
 from jumpstart_exp.report.paper_sources import PaperError, PaperSource, paper_source
 from jumpstart_exp.report.papers import draw_paper_figure, paper_commands, paper_names, write_paper_figure
-from jumpstart_exp.report.studies import STUDIES, study_cells
 
 CONF = Path(__file__).parents[2] / "conf" / "experiment"
 

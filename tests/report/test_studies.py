@@ -11,11 +11,13 @@ from hydra.types import RunMode
 from stored_tables import row, table
 from study_rows import study_table
 
-from jumpstart_exp.cell import NUMERICS, Cell, Moons
-from jumpstart_exp.config import conf_dir, register_schema
-from jumpstart_exp.report.studies import STUDIES, StudyTable, only_small, studies_in, study, study_cells, study_rows
-from jumpstart_exp.sweep.compose import compose_cells
-from jumpstart_exp.sweep.launcher import expand_jobs
+from jumpstart_exp.cell import NUMERICS, Cell
+from jumpstart_exp.config.composition import compose_cells
+from jumpstart_exp.config.expansion import expand_jobs
+from jumpstart_exp.config.schema import conf_dir, register_schema
+from jumpstart_exp.config.studies import STUDIES, study, study_cells
+from jumpstart_exp.data.moons import Moons
+from jumpstart_exp.report.studies import StudyTable, only_small, studies_in, study_rows
 
 
 def half(_: Cell) -> tuple[float, float]:

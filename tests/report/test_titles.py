@@ -4,8 +4,8 @@ import dataclasses
 
 from stored_tables import cell, row, table
 
+from jumpstart_exp.config.studies import study_cells
 from jumpstart_exp.report.grid import figure_grids
-from jumpstart_exp.report.studies import study_cells
 from jumpstart_exp.report.titles import named_by_study
 
 

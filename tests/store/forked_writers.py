@@ -26,8 +26,9 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from jumpstart_exp.cell import Cell, PenaltySpec
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.result import CurveRow, LayerCensus, Result
+from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import Store, result_row
 from jumpstart_exp.store import compaction as compacting
 

@@ -21,11 +21,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.config import conf_dir, explain, plain_config, register_schema, split_config
+from jumpstart_exp.config import composition as compose
+from jumpstart_exp.config.composition import compose_cells
+from jumpstart_exp.config.errors import explain
+from jumpstart_exp.config.expansion import expand_jobs
+from jumpstart_exp.config.schema import conf_dir, plain_config, register_schema, split_config
 from jumpstart_exp.settings import SettingError
-from jumpstart_exp.sweep import compose
-from jumpstart_exp.sweep.compose import compose_cells
-from jumpstart_exp.sweep.launcher import expand_jobs
 
 METHODS = ("relu", "relu_bn", "sep_l", "sep_p", "sep_u", "sep_up", "zero_init")
 STUDIES = sorted(path.stem for path in Path(conf_dir(), "experiment").glob("*.yaml"))

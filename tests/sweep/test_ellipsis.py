@@ -7,8 +7,8 @@ from hydra.core.override_parser.types import Override
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from jumpstart_exp.config.ellipsis import MOST_VALUES, expand_override, sweep_strings
 from jumpstart_exp.settings import SettingError
-from jumpstart_exp.sweep.ellipsis import MOST_VALUES, expand_override, sweep_strings
 
 PARSER = OverridesParser.create()
 

@@ -8,11 +8,13 @@ from fake_engines import OneByOne, Threads
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jumpstart_exp.cell import Cell, Moons, NetworkSpec
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.engines import Choice
+from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.sweep import fleets
 from jumpstart_exp.sweep.fleets import PROCESS_BYTES, Phase, form_fleets, form_phases
-from jumpstart_exp.sweep.pace import makespan
+from jumpstart_exp.sweep.time_left import makespan
 from jumpstart_exp.sweep.workers import EngineSetup
 
 

@@ -8,13 +8,14 @@ import pytest
 from fake_engines import OneByOne, Threads
 from rich.console import Console
 
-from jumpstart_exp.cell import Cell, DropoutSpec
-from jumpstart_exp.engines.native import NativeEngine
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.engines.native.engine import NativeEngine
 from jumpstart_exp.result import Result
+from jumpstart_exp.specs.dropout import DropoutSpec
 from jumpstart_exp.sweep import progress
 from jumpstart_exp.sweep.fleets import Phase, form_fleets
-from jumpstart_exp.sweep.pace import makespan
 from jumpstart_exp.sweep.progress import SweepProgress
+from jumpstart_exp.sweep.time_left import makespan
 from jumpstart_exp.sweep.workers import EngineSetup
 
 DEPTHS = [*range(1, 6), *range(10, 55, 5), *range(60, 160, 10)]

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from fake_engines import DEADLY, OneByOne, Slow, Threads
 
-from jumpstart_exp import engines
-from jumpstart_exp.cell import Cell, NetworkSpec, OptimizerSpec, PenaltySpec
-from jumpstart_exp.config import RunSettings
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.config.run import RunSettings
+from jumpstart_exp.engines import choice
 from jumpstart_exp.result import CurveRow, Metric, Result
 from jumpstart_exp.settings import SettingError
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import Store, StoreError
 from jumpstart_exp.sweep import runner
 from jumpstart_exp.sweep.progress import SweepProgress
@@ -423,7 +426,7 @@ BATCHES = OptimizerSpec(epochs=2, batch_size=20)
 
 @pytest.fixture
 def two_engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "ENGINES", {"one_by_one": OneByOne, "threads": Threads})
+    monkeypatch.setattr(choice, "ENGINES", {"one_by_one": OneByOne, "threads": Threads})
 
 
 def mixed() -> list[Cell]:
@@ -483,7 +486,7 @@ def test_a_fleet_in_training_is_stored_as_it_goes_and_stopped_at_once(
     store: Store, settings: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cell is done every second of a fleet that never ends: the third sees the first stored."""
-    monkeypatch.setattr(engines, "ENGINES", {"slow": Slow})
+    monkeypatch.setattr(choice, "ENGINES", {"slow": Slow})
     finished: dict[str, float] = {}
     stored_after: list[float] = []
     note, write = SweepProgress.finished, Store.write

@@ -10,10 +10,13 @@ from pathlib import Path
 import fake_engines
 import pytest
 
-from jumpstart_exp.cell import Cell, Moons, OptimizerSpec, PenaltySpec
-from jumpstart_exp.datasets import load
-from jumpstart_exp.engines.eager import EagerEngine
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.loading import load
+from jumpstart_exp.data.moons import Moons
+from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.result import Result
+from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError, train_in_parallel
 
 SETUP = EngineSetup(EagerEngine, "cpu", None, Path("data"))

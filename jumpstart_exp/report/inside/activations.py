@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jumpstart_exp.datasets import Data
-from jumpstart_exp.engines.eager import torch_for
-from jumpstart_exp.inspect.snapshots import Snapshots
-from jumpstart_exp.networks import dtype
+from jumpstart_exp.data.loading import Data
+from jumpstart_exp.engines.eager.engine import torch_for
+from jumpstart_exp.inspect.recorded_states import Snapshots
+from jumpstart_exp.networks.build import dtype
 
 Array = NDArray[np.float64]
 

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.console import Notice
-from jumpstart_exp.datasets import load
-from jumpstart_exp.images import DataError
-from jumpstart_exp.inspect.snapshots import SnapshotError, Snapshots, read_snapshots, stored_keys
+from jumpstart_exp.data.image_files import DataError
+from jumpstart_exp.data.loading import load
+from jumpstart_exp.inspect.recorded_states import SnapshotError, Snapshots, read_snapshots, stored_keys
 from jumpstart_exp.report.drawing import save_figure
 from jumpstart_exp.report.inside.census_over_time import census_figure
 from jumpstart_exp.report.inside.dynamics import dynamics_figure

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from jumpstart_exp.inspect.snapshots import Snapshots
+from jumpstart_exp.inspect.recorded_states import Snapshots
 from jumpstart_exp.inspect.turning_points import TurningPoints, largest, turning_points
 
 Array = NDArray[np.float64]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
-from jumpstart_exp.inspect.snapshots import Snapshots
+from jumpstart_exp.inspect.recorded_states import Snapshots
 from jumpstart_exp.report.names import dataset_title, method_title
 
 SMALL, NORMAL = 5.5, 6.5

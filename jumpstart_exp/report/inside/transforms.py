@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from jumpstart_exp.datasets import load
-from jumpstart_exp.inspect.snapshots import Snapshots
+from jumpstart_exp.data.loading import load
+from jumpstart_exp.inspect.recorded_states import Snapshots
 from jumpstart_exp.report.drawing import plain_style
 from jumpstart_exp.report.inside.activations import MOST_POINTS, ROUNDING, Layer, layers_of
 from jumpstart_exp.report.inside.style import (

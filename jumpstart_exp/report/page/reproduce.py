@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from omegaconf.errors import OmegaConfBaseException
 
 from jumpstart_exp.cell import NUMERICS, Cell
-from jumpstart_exp.config import check_variant, conf_dir, plain_config, register_schema, split_config
+from jumpstart_exp.config.schema import check_variant, conf_dir, plain_config, register_schema, split_config
 from jumpstart_exp.settings import SettingError
 
 PROGRAM = "python -m jumpstart_exp"

@@ -10,11 +10,12 @@ from kept_states import cell_of, kept, made_up, moons, row_of
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from jumpstart_exp.cell import Mnist, OptimizerSpec
-from jumpstart_exp.inspect.snapshots import Snapshots, unpacked
+from jumpstart_exp.data.mnist import Mnist
+from jumpstart_exp.inspect.recorded_states import Snapshots, unpacked
 from jumpstart_exp.report.inside.activations import distinct_points, layers_of, projected, shown_layers, surface
 from jumpstart_exp.report.inside.selection import shown_states, thinned
 from jumpstart_exp.result import CENSUS
+from jumpstart_exp.specs.optimizer import OptimizerSpec
 
 Array = NDArray[np.float64]
 
@@ -69,7 +70,7 @@ def test_layers_are_those_of_a_pass_by_hand(method: str) -> None:
 @pytest.mark.parametrize("method", ["sep_up", "relu_bn", "conv"])
 def test_the_census_is_the_stored_one_at_both_ends(method: str, engine: str) -> None:
     if engine == "native":
-        pytest.importorskip("jumpstart_exp.engines._native")
+        pytest.importorskip("jumpstart_exp.engines.native._native")
     cell = cell_of(method)
     snapshots, row = kept(cell, engine), row_of(cell, engine)
     assert (snapshots.epochs[0], snapshots.epochs[-1]) == (0, 40)

@@ -12,9 +12,9 @@ from kept_states import cell_of, kept, made_up, moons, stored
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from jumpstart_exp.cell import Mnist, NetworkSpec, OptimizerSpec
-from jumpstart_exp.images import DataError
-from jumpstart_exp.inspect.snapshots import CURVE, Snapshots, parameter_shapes, write_snapshots
+from jumpstart_exp.data.image_files import DataError
+from jumpstart_exp.data.mnist import Mnist
+from jumpstart_exp.inspect.recorded_states import CURVE, Snapshots, parameter_shapes, write_snapshots
 from jumpstart_exp.report.inside.activations import layers_of, projected, surface
 from jumpstart_exp.report.inside.census_over_time import census_figure, column_edges, root_ticks
 from jumpstart_exp.report.inside.dynamics import dynamics_figure, letter_of
@@ -22,6 +22,8 @@ from jumpstart_exp.report.inside.jobs import SnapshotWarning, inside_jobs
 from jumpstart_exp.report.inside.style import CLASS_COLOURS
 from jumpstart_exp.report.inside.transforms import state_at, transforms_figure
 from jumpstart_exp.result import CENSUS
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
 
 
 def lines_of(figure: Figure) -> dict[str, Any]:

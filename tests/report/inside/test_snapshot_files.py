@@ -14,8 +14,10 @@ import pytest
 import torch
 from kept_states import cell_of, kept, made_up
 
-from jumpstart_exp.cell import Cell, Cifar10, Mnist, NetworkSpec, OptimizerSpec
-from jumpstart_exp.inspect.snapshots import (
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.cifar10 import Cifar10
+from jumpstart_exp.data.mnist import Mnist
+from jumpstart_exp.inspect.recorded_states import (
     SnapshotError,
     Snapshots,
     packed,
@@ -26,10 +28,10 @@ from jumpstart_exp.inspect.snapshots import (
     unpacked,
     write_snapshots,
 )
-from jumpstart_exp.inspect.snapshots import (
-    cell_of as described_cell,
-)
-from jumpstart_exp.networks import build, count_parameters
+from jumpstart_exp.inspect.recorded_states import cell_of as described_cell
+from jumpstart_exp.networks.build import build, count_parameters
+from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.specs.optimizer import OptimizerSpec
 
 IMAGES = {"depth": 3, "width": 2, "dataset": Mnist(), "optimizer": OptimizerSpec(epochs=2)}
 NETWORKS = {

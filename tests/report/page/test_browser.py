@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from page_stores import HOSTILE_ERROR, HOSTILE_LABEL, cell, cut, hostile, merged, moons, page, result, stored
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.config import conf_dir, plain_config, register_schema, split_config
+from jumpstart_exp.config.schema import conf_dir, plain_config, register_schema, split_config
 from jumpstart_exp.report.compared import compared
 from jumpstart_exp.report.grid import figure_grids
 from jumpstart_exp.report.layouts import interval_words

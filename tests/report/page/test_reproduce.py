@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from page_stores import HOSTILE_LABEL
 
 from jumpstart_exp.cell import NUMERICS, Cell
-from jumpstart_exp.config import conf_dir, plain_config, register_schema, split_config
+from jumpstart_exp.config.schema import conf_dir, plain_config, register_schema, split_config
 from jumpstart_exp.report.page.reproduce import PROGRAM, Command, commands
 
 UP = {"kind": "UP"}

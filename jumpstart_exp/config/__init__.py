@@ -1,0 +1,1 @@
+"""From the command line to cells: schema, errors, expansion, composition, studies."""

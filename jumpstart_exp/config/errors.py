@@ -1,0 +1,175 @@
+"""Errors of a configuration in one line: the field, the value and what is allowed."""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+
+from jumpstart_exp.config.cluster_settings import PREFIX as LAUNCHER_PREFIX
+from jumpstart_exp.config.cluster_settings import launcher_settings
+from jumpstart_exp.config.schema import known_settings
+from jumpstart_exp.data import DATASETS
+from jumpstart_exp.settings import (
+    SettingError,
+    allowed_values,
+    field_types,
+    legible,
+    nearest,
+    refuse,
+)
+
+_GROUPS = ("dataset", "method", "network", "optimizer", "variant/of", "variant", "experiment")
+
+_DEEPEST = 10
+"""Lists in lists of an override's value."""
+
+_LONGEST_NAME = 200
+"""Characters of an option's name: it is a file's."""
+
+_LONGEST_LINE = 800
+"""Characters of an error's line."""
+
+
+def unknown_setting(name: str) -> SettingError:
+    """The error for a setting that does not exist, with the nearest one that does."""
+    if name == "experiment":
+        return SettingError("experiment is added to the defaults: write +experiment=NAME")
+    if name.startswith(LAUNCHER_PREFIX):
+        own = launcher_settings()
+        words = f"fleet has workers; fleet_slurm has {', '.join(own)}"
+        word = name.removeprefix(LAUNCHER_PREFIX)
+        hint = "" if word in ("workers", *own) else nearest(word, ["workers", *own])
+        return SettingError(f"{name} is not a setting of this launcher: {words}{hint}")
+    owners = [other for other, spec in DATASETS.items() if name.removeprefix("dataset.") in field_types(spec)]
+    if name.startswith("dataset.") and owners:
+        return SettingError(f"{name} is a setting of {', '.join(owners)} only")
+    known = [*known_settings(), "dataset", "method", "network", "optimizer", "variant", "hydra.launcher.workers"]
+    group, _, last = name.rpartition(".")
+    same_end = [other for other in known if other.rpartition(".")[2] == last]
+    siblings = [other.rpartition(".")[2] for other in known if group and other.rpartition(".")[0] == group]
+    if same_end:
+        hint = f"; did you mean {same_end[0]}?"
+    elif siblings:
+        hint = nearest(last, siblings) or f"; {group} has {', '.join(siblings)}"
+    else:
+        hint = nearest(name, known)
+    return SettingError(f"{name} is not a setting{hint}")
+
+
+def check_override(typed: str) -> None:
+    """Refuse what Hydra would stumble over without words of its own; what else is wrong it says itself, later.
+
+    Raises:
+        SettingError: a group is given something else than a name, a truth a number (any but 0 would do for true), a
+            number is beyond all bounds, or lists stand in lists in lists.
+    """
+    try:
+        override = _parser().parse_override(typed)
+    except HydraException:
+        return
+    except (ValueError, RecursionError):  # Python's words for an integer of thousands of digits, and for [[[[…
+        raise SettingError(f"{legible(typed)} is not allowed: it is too long to be read") from None
+    name, value = override.get_key_element().lstrip("+~"), override.value()
+    values = value.list if isinstance(value, ChoiceSweep) else [value]
+    for single in values:
+        option = single.text if isinstance(single, QuotedString) else single
+        if not (isinstance(option, Glob) or (option is None and typed.startswith("~"))):
+            _check_option(override, option)
+        if known_settings().get(name, (None,))[0] is bool and type(single) is int and single not in (0, 1):
+            raise refuse(name, single, allowed_values(bool, {}), known_settings()[name][1].get("about", ""))
+        for depth, part in _parts(single):
+            if depth > _DEEPEST:
+                raise refuse(name, single, "less deep")
+            if isinstance(part, int) and abs(part) > sys.float_info.max:
+                hint, rules = known_settings().get(name, (float, {}))
+                raise refuse(name, single, allowed_values(hint, rules), rules.get("about", ""))
+
+
+def unusable(overrides: Sequence[str], error: Exception) -> SettingError:
+    """The error for overrides, and the configurations that they choose, on which Hydra stumbled."""
+    typed = " ".join(map(legible, overrides)) or "the configuration"
+    reason = legible(" ".join(f"{type(error).__name__}: {error}".split()), _LONGEST_LINE)
+    return SettingError(f"{legible(typed, _LONGEST_LINE)} cannot be used: {reason}")
+
+
+def explain(error: HydraException | OmegaConfBaseException) -> str:
+    """One line for an error of Hydra's: the field, the value and what is allowed, where that is known."""
+    return legible(" ".join(_explained(error).split()), _LONGEST_LINE)
+
+
+def _explained(error: HydraException | OmegaConfBaseException) -> str:
+    text = str(error)
+    if isinstance(error, OverrideParseException):
+        return _about_grammar(error)
+    if isinstance(error, InterpolationResolutionError) and error.full_key:
+        return f"{error.full_key} cannot be resolved: {str(error.msg or text).splitlines()[0]}"
+    if isinstance(error, MissingConfigException) and error.options:
+        path = error.missing_cfg_file or ""
+        group = next((name for name in _GROUPS if path.startswith(f"{name}/")), path.rpartition("/")[0])
+        option = path.removeprefix(f"{group}/")
+        allowed = [name for name in error.options if not name.endswith("_schema")]
+        return str(refuse(group, option, "one of " + ", ".join(allowed))) + nearest(option, allowed)
+    if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?:\n| requires)", text):
+        return f"{match[1]} has several values: to train them all add -m, python -m jumpstart_exp -m {match[1]}"
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return str(unknown_setting(match[1].removeprefix("+")))
+    if (match := re.search(r"In '([^']+)': ConfigKeyError", text)) and (key := re.search(r"full_key: (\S+)", text)):
+        if key[1] in ("method", "experiment", "variant"):
+            return f"conf/{match[1]}.yaml: its first line has to be '# @package _global_'"
+        return f"conf/{match[1]}.yaml: {unknown_setting(key[1])}"
+    if match := re.search(r"(?s)Error merging override \+*([\w./]+)=(.*)", text):
+        name, value = match[1], match[2]
+        if name == f"{LAUNCHER_PREFIX}setup":
+            return str(refuse(name, value, "a list of shell commands"))
+        if name == "hydra.launcher.workers":
+            return str(refuse(name, value, "an integer of at least 1 or null"))
+        if name in known_settings():
+            hint, rules = known_settings()[name]
+            return str(refuse(name, value, allowed_values(hint, rules), rules.get("about", "")))
+        members = [known.rpartition(".")[2] for known in known_settings() if known.rpartition(".")[0] == name]
+        if not members:
+            return str(unknown_setting(name))
+        return str(refuse(name, value, "a group of settings: " + ", ".join(members)))
+    cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
+    if "Key 'method' is not in struct" in text:
+        return "method cannot be left out: method=NAME"
+    return re.sub(r"See https?://\S+ for details", "", text + cause)
+
+
+def _about_grammar(error: OverrideParseException) -> str:
+    """Why an override cannot be read, without the drawing of the place."""
+    lines = [line for line in str(error.message).splitlines() if line.strip(" ^")]
+    reason = next((line for line in lines if not line.startswith("Error parsing override")), "")
+    reason = re.sub(r"LexerNoViableAltException: .*", "it has characters that have to be quoted: NAME='VALUE'", reason)
+    dots = " (an ellipsis is three dots: ...)" if "…" in error.override else ""
+    return f"{legible(error.override)} cannot be read: {legible(reason)}{dots}"
+
+
+@cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
+
+
+def _check_option(override: Override, option: Any) -> None:
+    """Where the override is of a group, it names an option; as a file's name it may have any letters that print."""
+    name = str(override.key_or_group)
+    is_group = name in _GROUPS or "/" in name
+    if is_group and not (isinstance(option, str) and len(option) <= _LONGEST_NAME and option.isprintable()):
+        typed = legible(str(override.input_line).partition("=")[2])
+        raise SettingError(f"{name}={typed} is not allowed: it must be the name of one of the group's options")
+
+
+def _parts(value: Any) -> Iterator[tuple[int, Any]]:
+    """Everything in a value of lists and dictionaries, and how deep it stands."""
+    stack = [(0, value)]
+    while stack:
+        depth, part = stack.pop()
+        yield depth, part
+        if isinstance(part, list | dict):
+            stack += [(depth + 1, inner) for inner in (part.values() if isinstance(part, dict) else part)]

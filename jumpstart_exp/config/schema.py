@@ -1,0 +1,107 @@
+"""The typed schema of the configuration, made from the dataclasses that describe cells and runs."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.config.run import RunSettings
+from jumpstart_exp.data import DATASETS
+from jumpstart_exp.data.base import DatasetSpec
+from jumpstart_exp.settings import (
+    field_types,
+    refuse,
+)
+
+_SCHEMAS: dict[type, type] = {}
+
+
+def conf_dir() -> str:
+    """Folder of the configurations: inside the package when installed from a wheel, else beside it."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return str(inside if inside.is_dir() else package.parent / "conf")
+
+
+def register_schema() -> None:
+    """Give Hydra the types of all settings, made from the dataclasses that describe cells and runs."""
+    store = ConfigStore.instance()
+    fields = _schema_fields(Cell, leave_out="method") + _schema_fields(RunSettings)
+    store.store(name="schema", node=dataclasses.make_dataclass("Settings", fields))
+    for name, spec in DATASETS.items():
+        store.store(group="dataset", name=f"{name}_schema", node=_schema(spec))
+
+
+def plain_config(config: DictConfig) -> dict[str, Any]:
+    """Hydra's composed configuration as plain nested dicts, without Hydra's own node."""
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    container = OmegaConf.to_container(own, resolve=True)
+    assert isinstance(container, dict)
+    return {str(name): value for name, value in container.items()}
+
+
+def split_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], RunSettings]:
+    """The part that describes cells, and the run settings.
+
+    Raises:
+        SettingError: a run setting has a value that is not allowed.
+    """
+    run_names = {field.name for field in dataclasses.fields(RunSettings)}
+    run = RunSettings(**{name: value for name, value in config.items() if name in run_names})
+    return {name: value for name, value in config.items() if name not in run_names}, run
+
+
+def check_variant(choices: Mapping[str, str | None], options: list[str]) -> None:
+    """Refuse a variant that the dataset does not have; `options` are those of the group `variant/of`.
+
+    Raises:
+        SettingError: no such variant of this dataset.
+    """
+    if choices.get("variant") != "paper" and choices.get("variant/of") not in options:
+        raise refuse("variant", choices.get("variant"), f"paper for dataset={choices.get('dataset')}")
+
+
+@cache
+def known_settings() -> dict[str, tuple[Any, Mapping[str, Any]]]:
+    """Type and rules of every setting under its dotted override name."""
+    return dict(_walk(Cell, "")) | dict(_walk(RunSettings, ""))
+
+
+def _walk(cls: type, prefix: str) -> Iterator[tuple[str, tuple[Any, Mapping[str, Any]]]]:
+    hints = field_types(cls)
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        if hint is DatasetSpec:
+            for spec in DATASETS.values():
+                yield from _walk(spec, f"{prefix}{field.name}.")
+        elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            yield from _walk(hint, f"{prefix}{field.name}.")
+        elif field.name != "method":
+            yield prefix + field.name, (hint, field.metadata)
+
+
+def _schema(cls: type) -> type:
+    """A mutable twin of a frozen dataclass: OmegaConf makes nodes of frozen ones read-only."""
+    if cls not in _SCHEMAS:
+        base = cls.__mro__[1]
+        bases = (_schema(base),) if dataclasses.is_dataclass(base) else ()
+        _SCHEMAS[cls] = dataclasses.make_dataclass(cls.__name__, _schema_fields(cls), bases=bases)
+    return _SCHEMAS[cls]
+
+
+def _schema_fields(cls: type, leave_out: str = "") -> list[tuple[str, Any, Any]]:
+    hints = field_types(cls)
+    fields: list[tuple[str, Any, Any]] = []
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            twin = _schema(hint)
+            fields.append((field.name, twin, dataclasses.field(default_factory=twin)))
+        elif field.name != leave_out:
+            fields.append((field.name, hint, dataclasses.field(default=field.default)))
+    return fields

@@ -1,0 +1,12 @@
+"""Datasets: one file each, its spec beside its loader."""
+
+from jumpstart_exp.data.base import DatasetSpec, ImageSpec
+from jumpstart_exp.data.cifar10 import Cifar10
+from jumpstart_exp.data.cifar100 import Cifar100
+from jumpstart_exp.data.mnist import Mnist
+from jumpstart_exp.data.moons import Moons
+
+DATASETS: dict[str, type[DatasetSpec]] = {"moons": Moons, "mnist": Mnist, "cifar10": Cifar10, "cifar100": Cifar100}
+"""Every dataset by name."""
+
+__all__ = ["DATASETS", "DatasetSpec", "ImageSpec"]

@@ -1,0 +1,127 @@
+"""What every dataset is: the parameters that shape its points, its task, and how it is loaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from jumpstart_exp.data.image_files import ImageSet
+from jumpstart_exp.settings import refuse, setting
+
+Split = tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[np.int64]]
+"""x_train, y_train, x_val, y_val: float64 features (points, features) or uint8 images (points, channels, height,
+width), and int64 class indices (points,)."""
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset with every parameter that shapes its points: the base of each dataset's own class.
+
+    Class variables state what the points are: `title` as the papers write it; `task`, what is learned (only
+    classification so far); `classes`; `features`, numbers a point; `image`, channels, height and width where points are
+    images; `threshold`, the training accuracy from which on a network counts as trained.
+    """
+
+    name: str = setting("", about="the dataset's name")
+    n_train: int | None = setting(None, low=1, about="training points, stratified; null takes all")
+    n_val: int | None = setting(None, low=1, about="validation points, stratified; null takes all")
+
+    title: ClassVar[str] = ""
+    task: ClassVar[str] = "classification"
+    classes: ClassVar[int] = 2
+    features: ClassVar[int] = 0
+    image: ClassVar[tuple[int, int, int] | None] = None
+    threshold: ClassVar[float] = 0.95
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a network gives a point: of two classes the log-odds of the second, else one a class."""
+        match self.task:
+            case "classification":
+                return 1 if self.classes == 2 else self.classes
+            case _:
+                raise ValueError(f"{type(self).__name__}.task={self.task!r} is not known: it must be classification")
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing."""
+        return 1 / self.classes
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether training points are changed at random."""
+        return False
+
+    def full_sizes(self) -> tuple[int, int]:
+        """Training and validation points before any subset is taken."""
+        raise TypeError(f"{type(self).__name__} does not say its sizes")
+
+    def sizes(self) -> tuple[int, int]:
+        """Training and validation points of the cell."""
+        train, val = self.full_sizes()
+        return self.n_train or train, self.n_val or val
+
+    def prepare(self, data_dir: Path, *, download: bool) -> None:
+        """See to it that the dataset's files are there and whole; nothing where it has none.
+
+        Raises:
+            DataError: files are missing or damaged and `download` is false, or the download fails.
+        """
+
+    def load(self, data_dir: Path) -> Split:
+        """All points before any subset is taken; `data_dir` holds the files of datasets that have any.
+
+        Raises:
+            DataError: files are missing or damaged; nothing is downloaded.
+        """
+        raise TypeError(f"{type(self).__name__} does not say how it is loaded")
+
+    def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Of each channel of an image scaled to [0, 1], what is taken off and divided by; empty without images."""
+        channels = self.image[0] if self.image else 0
+        return (0.0,) * channels, (1.0,) * channels
+
+    def check(self) -> None:
+        """Raise SettingError where values do not fit together."""
+        if self.name != type(self).name:
+            raise refuse("dataset.name", self.name, f"{type(self).name} for {type(self).__name__}")
+        for name, wanted, available in zip(
+            ("n_train", "n_val"), (self.n_train, self.n_val), self.full_sizes(), strict=True
+        ):
+            if wanted is not None and wanted > available:
+                raise refuse(f"dataset.{name}", wanted, f"at most {available}, the points that {self.name} has")
+            if wanted is not None and wanted != available and wanted < self.classes:
+                raise refuse(f"dataset.{name}", wanted, f"at least {self.classes}, one point of each class")
+
+
+@dataclass(frozen=True)
+class ImageSpec(DatasetSpec):
+    """Images as published in `files`, split into training and test set; the test set validates."""
+
+    augment: str = setting(
+        "none",
+        choices=("none", "flip_crop"),
+        neutral="none",
+        about="flip_crop: mirrored at random, and cut out of the image padded by 4 pixels",
+    )
+
+    files: ClassVar[ImageSet]
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether training images are changed at random."""
+        return self.augment != "none"
+
+    def full_sizes(self) -> tuple[int, int]:
+        """The published training and test set."""
+        return self.files.n_train, self.files.n_val
+
+    def prepare(self, data_dir: Path, *, download: bool) -> None:
+        """See to it that the published files are there and whole."""
+        self.files.prepare(data_dir, download=download)
+
+    def load(self, data_dir: Path) -> Split:
+        """The published sets."""
+        return self.files.read(data_dir)

@@ -1,0 +1,88 @@
+"""Datasets as tensors: what a cell's dataset names, loaded and split exactly as published."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from jumpstart_exp.data.base import DatasetSpec
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training and validation points with their class indices, y of shape (points,).
+
+    x is (points, features) in float64, or for images (points, channels, height, width) in uint8: a set as it is
+    published, in an eighth of the memory. `inputs` makes of it what a network sees.
+    """
+
+    x_train: Tensor
+    y_train: Tensor
+    x_val: Tensor
+    y_val: Tensor
+    mean: tuple[float, ...] = ()  # of each channel of an image scaled to [0, 1]
+    std: tuple[float, ...] = ()
+
+    def inputs(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Points as a network sees them: images as (x / 255 − mean) / std of their channel."""
+        if not self.mean:
+            return x.to(dtype)
+        mean, std = (_by_channel(values, dtype, x.device) for values in (self.mean, self.std))
+        return (x.to(dtype) / 255 - mean) / std
+
+
+@lru_cache
+def _by_channel(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once: a CUDA graph cannot fetch numbers from the host."""
+    return torch.tensor(values, dtype=dtype, device=device)[:, None, None]
+
+
+@lru_cache(maxsize=8)
+def load(spec: DatasetSpec, data_dir: Path) -> Data:
+    """The dataset that `spec` describes; `data_dir` holds the files of those that have any.
+
+    A subset (`n_train`, `n_val`) is stratified and seeded, so it is the same everywhere.
+
+    Raises:
+        DataError: files are missing or damaged; nothing is downloaded.
+    """
+    x_train, y_train, x_val, y_val = spec.load(data_dir)
+    x_train, y_train = _subset(x_train, y_train, spec.n_train)
+    x_val, y_val = _subset(x_val, y_val, spec.n_val)
+    return Data(
+        torch.from_numpy(np.ascontiguousarray(x_train)),
+        torch.from_numpy(y_train),
+        torch.from_numpy(np.ascontiguousarray(x_val)),
+        torch.from_numpy(y_val),
+        *spec.mean_and_std(),
+    )
+
+
+def prepare(spec: DatasetSpec, data_dir: Path, download: bool) -> None:
+    """See to it that the dataset's files are there and whole: once, before any process loads them.
+
+    Raises:
+        DataError: files are missing or damaged and `download` is false, or the download fails.
+    """
+    spec.prepare(data_dir, download=download)
+
+
+def _subset(
+    x: npt.NDArray[Any], y: npt.NDArray[np.int64], count: int | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """A stratified subset in the order of the whole: each class keeps its share, rounded by largest remainder."""
+    if count is None or count == len(y):
+        return x, y
+    classes, sizes = np.unique(y, return_counts=True)
+    shares = count * sizes / len(y)
+    kept = np.floor(shares).astype(int)
+    kept[np.argsort(kept - shares, kind="stable")[: count - kept.sum()]] += 1
+    order = np.random.RandomState(0).permutation(len(y))
+    chosen = [order[y[order] == label][:number] for label, number in zip(classes, kept, strict=True)]
+    rows = np.sort(np.concatenate(chosen))
+    return x[rows], y[rows]

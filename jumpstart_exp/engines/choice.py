@@ -1,0 +1,83 @@
+"""Which engine trains which cell."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.engines.eager.engine import EagerEngine
+from jumpstart_exp.engines.interface import Engine
+from jumpstart_exp.engines.native.engine import NativeEngine
+from jumpstart_exp.engines.stacked.engine import StackedEngine
+from jumpstart_exp.settings import refuse
+
+ENGINES: dict[str, type[Engine]] = {"eager": EagerEngine, "stacked": StackedEngine, "native": NativeEngine}
+"""Every engine by name, the reference first, the fastest last."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine and device that train a cell, and why no faster engine does (empty where there is none)."""
+
+    engine: type[Engine]
+    device: str
+    passed_over: str = ""
+
+
+def choose_engines(name: str, device: str, cells: Sequence[Cell], has_cuda: bool | None = None) -> list[Choice]:
+    """The engine and device of every cell, in order.
+
+    Args:
+        name: an engine; `auto` takes the last of `ENGINES` that can train the cell on the device.
+        device: `cpu` or `cuda`; `auto` takes the last of the engine's devices that the machine has.
+        cells: what is to be trained.
+        has_cuda: whether there is a CUDA device where they are trained; None for here.
+
+    Raises:
+        SettingError: there is no such engine or device, or no engine allowed can train one of the cells.
+    """
+    if name != "auto" and name not in ENGINES:
+        raise refuse("engine", name, "one of auto, " + ", ".join(ENGINES))
+    is_here = has_cuda is None
+    has_cuda = device != "cpu" and (_has_cuda() if has_cuda is None else has_cuda)
+    if device == "cuda" and not has_cuda:
+        why = "torch finds no CUDA device on this machine" if is_here else "no GPU is asked for (gpus_per_task)"
+        raise refuse("device", "cuda", "auto or cpu here", why)
+    there = {"cpu", "cuda"} if has_cuda else {"cpu"}
+    devices: dict[str, str] = {}
+    for candidate in reversed(ENGINES) if name == "auto" else [name]:
+        possible = [one for one in ENGINES[candidate].devices if one in (there if device == "auto" else {device})]
+        if possible:
+            devices[candidate] = possible[-1]
+        elif name != "auto":
+            raise refuse("device", device, " or ".join(["auto", *ENGINES[name].devices]), f"that is where {name} runs")
+    return [_choose(cell, devices, name) for cell in cells]
+
+
+def _choose(cell: Cell, devices: dict[str, str], name: str) -> Choice:
+    reasons: list[str] = []
+    if cell.precision == "tf32" and set(devices.values()) == {"cpu"}:
+        raise refuse("precision", "tf32", "another one on the CPU", "only CUDA devices round to TF32")
+    for candidate, device in devices.items():
+        reason = ENGINES[candidate].refuses(cell)
+        if reason is None:
+            return Choice(ENGINES[candidate], device, "; ".join(dict.fromkeys(reasons)))
+        reasons.append(reason)
+    raise refuse("engine", name, "one that can train every cell", "; ".join(reasons))
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def passed_over_lines(choices: Sequence[Choice]) -> list[str]:
+    """Why cells have no faster engine: a line for every reason."""
+    reasons = Counter((choice.engine, choice.passed_over) for choice in choices if choice.passed_over)
+    return [
+        f"{reason}: training on {engine.name}"
+        if count == len(choices)
+        else f"{count} cell{'s' * (count != 1)} on {engine.name}: {reason}"
+        for (engine, reason), count in reasons.items()
+    ]

@@ -1,0 +1,210 @@
+"""The reference engine: one network at a time, plain torch, any cell, any device; and the one that trains CNNs."""
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.loading import Data
+from jumpstart_exp.engines.capabilities import unsupported
+from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
+from jumpstart_exp.engines.eager.training import Training
+from jumpstart_exp.engines.probe import Probe, Tensors
+from jumpstart_exp.engines.state_recorder import Watch
+from jumpstart_exp.memory import reset_peak_memory, resident_bytes
+from jumpstart_exp.result import Result
+
+
+class EagerEngine:
+    """Trains one cell after the other with one torch thread.
+
+    Args:
+        device: a torch device.
+        curve_every: epochs between the rows of a curve; None for about 100 rows a cell.
+        threads: of no use here: a small network is fastest with one, and its bits must not depend on their number.
+        checkpoints: where cells in training are kept; None for nowhere.
+        watch: epochs whose states are handed out; None for none.
+    """
+
+    name = "eager"
+    uses_threads = False
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+    def __init__(
+        self,
+        device: str = "cpu",
+        curve_every: int | None = None,
+        threads: int = 1,
+        checkpoints: Checkpoints | None = None,
+        *,
+        watch: Watch | None = None,
+    ) -> None:
+        self.device, self.watch = torch.device(device), watch
+        self.curve_every, self.keeper = curve_every, Keeper(checkpoints, self.name)
+
+    @staticmethod
+    def refuses(cell: Cell) -> str | None:
+        """What is not on its list of `capabilities`: the reference trains every cell that there is."""
+        return unsupported(EagerEngine.name, cell)
+
+    @staticmethod
+    def fleet_group(cell: Cell) -> Hashable:
+        """One for all: it trains any cells one after the other."""
+        return None
+
+    @staticmethod
+    def fleet_limit(cells: Sequence[Cell], device: str) -> int:
+        """One: nothing is gained by more."""
+        return 1
+
+    @staticmethod
+    def estimate_seconds(cell: Cell) -> float:
+        """Seconds on one core: of an MLP from the calls that a step takes, of a CNN from its arithmetic."""
+        n_train, n_val = cell.dataset.sizes()
+        epochs, steps = cell.optimizer.epochs, cell.optimizer.epochs * math.ceil(n_train / cell.batch_size)
+        if cell.network.layout == "cnn":
+            taps = cell.network.kernel**2 / 9
+            # ratios to the plain pass: batch norm, constraints for which the pre-activations are kept, precision
+            slower = 1.8 if cell.network.norm == "batch" else 1.0
+            if cell.penalty_weight and (cell.penalty.scope == "position" or cell.penalty.ties != "single"):
+                slower *= 3.0 if (cell.penalty.scope, cell.penalty.ties) == ("position", "shared") else 5.0
+            slower *= {"float64": 8.0, "bf16": 2.3}.get(cell.precision, 1.0)
+            # fitted to MNIST and CIFAR-10 at widths 2 to 192; a third of it is the pass forward
+            a_position = 9e-9 + taps * (5.5e-9 * cell.width + 0.22e-9 * cell.width**2)
+            a_point = cell.depth * cell.positions * a_position
+            surveys = min(epochs, 12) + 1
+            points = epochs * (n_train + n_val / 3) + surveys * n_train / 3
+            seconds = slower * points * a_point + steps * (1e-3 + 150e-6 * cell.depth)
+            dropped = min(epochs, cell.dropout.anneal_epochs) if cell.dropout.rate else 0
+            return seconds + dropped * n_train * cell.depth * cell.positions * cell.width * 40e-9
+        a_layer = 90e-6 * (3.0 if cell.positions > 1 else 1.0) + (90e-6 if cell.network.norm == "batch" else 0.0)
+        a_layer += 40e-6 if cell.penalty_weight else 0.0
+        a_step = 500e-6 + (450e-6 if cell.penalty_weight else 0.0) + a_layer * cell.depth
+        arithmetic = 6 * cell.batch_size * cell.depth * (cell.width * cell.positions) ** 2 / 10e9
+        return steps * (a_step + arithmetic)
+
+    @staticmethod
+    def share_done(cell: Cell, epochs: float) -> float:
+        """The share of the cell's time that its first epochs take."""
+        return epochs / cell.optimizer.epochs
+
+    @staticmethod
+    def estimate_memory_bytes(cell: Cell) -> int:
+        """What the cell adds to its process: activations with their gradients, parameters with theirs and Adam's."""
+        number = {"float64": 8, "bf16": 2}.get(cell.precision, 4)
+        units = cell.depth * cell.width * cell.positions
+        if cell.network.layout == "cnn":
+            a_layer = number * cell.batch_size * cell.width * cell.positions
+            keeps_two = cell.network.norm == "batch"
+            weights = 20 * cell.depth * (cell.width * cell.network.kernel) ** 2
+            weights += 200_000_000  # what an evaluation takes at most
+            return (
+                a_layer * (cell.depth * (1 + keeps_two) + 5)
+                + weights
+                + sum(cell.dataset.sizes()) * cell.dataset.features
+            )
+        return number * (8 * units * cell.batch_size + 5 * units * cell.width * cell.positions)
+
+    def probe(self, cell: Cell, data: Data, steps: int = 0, initial: Tensors | None = None) -> Probe:
+        """The full-batch step after `steps` steps, from the cell's initial weights or from `initial`."""
+        with torch_for(cell):
+            training = Training(cell, data, self.device, self.curve_every)
+            named = dict(training.network.named_parameters())
+            if initial is not None:
+                with torch.no_grad():
+                    for name, parameter in named.items():
+                        parameter.copy_(torch.from_numpy(np.asarray(initial[name])))
+            x, y = training.full_batch()
+            for epoch in range(steps):
+                training.step(training.loss(x, y, epoch, 0, None)[0])
+            total, task, penalty, _ = training.loss(x, y, steps, 0, None)
+            gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True, materialize_grads=True)
+        return Probe(task.item(), penalty.item(), _arrays(dict(zip(named, gradients, strict=True))), _arrays(named))
+
+    def train(
+        self,
+        cells: Sequence[Cell],
+        data: Data,
+        *,
+        on_result: Callable[[Result], None],
+        on_progress: Callable[[Cell, float], None],
+    ) -> None:
+        """Train the cells one by one; an exception in one becomes its `failed` result."""
+        for cell in cells:
+            started = datetime.now(UTC)
+            on_progress(cell, 0)
+            before = self._reset_peak_memory()
+            self.keeper.begin([cell.key])
+            try:
+                with torch_for(cell):
+                    training = Training(cell, data, self.device, self.curve_every, self.keeper)
+                    if training.epochs_done:
+                        on_progress(cell, training.epochs_done)
+                    for epoch in training.epochs():
+                        self._show(cell, epoch, training)
+                        on_progress(cell, epoch)
+                    result = training.result(self.name)
+                result = replace(result, peak_memory_bytes=max(0, (result.peak_memory_bytes or 0) - before))
+            except Exception as error:  # whatever it is, it costs this cell only
+                result = Result(
+                    cell,
+                    "failed",
+                    self.name,
+                    str(self.device),
+                    seconds=(datetime.now(UTC) - started).total_seconds(),
+                    started=started.isoformat(timespec="seconds"),
+                    error=f"{type(error).__name__}: {error}",
+                )
+            finally:
+                self.keeper.end([cell.key])
+            on_result(result)
+
+    def _show(self, cell: Cell, epoch: float, training: Training) -> None:
+        """Hand out the network's state, if that is asked for after this epoch."""
+        if self.watch is None or epoch not in self.watch.epochs:
+            return
+        tensors = _arrays(training.network.state_dict())
+        counts = ".num_batches_tracked"  # torch's own, of no use with a fixed momentum
+        shown = {name: values for name, values in tensors.items() if not name.endswith(counts)}
+        self.watch.on_state(cell, int(epoch), shown)
+
+    def _reset_peak_memory(self) -> int:
+        """Let the peak begin anew; bytes that the process has before the cell."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            return torch.cuda.memory_allocated(self.device)
+        reset_peak_memory()
+        return resident_bytes()
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, npt.NDArray[np.float64]]:
+    return {name: tensor.detach().double().cpu().numpy().copy() for name, tensor in tensors.items()}
+
+
+@contextmanager
+def torch_for(cell: Cell) -> Iterator[None]:
+    """Torch's settings for the cell, put back at the end.
+
+    One thread: a cell's bits must not depend on the thread count, and small networks run faster so. On CUDA products
+    are rounded to TF32 if and only if the cell says so: torch does it in convolutions by default.
+    """
+    threads = torch.get_num_threads()
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    torch.set_num_threads(1)
+    for backend in backends:
+        backend.allow_tf32 = cell.precision == "tf32"
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed

@@ -1,0 +1,41 @@
+"""What a cell costs in the C++ engine: a sum of terms in the network's sizes, fitted by `scripts/fit_costs.py`."""
+
+import math
+
+from jumpstart_exp.cell import Cell
+
+
+def cost_terms(cell: Cell) -> tuple[float, ...]:
+    """What the time of a step with dropout is a sum of, each with its weight in `_STEP_NANOSECONDS`."""
+    lanes = 8 if cell.precision == "float64" else 16
+    train, val = (math.ceil(points / lanes) for points in cell.dataset.sizes())
+    # a filter of two taps multiplies each channel's two positions three times
+    rows, products = cell.width * cell.positions, cell.width**2 * (3 if cell.positions == 2 else 1)
+    has_penalty, has_norm = cell.penalty_weight > 0, cell.network.norm == "batch"
+    in_registers = cell.positions == 1 and cell.penalty.ties == "single"
+    apart = has_penalty and cell.penalty.kind != "L" and not in_registers
+    drawn = apart and cell.penalty.ties == "random"
+    between = (products * train, products * val, products)
+    a_layer = (
+        1.0,
+        rows * train,
+        rows * val,
+        float(has_penalty),
+        rows * train * has_penalty,
+        float(apart),
+        rows * train * apart,
+        rows * train * drawn,
+        rows * train * has_norm,
+        rows * train * (cell.dropout.rate > 0),
+    )
+    return (1.0, *((cell.depth - 1) * term for term in between), *(cell.depth * term for term in a_layer))
+
+
+_STEP_NANOSECONDS = (239.4, 0.494, 2.07, 0.0, 79.56, 0.0, 16.8, 2.505, 3.102, 94.14, 0.0, 3.815, 8.139, 18.38)
+"""Fitted by `scripts/fit_costs.py`; the last term is that of dropout."""
+
+
+def seconds_of(cell: Cell, epochs: float) -> float:
+    """Seconds on one core of a processor with AVX-512 for the cell's first epochs."""
+    *terms, dropout = (weight * term for weight, term in zip(_STEP_NANOSECONDS, cost_terms(cell), strict=True))
+    return 1e-9 * (epochs * sum(terms) + min(epochs, cell.dropout.anneal_epochs) * dropout)

@@ -1,0 +1,300 @@
+"""The stacked engine: many MLPs as one batch of matrices, on the CPU, or as one CUDA graph a step on a GPU."""
+
+import os
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import torch
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.loading import Data
+from jumpstart_exp.engines.capabilities import unsupported
+from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
+from jumpstart_exp.engines.probe import Probe, Tensors
+from jumpstart_exp.engines.stacked.fleet import Fleet, Outcome
+from jumpstart_exp.engines.training_state import Snapshot, load_snapshot
+from jumpstart_exp.memory import available_memory_bytes, peak_memory_bytes
+from jumpstart_exp.result import Result
+
+_LOOK_EVERY = 0.25
+"""Seconds of work between two looks at which networks are done: on a GPU it then waits for its work."""
+
+_MOST_CELLS = {"cpu": 512, "cuda": 16_384}
+
+_LEAST_EPS = {"float32": 1e-30, "float64": 1e-290}
+"""Below it an ε counts as 0 where numbers below the normal ones do, and a dead network's 0/ε becomes 0/0."""
+
+_MOST_TIED = 1 << 24
+"""Entries of a layer up to which float32 counts exactly, as the ranks of tied entries need it."""
+
+
+class StackedEngine:
+    """Trains fleets of MLP cells, each as one batch, with one torch thread.
+
+    A fleet that does not fit into the memory, or fails, is halved and both halves are trained, down to single cells.
+
+    Args:
+        device: `cpu` or a CUDA device.
+        curve_every: epochs between the rows of a curve; None for about 100 rows a cell.
+        threads: of no use here: the calls of a step are too small to be shared.
+        checkpoints: where cells in training are kept; None for nowhere.
+    """
+
+    name = "stacked"
+    uses_threads = False
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+    def __init__(
+        self,
+        device: str = "cpu",
+        curve_every: int | None = None,
+        threads: int = 1,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.curve_every = curve_every
+        self.keeper = Keeper(checkpoints, self.name)
+
+    @staticmethod
+    def refuses(cell: Cell) -> str | None:
+        """Mini-batches, numbers that padding would turn into 0/0, and what is not on its list of `capabilities`."""
+        if cell.dataset.image is not None:
+            return "only eager trains on images"
+        if cell.penalty_weight and cell.penalty.layers != "hidden":
+            return "only eager constrains the output layer"
+        if cell.batch_size < cell.dataset.sizes()[0]:
+            return "the engine stacked trains full batches only"
+        least = _LEAST_EPS.get(cell.precision, 0.0)
+        if min(cell.optimizer.eps, cell.network.norm_eps) < least:
+            return f"the engine stacked takes no ε below {least:g} in {cell.precision}"
+        if _width_class(cell) * cell.positions * cell.batch_size > _MOST_TIED:
+            return f"the engine stacked takes at most {_MOST_TIED} activations a layer"
+        return unsupported(StackedEngine.name, cell)
+
+    @staticmethod
+    def fleet_group(cell: Cell) -> Hashable:
+        """What a step's list of calls depends on, and the width up to a factor of two: padding is work for nothing."""
+        penalty = cell.penalty
+        positions_matter = cell.positions > 1 and penalty.kind != "L"
+        return (
+            cell.network.layout,
+            cell.network.norm,
+            (penalty.kind, penalty.aggregate, penalty.ties, penalty.scope if positions_matter else "")
+            if cell.penalty_weight
+            else None,
+            cell.dropout.rate > 0,
+            cell.precision,
+            cell.optimizer.epochs,
+            _width_class(cell),
+        )
+
+    @staticmethod
+    def fleet_limit(cells: Sequence[Cell], device: str) -> int:
+        """As many as fit into three quarters of the free memory; on the CPU into a core's share of it."""
+        where = torch.device(device)
+        if where.type == "cuda":
+            free = available_memory_bytes(device)
+        else:
+            free = available_memory_bytes() // (os.cpu_count() or 1)
+        largest = max(StackedEngine.estimate_memory_bytes(cell) for cell in cells)
+        return max(1, min(_MOST_CELLS[where.type], int(0.75 * free) // largest))
+
+    @staticmethod
+    def estimate_seconds(cell: Cell) -> float:
+        """Seconds of one CPU core for a cell among dozens of its like, fitted to fleets of 72 at depths 1 to 150."""
+        units = cell.width * cell.positions
+        a_number = 2.2e-9 + (7e-9 if cell.penalty_weight else 0.0) + (9.5e-9 if cell.network.norm == "batch" else 0.0)
+        if cell.dropout.rate:
+            a_number += 18e-9 * min(1.0, cell.dropout.anneal_epochs / cell.optimizer.epochs)
+        a_layer = 0.3e-6 + a_number * units * sum(cell.dataset.sizes()) + 9.6e-9 * units**2
+        a_step = (4e-6 + cell.depth * a_layer) * (2 if cell.precision == "float64" else 1)
+        return cell.optimizer.epochs * a_step
+
+    @staticmethod
+    def share_done(cell: Cell, epochs: float) -> float:
+        """The share of the cell's time that its first epochs take."""
+        return epochs / cell.optimizer.epochs
+
+    @staticmethod
+    def estimate_memory_bytes(cell: Cell) -> int:
+        """Activations with their gradients, parameters with theirs and Adam's, all padded to the group's width."""
+        n_train, n_val = cell.dataset.sizes()
+        units = _width_class(cell) * cell.positions
+        buffers = 3 + (cell.network.norm == "batch") + (cell.dropout.rate > 0)
+        weights = units * (units + 1)
+        stored = 5 * weights // cell.positions + (2 * weights if cell.positions > 1 else 0)
+        outside = (cell.dataset.features + cell.dataset.classes + 4) * (n_train + n_val + units)
+        return (8 if cell.precision == "float64" else 4) * (
+            cell.depth * (buffers * units * (n_train + n_val) + stored) + 5 * outside + units * (n_train + n_val)
+        )
+
+    def probe(self, cell: Cell, data: Data, steps: int = 0, initial: Tensors | None = None) -> Probe:
+        """The full-batch step after `steps` steps, from the cell's initial weights or from `initial`."""
+        with _one_thread():
+            return Fleet([cell], data, self.device, self.curve_every, initial=initial).probe(steps)[0]
+
+    def train(
+        self,
+        cells: Sequence[Cell],
+        data: Data,
+        *,
+        on_result: Callable[[Result], None],
+        on_progress: Callable[[Cell, float], None],
+    ) -> None:
+        """Train cells of one dataset and one `fleet_group`; results come as their networks are done.
+
+        Cells that go on from their checkpoints form a fleet with those that were kept after the same epoch.
+        """
+        with _one_thread():
+            fleets = self._fleets(cells)
+            while fleets:
+                mates = fleets.pop()
+                try:
+                    fleets += self._train_fleet(mates, data, on_result, on_progress)[::-1]
+                finally:
+                    self.keeper.end([cell.key for cell in mates.cells])
+
+    def _fleets(self, cells: Sequence[Cell]) -> "list[_Mates]":
+        """Those that are furthest come last: they are trained first."""
+        groups: dict[tuple[int, int], _Mates] = {}
+        for cell in cells:
+            snapshot = load_snapshot(self.keeper, cell)
+            progress = (0, 0) if snapshot is None else (snapshot.epochs, len(snapshot.pending))
+            mates = groups.setdefault(progress, _Mates([], []))
+            mates.cells.append(cell)
+            if snapshot is not None:
+                mates.snapshots.append(snapshot)
+        return [groups[progress] for progress in sorted(groups)]
+
+    def _train_fleet(
+        self,
+        mates: "_Mates",
+        data: Data,
+        on_result: Callable[[Result], None],
+        on_progress: Callable[[Cell, float], None],
+    ) -> "list[_Mates]":
+        """Train a fleet; where it fails, the halves of what is left of it, to be trained again."""
+        cells, snapshots = mates.cells, mates.snapshots
+        now, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+        started = [snapshot.started for snapshot in snapshots] or [now] * len(cells)
+        before = [snapshot.seconds for snapshot in snapshots] or [0.0] * len(cells)
+        for cell in cells:
+            on_progress(cell, 0)
+        for cell, snapshot in zip(cells, snapshots, strict=False):
+            on_progress(cell, snapshot.epochs)
+        self.keeper.begin([cell.key for cell in cells])
+        left = dict(enumerate(cells))
+        total = sum(self.estimate_seconds(cell) for cell in cells)
+        shares = [self.estimate_seconds(cell) / total for cell in cells]
+
+        def seconds(index: int) -> float:
+            return before[index] + (time.perf_counter() - clock) * shares[index]
+
+        events = self._events(mates, data, left)
+        while True:
+            try:
+                finished = next(events, None)
+            except Exception as error:  # whatever it is: it costs one cell, once that is alone
+                reason = f"{type(error).__name__}: {error}"
+                break
+            if finished is None:
+                return []
+            epochs, outcomes, kept = finished
+            for index, outcome in outcomes.items():
+                cell = left.pop(index)
+                self.keeper.end([cell.key])
+                on_result(self._result(cell, outcome, started[index], seconds(index)))
+            for cell in left.values():
+                on_progress(cell, epochs)
+            for index, snapshot in kept.items():
+                own = replace(snapshot, seconds=seconds(index), started=started[index])
+                self.keeper.save(cells[index].key, own.state(cells[index]))
+        del events  # and all that the fleet has allocated
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        again = list(left)
+        if len(again) > 1:
+            middle = (len(again) + 1) // 2
+            return [mates.part(again[:middle]), mates.part(again[middle:])]
+        for index, cell in left.items():
+            on_result(
+                Result(
+                    cell,
+                    "failed",
+                    self.name,
+                    str(self.device),
+                    seconds=seconds(index),
+                    started=started[index],
+                    error=reason,
+                )
+            )
+        return []
+
+    def _events(
+        self, mates: "_Mates", data: Data, left: Mapping[int, Cell]
+    ) -> Iterator[tuple[int, dict[int, Outcome], dict[int, Snapshot]]]:
+        """Train a fleet in slices of time: epochs done, what became of cells since, and the others if they are due.
+
+        Cells are given by index; those of a fleet are begun together, and kept together.
+        """
+        fleet = Fleet(mates.cells, data, self.device, self.curve_every, snapshots=mates.snapshots or None)
+        while fleet.is_training:
+            outcomes = fleet.train_for(_LOOK_EVERY)
+            is_due = any(self.keeper.is_due(cell.key) for cell in left.values())
+            yield fleet.epochs_done, outcomes, fleet.snapshots() if is_due else {}
+
+    def _result(self, cell: Cell, outcome: Outcome, started: str, seconds: float) -> Result:
+        """The cell's result; the seconds are its share of the fleet's."""
+        train_acc, val_acc, train_loss, val_loss = outcome.metrics
+        on_cuda = self.device.type == "cuda"
+        return Result(
+            cell,
+            "done" if outcome.diverged_epoch is None else "diverged",
+            self.name,
+            str(self.device),
+            n_params=outcome.n_params,
+            epochs_run=outcome.epochs_run,
+            diverged_epoch=outcome.diverged_epoch,
+            train_acc=train_acc,
+            val_acc=val_acc,
+            train_loss=train_loss,
+            val_loss=val_loss,
+            penalty_start=outcome.penalty_start,
+            penalty_last=outcome.penalty_last,
+            census_start=outcome.census_start,
+            census_last=outcome.census_last,
+            seconds=seconds,
+            peak_memory_bytes=torch.cuda.max_memory_allocated(self.device) if on_cuda else peak_memory_bytes(),
+            started=started,
+            curve=outcome.curve,
+        )
+
+
+@dataclass(frozen=True)
+class _Mates:
+    """Cells to be trained as a fleet, with their snapshots, all after the same epoch; none where they begin."""
+
+    cells: list[Cell]
+    snapshots: list[Snapshot]
+
+    def part(self, indices: Sequence[int]) -> "_Mates":
+        return _Mates([self.cells[index] for index in indices], [self.snapshots[i] for i in indices if self.snapshots])
+
+
+def _width_class(cell: Cell) -> int:
+    """The width, rounded up to the power of two, from 4 on."""
+    return max(4, 1 << (cell.width - 1).bit_length())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One torch thread: the calls are small, and a core trains another fleet."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

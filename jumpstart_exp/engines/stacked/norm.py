@@ -1,0 +1,74 @@
+"""Batch norm of a fleet."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from jumpstart_exp.engines.stacked.layout import Rows
+
+
+class Norm:
+    """Batch norm of all rows: a channel's statistics run over positions and training points.
+
+    Validation points, and all points in evaluation mode, are normalised by the running averages.
+
+    Args:
+        rows: of the fleet.
+        weights, gradients: gains and offsets (2, rows, width), and where their gradients go.
+        affine, pre: affine maps and pre-activations of all points, (rows, units, points) each.
+        slope: of the training points' pre-activations.
+    """
+
+    def __init__(
+        self, rows: Rows, weights: Tensor, gradients: Tensor, affine: Tensor, pre: Tensor, slope: Tensor
+    ) -> None:
+        shape = (rows.n_rows, rows.width, 1, 1)
+
+        def of_cells(values: Iterable[float]) -> Tensor:
+            return rows.numbers(values)[rows.owner].to(rows.dtype)[:, None, None, None]
+
+        self.eps = of_cells(cell.network.norm_eps for cell in rows.cells)
+        self.momentum = of_cells(cell.network.norm_momentum for cell in rows.cells)
+        self.gain, self.offset = (part.view(shape) for part in weights)
+        self.gain_slope, self.offset_slope = (part.view(shape) for part in gradients)
+        like = weights.new_zeros(shape)
+        self.mean, self.variance = like.clone(), like + 1
+        self.batch_mean, self.batch_variance, self.batch_scale = like.clone(), like.clone(), like.clone()
+        self.fixed_scale, self.fixed_shift = like.clone(), like.clone()
+        self.n_train, self.count = rows.n_train, rows.n_train * rows.positions
+        self.affine, self.pre, self.slope = map(rows.by_channel, (affine, pre, slope))
+
+    def prepare(self) -> None:
+        """What the running averages, as they are now, do to an affine map."""
+        torch.mul(self.gain, (self.variance + self.eps).rsqrt(), out=self.fixed_scale)
+        torch.sub(self.offset, self.mean * self.fixed_scale, out=self.fixed_shift)
+
+    def forward(self, rows: slice, *, training: bool) -> None:
+        """Pre-activations of rows from their affine maps."""
+        first = self.n_train if training else 0
+        affine, pre = self.affine[rows], self.pre[rows]
+        torch.addcmul(self.fixed_shift[rows], affine[..., first:], self.fixed_scale[rows], out=pre[..., first:])
+        if training:
+            variance, mean = torch.var_mean(affine[..., :first], (2, 3), correction=0, keepdim=True)
+            scale = self.gain[rows] * (variance + self.eps[rows]).rsqrt()
+            torch.addcmul(self.offset[rows] - mean * scale, affine[..., :first], scale, out=pre[..., :first])
+            self.batch_mean[rows], self.batch_variance[rows], self.batch_scale[rows] = mean, variance, scale
+
+    def update(self) -> None:
+        """Move the running averages to the statistics of the batch, the variance to its unbiased one."""
+        self.mean.lerp_(self.batch_mean, self.momentum)
+        self.variance.lerp_(self.batch_variance * (self.count / (self.count - 1)), self.momentum)
+
+    def normalise(self) -> None:
+        """Turn the training points' affine maps into what gain and offset act on."""
+        self.affine[..., : self.n_train].sub_(self.batch_mean).mul_((self.batch_variance + self.eps).rsqrt())
+
+    def backward(self, rows: slice) -> None:
+        """Turn the slopes of pre-activations into those of affine maps."""
+        slope, normalised = self.slope[rows], self.affine[rows, ..., : self.n_train]
+        gain_slope = (slope * normalised).sum((2, 3), keepdim=True)
+        offset_slope = slope.sum((2, 3), keepdim=True)
+        self.gain_slope[rows], self.offset_slope[rows] = gain_slope, offset_slope
+        slope.addcmul_(normalised, gain_slope, value=-1 / self.count).sub_(offset_slope, alpha=1 / self.count)
+        slope.mul_(self.batch_scale[rows])

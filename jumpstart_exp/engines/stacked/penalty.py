@@ -1,0 +1,163 @@
+"""The separation penalty of a fleet, and its gradient."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.engines.stacked.layout import Rows
+from jumpstart_exp.engines.stacked.random_bits import draws_of_rows
+from jumpstart_exp.randomness import Stream
+
+_TIE_STREAMS = {
+    ("U", "above"): Stream.TIE_UNIT_ABOVE,
+    ("U", "below"): Stream.TIE_UNIT_BELOW,
+    ("P", "above"): Stream.TIE_POINT_ABOVE,
+    ("P", "below"): Stream.TIE_POINT_BELOW,
+    ("L", "above"): Stream.TIE_LAYER_ABOVE,
+    ("L", "below"): Stream.TIE_LAYER_BELOW,
+}
+
+
+class Penalty:
+    """The separation penalty of every network, and its gradient.
+
+    Axes are (rows, channels, positions, points) throughout; the maxima and minima of a constraint run over some of
+    the last three, which stay as axes of length 1.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        cells, spec = rows.cells, rows.cells[0].penalty
+        self.aggregate, self.ties = spec.aggregate, spec.ties
+        self.axes = {kind: _axes(kind, spec.scope) for kind in spec.kind}
+        specs = [cell.penalty for cell in cells]
+        places = list(zip(rows.owner.tolist(), rows.layer_of.tolist(), strict=True))
+        layer_weights = rows.numbers(1.0 if (own := specs[i].layer_weights) is None else own[k] for i, k in places)
+
+        def by_row(values: Iterable[float]) -> Tensor:
+            return rows.numbers(values)[rows.owner]
+
+        def rounded(numbers: Tensor) -> Tensor:
+            return numbers.to(rows.dtype)[:, None, None, None]
+
+        balance = by_row(own.balance for own in specs)
+        shares = {"above": rounded(layer_weights * balance), "below": rounded(layer_weights * (1 - balance))}
+        # a constraint of a padded unit counts for nothing
+        real = {kind: rows.is_real[:, :, None, None] if kind == "U" else 1 for kind in self.axes}
+        self.shares = {(kind, side): share * real[kind] for kind in self.axes for side, share in shares.items()}
+        self.margins = {
+            "above": rounded(by_row(own.margin_above for own in specs)),
+            "below": rounded(by_row(own.margin_below for own in specs)),
+        }
+        self.beyond = {"above": rows.beyond(-math.inf), "below": rows.beyond(math.inf)}
+        pairs = [
+            cell.depth * sum(_constraints(kind, spec.scope, cell, rows.n_train) for kind in self.axes) for cell in cells
+        ]
+        self.pairs = rows.numbers(pairs).to(rows.dtype)
+        per_pair = {"sum": [1.0] * len(cells), "mean": [1 / own for own in pairs], "sum_sq": [2.0] * len(cells)}
+        factors = per_pair.get(spec.aggregate, per_pair["sum"])
+        self.weight = rounded(by_row(own.weight * factor for own, factor in zip(specs, factors, strict=True)))
+        # the largest where the entry comes first in (point, channel, position) order
+        entries = rows.n_train * rows.units
+        order = torch.arange(entries, 0, -1, device=rows.device, dtype=rows.dtype)
+        self.bits = torch.int64 if rows.dtype == torch.float64 else torch.int32
+        self.rank = order.view(rows.n_train, rows.width, rows.positions).permute(1, 2, 0).contiguous()
+
+    def __call__(self, pre: Tensor, slope: Tensor | None = None, epoch: Tensor | None = None) -> Tensor:
+        """The penalty of every network before λ; λ times its gradient is added to `slope`.
+
+        Args:
+            pre: pre-activations of all rows on the training points.
+            slope: of the same shape; None for the value alone.
+            epoch: counted from 0, for the draws of random ties.
+        """
+        if self.aggregate != "l2":
+            total = self._sweep(pre, slope, self.weight, epoch)
+            return total / self.pairs if self.aggregate == "mean" else total
+        norm = self._sweep(pre, None, self.weight, None).sqrt()
+        if slope is not None:
+            inverse = norm.reciprocal().masked_fill_(norm == 0, 0)
+            self._sweep(pre, slope, self.weight * inverse[self.rows.owner, None, None, None], epoch)
+        return norm
+
+    def _sweep(self, pre: Tensor, slope: Tensor | None, weight: Tensor, epoch: Tensor | None) -> Tensor:
+        """Σv or Σv² of every network; adds weight·∂v (times v where squared) to the slope."""
+        is_squared = self.aggregate in ("l2", "sum_sq")
+        totals = []
+        for rows in self.rows.chunks():
+            total = pre.new_zeros(rows.stop - rows.start)
+            for kind, axes in self.axes.items():
+                found = {side: self._deficits(pre[rows], rows, side, axes) for side in ("above", "below")}
+                above, below = (found[side][2] * self.shares[kind, side][rows] for side in found)
+                pair = above + below
+                total += (pair.square() if is_squared else pair).sum((1, 2, 3))
+                if slope is None:
+                    continue
+                for side, (entries, extreme, deficit) in found.items():
+                    steepness = self.shares[kind, side][rows] * weight[rows]
+                    coefficient = deficit.sign_().mul_(steepness * pair if is_squared else steepness)
+                    chosen = torch.eq(entries, extreme, out=torch.empty_like(slope[rows]))
+                    if self.ties == "shared":
+                        coefficient = coefficient / chosen.sum(axes, keepdim=True)
+                    elif self.ties == "single":
+                        # no number is negative, so their bits are in the same order, and faster to compare
+                        lowest = chosen.mul_(self.rank).view(self.bits).amax(axes, keepdim=True)
+                        torch.eq(chosen, lowest.view(chosen.dtype), out=chosen)
+                    else:
+                        chosen = self._drawn(chosen, kind, side, axes, rows, epoch)
+                    slope[rows].addcmul_(chosen, coefficient, value=-1 if side == "above" else 1)
+            totals.append(total)
+        return self.rows.by_network(torch.cat(totals))
+
+    def _deficits(self, pre: Tensor, rows: slice, side: str, axes: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        """The entries, where padding is beyond all others; every constraint's extreme; its deficit."""
+        beyond, margin = self.beyond[side], self.margins[side][rows]
+        entries = pre if beyond is None or 1 not in axes else pre + beyond[rows]
+        if side == "above":
+            extreme = entries.amax(axes, keepdim=True)
+            return entries, extreme, (margin - extreme).clamp_min_(0)
+        extreme = entries.amin(axes, keepdim=True)
+        return entries, extreme, (extreme - margin).clamp_min_(0)
+
+    def _drawn(
+        self, tied: Tensor, kind: str, side: str, axes: tuple[int, ...], rows: slice, epoch: Tensor | None
+    ) -> Tensor:
+        """1 at the k-th tied entry of every constraint in (point, channel, position) order, k = ⌊draw · tied / 2³²⌋."""
+        all_rows = self.rows
+        assert epoch is not None
+        points = all_rows.training_points if kind == "P" else all_rows.training_points[:1]
+        constraints = [1 if axis in axes else tied.shape[axis] for axis in (1, 2, 3)]
+        numbers = draws_of_rows(
+            _TIE_STREAMS[kind, side],
+            all_rows.seeds[all_rows.owner[rows]],
+            epoch,
+            all_rows.layer_of[rows],
+            points,
+            constraints[0] * constraints[1],
+        )
+        kept_axes = [axis for axis in (1, 2, 3) if axis not in axes]
+        entry_axes = [axis for axis in (3, 1, 2) if axis in axes]
+        order = [0, *kept_axes, *entry_axes]
+        arranged = tied.permute(order)
+        is_tied = arranged.flatten(1 + len(kept_axes)) > 0
+        k = (numbers.view(is_tied.shape[:-1]) * is_tied.sum(-1)) >> 32
+        is_chosen = is_tied & (is_tied.cumsum(-1) == k[..., None] + 1)
+        back = [order.index(axis) for axis in range(4)]
+        return is_chosen.view(arranged.shape).permute(back).to(tied.dtype)
+
+
+def _axes(kind: str, scope: str) -> tuple[int, ...]:
+    """The axes over which a constraint's maximum runs."""
+    if kind == "L":
+        return (1, 2, 3)
+    own = 3 if kind == "U" else 1
+    return (own,) if scope == "position" else tuple(sorted((own, 2)))
+
+
+def _constraints(kind: str, scope: str, cell: Cell, points: int) -> int:
+    """Pairs of constraints that a hidden layer has."""
+    each = cell.positions if scope == "position" else 1
+    return {"U": cell.width * each, "P": points * each, "L": 1}[kind]

@@ -1,0 +1,294 @@
+"""Files of a network's states over its training: `snapshots/KEY.npz`, plain arrays, looked at before they are used."""
+
+import io
+import json
+import math
+import os
+import uuid
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.engines.probe import Tensors
+from jumpstart_exp.engines.state_recorder import running_tensors
+from jumpstart_exp.networks.build import build
+from jumpstart_exp.networks.cnn import RectangularCNN
+from jumpstart_exp.networks.mlp import RectangularMLP
+from jumpstart_exp.result import CENSUS, CurveRow
+from jumpstart_exp.settings import SettingError, legible
+
+FOLDER = "snapshots"
+"""Where the files lie in a results folder."""
+
+CURVE = tuple(field.name for field in fields(CurveRow))
+"""The columns of a curve, the epoch first."""
+
+_VERSION = 1
+_ARRAYS = ("epochs", "parameters", "running", "census", "curve")
+_MOST_TEXT = 1 << 22
+_MOST_BYTES = 1 << 30
+
+
+class SnapshotError(Exception):
+    """A file of snapshots cannot be used or written; the message names it and says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshots:
+    """A cell's training with its states at chosen epochs.
+
+    Attributes:
+        cell: what was trained.
+        engine: and its device, by which it was trained.
+        device: "cpu" or a GPU.
+        diverged_epoch: None where it did not diverge.
+        agreement: how the training agrees with the stored one, in words; empty where all values are the same.
+        asked: how many epochs were to be kept; 0 where they were named.
+        epochs: epochs done at each state, ascending, (states,).
+        parameters: (states, parameters), in the order of `parameter_shapes` and in the cell's precision.
+        running: running means and variances of the batch norms, (states, 2, depth, width); width 0 without them.
+        census: fractions of each hidden layer on the training points, (states, 4, depth), in the order of `CENSUS`.
+        curve: (rows, columns), as `CURVE` names them, in float32 precision; NaN for what was not measured.
+    """
+
+    cell: Cell
+    engine: str
+    device: str
+    diverged_epoch: int | None
+    agreement: str
+    asked: int
+    epochs: NDArray[np.int64]
+    parameters: NDArray[Any]
+    running: NDArray[Any]
+    census: NDArray[np.float64]
+    curve: NDArray[np.float64]
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """A column of the curve, (rows,)."""
+        return self.curve[:, CURVE.index(name)]
+
+    def network(self, state: int) -> RectangularMLP | RectangularCNN:
+        """The network with its state of that place, in evaluation mode, on the CPU."""
+        network = build(self.cell)
+        tensors = {**unpacked(self.parameters[state], self.cell), **running_tensors(self.running[state])}
+        load_tensors(network, tensors)
+        return network.eval()
+
+
+def parameter_shapes(cell: Cell) -> dict[str, tuple[int, ...]]:
+    """Shapes of a network's parameters by torch's names: weight and bias of each layer, then of its batch norm."""
+    width, outputs, layout = cell.width, 1 if cell.dataset.classes == 2 else cell.dataset.classes, cell.network.layout
+    taps: tuple[int, ...] = {"cnn": (cell.network.kernel,) * 2, "conv2x1": (2,), "mlp": ()}[layout]
+    channels = {"cnn": (cell.dataset.image or (0,))[0], "conv2x1": 1, "mlp": cell.dataset.features}[layout]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in range(cell.depth):
+        shapes[f"hidden.{layer}.weight"] = (width, width if layer else channels, *taps)
+        shapes[f"hidden.{layer}.bias"] = (width,)
+        if cell.network.norm == "batch":
+            shapes |= {f"norms.{layer}.weight": (width,), f"norms.{layer}.bias": (width,)}
+    pools = layout == "cnn" and cell.network.head == "max_avg_pool"
+    return shapes | {"output.weight": (outputs, width * (2 if pools else cell.positions)), "output.bias": (outputs,)}
+
+
+def packed(tensors: Tensors, cell: Cell) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Parameters and running statistics of one state, as `Snapshots` keeps them, in the cell's precision."""
+    kind = np.float64 if cell.precision == "float64" else np.float32
+    values = np.concatenate([np.ravel(tensors[name]) for name in parameter_shapes(cell)]).astype(kind)
+    running = np.zeros((2, cell.depth, 0), kind)
+    if cell.network.norm == "batch":
+        names = ("running_mean", "running_var")
+        layers = range(cell.depth)
+        running = np.array([[tensors[f"norms.{layer}.{name}"] for layer in layers] for name in names], kind)
+    return values, running
+
+
+def unpacked(values: NDArray[Any], cell: Cell) -> Tensors:
+    """The parameters of one state by torch's names."""
+    shapes = parameter_shapes(cell)
+    ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
+    parts = np.split(values, ends[:-1])
+    return {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+
+def load_tensors(network: RectangularMLP | RectangularCNN, tensors: Tensors) -> None:
+    """Put a state into a network of the same shapes."""
+    found = network.load_state_dict({name: torch.tensor(values) for name, values in tensors.items()}, strict=False)
+    missing = [name for name in found.missing_keys if not name.endswith(".num_batches_tracked")]
+    if missing or found.unexpected_keys:
+        raise ValueError(f"the state lacks {missing} and has {found.unexpected_keys} too many")
+
+
+def snapshot_path(results_dir: Path, key: str) -> Path:
+    """Where the snapshots of a key lie."""
+    return results_dir / FOLDER / f"{key}.npz"
+
+
+def stored_keys(results_dir: Path) -> list[str]:
+    """Keys of which there is a file of snapshots, sorted.
+
+    Raises:
+        SnapshotError: the folder cannot be read.
+    """
+    folder = results_dir / FOLDER
+    try:
+        return sorted(path.stem for path in folder.glob("*.npz") if not path.name.startswith("."))
+    except OSError as error:
+        raise SnapshotError(f"{folder} cannot be read: {error.strerror or error}") from error
+
+
+def write_snapshots(snapshots: Snapshots, results_dir: Path) -> Path:
+    """Write the file whole: under a temporary name, to the disk, then renamed. The same snapshots, the same bytes.
+
+    Raises:
+        SnapshotError: the folder cannot be written.
+    """
+    about = {
+        "version": _VERSION,
+        "method": snapshots.cell.method,
+        "cell": {name: value for name, value in snapshots.cell.description().items() if value is not None},
+        **{name: getattr(snapshots, name) for name in ("engine", "device", "diverged_epoch", "agreement", "asked")},
+    }
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {
+        "about": np.frombuffer(json.dumps(about, sort_keys=True).encode(), np.uint8),
+        "epochs": snapshots.epochs,
+        "parameters": snapshots.parameters,
+        "running": snapshots.running,
+        "census": snapshots.census.astype(np.float32),
+        # column by column: they compress better
+        "curve": np.asfortranarray(snapshots.curve.astype(np.float32)),
+    }
+    np.savez_compressed(content, **arrays)
+    path = snapshot_path(results_dir, snapshots.cell.key)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)  # noqa: PTH105 - the atomic one, by name
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise SnapshotError(f"{path.parent} cannot be written: {error.strerror or error}") from error
+    return path
+
+
+def read_snapshots(results_dir: Path, key: str) -> Snapshots:
+    """The snapshots of a key, every part of the file looked at; nothing in it is ever executed.
+
+    Raises:
+        SnapshotError: there is no such file, or it is not what `write_snapshots` writes.
+    """
+    path = snapshot_path(results_dir, key)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _snapshots(archive, key)
+    except FileNotFoundError:
+        raise SnapshotError(f"{path} is not there") from None
+    except MemoryError:
+        raise SnapshotError(f"{path} is left out: it does not fit into the memory") from None
+    except Exception as error:  # whatever is wrong with the file
+        reason = legible(" ".join(f"{type(error).__name__}: {error}".split()), 300)
+        raise SnapshotError(f"{path} is left out, it is no file of snapshots: {reason}") from error
+
+
+def cell_of(described: Mapping[str, Any], method: str) -> Cell:
+    """The cell that these settings describe, by override name; what is None is left at its default.
+
+    Raises:
+        SettingError: an unknown setting, or a value that is not allowed.
+    """
+    config: dict[str, Any] = {}
+    for name, value in described.items():
+        if value is None:
+            continue
+        group, _, inner = name.rpartition(".")
+        if name == "dataset":
+            config.setdefault("dataset", {})["name"] = value
+        elif group:
+            config.setdefault(group, {})[inner] = value
+        else:
+            config[name] = value
+    return Cell.from_config(config, method)
+
+
+def _snapshots(archive: zipfile.ZipFile, key: str) -> Snapshots:
+    """The content of a file.
+
+    Raises:
+        Exception: whatever is wrong with it.
+    """
+    about = json.loads(_read(archive, "about", np.uint8, (None,), _MOST_TEXT).tobytes().decode())
+    if about["version"] != _VERSION:
+        raise ValueError(f"it is of version {about['version']}, this is {_VERSION}")
+    cell = cell_of(about["cell"], str(about["method"]))
+    if cell.key != key:
+        raise SettingError(f"it is of the key {cell.key}, or of another version of this program")
+    kind = np.float64 if cell.precision == "float64" else np.float32
+    count = sum(math.prod(shape) for shape in parameter_shapes(cell).values())
+    epochs = _read(archive, "epochs", np.int64, (None,))
+    states, width = len(epochs), cell.width if cell.network.norm == "batch" else 0
+    arrays: dict[str, NDArray[Any]] = {
+        "epochs": epochs,
+        "parameters": _read(archive, "parameters", kind, (states, count)),
+        "running": _read(archive, "running", kind, (states, 2, cell.depth, width)),
+        "census": _read(archive, "census", np.float32, (states, len(CENSUS), cell.depth)).astype(np.float64),
+        "curve": _read(archive, "curve", np.float32, (None, len(CURVE))).astype(np.float64),
+    }
+    last, rows = cell.optimizer.epochs, arrays["curve"][:, 0]
+    is_sound = {
+        "epochs": states > 0 and epochs[0] >= 0 and epochs[-1] <= last and bool((np.diff(epochs) > 0).all()),
+        "parameters": bool(np.isfinite(arrays["parameters"]).all()),
+        "running": bool(np.isfinite(arrays["running"]).all()),
+        "census": bool(((arrays["census"] >= 0) & (arrays["census"] <= 1)).all()),
+        "curve": bool(np.isin(rows, np.arange(1, last + 1)).all() and (np.diff(rows) > 0).all())
+        and not np.isinf(arrays["curve"]).any(),
+    }
+    for name, sound in is_sound.items():
+        if not sound:
+            raise ValueError(f"{name} has numbers that no training gives")
+    diverged = about["diverged_epoch"]
+    return Snapshots(
+        cell=cell,
+        engine=str(about["engine"]),
+        device=str(about["device"]),
+        diverged_epoch=None if diverged is None else int(diverged),
+        agreement=str(about["agreement"]),
+        asked=int(about["asked"]),
+        **arrays,
+    )
+
+
+def _read(
+    archive: zipfile.ZipFile,
+    name: str,
+    kind: type[np.generic],
+    shape: tuple[int | None, ...],
+    most: int = _MOST_BYTES,
+) -> NDArray[Any]:
+    """An array of that kind and shape, None for any length: looked at before any memory is taken for it."""
+    with archive.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"{name} is of another version of numpy's format")
+        found, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype != np.dtype(kind):
+        raise ValueError(f"{name} is of {dtype}, not of {np.dtype(kind)}")
+    if len(found) != len(shape) or any(want not in (None, has) for want, has in zip(shape, found, strict=True)):
+        raise ValueError(f"{name} is of shape {found}, not {shape}")
+    # a length that the file does not have would be taken from memory first
+    size = math.prod(found) * dtype.itemsize
+    if size > min(most, archive.getinfo(f"{name}.npy").file_size):
+        raise ValueError(f"{name} is too large")
+    with archive.open(f"{name}.npy") as file:
+        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))

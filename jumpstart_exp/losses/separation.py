@@ -1,0 +1,363 @@
+"""The separation penalty: the reference formula, in plain torch, for any model.
+
+Sources: SepCons is "Increasing separation in units", ICLR is "Superseding model scaling by penalizing dead units and
+points with separation constraints" (2020 submission), CPAIOR is "Training thinner and deeper neural networks:
+jumpstart regularization" (2022).
+
+With g the pre-activation of a hidden layer on one batch, each constraint has a pair of deficits,
+
+    above: max(0, margin_above − max g)        below: max(0, min g − margin_below)
+
+where max and min run over the points for a unit (Sep-U), over the units for a point (Sep-P), over both for a
+layer (Sep-L). With the margins ±1 these are max(0, 1 − max g) and max(0, 1 + min g); the minus sign that CPAIOR
+prints in (10) and (12) is a misprint: constraints (4) and (6) ask for min g ≤ −1.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from jumpstart_exp.losses.extremes import whole_extremes
+from jumpstart_exp.measures.recording import ReluRecorder
+from jumpstart_exp.settings import SettingError, check_settings
+from jumpstart_exp.specs.penalty import PenaltySpec
+
+Extremes = Mapping[str, tuple[Tensor, Tensor]]
+"""By kind (U, P, L) the largest and the smallest entry of every constraint of a layer, two flat tensors."""
+
+TieDraws = Callable[[str, int, int], Tensor]
+"""(constraint, layer, count) → `count` 32-bit draws as int64; constraints are "U+", "U-", "P+", "P-", "L+", "L-"."""
+
+
+class SeparationPenalty(nn.Module):
+    """Separation penalty on the hidden layers' pre-activations, before its weight λ.
+
+    Every pair of deficits becomes v = balance·above + (1 − balance)·below, times the layer's weight; all v of all
+    layers and kinds are aggregated: `sum` (1-norm), `mean`, `l2` = √Σv² (gradient 0 where all constraints are
+    met) or `sum_sq` = Σv². Sources: CPAIOR, (3)–(12); SepCons, (20)–(29).
+
+    With a model of your own whose ReLUs are `torch.nn.ReLU` modules:
+
+        penalty = SeparationPenalty("UP").watch(model)
+        loss = criterion(model(x), y) + 1e-4 * penalty()
+
+    `penalty()` is of the model's latest forward pass: call it before the next one.
+
+    Args:
+        kind: `U` (units), `P` (points), `UP` (both) or `L` (layers).
+        balance: ρ in [0, 1], the share of the deficit above.
+        margin_above: what every maximum has to reach.
+        margin_below: what every minimum has to reach.
+        aggregate: `sum`, `mean`, `l2` or `sum_sq`.
+        ties: the gradient of a maximum that several entries share goes to all in equal parts (`shared`), to the
+            lowest flat index in (point, channel, position) order (`single`), or to a drawn one (`random`).
+        scope: with positions, one constraint a `channel` or point, or one for each `position` of it.
+        layer_weights: λ_k of every hidden layer (SepCons, eq. 29); None for 1.
+
+    Raises:
+        SettingError: an argument has a value that is not allowed.
+    """
+
+    def __init__(
+        self,
+        kind: str = "UP",
+        *,
+        balance: float = 0.5,
+        margin_above: float = 1.0,
+        margin_below: float = -1.0,
+        aggregate: str = "sum",
+        ties: str = "single",
+        scope: str = "channel",
+        layer_weights: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        spec = PenaltySpec(
+            kind=kind,
+            balance=balance,
+            margin_above=margin_above,
+            margin_below=margin_below,
+            aggregate=aggregate,
+            ties=ties,
+            scope=scope,
+            layer_weights=None if layer_weights is None else tuple(layer_weights),
+        )
+        check_settings(spec, "penalty.")
+        spec.check()
+        if kind == "none":
+            raise SettingError("penalty.kind='none' is not allowed: it must be one of U, P, UP, L")
+        self.spec = spec
+        self._recorder: ReluRecorder | None = None
+
+    @classmethod
+    def from_spec(cls, spec: PenaltySpec) -> "SeparationPenalty":
+        """The penalty that a cell describes; which layers it is given is the caller's to see to (`spec.layers`)."""
+        penalty = cls(
+            spec.kind,
+            balance=spec.balance,
+            margin_above=spec.margin_above,
+            margin_below=spec.margin_below,
+            aggregate=spec.aggregate,
+            ties=spec.ties,
+            scope=spec.scope,
+            layer_weights=spec.layer_weights,
+        )
+        penalty.spec = spec
+        return penalty
+
+    def watch(self, model: nn.Module) -> "SeparationPenalty":
+        """Record what every `torch.nn.ReLU` of the model sees, so that the penalty can be called without arguments.
+
+        Raises:
+            SettingError: the model has no `torch.nn.ReLU` module.
+        """
+        recorder = ReluRecorder(model)
+        if recorder.count == 0:
+            recorder.remove()
+            raise SettingError("the model has no torch.nn.ReLU module: call the penalty with its pre-activations")
+        if self._recorder is not None:
+            self._recorder.remove()
+        self._recorder = recorder
+        return self
+
+    def forward(
+        self,
+        pre_activations: Sequence[Tensor] | None = None,
+        *,
+        unit_mask: Tensor | None = None,
+        point_mask: Tensor | None = None,
+        tie_draws: TieDraws | None = None,
+    ) -> Tensor:
+        """The penalty of one batch, a scalar.
+
+        Args:
+            pre_activations: of each hidden layer, (points, units) or (points, channels, *positions); None for
+                those of the watched model's latest forward pass.
+            unit_mask: True where a unit is real and not padding, shape (units,).
+            point_mask: True where a point is real and not padding, shape (points,).
+            tie_draws: draws for `random` ties; None takes torch's global generator.
+
+        Raises:
+            SettingError: nothing to work on, or not one layer weight a layer.
+        """
+        layers = self._layers(pre_activations)
+        if self._takes_whole_channels(layers) and unit_mask is None and point_mask is None:
+            whole = (whole_extremes(g if g.dim() > 2 else g[:, :, None]) for g in layers)
+            return self.of_extremes([by_kind(self.spec.kind, *found) for found in whole])
+        pairs = []
+        for indices in _equal_shapes(layers):
+            g = torch.stack([layers[index].reshape(*layers[index].shape[:2], -1) for index in indices])
+            for kind in self.spec.kind:
+                masks = {"unit_mask": unit_mask, "point_mask": point_mask}
+                v = self.pairs(*self.extremes(g, kind, indices, tie_draws=tie_draws, **masks))
+                if self.spec.layer_weights is not None:
+                    rows = zip(indices, v, strict=True)
+                    v = torch.stack([row * self.spec.layer_weights[index] for index, row in rows])
+                pairs.append(v.flatten())
+        return self._aggregate(pairs)
+
+    def _layers(self, pre_activations: Sequence[Tensor] | None) -> Sequence[Tensor]:
+        if pre_activations is None:
+            if self._recorder is None:
+                raise SettingError("the penalty watches no model: call watch(model), or give it pre-activations")
+            pre_activations = self._recorder.pre_activations
+            if torch.is_grad_enabled() and pre_activations and not any(g.requires_grad for g in pre_activations):
+                warnings.warn(
+                    "the watched model's latest forward pass was without gradients: its penalty trains nothing",
+                    stacklevel=5,
+                )
+        self._check_layers(len(pre_activations))
+        return pre_activations
+
+    def _check_layers(self, count: int) -> None:
+        if count == 0:
+            raise SettingError("the penalty has no pre-activations: run the model first")
+        weights = self.spec.layer_weights
+        if weights is not None and len(weights) != count:
+            raise SettingError(f"penalty.layer_weights has {len(weights)} numbers, the network {count} hidden layers")
+
+    def extremes(
+        self,
+        g: Tensor,
+        kind: str,
+        layers: Sequence[int],
+        *,
+        unit_mask: Tensor | None = None,
+        point_mask: Tensor | None = None,
+        tie_draws: TieDraws | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The largest and the smallest entry of every constraint of one kind, each (layers, constraints).
+
+        Args:
+            g: pre-activations of equally shaped layers, (layers, points, channels, positions).
+            kind: U, P or L.
+            layers: the layers' numbers, for the draws.
+            unit_mask: as in `forward`.
+            point_mask: as in `forward`.
+            tie_draws: as in `forward`.
+        """
+        draw = tie_draws or _global_draws
+        entries = _arranged(g, kind, self.spec.scope)
+        real_entries, real_constraints = _masks(g, kind, self.spec.scope, unit_mask, point_mask)
+        found = []
+        for sign in (1, -1):
+            signed = entries if sign > 0 else -entries
+            if real_entries is not None:
+                signed = signed.masked_fill(~real_entries, -torch.inf)
+            if self.spec.ties == "shared":
+                extreme = signed.amax(dim=2)
+            else:
+                chosen = signed.detach().argmax(dim=2, keepdim=True)
+                if self.spec.ties == "random":
+                    constraint = kind + ("+" if sign > 0 else "-")
+                    chosen = _drawn_tie(signed.detach(), real_constraints, partial(draw, constraint), layers)
+                extreme = signed.gather(2, chosen).squeeze(2)
+            if real_constraints is not None:
+                extreme = extreme[:, real_constraints]
+            found.append(sign * extreme)
+        return found[0], found[1]
+
+    def of_extremes(self, layers: Sequence[Extremes]) -> Tensor:
+        """The penalty of one batch, a scalar, from the extremes of its layers' constraints, input to output.
+
+        Raises:
+            SettingError: no layer, or not one layer weight a layer.
+        """
+        self._check_layers(len(layers))
+        pairs = []
+        for kind in self.spec.kind:
+            for layer, extremes in enumerate(layers):
+                v = self.pairs(*extremes[kind]).flatten()
+                pairs.append(v if self.spec.layer_weights is None else v * self.spec.layer_weights[layer])
+        return self._aggregate(pairs)
+
+    def part(self, layer: int, extremes: Extremes) -> tuple[Tensor, int]:
+        """What one layer brings to the penalty, a scalar for `of_parts`, and how many pairs that is of.
+
+        Args:
+            layer: its number, for its weight.
+            extremes: of its constraints.
+        """
+        v = torch.cat([self.pairs(*extremes[kind]).flatten() for kind in self.spec.kind])
+        if self.spec.layer_weights is not None:
+            v = v * self.spec.layer_weights[layer]
+        return self._aggregate([v]) if self.spec.aggregate != "mean" else v.sum(), v.numel()
+
+    def of_parts(self, parts: Sequence[tuple[Tensor, int]]) -> Tensor:
+        """The penalty of one batch, a scalar, from the parts of all its layers.
+
+        Raises:
+            SettingError: no layer, or not one layer weight a layer.
+        """
+        self._check_layers(len(parts))
+        values = torch.stack([value for value, _ in parts])
+        if self.spec.aggregate == "mean":
+            return values.sum() / sum(count for _, count in parts)
+        if self.spec.aggregate == "l2":
+            norm: Tensor = torch.linalg.vector_norm(values)
+            return norm
+        return values.sum()
+
+    def pairs(self, largest: Tensor, smallest: Tensor) -> Tensor:
+        """The pairs of deficits v, from extremes of any shape."""
+        above = torch.relu(self.spec.margin_above - largest)
+        below = torch.relu(smallest - self.spec.margin_below)
+        return self.spec.balance * above + (1 - self.spec.balance) * below
+
+    def _takes_whole_channels(self, layers: Sequence[Tensor]) -> bool:
+        """Whether there are convolutions, whose extremes are best kept as indices: copying them takes long."""
+        if self.spec.scope != "channel" or self.spec.ties != "single" or not all(g.numel() for g in layers):
+            return False
+        return any(g.dim() > 2 and g.numel() > g.shape[0] * g.shape[1] for g in layers)
+
+    def _aggregate(self, pairs: list[Tensor]) -> Tensor:
+        v = torch.cat(pairs) if len(pairs) > 1 else pairs[0]
+        if self.spec.aggregate == "sum":
+            return v.sum()
+        if self.spec.aggregate == "mean":
+            return v.mean()
+        if self.spec.aggregate == "sum_sq":
+            return v.square().sum()
+        norm: Tensor = torch.linalg.vector_norm(v)
+        return norm
+
+
+def by_kind(kind: str, units: Tensor, points: Tensor) -> Extremes:
+    """Extremes of the kinds U, P, L that `kind` names, from those of whole channels and points, `single` ties.
+
+    Args:
+        kind: as `PenaltySpec.kind`.
+        units: maxima and minima (2, channels).
+        points: maxima and minima (2, points); a layer's are those of its points, a tie the first point's.
+    """
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    if "U" in kind:
+        found["U"] = (units[0], units[1])
+    if "P" in kind:
+        found["P"] = (points[0], points[1])
+    if "L" in kind:
+        top, bottom = points[0].argmax(), points[1].argmin()
+        found["L"] = (points[0].index_select(0, top[None]), points[1].index_select(0, bottom[None]))
+    return found
+
+
+def _equal_shapes(layers: Sequence[Tensor]) -> Iterator[list[int]]:
+    """Indices of layers that can be stacked: one group in a rectangular network."""
+    groups: dict[torch.Size, list[int]] = {}
+    for index, layer in enumerate(layers):
+        groups.setdefault(layer.shape, []).append(index)
+    yield from groups.values()
+
+
+def _arranged(g: Tensor, kind: str, scope: str) -> Tensor:
+    """(layers, constraints, entries): a constraint's entries in (point, channel, position) order."""
+    layers, points, channels, positions = g.shape
+    if kind == "L":
+        return g.reshape(layers, 1, -1)
+    if kind == "U":
+        if scope == "channel":
+            return g.permute(0, 2, 1, 3).reshape(layers, channels, points * positions)
+        return g.permute(0, 2, 3, 1).reshape(layers, channels * positions, points)
+    if scope == "channel":
+        return g.reshape(layers, points, channels * positions)
+    return g.permute(0, 1, 3, 2).reshape(layers, points * positions, channels)
+
+
+def _masks(
+    g: Tensor, kind: str, scope: str, unit_mask: Tensor | None, point_mask: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Which entries (constraints × entries) and which constraints are real; None where all are."""
+    if unit_mask is None and point_mask is None:
+        return None, None
+    _, points, channels, positions = g.shape
+    units = torch.ones(channels, dtype=torch.bool) if unit_mask is None else unit_mask
+    point = torch.ones(points, dtype=torch.bool) if point_mask is None else point_mask
+    real = (point.to(g.device)[:, None] & units.to(g.device)[None, :])[None, :, :, None].expand(1, -1, -1, positions)
+    entries = _arranged(real, kind, scope)[0]
+    return entries, entries.any(dim=1)
+
+
+def _drawn_tie(
+    signed: Tensor,
+    real_constraints: Tensor | None,
+    draw: Callable[[int, int], Tensor],
+    indices: Sequence[int],
+) -> Tensor:
+    """Index of the k-th tied entry of every constraint, k = ⌊draw · tied / 2³²⌋."""
+    tied = signed == signed.amax(dim=2, keepdim=True)
+    count = tied.shape[1] if real_constraints is None else int(real_constraints.sum())
+    numbers = torch.zeros(tied.shape[:2], dtype=torch.int64, device=signed.device)
+    drawn = torch.stack([draw(index, count) for index in indices]).to(signed.device)
+    if real_constraints is None:
+        numbers = drawn
+    else:
+        numbers[:, real_constraints] = drawn
+    k = (numbers * tied.sum(dim=2)) >> 32
+    reached = tied & (tied.cumsum(dim=2) == k[:, :, None] + 1)
+    return reached.to(torch.uint8).argmax(dim=2, keepdim=True)
+
+
+def _global_draws(constraint: str, layer: int, count: int) -> Tensor:
+    return torch.randint(0, 2**32, (count,), dtype=torch.int64)

@@ -1,0 +1,60 @@
+"""The census: which units and points of a network are dead or linear (CPAIOR, definitions 1 and 2)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from jumpstart_exp.measures.recording import ReluRecorder
+from jumpstart_exp.result import LayerCensus
+from jumpstart_exp.settings import SettingError
+
+
+def census(post_activations: Sequence[Tensor]) -> LayerCensus:
+    """Fractions of dead and linear units and points, per hidden layer.
+
+    A unit is dead if its output is 0 for every point, linear if it is above 0 for every point. A point is dead
+    in a layer if the output of every unit is 0 for it, linear if every output is above 0. A convolution's unit
+    is a channel; its positions count along.
+
+    Args:
+        post_activations: ReLU outputs of each hidden layer, (points, units) or (points, channels, *positions).
+    """
+    rows = []
+    for layer in post_activations:
+        h = layer.detach().reshape(layer.shape[0], layer.shape[1], -1)
+        dead, linear = h == 0, h > 0
+        rows.append(
+            torch.stack(
+                [_share(dead, 0), _share(linear, 0), _share(dead, 1), _share(linear, 1)],
+            )
+        )
+    if not rows:
+        return LayerCensus((), (), (), ())
+    fractions = torch.stack(rows, dim=1).tolist()
+    return LayerCensus(*(tuple(row) for row in fractions))
+
+
+def census_of(model: nn.Module, points: Tensor) -> LayerCensus:
+    """The census of any torch model's `torch.nn.ReLU` modules on these points, in evaluation mode.
+
+    Raises:
+        SettingError: the model has no `torch.nn.ReLU` module.
+    """
+    recorder = ReluRecorder(model)
+    training = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        with torch.no_grad():
+            model(points)
+    finally:
+        recorder.remove()
+        for module, mode in training.items():
+            module.training = mode
+    if recorder.count == 0:
+        raise SettingError("the model has no torch.nn.ReLU module: give census() its ReLU outputs instead")
+    return census([torch.relu(pre_activation) for pre_activation in recorder.pre_activations])
+
+
+def _share(holds: Tensor, over: int) -> Tensor:
+    return holds.all(dim=2).all(dim=over).double().mean()

@@ -1,0 +1,80 @@
+"""Rectangular convolutional networks in plain torch.nn."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class RectangularCNN(nn.Module):
+    """`depth` convolutions of equal `width` that keep the image's size, each → (batch norm) → ReLU, then a head.
+
+    The head is one affine layer on all activations (`flatten`, the MNIST study) or on each channel's mean and
+    maximum (`max_avg_pool`, the CIFAR studies; CPAIOR, section 4). No pooling in between, stride 1, zero padding.
+
+    Args:
+        image: channels, height and width of a point.
+        depth: hidden layers.
+        width: filters a layer.
+        outputs: logits.
+        kernel: height and width of the filters, odd.
+        head: `flatten` or `max_avg_pool`.
+        norm: `none` or `batch`.
+        norm_eps: ε of the batch norm.
+        norm_momentum: weight of the new batch in its running averages.
+    """
+
+    def __init__(
+        self,
+        image: tuple[int, int, int],
+        depth: int,
+        width: int,
+        outputs: int,
+        *,
+        kernel: int = 3,
+        head: str = "flatten",
+        norm: str = "none",
+        norm_eps: float = 1e-3,
+        norm_momentum: float = 0.01,
+    ) -> None:
+        super().__init__()
+        channels, height, width_of_image = image
+        fan_ins = [channels] + [width] * (depth - 1)
+        self.hidden = nn.ModuleList(nn.Conv2d(fan_in, width, kernel, padding=kernel // 2) for fan_in in fan_ins)
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(width, eps=norm_eps, momentum=norm_momentum) for _ in range(depth if norm == "batch" else 0)
+        )
+        self.pools = head == "max_avg_pool"
+        self.output = nn.Linear(2 * width if self.pools else width * height * width_of_image, outputs)
+
+    def forward(self, x: Tensor, dropout: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Logits (points, outputs) and the pre-activation of every hidden layer.
+
+        Args:
+            x: images, shape (points, channels, height, width).
+            dropout: a factor for the input of every hidden layer, 0 where dropped, 1/(1−p) where kept, shaped
+                like that input.
+
+        Returns:
+            logits, and one pre-activation (what the ReLU sees) a hidden layer: (points, width, height, width of the
+            image).
+        """
+        pre_activations = []
+        for index, layer in enumerate(self.hidden):
+            if dropout is not None:
+                x = x * dropout[index]
+            pre_activation = layer(x)
+            if self.norms:
+                pre_activation = self.norms[index](pre_activation)
+            pre_activations.append(pre_activation)
+            x = torch.relu(pre_activation)
+        return self.output(self.pooled(x)), pre_activations
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """What the output layer sees of the last hidden layer's outputs: (points, width · height · width) or 2·width.
+
+        Flat in (channel, row, column) order; or every channel's mean, then every channel's maximum.
+        """
+        if not self.pools:
+            return x.flatten(1)
+        return torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)

@@ -1,0 +1,22 @@
+"""A rectangular network but for its depth and width."""
+
+from dataclasses import dataclass
+
+from jumpstart_exp.settings import setting
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A rectangular network but for its depth and width (METHOD: hidden layer = affine → norm → ReLU)."""
+
+    layout: str = setting(
+        "mlp", choices=("mlp", "conv2x1", "cnn"), about="cnn: images; conv2x1: the authors' MOONS grid"
+    )
+    kernel: int = setting(3, low=1, high=31, about="height and width of a CNN's filters, an odd number")
+    head: str = setting(
+        "flatten", choices=("flatten", "max_avg_pool"), about="what a CNN's output layer sees: all, or global pooling"
+    )
+    norm: str = setting("none", choices=("none", "batch"), about="between affine map and ReLU")
+    norm_eps: float = setting(1e-3, above=0, about="ε of the batch norm")
+    norm_momentum: float = setting(0.01, above=0, high=1, about="weight of the new batch in the running averages")
+    init: str = setting("glorot_uniform", choices=("glorot_uniform", "kaiming_uniform", "zero"))
