@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCES = Path(__file__).parents[2] / "jumpstart_exp" / "engines" / "cpp"
+SOURCES = Path(__file__).parents[2] / "jumpstart_exp" / "engines" / "native" / "cpp"
 COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
 # unoptimised: every access is there to be checked, and a third of the time to compile
 FLAGS = ["-std=c++17", "-O0", "-g1", "-fno-omit-frame-pointer", "-Wno-psabi", "-pthread", f"-I{SOURCES}"]
