@@ -1,8 +1,8 @@
 """Fit the cost model of the C++ engine on this machine: python scripts/fit_costs.py.
 
-Trains cells of many shapes and methods for a few hundred steps each, one thread, and fits the nanoseconds of every term of
-`cost_terms` (jumpstart_exp/engines/native/cost.py), none negative, to the relative error. Prints the tuple to put there,
-and how far the model is from what was measured.
+Trains cells of many shapes and methods for a few hundred steps each, one thread, and fits the nanoseconds of every term
+of `cost_terms` (jumpstart_exp/engines/native/cost.py), none negative, to the relative error. Prints the tuple to put
+there, and how far the model is from what was measured.
 """
 
 import dataclasses

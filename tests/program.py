@@ -11,8 +11,8 @@ from pathlib import Path
 LARGE = [
     "hydra.main",
     "jumpstart_exp.engines",
-    "jumpstart_exp.report.heatmaps",
-    "jumpstart_exp.report.scatters",
+    "jumpstart_exp.report.figures.heatmaps",
+    "jumpstart_exp.report.figures.scatters",
     "jumpstart_exp.launcher",
     "sklearn.datasets",
     "torch",

@@ -23,14 +23,14 @@ from rich.console import Console
 from jumpstart_exp.__main__ import tidied_arguments
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.report.__main__ import main as report
-from jumpstart_exp.report.drawing import plain_style
-from jumpstart_exp.report.grid import FigureGrid, GridWarning, figure_grids
-from jumpstart_exp.report.heatmaps import draw_grid, heatmap_figure
-from jumpstart_exp.report.markup import in_latex
-from jumpstart_exp.report.names import LONGEST_TITLE, label_title
-from jumpstart_exp.report.rows import RowWarning, sound_rows
-from jumpstart_exp.report.scatters import scatter_figure
-from jumpstart_exp.report.tables import write_costs, write_summaries
+from jumpstart_exp.report.figures.drawing import plain_style
+from jumpstart_exp.report.figures.heatmaps import draw_grid, heatmap_figure
+from jumpstart_exp.report.figures.scatters import scatter_figure
+from jumpstart_exp.report.table.grid import FigureGrid, GridWarning, figure_grids
+from jumpstart_exp.report.table.names import LONGEST_TITLE, label_title
+from jumpstart_exp.report.table.rows import RowWarning, sound_rows
+from jumpstart_exp.report.tables.markup import in_latex
+from jumpstart_exp.report.tables.summaries import write_costs, write_summaries
 from jumpstart_exp.result import CurveRow, Metric, Result
 from jumpstart_exp.settings import legible
 from jumpstart_exp.specs.network import NetworkSpec

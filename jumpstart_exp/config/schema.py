@@ -23,7 +23,7 @@ _SCHEMAS: dict[type, type] = {}
 
 def conf_dir() -> str:
     """Folder of the configurations: inside the package when installed from a wheel, else beside it."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     inside = package / "conf"
     return str(inside if inside.is_dir() else package.parent / "conf")
 

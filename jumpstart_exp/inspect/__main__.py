@@ -239,8 +239,8 @@ def _study_keys(store: "Store", order: _Order) -> list[str]:
         SettingError: there is no such study, or the store has none of its cells.
     """
     from jumpstart_exp.config.studies import STUDIES
-    from jumpstart_exp.report.names import method_rank
-    from jumpstart_exp.report.studies import study_rows
+    from jumpstart_exp.report.table.names import method_rank
+    from jumpstart_exp.report.table.studies import study_rows
 
     names = [study.name for study in STUDIES]
     if order.study not in names:

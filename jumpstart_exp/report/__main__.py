@@ -14,7 +14,7 @@ from jumpstart_exp.settings import SettingError, legible
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jumpstart_exp.report.sections import Section
+    from jumpstart_exp.report.registry import Section
 
 USAGE = """\
 Usage: python -m jumpstart_exp.report [results_dir=results] [only=KIND] [threshold=0.95] [data_dir=data]
@@ -111,12 +111,12 @@ def _threshold(typed: str) -> float:
 def _report(values: dict[str, str], threshold: float | None) -> int:
     # imported here so that --help and a bad argument answer at once
     from jumpstart_exp.config.run import named_folder
-    from jumpstart_exp.report.grid import GridError, figure_grids
-    from jumpstart_exp.report.paper_sources import PaperError
-    from jumpstart_exp.report.published import PublishedError, read_published
-    from jumpstart_exp.report.rows import sound_rows
-    from jumpstart_exp.report.sections import Stored, sections
-    from jumpstart_exp.report.titles import named_by_study
+    from jumpstart_exp.report.papers.published import PublishedError, read_published
+    from jumpstart_exp.report.papers.sources import PaperError
+    from jumpstart_exp.report.registry import Stored, sections
+    from jumpstart_exp.report.table.grid import GridError, figure_grids
+    from jumpstart_exp.report.table.rows import sound_rows
+    from jumpstart_exp.report.table.titles import named_by_study
     from jumpstart_exp.store import Store, StoreError
 
     try:
@@ -176,7 +176,7 @@ def _draw_paper_figure(values: dict[str, str], results: Path, table: "pd.DataFra
     Raises:
         PaperError: there is no such figure, or the store lacks what it shows.
     """
-    from jumpstart_exp.report.papers import write_paper_figure
+    from jumpstart_exp.report.papers.drawn import write_paper_figure
 
     name = values["figure"]
     folder = results / ("tables" if "-table-" in name else "figures")

@@ -10,8 +10,8 @@ from faults.sweeps import STARTING, TRAINING, Deed, How, Sweeps, die
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster.survey import Watch
 from jumpstart_exp.engines import ENGINES
-from jumpstart_exp.report.drawing import figure_title
-from jumpstart_exp.report.grid import figure_grids
+from jumpstart_exp.report.figures.drawing import figure_title
+from jumpstart_exp.report.table.grid import figure_grids
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.fleets import form_fleets

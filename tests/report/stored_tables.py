@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.report.grid import figure_grids
-from jumpstart_exp.report.heatmaps import draw_grid
+from jumpstart_exp.report.figures.heatmaps import draw_grid
+from jumpstart_exp.report.table.grid import figure_grids
 
 METHODS: dict[str, dict[str, Any]] = {
     "relu": {},

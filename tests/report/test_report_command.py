@@ -12,8 +12,8 @@ from faults.test_full_disk import obey_permissions
 from stored_tables import CIFAR10, cell, grid_rows, row, table
 
 from jumpstart_exp.report.__main__ import main
-from jumpstart_exp.report.grid import figure_grids
-from jumpstart_exp.report.published import published_dir
+from jumpstart_exp.report.papers.published import published_dir
+from jumpstart_exp.report.table.grid import figure_grids
 from jumpstart_exp.result import Result
 from jumpstart_exp.store import Store
 
@@ -157,7 +157,7 @@ def test_a_published_number_that_was_changed_stops_the_comparison(stored, tmp_pa
     shutil.copytree(published_dir(), altered)
     path = altered / "moons_50x4.csv"
     path.write_text(path.read_text().replace("0.8117", "0.8000", 1))
-    monkeypatch.setattr("jumpstart_exp.report.published.published_dir", lambda: altered)
+    monkeypatch.setattr("jumpstart_exp.report.papers.published.published_dir", lambda: altered)
     assert main([f"results_dir={results}", "only=comparison"]) == 1
     shown = capsys.readouterr().err
     assert shown.count("\n") == 1 and "moons_50x4.csv" in shown

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from seaborn.cm import rocket_r
 
 from jumpstart_exp.inspect.recorded_states import Snapshots
-from jumpstart_exp.report.drawing import plain_style
+from jumpstart_exp.report.figures.drawing import plain_style
 from jumpstart_exp.report.inside.style import NORMAL, SMALL, check_width, figure_words, method_name, new_figure
 from jumpstart_exp.result import CENSUS
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.loading import Data, load
 from jumpstart_exp.inspect.recorded_states import Snapshots
-from jumpstart_exp.report.drawing import plain_style
+from jumpstart_exp.report.figures.drawing import plain_style
 from jumpstart_exp.report.inside.activations import surface
 from jumpstart_exp.report.inside.selection import shown_states, thinned
 from jumpstart_exp.report.inside.style import (

@@ -17,11 +17,11 @@ from jumpstart_exp.console import Notice
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.loading import load
 from jumpstart_exp.inspect.recorded_states import SnapshotError, Snapshots, read_snapshots, stored_keys
-from jumpstart_exp.report.drawing import save_figure
+from jumpstart_exp.report.figures.drawing import save_figure
 from jumpstart_exp.report.inside.census_over_time import census_figure
 from jumpstart_exp.report.inside.dynamics import dynamics_figure
 from jumpstart_exp.report.inside.transforms import transforms_figure
-from jumpstart_exp.report.names import method_rank
+from jumpstart_exp.report.table.names import method_rank
 
 Job = Callable[[Path], list[Path]]
 

@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from jumpstart_exp.inspect.recorded_states import Snapshots
-from jumpstart_exp.report.names import dataset_title, method_title
+from jumpstart_exp.report.table.names import dataset_title, method_title
 
 SMALL, NORMAL = 5.5, 6.5
 """Points of the letters in and beside panels."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from jumpstart_exp.data.loading import load
 from jumpstart_exp.inspect.recorded_states import Snapshots
-from jumpstart_exp.report.drawing import plain_style
+from jumpstart_exp.report.figures.drawing import plain_style
 from jumpstart_exp.report.inside.activations import MOST_POINTS, ROUNDING, Layer, layers_of
 from jumpstart_exp.report.inside.style import (
     NORMAL,

@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from jumpstart_exp.report.claims import Claim
-from jumpstart_exp.report.files import write_whole
-from jumpstart_exp.report.grid import FigureGrid
-from jumpstart_exp.report.layouts import LayoutComparison
 from jumpstart_exp.report.page.beside import claim_entries, layout_entries, published_beside
 from jumpstart_exp.report.page.contents import LARGEST, page_contents
-from jumpstart_exp.report.published import Published
+from jumpstart_exp.report.papers.claims import Claim
+from jumpstart_exp.report.papers.published import Published
+from jumpstart_exp.report.statistics.layouts import LayoutComparison
+from jumpstart_exp.report.table.grid import FigureGrid
+from jumpstart_exp.report.tables.files import write_whole
 from jumpstart_exp.store import Store
 
 __all__ = ["write_page"]

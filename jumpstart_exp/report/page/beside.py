@@ -7,12 +7,12 @@ from typing import Any
 import pandas as pd
 
 from jumpstart_exp.config.studies import VARIANTS
-from jumpstart_exp.report.claims import NOT_TRAINED, Claim
-from jumpstart_exp.report.grid import FigureGrid
-from jumpstart_exp.report.layouts import TITLES, LayoutComparison, interval_words
-from jumpstart_exp.report.names import method_title
-from jumpstart_exp.report.published import METRICS, Published, PublishedPlace
-from jumpstart_exp.report.studies import StudyTable
+from jumpstart_exp.report.papers.claims import NOT_TRAINED, Claim
+from jumpstart_exp.report.papers.published import METRICS, Published, PublishedPlace
+from jumpstart_exp.report.statistics.layouts import TITLES, LayoutComparison, interval_words
+from jumpstart_exp.report.table.grid import FigureGrid
+from jumpstart_exp.report.table.names import method_title
+from jumpstart_exp.report.table.studies import StudyTable
 
 _MARKS = {"reproduced": "yes", "not reproduced": "no"}
 

@@ -9,19 +9,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jumpstart_exp.report.cost import BASELINE
-from jumpstart_exp.report.differences import Flattery, flatteries
-from jumpstart_exp.report.frontier import Start, frontier_ratio, frontiers
-from jumpstart_exp.report.grid import MOMENTS, FigureGrid
+from jumpstart_exp.report.figures.scatters import method_looks
 from jumpstart_exp.report.page.curves import add_curves, read_curves
 from jumpstart_exp.report.page.made import provenance, statements
 from jumpstart_exp.report.page.metrics import METRICS, intervals, measured
 from jumpstart_exp.report.page.packing import FRACTION, Block, text_length
 from jumpstart_exp.report.page.reproduce import Command, commands
-from jumpstart_exp.report.scatters import method_looks
-from jumpstart_exp.report.statistics import RESAMPLES
-from jumpstart_exp.report.success import train_shares, trained, training_threshold
-from jumpstart_exp.report.summary import summarise
+from jumpstart_exp.report.statistics.cost import BASELINE
+from jumpstart_exp.report.statistics.differences import Flattery, flatteries
+from jumpstart_exp.report.statistics.frontier import Start, frontier_ratio, frontiers
+from jumpstart_exp.report.statistics.intervals import RESAMPLES
+from jumpstart_exp.report.statistics.success import train_shares, trained, training_threshold
+from jumpstart_exp.report.statistics.summary import summarise
+from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
 from jumpstart_exp.settings import legible
 from jumpstart_exp.store import Store
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jumpstart_exp.report.grid import FigureGrid
-from jumpstart_exp.report.names import dataset_title
-from jumpstart_exp.report.success import training_threshold
+from jumpstart_exp.report.statistics.success import training_threshold
+from jumpstart_exp.report.table.grid import FigureGrid
+from jumpstart_exp.report.table.names import dataset_title
 from jumpstart_exp.settings import legible
 
 _ORIGIN = ("engine", "device", "git_commit", "git_dirty", "jumpstart_exp_version", "torch_version", "numpy_version")

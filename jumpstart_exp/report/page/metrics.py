@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jumpstart_exp.report.grid import FigureGrid
 from jumpstart_exp.report.page.packing import DIFFERENCE, FRACTION, POSITIVE, Scale
-from jumpstart_exp.report.statistics import mean_interval
+from jumpstart_exp.report.statistics.intervals import mean_interval
+from jumpstart_exp.report.table.grid import FigureGrid
 
 _FIT = ("best", "last")
 _CENSUS = ("start", "last")

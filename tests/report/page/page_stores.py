@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.report.grid import figure_grids
 from jumpstart_exp.report.page import write_page
-from jumpstart_exp.report.published import Published
+from jumpstart_exp.report.papers.published import Published
+from jumpstart_exp.report.table.grid import figure_grids
 from jumpstart_exp.result import CurveRow, LayerCensus, Metric, Result
 from jumpstart_exp.store import Store
 

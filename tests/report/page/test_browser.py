@@ -17,12 +17,12 @@ from page_stores import HOSTILE_ERROR, HOSTILE_LABEL, cell, cut, hostile, merged
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.schema import conf_dir, plain_config, register_schema, split_config
-from jumpstart_exp.report.compared import compared
-from jumpstart_exp.report.grid import figure_grids
-from jumpstart_exp.report.layouts import interval_words
+from jumpstart_exp.report.figures.scatters import LOOKS
 from jumpstart_exp.report.page import write_page
-from jumpstart_exp.report.published import read_published
-from jumpstart_exp.report.scatters import LOOKS
+from jumpstart_exp.report.papers.compared import compared
+from jumpstart_exp.report.papers.published import read_published
+from jumpstart_exp.report.statistics.layouts import interval_words
+from jumpstart_exp.report.table.grid import figure_grids
 from jumpstart_exp.result import Metric
 from jumpstart_exp.store import Store
 

@@ -28,20 +28,20 @@ from page_stores import (
 )
 from test_packing import decoded
 
-from jumpstart_exp.report.claims import Claim, Finding
-from jumpstart_exp.report.frontier import Start, frontiers
-from jumpstart_exp.report.grid import FigureGrid, figure_grids
-from jumpstart_exp.report.layouts import LayoutComparison, LayoutMeasure
+from jumpstart_exp.report.figures.scatters import LOOKS
 from jumpstart_exp.report.page import write_page
 from jumpstart_exp.report.page.beside import claim_entries, layout_entries
 from jumpstart_exp.report.page.contents import page_contents
 from jumpstart_exp.report.page.curves import LEAST_POINTS
 from jumpstart_exp.report.page.packing import Block, text_length
-from jumpstart_exp.report.published import read_published
-from jumpstart_exp.report.scatters import LOOKS
-from jumpstart_exp.report.seed_tables import moments_table
-from jumpstart_exp.report.seedwise import Interval
-from jumpstart_exp.report.statistics import mean_interval, wilson
+from jumpstart_exp.report.papers.claims import Claim, Finding
+from jumpstart_exp.report.papers.published import read_published
+from jumpstart_exp.report.statistics.frontier import Start, frontiers
+from jumpstart_exp.report.statistics.intervals import mean_interval, wilson
+from jumpstart_exp.report.statistics.layouts import LayoutComparison, LayoutMeasure
+from jumpstart_exp.report.statistics.seedwise import Interval
+from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
+from jumpstart_exp.report.tables.seeds import moments_table
 from jumpstart_exp.result import METRICS, CurveRow, LayerCensus, Metric, Result
 from jumpstart_exp.store import Store
 

@@ -1,0 +1,93 @@
+"""What all figures share: style, title, and how they become files."""
+
+import io
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import matplotlib.style
+from matplotlib.figure import Figure
+
+from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
+from jumpstart_exp.report.tables.files import write_whole
+
+METRICS = {"train_acc": "training", "val_acc": "validation"}
+"""The rows of a figure, from above."""
+
+DPI = 150
+"""Dots per inch of the PNG files."""
+
+_STYLE = {
+    "pdf.fonttype": 42,
+    "hatch.linewidth": 0.6,
+    "hatch.color": "0.55",
+    "font.size": 8.0,
+    "axes.linewidth": 0.6,
+    "text.parse_math": False,  # a label with dollars is no formula
+}
+
+
+def save_figures(grid: FigureGrid, draw: Callable[[FigureGrid, str], Figure], folder: Path, name: str) -> list[Path]:
+    """Draw one kind of figure at every moment, each as PNG and PDF, as NAME_MOMENT; the same grid, the same bytes.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    return [path for moment in MOMENTS for path in save_figure(partial(draw, grid, moment), folder, f"{name}_{moment}")]
+
+
+def save_figure(draw: Callable[[], Figure], folder: Path, name: str) -> list[Path]:
+    """Draw one figure and write it as PNG and PDF; the same figure, the same bytes.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for kind, content in figure_files(draw).items():
+        paths.append(folder / f"{name}.{kind}")
+        write_whole(paths[-1], content)
+    return paths
+
+
+def figure_files(draw: Callable[[], Figure], dpi: int = DPI) -> dict[str, bytes]:
+    """The figure as a PNG and a PDF file, in the report's style; the same figure, the same bytes."""
+    found = {}
+    with plain_style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # a label's letter: a box stands for it
+        figure = draw()
+        for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
+            content = io.BytesIO()
+            figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)
+            found[kind] = content.getvalue()
+    return found
+
+
+@contextmanager
+def plain_style() -> Iterator[None]:
+    """Matplotlib's own defaults and the report's, whatever the user's matplotlibrc says; restored afterwards."""
+    with matplotlib.style.context(["default", _STYLE]):
+        yield
+
+
+def figure_title(grid: FigureGrid, moment: str, letters: float) -> str:
+    """What the figure shows, then moment, seeds and losses, in lines of at most that many letters."""
+    fewest, most = grid.seed_range()
+    seeds = f"{fewest} seed{'s' * (fewest != 1)}" if fewest == most else f"{fewest}–{most} seeds"
+    parts = [f"{moment} epoch", seeds]
+    for count, word in ((int(grid.diverged.sum()), "diverged"), (int(grid.failed.sum()), "failed")):
+        if count:
+            parts.append(f"{count} {word}")
+    lines: list[str] = []
+    for text in (grid.title, " · ".join(parts)):
+        unbroken = text.replace(" ", "\N{NO-BREAK SPACE}").replace("·\N{NO-BREAK SPACE}", "· ")
+        lines += textwrap.wrap(unbroken, width=int(letters), break_on_hyphens=False)
+    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def title_lines(title: str) -> list[str]:
+    """A method's title in lines that fit above a panel or into a legend."""
+    return textwrap.wrap(title, width=24) or [title]

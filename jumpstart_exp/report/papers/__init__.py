@@ -1,0 +1,1 @@
+"""The papers: their numbers, statements and figures, beside ours."""

@@ -1,0 +1,1 @@
+"""Pure functions of arrays and grids: nothing is drawn or written here."""

@@ -1,0 +1,256 @@
+"""Differences between methods, paired by seed and place, and what picking the best epoch adds: statistics only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from jumpstart_exp.report.statistics.cost import BASELINE
+from jumpstart_exp.report.statistics.intervals import (
+    Floats,
+    false_discovery,
+    mean_interval,
+    percentile_interval,
+    resamples,
+)
+from jumpstart_exp.report.statistics.success import trained
+from jumpstart_exp.report.table.grid import FigureGrid
+
+LEVEL = 0.05
+"""Adjusted p-value up to which a difference is called significant."""
+
+MOST_ENUMERATED = 12
+"""Seeds up to which all sign flips are counted; beyond, `FLIPS` of them are drawn."""
+
+FLIPS = 9_999
+"""Seeded random sign flips behind a p-value of many seeds; the least p-value is then 1 / (FLIPS + 1)."""
+
+COMPARED = ("train_acc", "val_acc", "trains")
+"""What is compared at a moment: training accuracy, validation accuracy, and whether a seed trains (0 or 1)."""
+
+_SECOND_PAIR = ("sep_up", "relu_bn")
+_EQUAL = 1e-9  # sums of differences that differ by less, relative to their size, differ in rounding only
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over places, each the mean of its seeds.
+
+    `low` and `high` are its bootstrap interval (95 %) over whole resampled seeds, None with fewer than two seeds.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: int
+    places: int
+
+
+@dataclass(frozen=True, eq=False)
+class PairedDifferences:
+    """What a method has more than another at every place, paired by seed; arrays are (depths, widths).
+
+    `mean` with its bootstrap interval `low` to `high` (95 %, NaN with fewer than two pairs) over `pairs` seeds; `p` is
+    the two-sided p-value of the sign-flip test, `adjusted` the same after Benjamini and Hochberg over this figure's
+    places; all NaN where there is no pair. `left_out` seeds have only one of the two values. `overall` is over all
+    places with a pair, `overall_p` its p-value with the signs of whole seeds flipped; None where there is no pair.
+    """
+
+    method: str
+    baseline: str
+    compared: str
+    pairs: NDArray[np.int64]
+    left_out: NDArray[np.int64]
+    mean: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+    adjusted: Floats
+    overall: Estimate | None
+    overall_p: float | None
+
+    def significant(self) -> NDArray[np.bool_]:
+        """Where the adjusted p-value is at most `LEVEL`, (depths, widths)."""
+        return np.asarray(self.adjusted <= LEVEL)
+
+
+@dataclass(frozen=True)
+class Flattery:
+    """How much the best epoch flatters a method: best minus last, over all its places that have both.
+
+    `accuracy` has an entry for train_acc and val_acc; `beyond_baseline` is by how much the baseline's own is exceeded
+    at the seeds and places that both have (None for the baseline itself, or without it). `trains` is the share of
+    cells that train at the best and at the last epoch, of all that the store has.
+    """
+
+    method: str
+    accuracy: dict[str, Estimate | None]
+    beyond_baseline: dict[str, Estimate | None]
+    trains: dict[str, Estimate]
+
+
+def comparisons(methods: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The pairs of method and baseline that are compared: each against ReLU, and Sep-UP against ReLU + BN."""
+    pairs = [(method, BASELINE) for method in methods if method != BASELINE and BASELINE in methods]
+    return (*pairs, *([_SECOND_PAIR] if {*_SECOND_PAIR} <= {*methods} else []))
+
+
+def paired_differences(
+    grid: FigureGrid, method: str, baseline: str, compared: str, moment: str, threshold: float | None = None
+) -> PairedDifferences:
+    """What `method` has more than `baseline`, place by place.
+
+    Args:
+        grid: the figure's cells.
+        method: label of the one method.
+        baseline: label of the other.
+        compared: one of COMPARED. Accuracies need both networks trained to the end; "trains" needs both in the store,
+            and one that diverged or failed does not train.
+        moment: "best" or "last" epoch.
+        threshold: of "trains"; None for the dataset's own.
+
+    Raises:
+        ValueError: the grid lacks one of the methods.
+    """
+    own, other = (_values(grid, grid.methods.index(label), compared, moment, threshold) for label in (method, baseline))
+    differences = own - other
+    flat = differences.reshape(-1, differences.shape[-1])
+    mean, low, high = mean_interval(differences)
+    p = sign_flip_p(differences)
+    return PairedDifferences(
+        method=method,
+        baseline=baseline,
+        compared=compared,
+        pairs=np.asarray((~np.isnan(differences)).sum(axis=-1)),
+        left_out=np.asarray((np.isnan(own) != np.isnan(other)).sum(axis=-1)),
+        mean=mean,
+        low=low,
+        high=high,
+        p=p,
+        adjusted=false_discovery(p),
+        overall=over_places(differences),
+        overall_p=None if np.isnan(flat).all() else float(sign_flip_p(_seed_parts(flat))),
+    )
+
+
+def best_minus_last(grid: FigureGrid, metric: str) -> Floats:
+    """How far the best epoch is above the last, (methods, depths, widths, seeds), of "train_acc" or "val_acc"."""
+    return grid.accuracy[f"{metric}_best"] - grid.accuracy[f"{metric}_last"]
+
+
+def flatteries(grid: FigureGrid, threshold: float | None = None) -> tuple[Flattery, ...]:
+    """How much the best epoch flatters each method, in the grid's order."""
+    gaps = {metric: best_minus_last(grid, metric) for metric in ("train_acc", "val_acc")}
+    succeeded = {moment: trained(grid, moment, threshold) for moment in ("best", "last")}
+    base = grid.methods.index(BASELINE) if BASELINE in grid.methods else None
+    found = []
+    for method, label in enumerate(grid.methods):
+        is_compared = base is not None and base != method
+        shares = {
+            moment: over_places(np.where(grid.present[method], of_moment[method], np.nan))
+            for moment, of_moment in succeeded.items()
+        }
+        found.append(
+            Flattery(
+                method=label,
+                accuracy={metric: over_places(gap[method]) for metric, gap in gaps.items()},
+                beyond_baseline={
+                    metric: over_places(gap[method] - gap[base]) if is_compared else None
+                    for metric, gap in gaps.items()
+                },
+                trains={moment: share for moment, share in shares.items() if share is not None},
+            )
+        )
+    return tuple(found)
+
+
+def over_places(values: ArrayLike) -> Estimate | None:
+    """Mean over places of the means over their seeds, with its interval; None where nothing is known.
+
+    Whole seeds are resampled, because the networks of a seed share their random numbers; in a resample, places of
+    which it has no seed are left out.
+
+    Args:
+        values: (…, seeds), NaN for none.
+    """
+    array = np.asarray(values, np.float64)
+    rows = array.reshape(-1, array.shape[-1])
+    known = ~np.isnan(rows)
+    places, seeds = int(known.any(axis=1).sum()), np.flatnonzero(known.any(axis=0))
+    if not places:
+        return None
+    filled, counted = (
+        part[known.any(axis=1)][:, seeds].T for part in (np.where(known, rows, 0.0), known.astype(float))
+    )
+    mean = float((filled.sum(axis=0) / counted.sum(axis=0)).mean())
+    if len(seeds) < 2:
+        return Estimate(mean, None, None, len(seeds), places)
+    drawn = resamples(len(seeds))
+    times = np.zeros(drawn.shape)
+    np.add.at(times, (np.arange(len(drawn))[:, None], drawn), 1.0)
+    totals, counts = times @ filled, times @ counted
+    means = np.divide(totals, counts, out=np.zeros(totals.shape), where=counts > 0).sum(axis=1)
+    low, high = percentile_interval((means / (counts > 0).sum(axis=1))[:, None])
+    return Estimate(mean, float(low[0]), float(high[0]), len(seeds), places)
+
+
+def sign_flip_p(differences: ArrayLike) -> Floats:
+    """Two-sided p-value of the sign-flip permutation test of a mean difference of 0, entry by entry.
+
+    With no difference between the methods each seed's difference has either sign equally often: the p-value is the
+    share of sign flips whose sum is at least as far from 0 as the one found. Up to `MOST_ENUMERATED` seeds all flips
+    are counted, beyond `FLIPS` seeded random ones, the one found included (Phipson and Smyth, 2010). The least p-value
+    of n seeds is 2 ** (1 - n).
+
+    Args:
+        differences: (…, seeds); NaN is left out.
+
+    Returns:
+        p-values (…), NaN where there is no difference.
+    """
+    array = np.asarray(differences, np.float64)
+    rows = array.reshape(-1, array.shape[-1])
+    known = ~np.isnan(rows)
+    counts = known.sum(axis=1)
+    found = np.full(len(rows), np.nan)
+    for count in np.unique(counts[counts > 0]):
+        own = np.flatnonzero(counts == count)
+        packed = rows[own][known[own]].reshape(len(own), count)
+        signs = _all_signs(int(count)) if count <= MOST_ENUMERATED else _drawn_signs(int(count))
+        # a sum that equals the one found but for rounding counts as equal
+        least = np.abs(packed.sum(axis=1)) - _EQUAL * np.abs(packed).sum(axis=1)
+        as_far = (np.abs(signs @ packed.T) >= least).sum(axis=0)
+        found[own] = as_far / len(signs) if count <= MOST_ENUMERATED else (as_far + 1) / (FLIPS + 1)
+    return found.reshape(array.shape[:-1])
+
+
+@cache
+def _all_signs(count: int) -> Floats:
+    """All sign flips of so many seeds but for the sign of the whole, (2 ** (count - 1), count): the first stays."""
+    bits = np.arange(2 ** (count - 1))[:, None] >> np.arange(count)
+    return np.asarray(1.0 - 2.0 * (bits & 1))
+
+
+@cache
+def _drawn_signs(count: int) -> Floats:
+    """Random sign flips, (FLIPS, count); always the same ones."""
+    bits = np.random.Generator(np.random.PCG64([count, FLIPS])).integers(0, 2, size=(FLIPS, count))
+    return np.asarray(1.0 - 2.0 * bits, np.float64)
+
+
+def _seed_parts(differences: Floats) -> Floats:
+    """What each seed adds to the mean over places, (seeds,), of (places, seeds); NaN for a seed without any value."""
+    known = ~np.isnan(differences)
+    counts = known.sum(axis=1)
+    weights = np.where(known, 1 / np.maximum(counts, 1)[:, None], 0.0) / max(int((counts > 0).sum()), 1)
+    parts = (np.where(known, differences, 0.0) * weights).sum(axis=0)
+    return np.where(known.any(axis=0), parts, np.nan)
+
+
+def _values(grid: FigureGrid, method: int, compared: str, moment: str, threshold: float | None) -> Floats:
+    """The method's values, (depths, widths, seeds), NaN for none."""
+    if compared == "trains":
+        return np.where(grid.present[method], trained(grid, moment, threshold)[method], np.nan)
+    return np.asarray(grid.accuracy[f"{compared}_{moment}"][method])

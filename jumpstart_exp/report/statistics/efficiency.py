@@ -1,0 +1,93 @@
+"""Parameter efficiency: accuracy against the number of parameters (CPAIOR, figures 3 and 4), statistics only."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from jumpstart_exp.report.table.grid import FigureGrid
+
+LEAST_PAIRS = 3
+"""Depth-width pairs from which on a scatter says something."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One network of one method: `mean`, `low` and `high` are accuracies in [0, 1] over its trained seeds.
+
+    `partial` says that other seeds of it diverged or failed.
+    """
+
+    method: str
+    depth: int
+    width: int
+    n_params: int
+    mean: float
+    low: float
+    high: float
+    partial: bool
+
+
+def has_scatter(grid: FigureGrid) -> bool:
+    """Whether the figure's cells are CNNs and have accuracies at enough depth-width pairs."""
+    pairs = {(point.depth, point.width) for point in points(grid, "train_acc_best")}
+    return grid.layout == "cnn" and len(pairs) >= LEAST_PAIRS
+
+
+def points(grid: FigureGrid, column: str) -> list[Point]:
+    """A point for every method, depth and width with an accuracy (a column of the store) and a number of parameters."""
+    values, means, partly = grid.accuracy[column], grid.mean(column), grid.partly_untrained()
+    found = []
+    for place in np.argwhere(~np.isnan(means) & (grid.n_params > 0)):
+        method, depth, width = (int(index) for index in place)
+        known = values[method, depth, width][~np.isnan(values[method, depth, width])]
+        found.append(
+            Point(
+                grid.methods[method],
+                grid.depths[depth],
+                grid.widths[width],
+                int(grid.n_params[method, depth, width]),
+                float(means[method, depth, width]),
+                float(known.min()),
+                float(known.max()),
+                bool(partly[method, depth, width]),
+            )
+        )
+    return found
+
+
+def pareto_front(candidates: Iterable[Point]) -> list[Point]:
+    """The points that no other one beats with as few parameters and as high a mean, by rising number of parameters.
+
+    Of equal points the first by depth and width stands for all.
+    """
+    front: list[Point] = []
+    for point in sorted(candidates, key=lambda point: (point.n_params, -point.mean, point.depth, point.width)):
+        if not front or point.mean > front[-1].mean:
+            front.append(point)
+    return front
+
+
+def best_of_pairs(candidates: Iterable[Point], most: int) -> list[Point]:
+    """Each depth-width pair's best point, those most worth a label first.
+
+    First the pairs of the best points' Pareto front, then those on the front of any method, then the others; the
+    accurate before the less accurate. Where there are more than `most` pairs the others are left out.
+    """
+    candidates = list(candidates)
+    best: dict[tuple[int, int], Point] = {}
+    for point in candidates:
+        pair = (point.depth, point.width)
+        if pair not in best or point.mean > best[pair].mean:
+            best[pair] = point
+    methods = {point.method for point in candidates}
+    fronts = [pareto_front(point for point in candidates if point.method == method) for method in methods]
+    overall = {(point.depth, point.width) for point in pareto_front(best.values())}
+    any_method = {(point.depth, point.width) for front in fronts for point in front}
+
+    def merit(point: Point) -> tuple[bool, bool, float, int, int]:
+        pair = (point.depth, point.width)
+        return pair not in overall, pair not in any_method, -point.mean, point.depth, point.width
+
+    kept = best if len(best) <= most else overall | any_method
+    return sorted((best[pair] for pair in kept), key=merit)

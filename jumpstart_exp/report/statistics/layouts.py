@@ -1,0 +1,240 @@
+"""Which layout of the MOONS network reproduces the published figure: statistics only.
+
+The papers describe an MLP; the authors' code made the figure with 2×1 convolutions (variant=code). Both are compared
+with the published grid on the places and seeds that both have.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from jumpstart_exp.config.studies import VARIANTS, study
+from jumpstart_exp.report.papers.comparison import GridComparison, published_grid
+from jumpstart_exp.report.papers.published import PublishedPlace
+from jumpstart_exp.report.statistics.intervals import Floats
+from jumpstart_exp.report.statistics.seedwise import Interval, ratio_over_seeds
+from jumpstart_exp.report.statistics.success import training_threshold
+from jumpstart_exp.report.table.grid import FigureGrid
+from jumpstart_exp.report.table.names import method_rank
+from jumpstart_exp.report.tables.seed_captions import lost_told
+
+LEAST_SEEDS = 3
+"""Seeds from which on an interval decides anything."""
+
+MEASURES = ("distance", "agreement")
+"""Mean absolute difference of the training accuracy; share of networks that train where the published one does."""
+
+TITLES = {"paper": "MLP (variant=paper)", "code": "2×1 (variant=code)"}
+"""The layouts of the MOONS grid, by variant."""
+
+_TRAINED_BY = "cpaior_moons"
+_METRIC = "train_acc_best"
+
+
+@dataclass(frozen=True)
+class LayoutMeasure:
+    """One measure of nearness to the published grid.
+
+    `distance` is the mean absolute difference of a seed's training accuracy from the published one, `agreement` the
+    share of networks that are on the published one's side of the training threshold. `of` has it by variant over all
+    its seeds; `difference` is `paper` minus `code` over the places and seeds that both have.
+    """
+
+    name: str
+    of: Mapping[str, Interval]
+    difference: Interval | None
+    nearer: str | None
+
+
+@dataclass(frozen=True)
+class LayoutComparison:
+    """The answer for some methods: `nearer` is the variant that is nearer, None where the intervals leave it open.
+
+    `places` are the published ones compared, `seeds` those that both variants have, 0 where one is not there. `lost`
+    says by variant how many of its cells at published places diverged or failed. `between_seeds` is the mean absolute
+    difference of two seeds of ours by variant: what a layout that reproduced the figure exactly would have as its
+    distance. `verdict` says it in words.
+    """
+
+    methods: tuple[str, ...]
+    places: int
+    seeds: int
+    measures: tuple[LayoutMeasure, ...]
+    between_seeds: Mapping[str, float]
+    nearer: str | None
+    verdict: str
+    lost: Mapping[str, str]
+
+
+def compare_layouts(
+    comparisons: Mapping[str, GridComparison], values: Mapping[PublishedPlace, float], threshold: float | None = None
+) -> tuple[LayoutComparison, ...]:
+    """The layouts against each other: for all methods that both have, then for each of them.
+
+    Args:
+        comparisons: by variant, what there is of MOONS over depth and width.
+        values: the published grid.
+        threshold: training accuracy from which on a network trains; None for the dataset's own.
+    """
+    if not comparisons:
+        return ()
+    published = published_grid(values)
+    shared = set.intersection(*({*comparison.methods} for comparison in comparisons.values()))
+    methods = tuple(sorted(shared, key=method_rank))
+    if not methods:
+        return ()
+    groups = [methods, *([(method,) for method in methods] if len(methods) > 1 else [])]
+    return tuple(_compared(comparisons, published, group, threshold) for group in groups)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """Of every place and seed, (places, seeds), by measure; NaN where there is no cell, or no accuracy."""
+
+    of: Mapping[str, Floats]
+    accuracy: Floats
+    seeds: tuple[int, ...]
+
+
+def _compared(
+    comparisons: Mapping[str, GridComparison], published: FigureGrid, methods: tuple[str, ...], threshold: float | None
+) -> LayoutComparison:
+    scores = {variant: _scores(of, published, methods, threshold) for variant, of in comparisons.items()}
+    seeds = sorted(set.intersection(*({*of.seeds} for of in scores.values())))
+    paired = len(scores) == len(VARIANTS) and len(seeds) > 0
+    if paired:
+        scores = _paired(scores, tuple(seeds))
+    theirs = published.accuracy[_METRIC][[published.methods.index(method) for method in methods]]
+    total = int((~np.isnan(theirs)).sum())
+    places = max(int((~np.isnan(of.of["agreement"])).any(axis=1).sum()) for of in scores.values())
+    measures = tuple(_measure(name, scores, paired, is_whole=places == total) for name in MEASURES)
+    found = {measure.nearer for measure in measures} - {None}
+    nearer = found.pop() if len(found) == 1 else None
+    between = {variant: _between_seeds(of.accuracy) for variant, of in scores.items()}
+    part = "" if places == total else f"{places} of the {total} published places are trained so far"
+    return LayoutComparison(
+        methods,
+        places,
+        len(seeds) if paired else 0,
+        measures,
+        between,
+        nearer,
+        _in_words(measures, between, nearer, len(seeds), part, paired),
+        {variant: _lost(of, published, methods) for variant, of in comparisons.items()},
+    )
+
+
+def _lost(comparison: GridComparison, published: FigureGrid, methods: tuple[str, ...]) -> str:
+    """How many of these methods' cells at published places have no accuracy, in words."""
+    own = [comparison.methods.index(method) for method in methods]
+    theirs = published.accuracy[_METRIC][[published.methods.index(method) for method in methods]]
+    known = ~np.isnan(theirs)
+    return lost_told(*(of[own] & known for of in (comparison.diverged, comparison.failed, comparison.present)))
+
+
+def _scores(
+    comparison: GridComparison, published: FigureGrid, methods: tuple[str, ...], threshold: float | None
+) -> _Scores:
+    least = (training_threshold(published.dataset) if threshold is None else threshold) - 1e-9
+    own = [comparison.methods.index(method) for method in methods]
+    theirs = published.accuracy[_METRIC][[published.methods.index(method) for method in methods]]
+    accuracy, present = comparison.values[_METRIC][own], comparison.present[own]
+    agreement = np.where(present, (np.nan_to_num(accuracy, nan=-1.0) >= least) == (theirs >= least), np.nan)
+    seeds = accuracy.shape[-1]
+    known = ~np.isnan(np.broadcast_to(theirs, accuracy.shape))
+    scores = {"distance": np.abs(accuracy - theirs), "agreement": np.where(known, agreement, np.nan)}
+    flat = {name: of.reshape(-1, seeds) for name, of in scores.items()}
+    return _Scores(flat, np.where(known, accuracy, np.nan).reshape(-1, seeds), comparison.grid.seeds)
+
+
+def _paired(scores: Mapping[str, _Scores], seeds: tuple[int, ...]) -> dict[str, _Scores]:
+    """The scores of the places and seeds at which every variant has one."""
+    columns = {variant: [of.seeds.index(seed) for seed in seeds] for variant, of in scores.items()}
+    known = {
+        name: np.all([~np.isnan(of.of[name][:, columns[variant]]) for variant, of in scores.items()], axis=0)
+        for name in MEASURES
+    }
+    return {
+        variant: _Scores(
+            {name: np.where(known[name], of.of[name][:, columns[variant]], np.nan) for name in MEASURES},
+            np.where(known["distance"], of.accuracy[:, columns[variant]], np.nan),
+            seeds,
+        )
+        for variant, of in scores.items()
+    }
+
+
+def _measure(name: str, scores: Mapping[str, _Scores], paired: bool, is_whole: bool) -> LayoutMeasure:
+    totals = {variant: np.nansum(of.of[name], axis=0) for variant, of in scores.items()}
+    counts = {variant: (~np.isnan(of.of[name])).sum(axis=0).astype(np.float64) for variant, of in scores.items()}
+    intervals = {variant: ratio_over_seeds(totals[variant], counts[variant]) for variant in scores}
+    difference = ratio_over_seeds(totals["paper"] - totals["code"], counts["paper"]) if paired else None
+    return LayoutMeasure(
+        name,
+        {variant: interval for variant, interval in intervals.items() if interval is not None},
+        difference,
+        _nearer(name, difference) if is_whole else None,
+    )
+
+
+def _nearer(name: str, difference: Interval | None) -> str | None:
+    """The variant that the interval of paper − code puts nearer: a small distance is near, a high agreement is."""
+    if difference is None or difference.low is None or difference.high is None or difference.seeds < LEAST_SEEDS:
+        return None
+    more, less = ("code", "paper") if name == "distance" else ("paper", "code")
+    return more if difference.low > 0 else less if difference.high < 0 else None
+
+
+def _between_seeds(accuracy: Floats) -> float:
+    """The mean absolute difference of two seeds of one place, over all pairs of seeds; NaN with fewer than two."""
+    seeds = range(accuracy.shape[1])
+    apart = [np.abs(accuracy[:, one] - accuracy[:, other]) for one in seeds for other in seeds if one < other]
+    known = [of[~np.isnan(of)] for of in apart]
+    values = np.concatenate(known) if known else np.zeros(0)
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _in_words(
+    measures: tuple[LayoutMeasure, ...],
+    between: Mapping[str, float],
+    nearer: str | None,
+    seeds: int,
+    part: str,
+    paired: bool,
+) -> str:
+    if not paired:
+        missing = [variant for variant in VARIANTS if variant not in between]
+        if missing:
+            commands = "; ".join(f"{TITLES[one]} is not trained ({study(_TRAINED_BY).command(one)})" for one in missing)
+            return f"undecided: {commands}"
+        return "undecided: the two layouts have no seed in common"
+    numbers = "; ".join(_numbers(measure) for measure in measures)
+    apart = ", ".join(f"{TITLES[variant]} {between[variant]:.3f}" for variant in VARIANTS if variant in between)
+    tail = f"{numbers}. Two seeds of one layout are apart by: {apart}."
+    if nearer is not None:
+        return f"{TITLES[nearer]} is nearer to the published figure: {tail}"
+    if part:
+        return f"undecided, {part}: {tail}"
+    if seeds < LEAST_SEEDS:
+        return f"undecided with {seeds} seed{'s' * (seeds != 1)} in common, {LEAST_SEEDS} are needed: {tail}"
+    told = {measure.nearer for measure in measures} - {None}
+    reason = "the two measures contradict each other" if told else "no interval of the difference leaves out 0"
+    return f"undecided, {reason}: {tail}"
+
+
+def _numbers(measure: LayoutMeasure) -> str:
+    words = {
+        "distance": "mean absolute difference of the training accuracy",
+        "agreement": "share of networks that train, or do not, as the published one",
+    }
+    parts = [f"{TITLES[variant]} {interval_words(measure.of[variant])}" for variant in VARIANTS]
+    difference = "" if measure.difference is None else f", difference {interval_words(measure.difference)}"
+    return f"{words[measure.name]}: {', '.join(parts)}{difference}"
+
+
+def interval_words(interval: Interval) -> str:
+    """The number with its interval: 0.062 [0.055, 0.070]."""
+    if interval.low is None or interval.high is None:
+        return f"{interval.value:.3f}"
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

@@ -1,0 +1,1 @@
+"""Writing only: one table as Markdown, LaTeX and CSV."""

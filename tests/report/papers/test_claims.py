@@ -1,0 +1,266 @@
+"""Verdicts against stores in which the answer is known."""
+
+import math
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+from stored_tables import row, table
+from study_rows import study_table
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.config.studies import study_cells
+from jumpstart_exp.report.papers.assertions import ABOVE_ZERO, Criterion
+from jumpstart_exp.report.papers.assertions_images import CIFAR_METHODS
+from jumpstart_exp.report.papers.claims import ASSERTIONS, Claim, Finding, claims, count_verdicts, in_words, judge
+from jumpstart_exp.report.papers.comparison import published_grid
+from jumpstart_exp.report.papers.measures import Measure, cost_ratio, frontier_of, lowest_mean, times_deeper
+from jumpstart_exp.report.papers.published import Published, PublishedError, PublishedPlace, read_published
+from jumpstart_exp.report.statistics.frontier import frontier_ratio
+from jumpstart_exp.report.table.grid import figure_grids
+
+Accuracy = Callable[[Cell], tuple[float, float] | None]
+
+
+@pytest.fixture(scope="module")
+def published() -> Published:
+    return read_published()
+
+
+def finding(found: tuple[Claim, ...], name: str, variant: str = "paper") -> Finding:
+    (claim,) = [claim for claim in found if claim.name == name]
+    (own,) = [own for own in claim.findings if own.variant == variant]
+    return own
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "count", "least", "most", "verdict"),
+    [
+        (60, 70, 3, 60, math.inf, "reproduced"),
+        (50, 70, 3, 60, math.inf, "undecided"),
+        (30, 59, 3, 60, math.inf, "not reproduced"),
+        (10, 20, 9, -math.inf, 20, "reproduced"),
+        (10, 30, 9, -math.inf, 20, "undecided"),
+        (21, 30, 9, -math.inf, 20, "not reproduced"),
+        (1.3, 1.4, 4, 1.2, 1.46, "reproduced"),
+        (1.0, 1.1, 4, 1.2, 1.46, "not reproduced"),
+        (1.0, 2.0, 4, 1.2, 1.46, "undecided"),
+        (0.0, 0.0, 4, ABOVE_ZERO, math.inf, "not reproduced"),
+        (60, 70, 2, 60, math.inf, "undecided"),
+        (None, None, 1, 60, math.inf, "undecided"),
+    ],
+)
+def test_the_verdict_follows_from_interval_and_criterion(
+    low: float | None, high: float | None, count: int, least: float, most: float, verdict: str
+) -> None:
+    value = 60.0 if low is None or high is None else (low + high) / 2
+    assert judge(Measure(value, low, high, count), Criterion(least, most)) == verdict
+
+
+def test_a_lower_bound_refutes_nothing_from_below() -> None:
+    measure = Measure(50, 40, 50, 5, is_at_least=True)
+    assert judge(measure, Criterion(least=60)) == "undecided"
+    assert judge(measure, Criterion(most=60)) == "undecided"
+    assert judge(measure, Criterion(least=40)) == "reproduced"
+    assert judge(measure, Criterion(most=30)) == "not reproduced"
+
+
+def test_measures_and_criteria_in_words() -> None:
+    assert in_words(Measure(60, 25, 60, 10), 0) == "60 [25, 60], 10 seeds"
+    assert in_words(Measure(1.337, None, None, 1, unit="pairs", is_at_least=True), 2) == "at least 1.34, 1 pair"
+    words = [Criterion(least=60), Criterion(most=10), Criterion(1.2, 1.46), Criterion(least=ABOVE_ZERO)]
+    assert [own.in_words() for own in words] == ["at least 60", "at most 10", "from 1.2 to 1.46", "above 0"]
+
+
+def test_the_authors_own_table_by_our_rule_is_what_the_papers_say_of_it(published: Published) -> None:
+    grid = published_grid(published.moons)
+
+    def value(method: str, width: int | None) -> float:
+        found = frontier_of(grid, method, width)
+        assert found is not None
+        return found.value
+
+    assert (value("relu", 3), value("sep_up", 3)) == (10, 60)  # CPAIOR
+    assert (value("relu_bn", None), value("sep_p", None), value("sep_up", None)) == (70, 50, 100)  # SepCons has 120
+    ends = [frontier_of(grid, method, None) for method in ("relu_bn", "sep_up")]
+    assert [own is not None and own.is_at_least for own in ends] == [False, False], "the grid ends at 120"
+    deeper = times_deeper(grid, "sep_up")
+    # read off the table: widths 3, 4, 5 against 10 layers, the others against 20
+    ratios = (60 / 10, 50 / 10, 60 / 10, 90 / 20, 100 / 20, 100 / 20, 70 / 20)
+    assert deeper is not None
+    assert deeper.value == pytest.approx(math.prod(ratios) ** (1 / len(ratios)))
+
+
+def test_a_store_like_the_published_grid_reproduces_what_the_grid_shows(published: Published) -> None:
+    def as_published(cell: Cell) -> tuple[float, float]:
+        at = PublishedPlace(cell.method, "train_acc_best", cell.depth, cell.width)
+        nearest = 10 if 1 < cell.depth < 10 else cell.depth - 5
+        before = PublishedPlace(cell.method, "train_acc_best", nearest, cell.width)
+        value = published.moons.get(at, published.moons.get(before, 0.5))
+        return round(value * 85) / 85, 0.5
+
+    store = study_table("cpaior_moons", "paper", range(3), as_published)
+    found = claims(store, published)
+    assert finding(found, "moons_jumpstart_width_3").verdict == "reproduced"
+    assert finding(found, "moons_baseline_width_3").ours == "15 [15, 15], 3 seeds"
+    assert finding(found, "moons_baseline_width_3").verdict == "not reproduced"
+    assert finding(found, "moons_jumpstart_width_25").ours == "70 [70, 70], 3 seeds"
+    assert finding(found, "moons_jumpstart_width_25").verdict == "not reproduced", "nor is it in the authors' table"
+    assert finding(found, "sepcons_moons_relu").verdict == "reproduced"
+    (claim,) = [claim for claim in found if claim.name == "moons_jumpstart_width_25"]
+    assert (claim.by_table, claim.published, claim.criterion) == ("70", (100,), "at least 100")
+    assert "width 25 with a depth of up to 100" in claim.quote
+    looser = claims(store, published, threshold=0.9)
+    assert finding(looser, "moons_jumpstart_width_25").verdict == "reproduced"
+
+
+def test_what_is_not_trained_names_the_command(published: Published) -> None:
+    found = claims(pd.DataFrame(), published)
+    assert {own.verdict for claim in found for own in claim.findings} == {"not trained"}
+    own = finding(found, "mnist_jumpstart_networks", "code")
+    assert own.command == "python -m jumpstart_exp -m +experiment=mnist_table1 variant=code seed=0,1,...,9"
+    assert count_verdicts(found)["code"]["not trained"] == len(found) == len(ASSERTIONS)
+
+
+def test_names_are_unique_and_every_number_is_published(published: Published) -> None:
+    assert len({assertion.name for assertion in ASSERTIONS}) == len(ASSERTIONS)
+    for assertion in ASSERTIONS:
+        assert assertion.numbers(published) and "{" not in assertion.statement(published)
+        assert assertion.where(published)
+    broken = Published({}, {}, {}, {}, {}, {})
+    with pytest.raises(PublishedError, match="there is no published number"):
+        ASSERTIONS[0].statement(broken)
+
+
+def mnist(relu_to: int, jumpstart: Callable[[int], float]) -> Accuracy:
+    def accuracy(cell: Cell) -> tuple[float, float]:
+        trains = cell.method == "sep_up" or cell.depth <= relu_to
+        value = jumpstart(cell.seed) if cell.method == "sep_up" else 0.98
+        return (value, value) if trains else (0.11, 0.1)
+
+    return accuracy
+
+
+def test_mnist_by_hand(published: Published) -> None:
+    store = study_table("mnist_table1", "paper", range(3), mnist(16, lambda seed: 0.985 + seed / 1000))
+    found = claims(store, published)
+    assert finding(found, "mnist_baseline_networks").ours == "15.0 [15.0, 15.0], 3 seeds"  # depths 2, 4, 8, 12, 16
+    assert finding(found, "mnist_baseline_networks").verdict == "reproduced"
+    assert finding(found, "mnist_jumpstart_networks").verdict == "reproduced"
+    assert finding(found, "mnist_best_validation").verdict == "reproduced"
+    measure = finding(found, "mnist_best_validation").measure
+    assert measure is not None and measure.value == pytest.approx(0.006)
+    assert finding(found, "mnist_pairs_training").measure == Measure(54, 54, 54, 3)
+    # to depth 24: 7 depths at three widths, 21
+    store = study_table("mnist_table1", "paper", range(3), mnist(24, lambda _: 0.97))
+    found = claims(store, published)
+    assert finding(found, "mnist_baseline_networks").verdict == "not reproduced"
+    assert finding(found, "mnist_best_validation").verdict == "not reproduced"
+    assert finding(found, "mnist_jumpstart_accuracy").verdict == "not reproduced"
+
+
+def test_a_frontier_with_a_depth_missing_is_none(published: Published) -> None:
+    def where(cell: Cell) -> bool:
+        return cell.width == 3 and cell.depth != 40
+
+    store = study_table("cpaior_moons", "paper", range(3), lambda _: (1.0, 1.0), where)
+    assert finding(claims(store, published), "moons_jumpstart_width_3").verdict == "not trained"
+
+
+def test_part_of_a_study_or_the_study_in_small_is_not_enough(published: Published) -> None:
+    store = study_table("mnist_table1", "paper", range(3), mnist(16, lambda _: 0.9), lambda cell: cell.depth < 68)
+    own = finding(claims(store, published), "mnist_jumpstart_networks")
+    assert (own.verdict, own.note) == ("not trained", "102 of 108 places have a seed, 0 seeds are complete")
+    small = study_table("mnist_table1_small", "paper", range(3), mnist(16, lambda _: 0.9))
+    own = finding(claims(small, published), "mnist_jumpstart_networks")
+    assert own.verdict == "not trained" and own.note == "only mnist_table1_small is trained, which is not comparable"
+    assert own.command == "python -m jumpstart_exp -m +experiment=mnist_table1 seed=0,1,...,9"
+
+
+def test_cifar_100_by_hand(published: Published) -> None:
+    def accuracy(cell: Cell) -> tuple[float, float]:
+        if cell.method == "relu":
+            return 0.3, 0.3
+        gain = 0.01 if cell.depth == 10 else 0.08
+        one_setting = cell.method == CIFAR_METHODS[1] and cell.width == 8
+        loses = one_setting or (cell.optimizer.lr < 0.001 and cell.width == 16)
+        return 0.3, 0.3 - 0.02 if loses else 0.3 + gain + cell.seed / 1000
+
+    store = study_table("cpaior_cifar100", "paper", range(3), accuracy)
+    found = claims(store, published)
+    won = finding(found, "cifar100_combinations").measure
+    # width 16 at the lower rate loses for all settings (2 of 16), width 8 for one of four (4 of 16, so 1 in the mean)
+    assert won is not None and won.value == 16 - 2 - 1
+    assert finding(found, "cifar100_combinations").verdict == "reproduced"
+    gain = finding(found, "cifar100_gain_depth_10").measure
+    # of the 32 at depth 10 lose 4 (width 16 at the lower rate) and 2 (width 8 of one setting at both rates)
+    assert gain is not None and gain.value == pytest.approx(((32 - 4 - 2) * 0.011 - 6 * 0.02) / 32)
+    best = finding(found, "cifar100_best").measure
+    assert best is not None and best.value == pytest.approx(0.081)
+
+
+def test_costs_are_those_of_the_study_in_small_too(published: Published) -> None:
+    def at_chance(_: Cell) -> tuple[float, float]:
+        return 0.1, 0.1
+
+    store = study_table("cpaior_cifar100_small", "paper", range(1), at_chance)
+    penalised = store["method"] != "relu"
+    store["seconds"] = [
+        1.47 + width / 1000 if slow else 1.0 for slow, width in zip(penalised, store["width"], strict=True)
+    ]
+    store["peak_memory_bytes"] = [1.0e6] * len(store)
+    own = finding(claims(store, published), "cifar100_time")
+    assert own.measure is not None and own.measure.unit == "pairs" and own.measure.count == 6
+    expected = math.exp(sum(math.log(1.47 + width / 1000) for width in (8, 16, 32)) / 3)
+    assert own.measure.value == pytest.approx(expected) and own.verdict == "reproduced"
+    assert cost_ratio([], False) is None
+
+
+def test_the_lowest_mean_is_over_the_seeds_that_all_methods_have(published: Published) -> None:
+    cells = {cell.method: cell for cell in study_cells("table2_50x4", "paper")}
+    rows = []
+    for method, values in {"sep_u": (0.8, 0.9, 0.2), "sep_p": (0.95, 0.95, None)}.items():
+        for seed, value in enumerate(values):
+            made = row(cells[method], value, "done" if value else "diverged")
+            rows.append(made | {"seed": seed, "key": f"{method}{seed}"})
+    (grid,) = figure_grids(table(rows))
+    found = lowest_mean(grid, ("sep_u", "sep_p"), "train_acc_best")
+    assert found is not None and (found.value, found.count) == (pytest.approx(0.85), 2)
+    assert lowest_mean(grid, ("sep_u", "sep_l"), "train_acc_best") is None
+
+
+def shallow_relu(cell: Cell) -> tuple[float, float]:
+    """ReLU trains to depth 10, Sep-UP to 50; one layer never does."""
+    most = 50 if cell.method == "sep_up" else 10
+    return (1.0, 1.0) if 1 < cell.depth <= most else (0.6, 0.6)
+
+
+def test_a_place_with_fewer_than_three_seeds_leaves_the_statement_undecided(published: Published) -> None:
+    def where(cell: Cell) -> bool:
+        return cell.width == 3 and cell.method in ("relu", "sep_up")
+
+    full = study_table("cpaior_moons", "paper", range(5), shallow_relu, where)
+    own = finding(claims(full, published), "moons_baseline_width_3")
+    assert (own.verdict, own.ours, own.note) == ("reproduced", "10 [10, 10], 5 seeds", "")
+    growing = full[(full["depth"] <= 10) | (full["seed"] == 0)]
+    deeper = full.loc[(full["depth"] > 10) & (full["method"] == "relu"), "depth"].nunique()
+    own = finding(claims(growing, published), "moons_baseline_width_3")
+    assert (own.verdict, own.ours) == ("undecided", "10, 1 seed")
+    assert own.note == f"{deeper} places have fewer than 3 seeds" and own.command is not None
+    one_less = full[~((full["depth"] == 50) & (full["seed"] > 1) & (full["method"] == "relu"))]
+    own = finding(claims(one_less, published), "moons_baseline_width_3")
+    assert (own.verdict, own.note) == ("undecided", "1 place has fewer than 3 seeds")
+
+
+def test_the_claims_ratio_is_that_of_the_frontiers_tables_and_about_five_has_two_ends(published: Published) -> None:
+    store = study_table("cpaior_moons", "paper", range(3), shallow_relu)
+    (grid,) = figure_grids(store)
+    found = claims(store, published)
+    (claim,) = [claim for claim in found if claim.name == "moons_times_deeper"]
+    ratio = frontier_ratio(grid, "best", "sep_up", start="first")
+    own = finding(found, "moons_times_deeper")
+    assert ratio is not None and own.measure is not None and own.measure.value == ratio.ratio == pytest.approx(5)
+    assert frontier_ratio(grid, "best", "sep_up") is None, "one layer does not train"
+    assert (own.verdict, claim.criterion) == ("reproduced", "from 4 to 6 (within 1 of the published 5)")
+    (assertion,) = [one for one in ASSERTIONS if one.name == "moons_times_deeper"]
+    assert judge(Measure(9, 8, 10, 5), assertion.criterion(published)) == "not reproduced", "far more is not about five"
