@@ -16,7 +16,17 @@ from typing import Any
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.data.base import DatasetSpec
 from jumpstart_exp.data.moons import Moons
-from jumpstart_exp.settings import SettingError, check_settings, field_types, legible, nearest, refuse, setting, shown
+from jumpstart_exp.settings import (
+    Role,
+    SettingError,
+    check_settings,
+    field_types,
+    legible,
+    nearest,
+    refuse,
+    setting,
+    shown,
+)
 from jumpstart_exp.specs.dropout import DropoutSpec
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
@@ -27,6 +37,64 @@ SCHEMA_VERSION = 1
 
 NUMERICS = 1
 """Raised when a fix changes the results that the same description gives."""
+
+
+SPECS: dict[str, type] = {
+    "network": NetworkSpec,
+    "penalty": PenaltySpec,
+    "dropout": DropoutSpec,
+    "optimizer": OptimizerSpec,
+}
+"""What a cell is made of beside its dataset: the class of each part, by the name of the cell's field."""
+
+
+@dataclass(frozen=True)
+class CellField:
+    """One field of a cell: its type, and its rules as `setting` has them (low, high, choices, neutral, role, …)."""
+
+    type: Any
+    rules: Mapping[str, Any]
+    default: Any
+
+    @property
+    def role(self) -> Role:
+        """What the field does in a comparison."""
+        role: Role = self.rules["role"]
+        return role
+
+    @property
+    def neutral(self) -> Any:
+        """What a row has where its column is null or missing; None where null says that there is no effect."""
+        return self.rules["neutral"]
+
+    @property
+    def tunes(self) -> bool:
+        """Whether it is a strength of the method, on which the methods of a figure usually agree."""
+        return bool(self.rules["tunes"])
+
+
+def cell_fields() -> Mapping[str, CellField]:
+    """Every field of a cell under its dotted override name, those of all datasets included; not the label `method`.
+
+    The dataset's name stands under "dataset".
+    """
+    return _cell_fields(tuple(SPECS.items()), tuple(DATASETS.items()))
+
+
+@cache
+def _cell_fields(
+    specs: tuple[tuple[str, type], ...], datasets: tuple[tuple[str, type[DatasetSpec]], ...]
+) -> Mapping[str, CellField]:
+    found: dict[str, CellField] = {}
+    for field in dataclasses.fields(Cell):
+        parts = {"dataset": [spec for _, spec in datasets], **{name: [spec] for name, spec in specs}}.get(field.name)
+        if parts is None and field.name != "method":
+            found[field.name] = CellField(field_types(Cell)[field.name], field.metadata, field.default)
+        for part in parts or []:
+            for inner in dataclasses.fields(part):
+                name = "dataset" if (field.name, inner.name) == ("dataset", "name") else f"{field.name}.{inner.name}"
+                found.setdefault(name, CellField(field_types(part)[inner.name], inner.metadata, inner.default))
+    return found
 
 
 @dataclass(frozen=True)
@@ -40,8 +108,8 @@ class Cell:
     """
 
     dataset: DatasetSpec = dataclasses.field(default_factory=Moons)
-    depth: int = setting(10, low=1, high=100_000, about="hidden layers")
-    width: int = setting(4, low=1, high=10_000_000, about="units a hidden layer")
+    depth: int = setting(10, low=1, high=100_000, about="hidden layers", role="axis")
+    width: int = setting(4, low=1, high=10_000_000, about="units a hidden layer", role="axis")
     network: NetworkSpec = dataclasses.field(default_factory=NetworkSpec)
     penalty: PenaltySpec = dataclasses.field(default_factory=PenaltySpec)
     dropout: DropoutSpec = dataclasses.field(default_factory=DropoutSpec)
@@ -52,13 +120,13 @@ class Cell:
         choices=("float32", "float64", "tf32", "bf16"),
         about="tf32: float32 with rounded products, on CUDA; bf16: products and activations in bfloat16",
     )
-    seed: int = setting(0, low=0, high=2**32 - 1)
+    seed: int = setting(0, low=0, high=2**32 - 1, role="axis")
     method: str = setting("unnamed", about="a label, not part of the key")
 
     def __post_init__(self) -> None:
         """Validate every field, then what only makes sense together."""
         check_settings(self)
-        for name, kind in {"dataset": DatasetSpec, **_spec_classes()}.items():
+        for name, kind in {"dataset": DatasetSpec, **SPECS}.items():
             spec = getattr(self, name)
             if not isinstance(spec, kind):
                 raise refuse(name, spec, f"a {kind.__name__}")
@@ -79,7 +147,7 @@ class Cell:
         name = dataset.get("name", "moons") if isinstance(dataset, Mapping) else dataset
         if not isinstance(name, str) or name not in DATASETS:
             raise refuse("dataset", name, "one of " + ", ".join(DATASETS))
-        classes: dict[str, type] = {**_spec_classes(), "dataset": DATASETS[name]}
+        classes: dict[str, type] = {**SPECS, "dataset": DATASETS[name]}
         for part, spec_class in classes.items():
             part_values = values.get(part, {})
             if not isinstance(part_values, Mapping):
@@ -127,7 +195,7 @@ class Cell:
         neutral: dict[str, Any] = {}
         for prefix, spec in [
             ("", self),
-            *((f"{name}.", getattr(self, name)) for name in ("dataset", *_spec_classes())),
+            *((f"{name}.", getattr(self, name)) for name in ("dataset", *SPECS)),
         ]:
             for field in dataclasses.fields(spec):
                 if field.metadata.get("neutral") is not None:
@@ -226,11 +294,6 @@ class Cell:
         if self.dataset.n_val == n_val:
             none.append("dataset.n_val")
         return none
-
-
-@cache
-def _spec_classes() -> dict[str, type]:
-    return {"network": NetworkSpec, "penalty": PenaltySpec, "dropout": DropoutSpec, "optimizer": OptimizerSpec}
 
 
 def _check_names(values: Mapping[str, Any], known: Iterable[str], prefix: str) -> None:

@@ -11,7 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 _LARGEST_INTEGER = 2**63 - 1
 """What a column of the store can hold."""
@@ -20,6 +20,9 @@ _SHOWN = 120
 """Characters of a value that a message shows."""
 
 _FIELD_TYPES: dict[type, dict[str, Any]] = {}
+
+
+Role = Literal["axis", "method", "context"]
 
 
 class SettingError(ValueError):
@@ -34,15 +37,23 @@ def setting(
     high: float | None = None,
     choices: Iterable[str] | None = None,
     neutral: Any = None,
+    role: Role = "context",
+    tunes: bool = False,
     about: str = "",
 ) -> Any:
     """A dataclass field with its allowed values: `low` ≤ value ≤ `high`, value > `above`, or one of `choices`.
 
     `neutral` is the value that leaves a result as it was before the field existed: a field that joins later
-    is left out of the key while it holds it.
+    is left out of the key while it holds it, and a row stored before has it where the column is null.
+
+    `role` is what the field does in a comparison: results are laid out along an `axis` (depth, width, seed), a `method`
+    field tells the compared methods apart, and results of another `context` are another figure. A method's field that
+    `tunes` it (λ, margins) is one on which the methods of a figure usually agree: the figure is named by it.
     """
     rules = {"low": low, "above": above, "high": high, "choices": tuple(choices) if choices else None}
-    return dataclasses.field(default=default, metadata={**rules, "neutral": neutral, "about": about})
+    return dataclasses.field(
+        default=default, metadata={**rules, "neutral": neutral, "role": role, "tunes": tunes, "about": about}
+    )
 
 
 def field_types(cls: type) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The typed schema of the configuration, made from the dataclasses that describe cells and runs."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,9 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from jumpstart_exp.cell import Cell
+from jumpstart_exp.cell import SPECS, Cell, cell_fields
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.data import DATASETS
-from jumpstart_exp.data.base import DatasetSpec
 from jumpstart_exp.settings import (
     field_types,
     refuse,
@@ -66,23 +65,17 @@ def check_variant(choices: Mapping[str, str | None], options: list[str]) -> None
         raise refuse("variant", choices.get("variant"), f"paper for dataset={choices.get('dataset')}")
 
 
-@cache
-def known_settings() -> dict[str, tuple[Any, Mapping[str, Any]]]:
+def known_settings() -> Mapping[str, tuple[Any, Mapping[str, Any]]]:
     """Type and rules of every setting under its dotted override name."""
-    return dict(_walk(Cell, "")) | dict(_walk(RunSettings, ""))
+    return _known_settings(tuple(SPECS.values()), tuple(DATASETS.values()))
 
 
-def _walk(cls: type, prefix: str) -> Iterator[tuple[str, tuple[Any, Mapping[str, Any]]]]:
-    hints = field_types(cls)
-    for field in dataclasses.fields(cls):
-        hint = hints[field.name]
-        if hint is DatasetSpec:
-            for spec in DATASETS.values():
-                yield from _walk(spec, f"{prefix}{field.name}.")
-        elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            yield from _walk(hint, f"{prefix}{field.name}.")
-        elif field.name != "method":
-            yield prefix + field.name, (hint, field.metadata)
+@cache
+def _known_settings(*of_cells: tuple[type, ...]) -> Mapping[str, tuple[Any, Mapping[str, Any]]]:
+    names = {"dataset": "dataset.name"}
+    known = {names.get(name, name): (field.type, field.rules) for name, field in cell_fields().items()}
+    hints = field_types(RunSettings)
+    return known | {field.name: (hints[field.name], field.metadata) for field in dataclasses.fields(RunSettings)}
 
 
 def _schema(cls: type) -> type:
@@ -100,7 +93,7 @@ def _schema_fields(cls: type, leave_out: str = "") -> list[tuple[str, Any, Any]]
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            twin = _schema(hint)
+            twin = _schema(SPECS.get(field.name, hint))
             fields.append((field.name, twin, dataclasses.field(default_factory=twin)))
         elif field.name != leave_out:
             fields.append((field.name, hint, dataclasses.field(default=field.default)))

@@ -11,10 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from jumpstart_exp.cell import NUMERICS, Cell
-from jumpstart_exp.data import DATASETS
+from jumpstart_exp.cell import NUMERICS, cell_fields
 from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Result
-from jumpstart_exp.settings import field_types
 
 STORE_VERSION = 1
 """Version of the tables' layout; a store of a newer one is refused."""
@@ -26,7 +24,7 @@ VERSION_KEY = b"jumpstart_exp.store"
 def cell_schema() -> pa.Schema:
     """The columns of `cells`: key, status, every field of a cell under its override name, and the result."""
     fields = [("key", pa.string()), ("numerics", pa.int64()), ("status", pa.string()), ("method", pa.string())]
-    fields += [(name, _arrow_type(hint)) for name, hint in _description_types().items()]
+    fields += [(name, _arrow_type(field.type)) for name, field in cell_fields().items()]
     fields += [("n_params", pa.int64()), ("epochs_run", pa.int64()), ("diverged_epoch", pa.int64())]
     for metric in METRICS:
         fields += [(f"{metric}_last", pa.float64()), (f"{metric}_best", pa.float64())]
@@ -44,22 +42,7 @@ def cell_schema() -> pa.Schema:
 
 def description_columns() -> frozenset[str]:
     """Columns that describe a cell: all rows of one key have the same values there."""
-    return frozenset(["key", *_description_types()])
-
-
-@cache
-def _description_types() -> dict[str, Any]:
-    """Type of every description field, those of all datasets together."""
-    hints: dict[str, Any] = {}
-    for name, hint in field_types(Cell).items():
-        if name == "dataset":
-            for spec in DATASETS.values():
-                hints |= {f"dataset.{inner}": kind for inner, kind in field_types(spec).items()}
-        elif dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            hints |= {f"{name}.{inner}": kind for inner, kind in field_types(hint).items()}
-        elif name != "method":
-            hints[name] = hint
-    return {("dataset" if name == "dataset.name" else name): hint for name, hint in hints.items()}
+    return frozenset(["key", *cell_fields()])
 
 
 def _arrow_type(hint: Any) -> pa.DataType:
