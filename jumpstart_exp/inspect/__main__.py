@@ -4,11 +4,12 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jumpstart_exp.arguments import read_arguments
 from jumpstart_exp.console import complain, notes, output, show_warning
 from jumpstart_exp.settings import SettingError, legible, nearest, refuse
 
@@ -34,6 +35,7 @@ Cells that have such snapshots already are left out. Exit code: 0, 1 if a cell c
 """
 
 _NAMES = ("key", "study", "variant", "seed", "method", "epochs", "snapshots", "results_dir", "data_dir")
+_DEFAULTS = {"variant": "paper", "seed": "0", "results_dir": "results", "data_dir": "data"}
 _FEWEST, _MOST = 2, 100_000
 _LEAST_LETTERS = 4
 
@@ -56,26 +58,20 @@ class _Order:
 def main(arguments: list[str]) -> int:
     """Train cells again; returns the exit code: 0, 1 if one could not be, 2 for a bad argument, 130 if stopped."""
     warnings.showwarning = show_warning
-    values = {"variant": "paper", "seed": "0", "results_dir": "results", "data_dir": "data"}
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if argument in ("-h", "--help"):
-            print(USAGE, end="")
-            return 0
-        if name not in _NAMES or not value:
-            hint = nearest(name, _NAMES)
-            complain(f"{argument!r} is not an argument: {', '.join(f'{known}=…' for known in _NAMES)} or --help{hint}")
-            return 2
-        values[name] = value[1:-1] if len(value) > 1 and value[0] == value[-1] in ("'", '"') else value
+    refusal = f"is not an argument: {', '.join(f'{known}=…' for known in _NAMES)} or --help"
     try:
-        order = _order(values)
+        given = read_arguments(arguments, dict.fromkeys(_NAMES, ()), refusal)
+        order = None if given is None else _order({**_DEFAULTS, **given.values})
     except SettingError as error:
         complain(str(error))
         return 2
+    if order is None:
+        print(USAGE, end="")
+        return 0
     return _inspect(order)
 
 
-def _order(values: dict[str, str]) -> _Order:
+def _order(values: Mapping[str, str]) -> _Order:
     from jumpstart_exp.config.run import named_folder
 
     if ("key" in values) == ("study" in values):
