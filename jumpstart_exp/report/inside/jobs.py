@@ -21,6 +21,8 @@ from jumpstart_exp.report.figures.drawing import save_figure
 from jumpstart_exp.report.inside.census_over_time import census_figure
 from jumpstart_exp.report.inside.dynamics import dynamics_figure
 from jumpstart_exp.report.inside.transforms import transforms_figure
+from jumpstart_exp.report.registry import Job as Registered
+from jumpstart_exp.report.registry import Stored, of_store
 from jumpstart_exp.report.table.names import method_rank
 
 Job = Callable[[Path], list[Path]]
@@ -131,3 +133,9 @@ def _transforms(results_dir: Path, keys: Sequence[str], width: float, data_dir: 
 
 def _save(draw: Callable[[], Figure], name: str, folder: Path) -> list[Path]:
     return save_figure(draw, folder, name)
+
+
+@of_store("inside", rank=10, title="inside the networks")
+def _inside(stored: Stored) -> Iterator[Registered]:
+    for _, write in inside_jobs(stored.results_dir, stored.table, stored.data_dir):
+        yield Registered("figures", write)

@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
+from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.page.beside import claim_entries, layout_entries, published_beside
 from jumpstart_exp.report.page.contents import LARGEST, page_contents
 from jumpstart_exp.report.papers.claims import Claim
+from jumpstart_exp.report.papers.layouts import LayoutComparison
 from jumpstart_exp.report.papers.published import Published
-from jumpstart_exp.report.statistics.layouts import LayoutComparison
 from jumpstart_exp.report.table.grid import FigureGrid
-from jumpstart_exp.report.tables.files import write_whole
 from jumpstart_exp.store import Store
 
 __all__ = ["write_page"]
@@ -34,7 +34,6 @@ def write_page(
     published: Published | None = None,
     claims: Sequence[Claim] = (),
     layouts: Sequence[LayoutComparison] = (),
-    threshold: float | None = None,
 ) -> Path:
     """Write the page of all studies; the same store gives the same bytes.
 
@@ -46,7 +45,6 @@ def write_page(
         published: the published values; None for none.
         claims: the papers' statements with ours and the verdicts.
         layouts: which layout of the MOONS network is nearer to the published figure, for all methods first.
-        threshold: training accuracy from which on a network trains; None for each dataset's own.
 
     Raises:
         OSError: the file cannot be written.
@@ -60,7 +58,6 @@ def write_page(
         store,
         grids,
         room=room,
-        threshold=threshold,
         beside=beside,
         claims=claim_entries(claims),
         layouts=layout_entries(layouts),
