@@ -14,6 +14,7 @@ import pandas as pd
 
 from jumpstart_exp.config.studies import STUDIES, VARIANTS, study
 from jumpstart_exp.report.figures.initialisation import draw_initialisation, initialisation_caption
+from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.papers.drawn import paper_commands, write_paper_figure
 from jumpstart_exp.report.papers.figures import FIGURES, PaperFigure
 from jumpstart_exp.report.papers.sources import PaperError, PaperSource, paper_line, paper_source
@@ -21,7 +22,6 @@ from jumpstart_exp.report.statistics.initialisation import initialisations
 from jumpstart_exp.report.statistics.success import train_shares, training_threshold
 from jumpstart_exp.report.table.grid import figure_grids
 from jumpstart_exp.report.table.rows import sound_rows
-from jumpstart_exp.report.tables.files import write_whole
 from jumpstart_exp.store import Store, StoreError
 
 ROOT = Path(__file__).resolve().parent.parent

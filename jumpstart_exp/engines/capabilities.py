@@ -57,6 +57,8 @@ Supported = Mapping[str, Values | Numbers]
 
 _ANY = Numbers()
 _TRUTH = Values((False, True))
+_OWN = ("depth", "width", "seed")
+"""Fields in which the cells of a sweep differ: looked at in every cell."""
 
 _FULL_BATCH_MLP: Supported = {
     "depth": _ANY,
@@ -127,11 +129,11 @@ def unsupported(engine: str, cell: Cell) -> str | None:
     Fields without effect, and those that hold their neutral value, are supported by every engine.
     """
     supported = SUPPORTED[engine]
-    for name in ("depth", "width", "seed"):
+    for name in _OWN:
         if getattr(cell, name) not in supported[name]:
             return _refusal(engine, name, getattr(cell, name), supported[name])
-    shared = (cell.network, cell.penalty, cell.dropout, cell.optimizer, cell.task_loss, cell.precision)
-    return _unsupported(engine, _LikeCell(cell, (type(cell.dataset), cell.dataset, *shared)))
+    shared = (getattr(cell, field.name) for field in dataclasses.fields(cell) if field.name not in (*_OWN, "method"))
+    return _unsupported(engine, _LikeCell(cell, (type(cell.dataset), *shared)))
 
 
 @dataclass(frozen=True)

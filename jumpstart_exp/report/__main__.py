@@ -44,19 +44,10 @@ separate figures.
 """
 
 EMPTY = "run `python -m jumpstart_exp -m +experiment=quick` or `make heatmaps` first"
-KINDS = {
-    "page": "a result",
-    "heatmaps": "a result",
-    "scatters": "CNNs (network.layout=cnn) that trained at three depth-width pairs or more",
-    "tables": "two methods or more in one figure",
-    "seeds": "a result",
-    "comparison": "cells of a published study, say +experiment=cpaior_moons or table2_50x4",
-    "inside": "kept states of a stored cell: make inspect, or python -m jumpstart_exp.inspect key=…",
-    "initialisation": "networks with Glorot's initial weights and without batch norm",
-}
-"""What can be drawn, and what it needs."""
+KINDS = ("page", "heatmaps", "scatters", "tables", "seeds", "comparison", "inside", "initialisation")
+"""What `only=` takes; `registry.KINDS` says what each needs."""
 
-_CHOICES = {"only": tuple(KINDS), "variant": ("paper", "code"), "moment": ("best", "last")}
+_CHOICES = {"only": KINDS, "variant": ("paper", "code"), "moment": ("best", "last")}
 
 _OF_A_FIGURE = ("variant", "moment")
 
@@ -111,9 +102,9 @@ def _threshold(typed: str) -> float:
 def _report(values: dict[str, str], threshold: float | None) -> int:
     # imported here so that --help and a bad argument answer at once
     from jumpstart_exp.config.run import named_folder
-    from jumpstart_exp.report.papers.published import PublishedError, read_published
+    from jumpstart_exp.report import registry
+    from jumpstart_exp.report.papers.published import PublishedError
     from jumpstart_exp.report.papers.sources import PaperError
-    from jumpstart_exp.report.registry import Stored, sections
     from jumpstart_exp.report.table.grid import GridError, figure_grids
     from jumpstart_exp.report.table.rows import sound_rows
     from jumpstart_exp.report.table.titles import named_by_study
@@ -133,9 +124,10 @@ def _report(values: dict[str, str], threshold: float | None) -> int:
             table = sound_rows(store.cells())
             if "figure" in values:
                 return _draw_paper_figure(values, results, table, threshold)
-            grids = named_by_study(figure_grids(table), table)
-            stored = Stored(results, data, store, table, grids, read_published(), threshold)
-            work = list(sections(stored, only)) if grids else []
+            found = [grid.at_threshold(threshold) for grid in figure_grids(table)]
+            grids = named_by_study(found, table)
+            stored = registry.Stored(results, data, store, table, grids, threshold)
+            work = list(registry.sections(stored, only)) if grids else []
         except (StoreError, GridError, PublishedError, PaperError) as error:
             return _complain(str(error))
         finally:
@@ -144,11 +136,11 @@ def _report(values: dict[str, str], threshold: float | None) -> int:
     if not grids:
         return _complain(f"no results in {results}: the store {'is empty' if not caught else 'has no other'}; {EMPTY}")
     if not work:
-        return _complain(f"only={only}: nothing in {results} can be drawn, it needs {KINDS[only]}")
-    return _draw(work)
+        return _complain(f"only={only}: nothing in {results} can be drawn, it needs {registry.KINDS[only]}")
+    return _draw(work, results)
 
 
-def _draw(work: "list[Section]") -> int:
+def _draw(work: "list[Section]", results: Path) -> int:
     """Do the sections' jobs, each told by its title and files."""
     from jumpstart_exp.store import StoreError
 
@@ -158,9 +150,10 @@ def _draw(work: "list[Section]") -> int:
         task = progress.add_task("drawing", total=total)
         for section in work:
             print(legible(section.title, _LONGEST_LINE))
-            for folder, job in section.jobs:
+            for job in section.jobs:
+                folder = results / job.folder
                 try:
-                    paths = job(folder)
+                    paths = job.write(folder)
                 except OSError as error:
                     return _complain(f"cannot write into {folder}: {error.strerror or error}")
                 except StoreError as error:

@@ -1,37 +1,43 @@
-"""What the report can draw and write of a results folder, section by section."""
+"""What the report can make: every figure and table registers itself, under the kind that `only=` names.
 
+A module of `figures`, `tables`, `papers`, `inside` or `page` registers a function that says which files it can make of
+one figure's grid (`of_grid`) or of the whole store (`of_store`). Nothing else has to know of it.
+"""
+
+import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 
-from jumpstart_exp.report.figures.heatmaps import draw_grid
-from jumpstart_exp.report.figures.initialisation import initialisation_jobs
-from jumpstart_exp.report.figures.scatters import draw_scatter
-from jumpstart_exp.report.inside.jobs import inside_jobs
-from jumpstart_exp.report.page import write_page
-from jumpstart_exp.report.papers.compared import Compared, compared, jobs_of
-from jumpstart_exp.report.papers.published import Published
-from jumpstart_exp.report.statistics.cost import pair_costs
-from jumpstart_exp.report.statistics.efficiency import has_scatter
 from jumpstart_exp.report.table.grid import FigureGrid
-from jumpstart_exp.report.tables.seeds import seed_jobs
-from jumpstart_exp.report.tables.summaries import LEAST_METHODS, write_costs, write_summaries
 from jumpstart_exp.store import Store
 
-Job = Callable[[Path], list[Path]]
+KINDS = {
+    "page": "a result",
+    "heatmaps": "a result",
+    "scatters": "CNNs (network.layout=cnn) that trained at three depth-width pairs or more",
+    "tables": "two methods or more in one figure",
+    "seeds": "a result",
+    "comparison": "cells of a published study, say +experiment=cpaior_moons or table2_50x4",
+    "inside": "kept states of a stored cell: make inspect, or python -m jumpstart_exp.inspect key=…",
+    "initialisation": "networks with Glorot's initial weights and without batch norm",
+}
+"""What `only=` can ask for, and what it needs."""
+
+_PACKAGES = ("figures", "tables", "papers", "inside", "page")
+
+Write = Callable[[Path], list[Path]]
 """Draws or writes into a folder; gives its files."""
 
-PAGE = "report.html"
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stored:
-    """What the report is made of: a results folder with its table of cells and its figures, and published numbers.
+    """What the report is made of: a results folder with its table of cells and their figures.
 
-    `threshold` is the training accuracy from which on a network trains; None for each dataset's own.
+    `threshold` is the training accuracy from which on a network trains; None for each dataset's own. The grids have it.
     """
 
     results_dir: Path
@@ -39,79 +45,100 @@ class Stored:
     store: Store
     table: pd.DataFrame
     grids: tuple[FigureGrid, ...]
-    published: Published
     threshold: float | None
 
-    @property
-    def figures(self) -> Path:
-        """Folder of the figures."""
-        return self.results_dir / "figures"
 
-    @property
-    def tables(self) -> Path:
-        """Folder of the tables."""
-        return self.results_dir / "tables"
+@dataclass(frozen=True)
+class Job:
+    """Files to be made, and the folder below the results that they go into ("" for the results' own)."""
+
+    folder: str
+    write: Write
 
 
 @dataclass(frozen=True)
 class Section:
-    """Jobs under one title, each with the folder that it writes into."""
+    """Jobs under one title."""
 
     title: str
-    jobs: tuple[tuple[Path, Job], ...]
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class _OfGrid:
+    kind: str
+    rank: int
+    jobs: Callable[[FigureGrid], Iterable[Job]]
+
+
+@dataclass(frozen=True)
+class _OfStore:
+    kind: str
+    rank: int
+    title: str
+    jobs: Callable[[Stored], Iterable[Job]]
+
+
+_of_grids: list[_OfGrid] = []
+_of_stores: list[_OfStore] = []
+
+
+def of_grid(kind: str, rank: int) -> Callable[[Callable[[FigureGrid], Iterable[Job]]], None]:
+    """Register what can be made of one figure's grid; of smaller rank comes first.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+
+    def register(jobs: Callable[[FigureGrid], Iterable[Job]]) -> None:
+        _of_grids.append(_OfGrid(_known(kind), rank, jobs))
+
+    return register
+
+
+def of_store(kind: str, rank: int, title: str) -> Callable[[Callable[[Stored], Iterable[Job]]], None]:
+    """Register what can be made of the whole store, under a title of its own; of smaller rank comes first.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+
+    def register(jobs: Callable[[Stored], Iterable[Job]]) -> None:
+        _of_stores.append(_OfStore(_known(kind), rank, title, jobs))
+
+    return register
 
 
 def sections(stored: Stored, only: str) -> Iterator[Section]:
-    """What is to be drawn and written, in order; `only` is one of the report's kinds, empty for all of them."""
-    wanted = {only} if only else {"heatmaps", "scatters", "tables", "seeds", "comparison", "inside", "initialisation"}
-    found: Compared | None = None
+    """What is to be drawn and written, in order: figure by figure, then what is made of the whole store.
+
+    Args:
+        stored: what it is made of.
+        only: one of KINDS; empty for all of them.
+    """
+    _discover()
+    wanted = {only} if only else {*KINDS}
     for grid in stored.grids:
-        if jobs := tuple(_jobs_of(grid, stored, wanted)):
+        found = [output for output in sorted(_of_grids, key=lambda output: output.rank) if output.kind in wanted]
+        if jobs := tuple(job for output in found for job in output.jobs(grid)):
             yield Section(_counted(grid), jobs)
-    if wanted & {"comparison", "page"} or not only:
-        found = compared(stored.table, stored.published, stored.threshold)
-    if found is not None and "comparison" in wanted and found.grids:
-        yield Section("ours against the published", tuple(_foldered(stored, jobs_of(found))))
-    if "inside" in wanted and (named := inside_jobs(stored.results_dir, stored.table, stored.data_dir)):
-        yield Section("inside the networks", tuple((stored.figures, job) for _, job in named))
-    if "initialisation" in wanted and (named := initialisation_jobs(stored.table)):
-        yield Section("dead at initialisation", tuple((stored.figures, job) for _, job in named))
-    if found is not None and only in ("", "page"):
-        yield Section("the page", ((stored.results_dir, partial(_page, stored, found)),))
+    for output in sorted(_of_stores, key=lambda output: output.rank):
+        if output.kind in wanted and (jobs := tuple(output.jobs(stored))):
+            yield Section(output.title, jobs)
 
 
-def _jobs_of(grid: FigureGrid, stored: Stored, wanted: set[str]) -> Iterator[tuple[Path, Job]]:
-    if "heatmaps" in wanted:
-        yield stored.figures, partial(draw_grid, grid, threshold=stored.threshold)
-    if "scatters" in wanted and has_scatter(grid):
-        yield stored.figures, partial(draw_scatter, grid)
-    if "tables" in wanted and len(grid.methods) >= LEAST_METHODS:
-        yield stored.tables, partial(write_summaries, grid, threshold=stored.threshold)
-        if pair_costs(grid):
-            yield stored.tables, partial(write_costs, grid)
-    if "seeds" in wanted:
-        yield from _foldered(stored, seed_jobs(grid, stored.threshold))
+def _discover() -> None:
+    """Import every module that may register something."""
+    report = import_module("jumpstart_exp.report")
+    for package in _PACKAGES:
+        for module in pkgutil.iter_modules([str(Path(path) / package) for path in report.__path__]):
+            import_module(f"jumpstart_exp.report.{package}.{module.name}")
 
 
-def _foldered(stored: Stored, jobs: Iterable[tuple[str, Job]]) -> Iterator[tuple[Path, Job]]:
-    """The jobs with their folders instead of these folders' names."""
-    for name, job in jobs:
-        yield stored.results_dir / name, job
-
-
-def _page(stored: Stored, found: Compared, folder: Path) -> list[Path]:
-    return [
-        write_page(
-            stored.table,
-            stored.store,
-            stored.grids,
-            folder / PAGE,
-            published=stored.published,
-            claims=found.claims,
-            layouts=found.layouts,
-            threshold=stored.threshold,
-        )
-    ]
+def _known(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind} is not known: one of {', '.join(KINDS)}")
+    return kind
 
 
 def _counted(grid: FigureGrid) -> str:

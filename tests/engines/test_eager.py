@@ -502,6 +502,9 @@ def test_a_failing_cell_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> No
     assert [what_was_computed(first), what_was_computed(last)] == [alone[0], alone[2]]
     assert failed.cell == cells[1] and failed.status == "failed"
     assert failed.error == "RuntimeError: no room"
+    trace = (failed.traceback or "").splitlines()
+    assert trace[0] == "Traceback (most recent call last):" and trace[-1] == failed.error
+    assert any(line.endswith(", in build") for line in trace)
     assert failed.train_acc == failed.val_loss == Metric()
     assert failed.started and failed.seconds >= 0
 

@@ -478,6 +478,7 @@ def test_only_the_guilty_cell_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     found = train(StackedEngine(), cells)
     assert [result.status for result in found] == ["done", "done", "failed", "done", "done", "done"]
     assert found[2].error == "ZeroDivisionError: this one"
+    assert ", in failing\n" in (found[2].traceback or "")
     check_results([*found[:2], *found[3:]], [*expected[:2], *expected[3:]])
 
 

@@ -20,7 +20,7 @@ from jumpstart_exp.engines.eager.training import Training
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.state_recorder import Watch
 from jumpstart_exp.memory import reset_peak_memory, resident_bytes
-from jumpstart_exp.result import Result
+from jumpstart_exp.result import Result, traceback_of
 
 
 class EagerEngine:
@@ -164,6 +164,7 @@ class EagerEngine:
                     seconds=(datetime.now(UTC) - started).total_seconds(),
                     started=started.isoformat(timespec="seconds"),
                     error=f"{type(error).__name__}: {error}",
+                    traceback=traceback_of(error),
                 )
             finally:
                 self.keeper.end([cell.key])

@@ -18,7 +18,7 @@ from jumpstart_exp.engines.stacked.fleet import Fleet, Outcome
 from jumpstart_exp.engines.stacked.states import states_of
 from jumpstart_exp.engines.training_state import TrainingState, load_training_state
 from jumpstart_exp.memory import available_memory_bytes, peak_memory_bytes
-from jumpstart_exp.result import Result
+from jumpstart_exp.result import Result, traceback_of
 
 _LOOK_EVERY = 0.25
 """Seconds of work between two looks at which networks are done: on a GPU it then waits for its work."""
@@ -201,7 +201,7 @@ class StackedEngine:
             try:
                 finished = next(events, None)
             except Exception as error:  # whatever it is: it costs one cell, once that is alone
-                reason = f"{type(error).__name__}: {error}"
+                reason, trace = f"{type(error).__name__}: {error}", traceback_of(error)
                 break
             if finished is None:
                 return []
@@ -232,6 +232,7 @@ class StackedEngine:
                     seconds=seconds(index),
                     started=started[index],
                     error=reason,
+                    traceback=trace,
                 )
             )
         return []

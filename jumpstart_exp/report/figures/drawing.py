@@ -11,8 +11,8 @@ from pathlib import Path
 import matplotlib.style
 from matplotlib.figure import Figure
 
+from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
-from jumpstart_exp.report.tables.files import write_whole
 
 METRICS = {"train_acc": "training", "val_acc": "validation"}
 """The rows of a figure, from above."""

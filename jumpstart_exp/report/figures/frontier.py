@@ -1,7 +1,7 @@
 """The frontier as curves: how deep networks of each width train, one line a method; drawing only."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from jumpstart_exp.report.captions import frontier_caption, no_ratio_told, ratio_told
 from jumpstart_exp.report.figures.drawing import save_figure, title_lines
 from jumpstart_exp.report.figures.scatters import Look, method_looks
+from jumpstart_exp.report.registry import Job, of_grid
 from jumpstart_exp.report.statistics.differences import comparisons
 from jumpstart_exp.report.statistics.frontier import Frontier, FrontierPoint, Start, frontier_ratio, frontiers
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
-from jumpstart_exp.report.tables.seed_captions import frontier_caption, no_ratio_told, ratio_told
 
 STARTS: dict[Start, str] = {
     "grid": "from the grid's shallowest depth",
@@ -40,16 +41,16 @@ _MISSING = -0.22  # of the axis, where a width stands whose depths that would de
 _MARKER = 4.5  # points
 
 
-def draw_frontier_figure(grid: FigureGrid, folder: Path, threshold: float | None = None) -> list[Path]:
+def draw_frontier_figure(grid: FigureGrid, folder: Path) -> list[Path]:
     """Draw the frontiers of all methods as SLUG_frontier, PNG and PDF; the same grid, the same bytes.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    return save_figure(partial(frontier_figure, grid, threshold=threshold), folder, f"{grid.slug}_frontier")
+    return save_figure(partial(frontier_figure, grid), folder, f"{grid.slug}_frontier")
 
 
-def frontier_figure(grid: FigureGrid, *, threshold: float | None = None) -> Figure:
+def frontier_figure(grid: FigureGrid) -> Figure:
     """Width across, depth upwards, one line a method; best epoch beside last.
 
     Where it makes a difference, both ways to begin stand below each other.
@@ -59,16 +60,16 @@ def frontier_figure(grid: FigureGrid, *, threshold: float | None = None) -> Figu
     """
     panel = (max(_PANEL[0], 0.3 * len(grid.widths)), _PANEL[1])
     width = _MARGIN[0] + 2 * panel[0] + _GAP + 0.2 + _LEGEND + _MARGIN[1]
-    starts = shown_starts(grid, threshold)
+    starts = shown_starts(grid)
     told = {
-        (start, moment): _told(grid, moment, start, threshold, int(panel[0] * 72 / (_TEXT_SIZE * 0.53)))
+        (start, moment): _told(grid, moment, start, int(panel[0] * 72 / (_TEXT_SIZE * 0.53)))
         for start in starts
         for moment in MOMENTS
     }
     texts = [max(len(told[start, moment]) for moment in MOMENTS) * _LINE + 0.12 for start in starts]
     title = textwrap.wrap(f"{grid.title}: frontier", int(width * 72 / (_TITLE_SIZE * 0.56)), break_on_hyphens=False)
     caption = textwrap.wrap(
-        frontier_caption(grid, threshold, both_starts=len(starts) > 1),
+        frontier_caption(grid, both_starts=len(starts) > 1),
         int((width - 0.3) * 72 / (_TEXT_SIZE * 0.53)),
         break_on_hyphens=False,
     )
@@ -85,7 +86,7 @@ def frontier_figure(grid: FigureGrid, *, threshold: float | None = None) -> Figu
             left = _MARGIN[0] + column * (panel[0] + _GAP)
             ax = figure.add_axes((left / width, bottom / height, panel[0] / width, panel[1] / height))
             ax.set_title(f"{moment} epoch, {STARTS[start]}", fontsize=8.5)
-            _draw_frontiers(ax, grid, frontiers(grid, moment, threshold, start=start), looks)
+            _draw_frontiers(ax, grid, frontiers(grid, moment, start=start), looks)
             figure.text(
                 left / width,
                 (bottom - _TICKS) / height,
@@ -101,13 +102,13 @@ def frontier_figure(grid: FigureGrid, *, threshold: float | None = None) -> Figu
     return figure
 
 
-def shown_starts(grid: FigureGrid, threshold: float | None = None) -> tuple[Start, ...]:
+def shown_starts(grid: FigureGrid) -> tuple[Start, ...]:
     """The ways to begin a frontier: one where both give the same depths at all widths and moments."""
     depths = {
         start: [
             point.depth
             for moment in MOMENTS
-            for frontier in frontiers(grid, moment, threshold, start=start)
+            for frontier in frontiers(grid, moment, start=start)
             for point in frontier.points
         ]
         for start in STARTS
@@ -115,12 +116,12 @@ def shown_starts(grid: FigureGrid, threshold: float | None = None) -> tuple[Star
     return ("grid",) if depths["grid"] == depths["first"] else ("grid", "first")
 
 
-def _told(grid: FigureGrid, moment: str, start: Start, threshold: float | None, letters: int) -> list[str]:
+def _told(grid: FigureGrid, moment: str, start: Start, letters: int) -> list[str]:
     """The ratios of all comparisons in lines of so many letters."""
     titles = dict(zip(grid.methods, grid.method_titles, strict=True))
     lines = []
     for own, other in comparisons(grid.methods):
-        ratio = frontier_ratio(grid, moment, own, other, threshold, start=start)
+        ratio = frontier_ratio(grid, moment, own, other, start=start)
         told = no_ratio_told(grid, own, other) if ratio is None else ratio_told(ratio)
         text = f"{titles[own]} against {titles[other]}: {told}"
         lines += textwrap.wrap(text, letters, subsequent_indent="   ", break_on_hyphens=False)
@@ -206,3 +207,9 @@ def _draw_legend(figure: Figure, grid: FigureGrid, looks: dict[str, Look], place
         handlelength=2.4,
         borderaxespad=0,
     )
+
+
+@of_grid("seeds", rank=30)
+def _frontiers(grid: FigureGrid) -> Iterator[Job]:
+    if len(grid.depths) > 1:
+        yield Job("figures", partial(draw_frontier_figure, grid))

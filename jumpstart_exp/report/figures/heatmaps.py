@@ -1,5 +1,6 @@
 """Accuracy over depth × width as heatmaps in the papers' manner (CPAIOR fig. 2, ICLR fig. 1 and 3): drawing only."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from jumpstart_exp.report.figures.panels import (
     draw_panel,
     legend_handles,
 )
+from jumpstart_exp.report.registry import Job, of_grid
 from jumpstart_exp.report.statistics.frontier import frontiers
 from jumpstart_exp.report.table.grid import FigureGrid
 
@@ -35,7 +37,7 @@ Places = list[tuple[int, bool] | None]
 """Of each width, from the narrowest: the frontier's depth by its place, and whether a lesser depth fails."""
 
 
-def draw_grid(grid: FigureGrid, folder: Path, threshold: float | None = None) -> list[Path]:
+def draw_grid(grid: FigureGrid, folder: Path) -> list[Path]:
     """Draw one figure at best and at last epoch, each as PNG and PDF, into the folder; the same grid, the same bytes.
 
     The frontier is drawn over it where there are two depths or more.
@@ -43,22 +45,22 @@ def draw_grid(grid: FigureGrid, folder: Path, threshold: float | None = None) ->
     Raises:
         OSError: the folder cannot be written.
     """
-    return save_figures(grid, partial(heatmap_figure, threshold=threshold), folder, grid.slug)
+    return save_figures(grid, heatmap_figure, folder, grid.slug)
 
 
-def heatmap_figure(grid: FigureGrid, moment: str, *, threshold: float | None = None) -> Figure:
-    """One figure, training above validation; `moment` is "best" or "last", `threshold` the frontier's.
+def heatmap_figure(grid: FigureGrid, moment: str) -> Figure:
+    """One figure, training above validation; `moment` is "best" or "last".
 
     A column of depth × width panels a method; where all networks are equally wide, one panel with a row a method,
     its numbers in the cells (ICLR, fig. 3).
     """
     if len(grid.widths) == 1 and len(grid.depths) > 1:
-        return _figure_of_one_width(grid, moment, threshold)
+        return _figure_of_one_width(grid, moment)
     measures = _measure(grid)
     rows, columns = len(METRICS), len(grid.methods)
     figure, axes = _figure(grid, moment, columns, measures, 1.5)
     means = {metric: grid.mean(f"{metric}_{moment}") for metric in METRICS}
-    scale, reached = Scale(rocket, grid.chance, 1.0), frontier_places(grid, moment, threshold)
+    scale, reached = Scale(rocket, grid.chance, 1.0), frontier_places(grid, moment)
     meshes = []
     for row, (metric, metric_name) in enumerate(METRICS.items()):
         for column, title in enumerate(grid.method_titles):
@@ -82,7 +84,7 @@ def heatmap_figure(grid: FigureGrid, moment: str, *, threshold: float | None = N
     return figure
 
 
-def frontier_places(grid: FigureGrid, moment: str, threshold: float | None) -> list[Places]:
+def frontier_places(grid: FigureGrid, moment: str) -> list[Places]:
     """Every method's frontier as places of the grid's depths, by width; no frontier where there is but one depth.
 
     Where the grid's shallowest depth fails, it is counted from the first depth that trains.
@@ -90,7 +92,7 @@ def frontier_places(grid: FigureGrid, moment: str, threshold: float | None) -> l
     if len(grid.depths) == 1:
         return [[None] * len(grid.widths) for _ in grid.methods]
     found = []
-    strict, late = (frontiers(grid, moment, threshold, start=start) for start in ("grid", "first"))
+    strict, late = (frontiers(grid, moment, start=start) for start in ("grid", "first"))
     for own, other in zip(strict, late, strict=True):
         places: Places = [None] * len(grid.widths)
         for point, later in zip(own.points, other.points, strict=True):
@@ -100,11 +102,11 @@ def frontier_places(grid: FigureGrid, moment: str, threshold: float | None) -> l
     return found
 
 
-def _figure_of_one_width(grid: FigureGrid, moment: str, threshold: float | None) -> Figure:
+def _figure_of_one_width(grid: FigureGrid, moment: str) -> Figure:
     measures, margin = _measure_of_one_width(grid)
     figure, axes = _figure(grid, moment, 1, measures, margin)
     means = {metric: grid.mean(f"{metric}_{moment}") for metric in METRICS}
-    scale, reached = Scale(rocket, grid.chance, 1.0), frontier_places(grid, moment, threshold)
+    scale, reached = Scale(rocket, grid.chance, 1.0), frontier_places(grid, moment)
     upwards = slice(None, None, -1)  # the first method stands at the top
     for ax, (metric, metric_name) in zip(axes[:, 0], METRICS.items(), strict=True):
         panel = Panel(
@@ -165,3 +167,8 @@ def _measure_of_one_width(grid: FigureGrid) -> tuple[Measures, float]:
     panel = (max(depths * cell[0], _LEAST_PANEL[0]), max(methods * cell[1], _LEAST_ROWS))
     margin = 1.3 + 0.07 * max(len(line) for lines in names for line in lines)
     return Measures(panel, (panel[0] / depths, panel[1] / methods), numbered), margin
+
+
+@of_grid("heatmaps", rank=0)
+def _heatmaps(grid: FigureGrid) -> Iterator[Job]:
+    yield Job("figures", partial(draw_grid, grid))

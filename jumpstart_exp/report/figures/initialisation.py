@@ -1,7 +1,7 @@
 """Dead units and points at initialisation over depth, a line a width, measured beside the formulas: drawing only."""
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from jumpstart_exp.report.figures.drawing import save_figure
+from jumpstart_exp.report.registry import Job as Registered
+from jumpstart_exp.report.registry import Stored, of_store
 from jumpstart_exp.report.statistics.initialisation import MEASURES, Initialisation, InitialisedDataset, initialisations
 
 _PANEL = (0.95, 1.35)  # inches of a panel and its gap; wider where there are few
@@ -141,3 +143,9 @@ def _draw(ax: Axes, layout: Initialisation, measure: str, width: int) -> None:
     ax.grid(color="0.92", linewidth=0.5)
     ax.set_axisbelow(True)
     ax.tick_params(length=2, width=0.6, labelsize=7)
+
+
+@of_store("initialisation", rank=20, title="dead at initialisation")
+def _initialisation(stored: Stored) -> Iterator[Registered]:
+    for _, write in initialisation_jobs(stored.table):
+        yield Registered("figures", write)

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
 from jumpstart_exp.report.figures.drawing import DPI, METRICS, figure_title, save_figures, title_lines
-from jumpstart_exp.report.statistics.efficiency import Point, best_of_pairs, pareto_front, points
+from jumpstart_exp.report.registry import Job, of_grid
+from jumpstart_exp.report.statistics.efficiency import Point, best_of_pairs, has_scatter, pareto_front, points
 from jumpstart_exp.report.table.grid import FigureGrid
 
 Look = tuple[str, str]
@@ -139,17 +141,17 @@ def _draw_points(
         if bars:
             lows, highs = [point.low for point in bars], [point.high for point in bars]
             ax.vlines([point.n_params for point in bars], lows, highs, color=colour, linewidth=0.6, gid=f"bar {method}")
-        for partial in (False, True):
-            some = [point for point in own if point.partial == partial]
+        for is_partial in (False, True):
+            some = [point for point in own if point.partial == is_partial]
             ax.plot(
                 [point.n_params for point in some],
                 [point.mean for point in some],
                 linestyle="none",
                 marker=marker,
                 markersize=_MARKER,
-                markeredgewidth=0.8 if partial else 0.4,
-                markeredgecolor=colour if partial else "white",
-                markerfacecolor="white" if partial else colour,
+                markeredgewidth=0.8 if is_partial else 0.4,
+                markeredgecolor=colour if is_partial else "white",
+                markerfacecolor="white" if is_partial else colour,
                 zorder=3 + order / 100,
                 gid=f"points {method}",
             )
@@ -290,3 +292,9 @@ def _candidates(own: Bbox, width: float, height: float, scale: float) -> Iterato
             x = middle_x + right * ((own.width + width) / 2 + ring * scale) * (0.85 if up else 1.0)
             y = middle_y + up * ((own.height + height) / 2 + ring * scale)
             yield Bbox.from_extents(x - width / 2, y - height / 2, x + width / 2, y + height / 2), ring > 0
+
+
+@of_grid("scatters", rank=10)
+def _scatters(grid: FigureGrid) -> Iterator[Job]:
+    if has_scatter(grid):
+        yield Job("figures", partial(draw_scatter, grid))

@@ -1,7 +1,7 @@
 """Seeds in pictures: the share that train, best against last epoch, differences between methods; drawing only."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from seaborn.cm import mako, rocket
 
+from jumpstart_exp.report.captions import difference_caption, in_interval, moments_caption, pairs_told
 from jumpstart_exp.report.figures.drawing import save_figure, save_figures
 from jumpstart_exp.report.figures.panels import (
     MOST_NUMBERED,
@@ -29,10 +30,10 @@ from jumpstart_exp.report.figures.panels import (
     draw_panel,
     legend_handles,
 )
-from jumpstart_exp.report.statistics.differences import COMPARED, comparisons, paired_differences
+from jumpstart_exp.report.registry import Job, of_grid
+from jumpstart_exp.report.statistics.differences import COMPARED, LEAST_SEEDS, comparisons, paired_differences
 from jumpstart_exp.report.statistics.success import train_shares
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
-from jumpstart_exp.report.tables.seed_captions import difference_caption, in_interval, moments_caption, pairs_told
 
 MEASURED = {"train_acc": "training accuracy", "val_acc": "validation accuracy", "trains": "share of seeds that train"}
 """What is shown, in words."""
@@ -68,7 +69,7 @@ class _Column:
     counts_lost: bool = False
 
 
-def draw_moments(grid: FigureGrid, folder: Path, threshold: float | None = None) -> list[Path]:
+def draw_moments(grid: FigureGrid, folder: Path) -> list[Path]:
     """Draw best against last epoch: both accuracies and the share of seeds that train, as SLUG_moments_MEASURED.
 
     PNG and PDF each; the same grid, the same bytes.
@@ -79,33 +80,30 @@ def draw_moments(grid: FigureGrid, folder: Path, threshold: float | None = None)
     return [
         path
         for measured in MEASURED
-        for path in save_figure(
-            partial(moments_figure, grid, measured, threshold=threshold), folder, f"{grid.slug}_moments_{measured}"
-        )
+        for path in save_figure(partial(moments_figure, grid, measured), folder, f"{grid.slug}_moments_{measured}")
     ]
 
 
-def draw_differences(grid: FigureGrid, folder: Path, threshold: float | None = None) -> list[Path]:
+def draw_differences(grid: FigureGrid, folder: Path) -> list[Path]:
     """Draw the differences between methods at best and at last epoch, as SLUG_differences_MOMENT, PNG and PDF.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    draw = partial(differences_figure, threshold=threshold)
+    draw = differences_figure
     return save_figures(grid, draw, folder, f"{grid.slug}_differences")
 
 
-def moments_figure(grid: FigureGrid, measured: str, *, threshold: float | None = None) -> Figure:
+def moments_figure(grid: FigureGrid, measured: str) -> Figure:
     """Best epoch, last epoch, and best minus last side by side; a row a method.
 
     Args:
         grid: the figure's cells.
         measured: one of MEASURED. Accuracies are means over the seeds that have one; a seed that diverged or failed
             does not train.
-        threshold: training accuracy from which on a seed trains; None for the dataset's own.
     """
     if measured == "trains":
-        best, last = (train_shares(grid, moment, threshold).share for moment in MOMENTS)
+        best, last = (train_shares(grid, moment).share for moment in MOMENTS)
         scale = Scale(mako, 0.0, 1.0)
     else:
         best, last = (grid.mean(f"{measured}_{moment}") for moment in MOMENTS)
@@ -118,7 +116,7 @@ def moments_figure(grid: FigureGrid, measured: str, *, threshold: float | None =
         _Column("best minus last", best - last, Scale(colormaps["Oranges"], 0.0, 1.0 - scale.low), counts_lost=counted),
     ]
     title = (grid.title, f"{MEASURED[measured]}: best epoch against last")
-    caption = moments_caption(grid, measured, threshold)
+    caption = moments_caption(grid, measured)
     figure, axes = _figure(
         grid, grid.method_titles, columns, (grid.untrained(), grid.partly_untrained()), title, caption
     )
@@ -128,14 +126,14 @@ def moments_figure(grid: FigureGrid, measured: str, *, threshold: float | None =
     return figure
 
 
-def differences_figure(grid: FigureGrid, moment: str, *, threshold: float | None = None) -> Figure:
+def differences_figure(grid: FigureGrid, moment: str) -> Figure:
     """What methods have more than others, paired by seed: training, validation, and seeds that train.
 
     A row a comparison: every method against ReLU, Sep-UP against ReLU + BN; `moment` is "best" or "last". A dot marks
     places whose difference is significant after correction; a row whose pairs are too few for any says so.
     """
     pairs = comparisons(grid.methods)
-    found = [[paired_differences(grid, *pair, measured, moment, threshold) for pair in pairs] for measured in COMPARED]
+    found = [[paired_differences(grid, *pair, measured, moment) for pair in pairs] for measured in COMPARED]
     most = (1 - grid.chance, 1 - grid.chance, 1.0)
     columns = [
         _Column(
@@ -250,3 +248,11 @@ def _measure(grid: FigureGrid) -> Measures:
     cell = NUMBERED_CELL if numbered else SMALL_CELL
     panel = (max(depths * cell[0], _LEAST_PANEL[0]), max(widths * cell[1], _LEAST_PANEL[1]))
     return Measures(panel, (panel[0] / depths, panel[1] / widths), numbered)
+
+
+@of_grid("seeds", rank=31)
+def _shares(grid: FigureGrid) -> Iterator[Job]:
+    if grid.seed_range()[1] >= LEAST_SEEDS:
+        yield Job("figures", partial(draw_moments, grid))
+        if comparisons(grid.methods):
+            yield Job("figures", partial(draw_differences, grid))

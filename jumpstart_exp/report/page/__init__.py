@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
+from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.page.beside import claim_entries, layout_entries, published_beside
 from jumpstart_exp.report.page.contents import LARGEST, page_contents
 from jumpstart_exp.report.papers.claims import Claim
+from jumpstart_exp.report.papers.layouts import LayoutComparison
 from jumpstart_exp.report.papers.published import Published
-from jumpstart_exp.report.statistics.layouts import LayoutComparison
 from jumpstart_exp.report.table.grid import FigureGrid
-from jumpstart_exp.report.tables.files import write_whole
 from jumpstart_exp.store import Store
 
 __all__ = ["write_page"]
@@ -34,7 +36,6 @@ def write_page(
     published: Published | None = None,
     claims: Sequence[Claim] = (),
     layouts: Sequence[LayoutComparison] = (),
-    threshold: float | None = None,
 ) -> Path:
     """Write the page of all studies; the same store gives the same bytes.
 
@@ -46,30 +47,28 @@ def write_page(
         published: the published values; None for none.
         claims: the papers' statements with ours and the verdicts.
         layouts: which layout of the MOONS network is nearer to the published figure, for all methods first.
-        threshold: training accuracy from which on a network trains; None for each dataset's own.
 
     Raises:
         OSError: the file cannot be written.
         StoreError: the curves cannot be read.
     """
-    frame, style, script = _asset("page.html"), _asset("page.css"), _script()
-    room = LARGEST - sum(len(text.encode()) for text in (frame, style, script))
+    style, script = _asset("page.css"), _script()
+    room = LARGEST - sum(len(text.encode()) for text in (_asset("page.html"), style, script))
     beside = published_beside(table, grids, published) if published is not None else []
     contents = page_contents(
         table,
         store,
         grids,
         room=room,
-        threshold=threshold,
         beside=beside,
         claims=claim_entries(claims),
         layouts=layout_entries(layouts),
     )
-    write_whole(path, _page(frame, style, script, contents.head, contents.block.text()).encode())
+    write_whole(path, _page(style, script, contents.head, contents.block.text()).encode())
     return path
 
 
-def _page(frame: str, style: str, script: str, head: dict[str, Any], block: str) -> str:
+def _page(style: str, script: str, head: dict[str, Any], block: str) -> str:
     policy = "; ".join(
         (
             "default-src 'none'",
@@ -80,9 +79,10 @@ def _page(frame: str, style: str, script: str, head: dict[str, Any], block: str)
             "form-action 'none'",
         )
     )
-    parts = {"POLICY": policy, "STYLE": style, "SCRIPT": script, "HEAD": _json(head), "BLOCK": block}
-    pieces = frame.split("%%")  # text, name, text, name, …: what is filled in is never searched again
-    return "".join(parts[piece] if index % 2 else piece for index, piece in enumerate(pieces))
+    template = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
+    # what is made here and cannot be mistaken for markup; all else that a template is given is escaped
+    own = {name: Markup(text) for name, text in {"style": style, "script": script, "head": _json(head)}.items()}
+    return template.from_string(_asset("page.html")).render(policy=Markup(policy), block=block, **own)
 
 
 def _json(head: dict[str, Any]) -> str:

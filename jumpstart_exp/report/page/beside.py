@@ -8,8 +8,8 @@ import pandas as pd
 
 from jumpstart_exp.config.studies import VARIANTS
 from jumpstart_exp.report.papers.claims import NOT_TRAINED, Claim
+from jumpstart_exp.report.papers.layouts import TITLES, LayoutComparison, interval_words
 from jumpstart_exp.report.papers.published import METRICS, Published, PublishedPlace
-from jumpstart_exp.report.statistics.layouts import TITLES, LayoutComparison, interval_words
 from jumpstart_exp.report.table.grid import FigureGrid
 from jumpstart_exp.report.table.names import method_title
 from jumpstart_exp.report.table.studies import StudyTable

@@ -19,7 +19,7 @@ from jumpstart_exp.report.statistics.cost import BASELINE
 from jumpstart_exp.report.statistics.differences import Flattery, flatteries
 from jumpstart_exp.report.statistics.frontier import Start, frontier_ratio, frontiers
 from jumpstart_exp.report.statistics.intervals import RESAMPLES
-from jumpstart_exp.report.statistics.success import train_shares, trained, training_threshold
+from jumpstart_exp.report.statistics.success import train_shares, trained
 from jumpstart_exp.report.statistics.summary import summarise
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
 from jumpstart_exp.settings import legible
@@ -54,7 +54,6 @@ def page_contents(
     grids: Sequence[FigureGrid],
     *,
     room: int = LARGEST,
-    threshold: float | None = None,
     beside: Sequence[dict[str, Any]] = (),
     claims: Sequence[dict[str, Any]] = (),
     layouts: Sequence[dict[str, Any]] = (),
@@ -66,7 +65,6 @@ def page_contents(
         store: where the curves are.
         grids: the studies.
         room: bytes that head and block may take together; curves are thinned until they fit.
-        threshold: training accuracy from which on a network trains; None for each dataset's own.
         beside: every grid's published values, merged into its study.
         claims: the papers' statements with their verdicts.
         layouts: which layout of the MOONS network is nearer to the published figure.
@@ -87,8 +85,8 @@ def page_contents(
     columns = {column: measured(table, column) for metric in METRICS for column in metric.columns()}
     studies = []
     for index, grid in enumerate(grids):
-        _add_grid(block, f"study{index}", grid, place, columns, threshold)
-        studies.append({**_study(grid, threshold), **(beside[index] if beside else {})})
+        _add_grid(block, f"study{index}", grid, place, columns)
+        studies.append({**_study(grid), **(beside[index] if beside else {})})
     head: dict[str, Any] = {
         "metrics": [metric.described() for metric in METRICS],
         "statuses": list(STATUSES),
@@ -99,7 +97,7 @@ def page_contents(
         "claims": list(claims),
         "layouts": list(layouts),
         "resamples": RESAMPLES,
-        "made": statements(rows, grids, threshold),
+        "made": statements(rows, grids),
     }
     curves = read_curves(store, rows["key"].astype(str).tolist())
     points, shown = add_curves(block, curves, room - _length(head) - text_length(block.length))
@@ -164,7 +162,6 @@ def _add_grid(
     grid: FigureGrid,
     place: NDArray[np.int64],
     columns: dict[str, NDArray[np.float64]],
-    threshold: float | None,
 ) -> None:
     block.add(f"{name}.rows", place[grid.rows].astype(np.int32))
     for metric in METRICS:
@@ -172,31 +169,29 @@ def _add_grid(
             for part, values in zip(("mean", "low", "high"), intervals(grid, columns[column]), strict=True):
                 block.add(f"{name}.{column}.{part}", values, metric.scale)
     for moment in MOMENTS:
-        block.add(f"{name}.trained_{moment}", trained(grid, moment, threshold).astype(np.uint8))
-        shares = train_shares(grid, moment, threshold)
+        block.add(f"{name}.trained_{moment}", trained(grid, moment).astype(np.uint8))
+        shares = train_shares(grid, moment)
         block.add(f"{name}.trained_{moment}.low", shares.low, FRACTION)
         block.add(f"{name}.trained_{moment}.high", shares.high, FRACTION)
 
 
-def _study(grid: FigureGrid, threshold: float | None) -> dict[str, Any]:
-    found = flatteries(grid, threshold)
+def _study(grid: FigureGrid) -> dict[str, Any]:
+    found = flatteries(grid)
     return {
         "title": grid.title,
         "slug": grid.slug,
         "dataset": grid.dataset,
         "layout": grid.layout,
         "chance": grid.chance,
-        "threshold": training_threshold(grid.dataset) if threshold is None else threshold,
+        "threshold": grid.threshold,
         "methods": _methods(grid),
         "depths": list(grid.depths),
         "widths": list(grid.widths),
         "seeds": list(grid.seeds),
         "cells": int(grid.present.sum()),
-        "frontiers": {
-            start: {moment: _frontiers(grid, moment, start, threshold) for moment in MOMENTS} for start in STARTS
-        },
-        "ratios": {start: {moment: _ratios(grid, moment, start, threshold) for moment in MOMENTS} for start in STARTS},
-        "summary": {moment: _summary(grid, moment, threshold, found) for moment in MOMENTS},
+        "frontiers": {start: {moment: _frontiers(grid, moment, start) for moment in MOMENTS} for start in STARTS},
+        "ratios": {start: {moment: _ratios(grid, moment, start) for moment in MOMENTS} for start in STARTS},
+        "summary": {moment: _summary(grid, moment, found) for moment in MOMENTS},
     }
 
 
@@ -220,7 +215,7 @@ def _methods(grid: FigureGrid) -> list[dict[str, Any]]:
     return found
 
 
-def _frontiers(grid: FigureGrid, moment: str, start: Start, threshold: float | None) -> list[list[dict[str, Any]]]:
+def _frontiers(grid: FigureGrid, moment: str, start: Start) -> list[list[dict[str, Any]]]:
     return [
         [
             {
@@ -234,18 +229,18 @@ def _frontiers(grid: FigureGrid, moment: str, start: Start, threshold: float | N
             }
             for point in frontier.points
         ]
-        for frontier in frontiers(grid, moment, threshold, start=start)
+        for frontier in frontiers(grid, moment, start=start)
     ]
 
 
-def _ratios(grid: FigureGrid, moment: str, start: Start, threshold: float | None) -> list[dict[str, Any]]:
+def _ratios(grid: FigureGrid, moment: str, start: Start) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if BASELINE not in grid.methods:
         return found
     for index, method in enumerate(grid.methods):
         if method == BASELINE:
             continue
-        ratio = frontier_ratio(grid, moment, method, threshold=threshold, start=start)
+        ratio = frontier_ratio(grid, moment, method, start=start)
         if ratio is None:
             found.append({"method": index, "ratio": None})
             continue
@@ -266,9 +261,9 @@ def _ratios(grid: FigureGrid, moment: str, start: Start, threshold: float | None
     return found
 
 
-def _summary(grid: FigureGrid, moment: str, threshold: float | None, found: Sequence[Flattery]) -> dict[str, Any]:
+def _summary(grid: FigureGrid, moment: str, found: Sequence[Flattery]) -> dict[str, Any]:
     summary = summarise(grid, moment)
-    trained_cells = trained(grid, moment, threshold).sum(axis=(1, 2, 3))
+    trained_cells = trained(grid, moment).sum(axis=(1, 2, 3))
     rows = []
     for index, (method, flattery) in enumerate(zip(summary.methods, found, strict=True)):
         share = flattery.trains.get(moment)

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jumpstart_exp.report.statistics.success import training_threshold
 from jumpstart_exp.report.table.grid import FigureGrid
 from jumpstart_exp.report.table.names import dataset_title
 from jumpstart_exp.settings import legible
@@ -31,7 +30,7 @@ def provenance(rows: pd.DataFrame) -> tuple[list[dict[str, str]], NDArray[np.int
     return origins, np.array([number[origin] for origin in together], np.int64)
 
 
-def statements(rows: pd.DataFrame, grids: Sequence[FigureGrid], threshold: float | None) -> list[dict[str, Any]]:
+def statements(rows: pd.DataFrame, grids: Sequence[FigureGrid]) -> list[dict[str, Any]]:
     """Lines of "how this was made", each a name and a list of texts."""
     counts = {status: int((rows["status"] == status).sum()) for status in ("done", "diverged", "failed")}
     seeds = sorted({int(seed) for seed in rows["seed"]})
@@ -55,8 +54,7 @@ def statements(rows: pd.DataFrame, grids: Sequence[FigureGrid], threshold: float
     started = sorted({text[:10] for text in _texts(rows, "started") if text})
     if started:
         found.append(_line("started", [started[0] if len(started) == 1 else f"{started[0]} to {started[-1]}"]))
-    datasets = sorted({grid.dataset for grid in grids})
-    least = [(dataset, training_threshold(dataset) if threshold is None else threshold) for dataset in datasets]
+    least = sorted({(grid.dataset, grid.threshold) for grid in grids})
     found.append(
         _line(
             "a network trains",

@@ -40,7 +40,7 @@ class Assertion:
     METHOD/METRIC/DEPTH/WIDTH of moons_50x4.csv and iclr_cifar10.csv. `template` is the statement with places for them,
     and `required` makes the criterion of them. `measured` says what is measured, `digits` are those of the number.
     `measure` takes the store's figures and the variant; `of_grid`, where the measure is of one figure of `study`, that
-    figure and the training threshold.
+    figure.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Assertion:
     required: Callable[..., Criterion]
     digits: int
     measure: Callable[[StudyGrids, str], Measure | None]
-    of_grid: Callable[[FigureGrid, float | None], Measure | None] | None = None
+    of_grid: Callable[[FigureGrid], Measure | None] | None = None
 
     def statement(self, published: Published) -> str:
         """The statement with its published numbers."""
@@ -83,7 +83,7 @@ class Assertion:
         return " ".join(dict.fromkeys(found))
 
 
-Measured = Callable[[FigureGrid, float | None], Measure | None]
+Measured = Callable[[FigureGrid], Measure | None]
 
 
 def of_figure(study: str, of_grid: Measured) -> Callable[[StudyGrids, str], Measure | None]:
@@ -91,7 +91,7 @@ def of_figure(study: str, of_grid: Measured) -> Callable[[StudyGrids, str], Meas
 
     def measure(grids: StudyGrids, variant: str) -> Measure | None:
         grid = grids.grid(study, variant)
-        return None if grid is None else of_grid(grid, grids.threshold)
+        return None if grid is None else of_grid(grid)
 
     return measure
 

@@ -84,18 +84,16 @@ def _most_pairs(*numbers: float) -> Criterion:
     return Criterion(least=numbers[-1] // 2 + 1)
 
 
-def _jumpstart_minus_baseline(metric: str) -> Callable[[FigureGrid, float | None], Measure | None]:
-    return lambda grid, _: best_difference(grid, JUMPSTART, BASELINE, metric, PAIRS)
+def _jumpstart_minus_baseline(metric: str) -> Callable[[FigureGrid], Measure | None]:
+    return lambda grid: best_difference(grid, JUMPSTART, BASELINE, metric, PAIRS)
 
 
-def _won(metric: str) -> Callable[[FigureGrid, float | None], Measure | None]:
-    return lambda grid, _: pairs_won(grid, JUMPSTART, BASELINE, metric, PAIRS)
+def _won(metric: str) -> Callable[[FigureGrid], Measure | None]:
+    return lambda grid: pairs_won(grid, JUMPSTART, BASELINE, metric, PAIRS)
 
 
-def _training(
-    method: str, pairs: int, depths: tuple[int, ...] | None = None
-) -> Callable[[FigureGrid, float | None], Measure | None]:
-    return lambda grid, threshold: networks_that_train(grid, method, pairs, depths, threshold)
+def _training(method: str, pairs: int, depths: tuple[int, ...] | None = None) -> Callable[[FigureGrid], Measure | None]:
+    return lambda grid: networks_that_train(grid, method, pairs, depths)
 
 
 _ICLR_DEEP_MNIST = (20, 28, 36, 44, 52, 60, 68)
@@ -154,7 +152,7 @@ IMAGE_ASSERTIONS: tuple[Assertion, ...] = (
         "best validation accuracy with jumpstart, a seed",
         _about_as_accurate,
         4,
-        of_figure("mnist_table1", lambda grid, _: best_accuracy(grid, JUMPSTART, "val_acc_best", PAIRS)),
+        of_figure("mnist_table1", lambda grid: best_accuracy(grid, JUMPSTART, "val_acc_best", PAIRS)),
     ),
     _image(
         "mnist_table1",
@@ -350,7 +348,7 @@ IMAGE_ASSERTIONS: tuple[Assertion, ...] = (
         "mean validation accuracy at 40 layers of Sep-UP minus that of ReLU + BN",
         positive,
         3,
-        of_figure("iclr_cifar10", lambda grid, _: difference_at(grid, JUMPSTART, "relu_bn", "val_acc_best", 40)),
+        of_figure("iclr_cifar10", lambda grid: difference_at(grid, JUMPSTART, "relu_bn", "val_acc_best", 40)),
         paper="ICLR",
         place="figure 3",
     ),

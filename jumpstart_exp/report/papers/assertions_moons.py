@@ -26,8 +26,8 @@ def _frontier(
 ) -> Assertion:
     """A statement that a method trains to a depth (or no deeper), at one width or at the best width."""
 
-    def of_grid(grid: FigureGrid, threshold: float | None) -> Measure | None:
-        return frontier_of(grid, method, width, threshold)
+    def of_grid(grid: FigureGrid) -> Measure | None:
+        return frontier_of(grid, method, width)
 
     where = "greatest of all widths" if width is None else f"at width {width}"
     return Assertion(
@@ -59,11 +59,11 @@ def _of_whole(
     return measure
 
 
-def _deeper(grid: FigureGrid, threshold: float | None) -> Measure | None:
-    return times_deeper(grid, "sep_up", threshold)
+def _deeper(grid: FigureGrid) -> Measure | None:
+    return times_deeper(grid, "sep_up")
 
 
-def _lowest_of_constraints(grid: FigureGrid, _: float | None) -> Measure | None:
+def _lowest_of_constraints(grid: FigureGrid) -> Measure | None:
     return lowest_mean(grid, _CONSTRAINTS, "train_acc_best")
 
 
@@ -242,7 +242,7 @@ MOONS_ASSERTIONS: tuple[Assertion, ...] = (
         measured="mean training accuracy of Sep-L",
         required=at_least,
         digits=3,
-        measure=of_figure("table2_50x4", lambda grid, _: lowest_mean(grid, ("sep_l",), "train_acc_best")),
+        measure=of_figure("table2_50x4", lambda grid: lowest_mean(grid, ("sep_l",), "train_acc_best")),
     ),
     Assertion(
         name="sepcons_50x4_relu",
@@ -254,7 +254,7 @@ MOONS_ASSERTIONS: tuple[Assertion, ...] = (
         measured="mean training accuracy of ReLU",
         required=_no_more_than_printed,
         digits=3,
-        measure=of_figure("table2_50x4", lambda grid, _: lowest_mean(grid, ("relu",), "train_acc_best")),
+        measure=of_figure("table2_50x4", lambda grid: lowest_mean(grid, ("relu",), "train_acc_best")),
     ),
 )
 """CPAIOR's statements, then ICLR's and SepCons's."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from jumpstart_exp.config.studies import VARIANTS, Study, study
+from jumpstart_exp.data import DATASETS
 from jumpstart_exp.report.papers.assertions import Assertion, Criterion
 from jumpstart_exp.report.papers.assertions_images import IMAGE_ASSERTIONS
 from jumpstart_exp.report.papers.assertions_moons import MOONS_ASSERTIONS
 from jumpstart_exp.report.papers.comparison import MOONS_STUDIES, published_grid
+from jumpstart_exp.report.papers.layouts import LEAST_SEEDS
 from jumpstart_exp.report.papers.measures import Measure, StudyGrids
 from jumpstart_exp.report.papers.published import Published
-from jumpstart_exp.report.statistics.layouts import LEAST_SEEDS
-from jumpstart_exp.report.statistics.success import training_threshold
 from jumpstart_exp.report.table.grid import FigureGrid
 from jumpstart_exp.report.table.studies import StudyState, only_small, studies_in
 
@@ -85,7 +85,7 @@ def claims(table: pd.DataFrame, published: Published, threshold: float | None = 
 
 def judged_claims(grids: StudyGrids, states: Sequence[StudyState], published: Published) -> tuple[Claim, ...]:
     """Every statement with its verdicts, of figures that are made already."""
-    authors = published_grid(published.moons)
+    authors = published_grid(published.moons).at_threshold(grids.threshold)
     found = []
     for assertion in ASSERTIONS:
         criterion = assertion.criterion(published)
@@ -98,11 +98,11 @@ def judged_claims(grids: StudyGrids, states: Sequence[StudyState], published: Pu
                 quote=assertion.quote(published),
                 measured=assertion.measured,
                 published=assertion.numbers(published),
-                by_table=_by_table(assertion, authors, grids.threshold),
+                by_table=_by_table(assertion, authors),
                 criterion=criterion.in_words(),
                 findings=tuple(_finding(assertion, criterion, grids, states, variant) for variant in VARIANTS),
                 dataset=(dataset := study(assertion.study).dataset),
-                threshold=training_threshold(dataset) if grids.threshold is None else grids.threshold,
+                threshold=DATASETS[dataset].threshold if grids.threshold is None else grids.threshold,
             )
         )
     return tuple(found)
@@ -147,10 +147,10 @@ def count_verdicts(of: Sequence[Claim]) -> Mapping[str, Mapping[str, int]]:
     }
 
 
-def _by_table(assertion: Assertion, authors: FigureGrid, threshold: float | None) -> str:
+def _by_table(assertion: Assertion, authors: FigureGrid) -> str:
     if assertion.of_grid is None or assertion.study not in MOONS_STUDIES:
         return ""
-    measure = assertion.of_grid(authors, threshold)
+    measure = assertion.of_grid(authors)
     if measure is None:
         return ""
     return f"{'at least ' if measure.is_at_least else ''}{measure.value:.{assertion.digits}f}"

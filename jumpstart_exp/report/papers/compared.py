@@ -1,15 +1,14 @@
 """Everything that the store supports against the published numbers: what is compared, and the files that show it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from functools import lru_cache, partial
 
 import pandas as pd
 
 from jumpstart_exp.config.studies import VARIANTS, study
-from jumpstart_exp.report.figures.comparison import draw_comparison, draw_layouts
 from jumpstart_exp.report.papers.claims import Claim, judged_claims
+from jumpstart_exp.report.papers.claims_tables import write_claims
 from jumpstart_exp.report.papers.comparison import (
     GridComparison,
     MethodComparison,
@@ -18,18 +17,14 @@ from jumpstart_exp.report.papers.comparison import (
     compare_grid,
     places,
 )
+from jumpstart_exp.report.papers.comparison_figures import draw_comparison, draw_layouts
+from jumpstart_exp.report.papers.comparison_tables import write_layouts, write_mnist, write_places, write_small_table
+from jumpstart_exp.report.papers.layouts import LayoutComparison, compare_layouts
 from jumpstart_exp.report.papers.measures import MOONS, StudyGrids
 from jumpstart_exp.report.papers.mnist_table import TableComparison, compare_table
-from jumpstart_exp.report.papers.published import Published, PublishedPlace
-from jumpstart_exp.report.statistics.layouts import LayoutComparison, compare_layouts
+from jumpstart_exp.report.papers.published import Published, PublishedPlace, read_published
+from jumpstart_exp.report.registry import Job, Stored, of_store
 from jumpstart_exp.report.table.studies import StudyState, studies_in
-from jumpstart_exp.report.tables.claims import write_claims
-from jumpstart_exp.report.tables.comparison import write_layouts, write_mnist, write_places, write_small_table
-
-Job = Callable[[Path], list[Path]]
-
-FIGURES = "figures"
-TABLES = "tables"
 
 
 @dataclass(frozen=True)
@@ -82,9 +77,7 @@ def compared(table: pd.DataFrame, published: Published, threshold: float | None 
         if (found := compare_grid(name, variant, figures.rows(name, variant), of_study)) is not None
     }
     moons = {variant: of for (name, variant), of in grids.items() if name == MOONS}
-    tables = {
-        variant: tuple(compare_table(figures.grid(_TABLE, variant), published, threshold)) for variant in VARIANTS
-    }
+    tables = {variant: tuple(compare_table(figures.grid(_TABLE, variant), published)) for variant in VARIANTS}
     return Compared(
         studies=states,
         claims=judged_claims(figures, states, published),
@@ -103,27 +96,34 @@ def compared(table: pd.DataFrame, published: Published, threshold: float | None 
     )
 
 
-def comparison_jobs(table: pd.DataFrame, published: Published, threshold: float | None = None) -> list[tuple[str, Job]]:
-    """What can be drawn ("figures") and written ("tables") of the comparison, each with its folder's kind."""
-    return jobs_of(compared(table, published, threshold))
+@lru_cache(maxsize=1)
+def compared_of(stored: Stored) -> Compared:
+    """The comparison of what the report is made of, made once."""
+    return compared(stored.table, read_published(), stored.threshold)
 
 
-def jobs_of(found: Compared) -> list[tuple[str, Job]]:
-    """The jobs of a comparison that is made already."""
-    jobs: list[tuple[str, Job]] = [(TABLES, partial(write_claims, found.claims))]
+def comparison_jobs(found: Compared) -> Iterator[Job]:
+    """The files that show a comparison; nothing where there is nothing to compare."""
+    if not found.grids:
+        return
+    yield Job("tables", partial(write_claims, found.claims))
     for (name, variant), grid in found.grids.items():
         own = found.places[name, variant]
         if name == "table2_50x4":
-            jobs.append((TABLES, partial(write_small_table, grid, own)))
+            yield Job("tables", partial(write_small_table, grid, own))
         else:
-            jobs.append((FIGURES, partial(draw_comparison, grid)))
-            jobs.append((TABLES, partial(write_places, grid, own, found.methods[name, variant])))
+            yield Job("figures", partial(draw_comparison, grid))
+            yield Job("tables", partial(write_places, grid, own, found.methods[name, variant]))
     moons = {variant: grid for (name, variant), grid in found.grids.items() if name == MOONS}
     if len(moons) == len(VARIANTS):
-        jobs.append((FIGURES, partial(draw_layouts, moons)))
+        yield Job("figures", partial(draw_layouts, moons))
     if found.layouts:
-        jobs.append((TABLES, partial(write_layouts, found.layouts)))
+        yield Job("tables", partial(write_layouts, found.layouts))
     for variant, table in found.tables.items():
         if any(line.ours is not None for line in table):
-            jobs.append((TABLES, partial(write_mnist, table, variant)))
-    return jobs
+            yield Job("tables", partial(write_mnist, table, variant))
+
+
+@of_store("comparison", rank=0, title="ours against the published")
+def _comparison(stored: Stored) -> Iterator[Job]:
+    yield from comparison_jobs(compared_of(stored))

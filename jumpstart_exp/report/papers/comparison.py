@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.report.papers.published import METRICS, ROUNDING, PublishedPlace
 from jumpstart_exp.report.statistics.intervals import Floats, mean_interval, wilson
 from jumpstart_exp.report.statistics.seedwise import or_none
@@ -149,7 +150,8 @@ def published_grid(values: Mapping[PublishedPlace, float]) -> FigureGrid:
         slug="moons_published",
         dataset="moons",
         layout="",
-        chance=0.5,
+        chance=1 / Moons.classes,
+        threshold=Moons.threshold,
         methods=methods,
         method_titles=tuple(method_title(method, None, None) for method in methods),
         penalised=(),

@@ -13,6 +13,7 @@ from jumpstart_exp.inspect.recorded_states import SnapshotError
 from jumpstart_exp.report.figures.drawing import METRICS, figure_files
 from jumpstart_exp.report.figures.print_heatmaps import PrintAxes, PrintPanel, method_panel, print_heatmaps, rows_panel
 from jumpstart_exp.report.figures.print_scatters import ScatterColumn, print_scatters
+from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.papers.figures import FIGURES, WIDTHS, PaperFigure
 from jumpstart_exp.report.papers.print_inside import inside_snapshots, print_inside
 from jumpstart_exp.report.papers.sources import (
@@ -24,7 +25,6 @@ from jumpstart_exp.report.papers.sources import (
     variants_of,
 )
 from jumpstart_exp.report.table.grid import FigureGrid, GridError, figure_grids
-from jumpstart_exp.report.tables.files import write_whole
 from jumpstart_exp.report.tables.print_tables import as_latex, in_markdown, performance_table, summary_table
 
 DPI = 300
@@ -74,7 +74,7 @@ def write_paper_figure(
         folder: where it goes.
         variant: "paper" or "code"; None for what the store has.
         moment: "best" epoch, as published, or "last".
-        threshold: training accuracy from which on a network trains; None for the dataset's own.
+        threshold: of a table, the training accuracy from which on a network trains; None for the dataset's own.
         dpi: dots per inch of the PNG file.
 
     Raises:
@@ -193,7 +193,7 @@ def _draw_scatters(figure: PaperFigure, source: PaperSource, moment: str) -> Fig
 def _table(figure: PaperFigure, source: PaperSource, moment: str, threshold: float | None) -> dict[str, bytes]:
     line = paper_line(figure, source, moment)
     if figure.kind == "summary":
-        table = summary_table(_only_grid(source), figure.methods, moment, line, threshold)
+        table = summary_table(_only_grid(source).at_threshold(threshold), figure.methods, moment, line)
     else:
         table = performance_table(source.rows, figure.methods, moment, line)
     return {"tex": as_latex(table).encode(), "md": in_markdown(table).encode()}

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from jumpstart_exp.config.studies import STUDIES, study_cells
 from jumpstart_exp.report.papers.comparison import moons_rows, only_grid
+from jumpstart_exp.report.papers.layouts import LEAST_SEEDS
 from jumpstart_exp.report.statistics.cost import BASELINE, PairCost, pair_costs
 from jumpstart_exp.report.statistics.frontier import Start, deepest_frontier, frontier, frontier_ratio
 from jumpstart_exp.report.statistics.intervals import Floats, mean_interval, percentile_interval, resamples
-from jumpstart_exp.report.statistics.layouts import LEAST_SEEDS
 from jumpstart_exp.report.statistics.seedwise import MOMENT, Interval, complete_seeds, over_seeds, wins_by_seed
 from jumpstart_exp.report.statistics.success import trained
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
@@ -46,7 +46,10 @@ class Measure:
 
 
 class StudyGrids:
-    """The figures of the published studies that a table has, each made once; `threshold` as in `success.trained`."""
+    """The figures of the published studies that a table has, each made once.
+
+    A network trains if its training accuracy reaches `threshold`; None for each dataset's own.
+    """
 
     def __init__(self, table: pd.DataFrame, threshold: float | None = None) -> None:
         self.index = StudyTable(table)
@@ -64,7 +67,8 @@ class StudyGrids:
             rows = self.rows(study, variant)
             if rate is not None and len(rows):
                 rows = rows.loc[np.isclose(rows["optimizer.lr"].to_numpy(dtype=np.float64), rate)]
-            self._found[key] = only_grid(rows)
+            found = only_grid(rows)
+            self._found[key] = found and found.at_threshold(self.threshold)
         return self._found[key]
 
     def few_places(self, study: str, variant: str, methods: tuple[str, ...], width: int | None) -> int | None:
@@ -95,7 +99,7 @@ class StudyGrids:
         return [grid for name in names for grid in figure_grids(self.rows(name, variant))]
 
 
-def frontier_of(grid: FigureGrid, method: str, width: int | None, threshold: float | None = None) -> Measure | None:
+def frontier_of(grid: FigureGrid, method: str, width: int | None) -> Measure | None:
     """The frontier of a method at one width or (None) the greatest of all widths.
 
     0 where no depth trains; None where there is no network, or where one that would decide is missing.
@@ -103,9 +107,9 @@ def frontier_of(grid: FigureGrid, method: str, width: int | None, threshold: flo
     if method not in grid.methods:
         return None
     if width is None:
-        point = deepest_frontier(grid, MOMENT, method, threshold, start=START)
+        point = deepest_frontier(grid, MOMENT, method, start=START)
     else:
-        points = frontier(grid, MOMENT, method, threshold, start=START).points
+        points = frontier(grid, MOMENT, method, start=START).points
         point = next((point for point in points if point.width == width), None)
     if point is None or (point.is_cut and point.depth is None):
         return None
@@ -113,11 +117,11 @@ def frontier_of(grid: FigureGrid, method: str, width: int | None, threshold: flo
     return Measure(float(point.depth or 0), low, high, point.seeds, is_at_least=point.is_open)
 
 
-def times_deeper(grid: FigureGrid, method: str, threshold: float | None = None) -> Measure | None:
+def times_deeper(grid: FigureGrid, method: str) -> Measure | None:
     """How many times deeper the method trains than ReLU; None where no width has both frontiers."""
     if any(name not in grid.methods for name in (BASELINE, method)):
         return None
-    ratio = frontier_ratio(grid, MOMENT, method, BASELINE, threshold, start=START)
+    ratio = frontier_ratio(grid, MOMENT, method, BASELINE, start=START)
     if ratio is None:
         return None
     return Measure(ratio.ratio, ratio.low, ratio.high, ratio.seeds, is_at_least=bool(ratio.at_least))
@@ -156,11 +160,11 @@ def best_accuracy(grid: FigureGrid, method: str, metric: str, pairs: int) -> Mea
 
 
 def networks_that_train(
-    grid: FigureGrid, method: str, pairs: int, depths: tuple[int, ...] | None = None, threshold: float | None = None
+    grid: FigureGrid, method: str, pairs: int, depths: tuple[int, ...] | None = None
 ) -> Measure | None:
     """How many of a method's networks train (of some depths only), over the seeds that have all of its pairs."""
     chosen = [depth in depths if depths else True for depth in grid.depths]
-    succeeded = trained(grid, MOMENT, threshold)
+    succeeded = trained(grid, MOMENT)
 
     def count(seeds: NDArray[np.int64]) -> Floats:
         counts = succeeded[grid.methods.index(method)][chosen][..., seeds].sum(axis=(0, 1))

@@ -45,7 +45,7 @@ def cifar_arrays(
             [grid.seeds.index(seed) for seed in common],
         )
         accuracy.append(grid.accuracy["val_acc_best"][at])
-        succeeded.append(trained(grid, MOMENT, grids.threshold)[at])
+        succeeded.append(trained(grid, MOMENT)[at])
     return CifarArrays(found[0].depths, np.array(accuracy), np.array(succeeded))
 
 

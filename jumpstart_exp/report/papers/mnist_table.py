@@ -31,11 +31,9 @@ class TableComparison:
     most: float | None
 
 
-def compare_table(
-    grid: FigureGrid | None, published: Published, threshold: float | None = None
-) -> list[TableComparison]:
+def compare_table(grid: FigureGrid | None, published: Published) -> list[TableComparison]:
     """CPAIOR's table 1 beside ours, over the seeds that have all of it."""
-    ours = {} if grid is None else _table_values(grid, threshold)
+    ours = {} if grid is None else _table_values(grid)
     found = []
     for (method, metric, quantity), value in published.mnist.items():
         own = ours.get((method, metric, quantity), np.zeros(0))
@@ -45,13 +43,13 @@ def compare_table(
     return found
 
 
-def _table_values(grid: FigureGrid, threshold: float | None) -> dict[tuple[str, str, str], Floats]:
+def _table_values(grid: FigureGrid) -> dict[tuple[str, str, str], Floats]:
     """One number a complete seed for every method, metric and quantity of the table."""
     methods = (BASELINE, JUMPSTART)
     seeds = complete_seeds(grid, methods, PAIRS)
     if not len(seeds):
         return {}
-    counts = trained(grid, MOMENT, threshold)[..., seeds].sum(axis=(1, 2))
+    counts = trained(grid, MOMENT)[..., seeds].sum(axis=(1, 2))
     found: dict[tuple[str, str, str], Floats] = {}
     for metric in METRICS:
         accuracy = {method: grid.accuracy[metric][grid.methods.index(method)][..., seeds] for method in methods}

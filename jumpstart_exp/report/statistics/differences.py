@@ -18,6 +18,9 @@ from jumpstart_exp.report.statistics.intervals import (
 from jumpstart_exp.report.statistics.success import trained
 from jumpstart_exp.report.table.grid import FigureGrid
 
+LEAST_SEEDS = 2
+"""Seeds of a place from which on there is something to say about seeds."""
+
 LEVEL = 0.05
 """Adjusted p-value up to which a difference is called significant."""
 
@@ -97,9 +100,7 @@ def comparisons(methods: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return (*pairs, *([_SECOND_PAIR] if {*_SECOND_PAIR} <= {*methods} else []))
 
 
-def paired_differences(
-    grid: FigureGrid, method: str, baseline: str, compared: str, moment: str, threshold: float | None = None
-) -> PairedDifferences:
+def paired_differences(grid: FigureGrid, method: str, baseline: str, compared: str, moment: str) -> PairedDifferences:
     """What `method` has more than `baseline`, place by place.
 
     Args:
@@ -109,12 +110,11 @@ def paired_differences(
         compared: one of COMPARED. Accuracies need both networks trained to the end; "trains" needs both in the store,
             and one that diverged or failed does not train.
         moment: "best" or "last" epoch.
-        threshold: of "trains"; None for the dataset's own.
 
     Raises:
         ValueError: the grid lacks one of the methods.
     """
-    own, other = (_values(grid, grid.methods.index(label), compared, moment, threshold) for label in (method, baseline))
+    own, other = (_values(grid, grid.methods.index(label), compared, moment) for label in (method, baseline))
     differences = own - other
     flat = differences.reshape(-1, differences.shape[-1])
     mean, low, high = mean_interval(differences)
@@ -140,10 +140,10 @@ def best_minus_last(grid: FigureGrid, metric: str) -> Floats:
     return grid.accuracy[f"{metric}_best"] - grid.accuracy[f"{metric}_last"]
 
 
-def flatteries(grid: FigureGrid, threshold: float | None = None) -> tuple[Flattery, ...]:
+def flatteries(grid: FigureGrid) -> tuple[Flattery, ...]:
     """How much the best epoch flatters each method, in the grid's order."""
     gaps = {metric: best_minus_last(grid, metric) for metric in ("train_acc", "val_acc")}
-    succeeded = {moment: trained(grid, moment, threshold) for moment in ("best", "last")}
+    succeeded = {moment: trained(grid, moment) for moment in ("best", "last")}
     base = grid.methods.index(BASELINE) if BASELINE in grid.methods else None
     found = []
     for method, label in enumerate(grid.methods):
@@ -249,8 +249,8 @@ def _seed_parts(differences: Floats) -> Floats:
     return np.where(known.any(axis=0), parts, np.nan)
 
 
-def _values(grid: FigureGrid, method: int, compared: str, moment: str, threshold: float | None) -> Floats:
+def _values(grid: FigureGrid, method: int, compared: str, moment: str) -> Floats:
     """The method's values, (depths, widths, seeds), NaN for none."""
     if compared == "trains":
-        return np.where(grid.present[method], trained(grid, moment, threshold)[method], np.nan)
+        return np.where(grid.present[method], trained(grid, moment)[method], np.nan)
     return np.asarray(grid.accuracy[f"{compared}_{moment}"][method])

@@ -81,22 +81,18 @@ class FrontierRatio:
     resamples_without: int
 
 
-def frontiers(
-    grid: FigureGrid, moment: str, threshold: float | None = None, *, start: Start = "grid"
-) -> tuple[Frontier, ...]:
+def frontiers(grid: FigureGrid, moment: str, *, start: Start = "grid") -> tuple[Frontier, ...]:
     """Every method's frontier, in the grid's order; `moment` is "best" or "last"."""
-    return tuple(frontier(grid, moment, method, threshold, start=start) for method in grid.methods)
+    return tuple(frontier(grid, moment, method, start=start) for method in grid.methods)
 
 
-def frontier(
-    grid: FigureGrid, moment: str, method: str, threshold: float | None = None, *, start: Start = "grid"
-) -> Frontier:
+def frontier(grid: FigureGrid, moment: str, method: str, *, start: Start = "grid") -> Frontier:
     """One method's frontier.
 
     Raises:
         ValueError: the grid has no such method.
     """
-    reach = _reach_of(grid, moment, method, threshold, start)
+    reach = _reach_of(grid, moment, method, start)
     low, high = _ends(_resampled(reach))
     fewest = _fewest(reach, reach.deciding)
     # an interval rests on the places up to the one at which its upper end stops
@@ -119,9 +115,7 @@ def frontier(
     return Frontier(method, tuple(points))
 
 
-def deepest_frontier(
-    grid: FigureGrid, moment: str, method: str, threshold: float | None = None, *, start: Start = "grid"
-) -> FrontierPoint | None:
+def deepest_frontier(grid: FigureGrid, moment: str, method: str, *, start: Start = "grid") -> FrontierPoint | None:
     """The greatest of a method's frontiers, at the first width that has it; None without any cell.
 
     Every width decides it: `seeds` are the fewest at the deciding places of all widths, the interval is that of the
@@ -130,13 +124,13 @@ def deepest_frontier(
     Raises:
         ValueError: the grid has no such method.
     """
-    points = frontier(grid, moment, method, threshold, start=start).points
+    points = frontier(grid, moment, method, start=start).points
     if not points:
         return None
     greatest = max(points, key=lambda point: (point.depth or 0, -point.width))
     low, high = None, None
     if all(point.low is not None for point in points):
-        reach = _reach_of(grid, moment, method, threshold, start)
+        reach = _reach_of(grid, moment, method, start)
         ends = _ends(_resampled(reach).max(axis=1, keepdims=True))
         low, high = (int(reach.depths[end[0]]) for end in ends)
     return dataclasses.replace(
@@ -175,7 +169,6 @@ def frontier_ratio(
     moment: str,
     method: str,
     baseline: str = BASELINE,
-    threshold: float | None = None,
     *,
     start: Start = "grid",
 ) -> FrontierRatio | None:
@@ -191,7 +184,7 @@ def frontier_ratio(
     both_have = common_seeds(grid, method, baseline)
     shared = common_depths(grid, method, baseline)
     depths = [depth for depth, is_shared in zip(grid.depths, shared, strict=True) if is_shared]
-    succeeded = trained(grid, moment, threshold)[pair][..., both_have]
+    succeeded = trained(grid, moment)[pair][..., both_have]
     present = grid.present[pair][..., both_have]
     own, other = (_reach(succeeded[i][shared], present[i][shared], depths, start) for i in range(2))
     both = (own.steps > 0) & (other.steps > 0)
@@ -239,9 +232,9 @@ class _Reach:
     is_cut: NDArray[np.bool_]
 
 
-def _reach_of(grid: FigureGrid, moment: str, method: str, threshold: float | None, start: Start) -> _Reach:
+def _reach_of(grid: FigureGrid, moment: str, method: str, start: Start) -> _Reach:
     own = grid.methods.index(method)
-    return _reach(trained(grid, moment, threshold)[own], grid.present[own], grid.depths, start)
+    return _reach(trained(grid, moment)[own], grid.present[own], grid.depths, start)
 
 
 def _reach(succeeded: NDArray[np.bool_], present: NDArray[np.bool_], depths: Sequence[int], start: Start) -> _Reach:

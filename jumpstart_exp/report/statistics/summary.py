@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jumpstart_exp.report.statistics.cost import BASELINE
-from jumpstart_exp.report.statistics.success import trained, training_threshold
+from jumpstart_exp.report.statistics.success import trained
 from jumpstart_exp.report.table.grid import FigureGrid
 
 _Values = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -61,12 +61,12 @@ class Summary:
     left_out: Mapping[str, int]
 
 
-def summarise(grid: FigureGrid, moment: str, threshold: float | None = None) -> Summary:
-    """Summarise the figure; `moment` is "best" or "last", `threshold` as in `success.trained`.
+def summarise(grid: FigureGrid, moment: str) -> Summary:
+    """Summarise the figure; `moment` is "best" or "last".
 
     A pair is won by the highest mean over the seeds for which every method has an accuracy.
     """
-    succeeded = trained(grid, moment, threshold)
+    succeeded = trained(grid, moment)
     winners = {metric: _winners(grid, f"{metric}_{moment}") for metric in SUMMARISED}
     any_method = grid.present.any(axis=(0, 3))
     methods = tuple(
@@ -83,7 +83,7 @@ def summarise(grid: FigureGrid, moment: str, threshold: float | None = None) -> 
         for method in range(len(grid.methods))
     )
     return Summary(
-        threshold=training_threshold(grid.dataset) if threshold is None else threshold,
+        threshold=grid.threshold,
         methods=methods,
         compared={metric: int((winners[metric] >= _TIE).sum()) for metric in SUMMARISED},
         ties={metric: int((winners[metric] == _TIE).sum()) for metric in SUMMARISED},

@@ -16,7 +16,7 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -81,7 +81,8 @@ class FigureGrid:
 
     `accuracy` maps a column of the store (train_acc_best, …) to fractions in [0, 1], NaN where there is none: a
     cell that is missing, diverged or failed has no accuracy. `title` says what tells this figure from the store's
-    others; `slug` is the stable part of its file names. `chance` is the accuracy of guessing, 1 / classes.
+    others; `slug` is the stable part of its file names. `chance` is the accuracy of guessing, 1 / classes;
+    a network trains if its training accuracy reaches `threshold`.
     `method_titles` are the labels in the papers' words; `penalised` are the labels that differ from a plain ReLU
     network by the penalty alone, whatever their initialisation. `n_params`, (methods, depths, widths), is 0 where
     it is unknown. `seconds` and `memory` (bytes at the peak) are NaN but for trainings that are done; `trained_on`
@@ -93,6 +94,7 @@ class FigureGrid:
     dataset: str
     layout: str
     chance: float
+    threshold: float
     methods: tuple[str, ...]
     method_titles: tuple[str, ...]
     penalised: tuple[str, ...]
@@ -108,6 +110,10 @@ class FigureGrid:
     memory: NDArray[np.float64]
     trained_on: NDArray[np.object_]
     rows: NDArray[np.int64]
+
+    def at_threshold(self, threshold: float | None) -> "FigureGrid":
+        """The same figure where a network trains from another training accuracy on; None leaves it as it is."""
+        return self if threshold is None else replace(self, threshold=threshold)
 
     def mean(self, column: str) -> NDArray[np.float64]:
         """Mean accuracy over the trained seeds, (methods, depths, widths); NaN where no seed has one."""
@@ -333,6 +339,7 @@ def _grid(draft: _Draft, title: str, table: pd.DataFrame) -> FigureGrid:
         dataset=dataset,
         layout=_layout(draft),
         chance=1 / DATASETS[dataset].classes,
+        threshold=DATASETS[dataset].threshold,
         methods=methods,
         method_titles=_method_titles(draft, methods),
         penalised=tuple(label for label in methods if _is_only_penalised(_settings_of(draft, label))),

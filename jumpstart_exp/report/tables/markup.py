@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jumpstart_exp.report.tables.files import write_whole
+from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.settings import legible
 
 _LATEX = {

@@ -27,9 +27,7 @@ class PrintTable:
     rows: tuple[tuple[str, ...], ...]
 
 
-def summary_table(
-    grid: FigureGrid, methods: Titled, moment: str, source: str, threshold: float | None = None
-) -> PrintTable:
+def summary_table(grid: FigureGrid, methods: Titled, moment: str, source: str) -> PrintTable:
     """CPAIOR's table 1: best accuracy, networks that train, and best for how many depth-width pairs.
 
     Args:
@@ -37,9 +35,8 @@ def summary_table(
         methods: the table's methods; one that the grid lacks has dashes.
         moment: "best" or "last" epoch.
         source: what the numbers are of, for the caption.
-        threshold: training accuracy from which on a model is successful; None for the dataset's own.
     """
-    summary = summarise(grid, moment, threshold)
+    summary = summarise(grid, moment)
     found = {name: summary.methods[grid.methods.index(name)] for name, _ in methods if name in grid.methods}
     each = [(found.get(name), metric) for name, _ in methods for metric in SUMMARISED]
     best = [None if method is None else method.best[metric] for method, metric in each]

@@ -1,22 +1,14 @@
-"""Statistics over seeds as Markdown, LaTeX and CSV, and what of them a figure supports: writing only."""
+"""Statistics over seeds as Markdown, LaTeX and CSV: writing only."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from jumpstart_exp.report.figures.frontier import STARTS, draw_frontier_figure
-from jumpstart_exp.report.figures.shares import MEASURED, draw_differences, draw_moments
-from jumpstart_exp.report.statistics.differences import COMPARED, comparisons, flatteries, paired_differences
-from jumpstart_exp.report.statistics.frontier import FrontierPoint, frontier_ratio, frontiers
-from jumpstart_exp.report.statistics.intervals import mean_interval
-from jumpstart_exp.report.statistics.success import train_shares, training_threshold
-from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
-from jumpstart_exp.report.tables.markup import csv_text, in_latex, in_markdown, markdown_table, write_texts
-from jumpstart_exp.report.tables.seed_captions import (
+from jumpstart_exp.report.captions import (
     correction_told,
     frontier_caption,
     in_interval,
@@ -30,10 +22,22 @@ from jumpstart_exp.report.tables.seed_captions import (
     thresholds_of,
     without_told,
 )
+from jumpstart_exp.report.figures.frontier import STARTS
+from jumpstart_exp.report.figures.shares import MEASURED
+from jumpstart_exp.report.registry import Job, of_grid
+from jumpstart_exp.report.statistics.differences import (
+    COMPARED,
+    LEAST_SEEDS,
+    comparisons,
+    flatteries,
+    paired_differences,
+)
+from jumpstart_exp.report.statistics.frontier import FrontierPoint, frontier_ratio, frontiers
+from jumpstart_exp.report.statistics.intervals import mean_interval
+from jumpstart_exp.report.statistics.success import train_shares
+from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
+from jumpstart_exp.report.tables.markup import csv_text, in_latex, in_markdown, markdown_table, write_texts
 
-Job = Callable[[Path], list[Path]]
-
-_LEAST_SEEDS = 2  # from which on there is something to say about seeds
 _LONG = 40  # rows from which on a LaTeX table breaks over pages
 _DIGITS = 9  # behind the point, in CSV
 _ACCURACIES = ("train_acc", "val_acc")
@@ -54,32 +58,14 @@ class SeedTable:
     columns: str
 
 
-def seed_jobs(grid: FigureGrid, threshold: float | None = None) -> list[tuple[str, Job]]:
-    """What can be drawn ("figures") and written ("tables") about a figure's seeds, each with its folder's kind.
-
-    The frontier needs two depths, differences need two methods that are compared and a place with two seeds, the rest
-    a place with two seeds.
-    """
-    many = grid.seed_range()[1] >= _LEAST_SEEDS
-    jobs: list[tuple[str, Job]] = []
-    if len(grid.depths) > 1:
-        jobs.append(("figures", partial(draw_frontier_figure, grid, threshold=threshold)))
-    if many:
-        jobs.append(("figures", partial(draw_moments, grid, threshold=threshold)))
-    if many and comparisons(grid.methods):
-        jobs.append(("figures", partial(draw_differences, grid, threshold=threshold)))
-    jobs.append(("tables", partial(write_seed_tables, grid, threshold=threshold)))
-    return jobs
-
-
-def write_seed_tables(grid: FigureGrid, folder: Path, threshold: float | None = None) -> list[Path]:
+def write_seed_tables(grid: FigureGrid, folder: Path) -> list[Path]:
     """Write every table that the figure supports as SLUG_NAME.md, .tex and .csv; the same grid, the same bytes.
 
     Raises:
         OSError: the folder cannot be written.
     """
     paths = []
-    for table in seed_tables(grid, threshold):
+    for table in seed_tables(grid):
         text = in_markdown(table.caption)
         body = [[*map(in_markdown, row)] for row in table.rows]
         texts = {
@@ -91,24 +77,24 @@ def write_seed_tables(grid: FigureGrid, folder: Path, threshold: float | None = 
     return paths
 
 
-def seed_tables(grid: FigureGrid, threshold: float | None = None) -> list[SeedTable]:
+def seed_tables(grid: FigureGrid) -> list[SeedTable]:
     """Every table about seeds that the figure supports."""
-    tables = [places_table(grid, moment, threshold) for moment in MOMENTS]
-    tables.append(moments_table(grid, threshold))
+    tables = [places_table(grid, moment) for moment in MOMENTS]
+    tables.append(moments_table(grid))
     if len(grid.depths) > 1:
-        tables.append(frontier_table(grid, threshold))
+        tables.append(frontier_table(grid))
         if comparisons(grid.methods):
-            tables.append(ratio_table(grid, threshold))
-    if comparisons(grid.methods) and grid.seed_range()[1] >= _LEAST_SEEDS:
-        tables += [differences_table(grid, moment, threshold) for moment in MOMENTS]
+            tables.append(ratio_table(grid))
+    if comparisons(grid.methods) and grid.seed_range()[1] >= LEAST_SEEDS:
+        tables += [differences_table(grid, moment) for moment in MOMENTS]
     return tables
 
 
-def places_table(grid: FigureGrid, moment: str, threshold: float | None = None) -> SeedTable:
+def places_table(grid: FigureGrid, moment: str) -> SeedTable:
     """Every place's mean accuracies with their intervals, and the share of its seeds that train with Wilson's."""
     means = {metric: mean_interval(grid.accuracy[f"{metric}_{moment}"]) for metric in _ACCURACIES}
-    shares = train_shares(grid, moment, threshold)
-    least = training_threshold(grid.dataset) if threshold is None else threshold
+    shares = train_shares(grid, moment)
+    least = grid.threshold
     ends = ("", "_low", "_high")
     names = ["method", "depth", "width", "seeds", "diverged", "failed"]
     names += [f"{metric}{end}" for metric in _ACCURACIES for end in ends]
@@ -140,18 +126,18 @@ def places_table(grid: FigureGrid, moment: str, threshold: float | None = None) 
         f"{grid.title}, {moment} epoch: every place over {seeds_of(grid)}. In brackets the 95 % intervals of the "
         "means, bootstrap over the place's seeds: from few seeds too narrow, from one there is none. Seeds that "
         "diverged or failed have no accuracy. Of the share of seeds that train Wilson's 95 % interval; "
-        f"{threshold_of(grid, threshold)}."
+        f"{threshold_of(grid)}."
     )
     heads = ("method", "depth×width", "training", "validation", "train", "interval of the share")
     return SeedTable(f"places_{moment}", caption, heads, tuple(rows), tuple(numbers), "lrrrrr")
 
 
-def moments_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable:
+def moments_table(grid: FigureGrid) -> SeedTable:
     """How much the best epoch flatters each method."""
     names = ("method", "measured", "mean", "low", "high", "seeds", "places")
     numbers: list[tuple[object, ...]] = [names]
     rows = []
-    for of, title in zip(flatteries(grid, threshold), grid.method_titles, strict=True):
+    for of, title in zip(flatteries(grid), grid.method_titles, strict=True):
         found = {f"{metric}_best_minus_last": of.accuracy[metric] for metric in _ACCURACIES}
         found |= {f"{metric}_beyond_relu": of.beyond_baseline[metric] for metric in _ACCURACIES}
         found |= {f"trains_{moment}": of.trains.get(moment) for moment in MOMENTS}
@@ -164,20 +150,20 @@ def moments_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable
     shown = ("training: best minus last", "validation: best minus last", "training: beyond ReLU's")
     heads = ("method", *shown, "validation: beyond ReLU's", "cells that train, best", "cells that train, last")
     caption = (
-        f"{grid.title}: best epoch against last. {moments_caption(grid, None, threshold)} Beyond ReLU's: by how much "
+        f"{grid.title}: best epoch against last. {moments_caption(grid, None)} Beyond ReLU's: by how much "
         "more than ReLU a method is flattered, at the seeds and places that both have."
     )
     return SeedTable("moments", caption, heads, tuple(rows), tuple(numbers), "lrrrrrr")
 
 
-def frontier_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable:
+def frontier_table(grid: FigureGrid) -> SeedTable:
     """Every method's frontier, a column a width."""
     names = ("method", "moment", "start", "width", "depth", "low", "high", "seeds", "at_least")
     numbers: list[tuple[object, ...]] = [(*names, "next_is_missing", "shallowest")]
     rows = []
     for moment in MOMENTS:
         for start, words in STARTS.items():
-            found = frontiers(grid, moment, threshold, start=start)
+            found = frontiers(grid, moment, start=start)
             for frontier, title in zip(found, grid.method_titles, strict=True):
                 points = {point.width: point for point in frontier.points}
                 numbers += [
@@ -190,14 +176,14 @@ def frontier_table(grid: FigureGrid, threshold: float | None = None) -> SeedTabl
                 ]
                 rows.append((title, moment, words, *(_depth(grid, points.get(width)) for width in grid.widths)))
     caption = (
-        f"{grid.title}. {frontier_caption(grid, threshold)} In brackets the intervals; a plus says at least: "
+        f"{grid.title}. {frontier_caption(grid)} In brackets the intervals; a plus says at least: "
         "no deeper network was trained; not trained, that the depths which would decide are missing."
     )
     heads = ("method", "epoch", "counted", *(f"width {width}" for width in grid.widths))
     return SeedTable("frontier", caption, heads, tuple(rows), tuple(numbers), f"lll{'r' * len(grid.widths)}")
 
 
-def ratio_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable:
+def ratio_table(grid: FigureGrid) -> SeedTable:
     """How many times deeper methods train than others, with the widths used and left out.
 
     The chosen threshold comes first, the dataset's others follow as sensitivity.
@@ -206,9 +192,9 @@ def ratio_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable:
     numbers: list[tuple[object, ...]] = [(*names, "left_out", "at_least", "at_most", "resamples_without")]
     titles = dict(zip(grid.methods, grid.method_titles, strict=True))
     rows: list[tuple[str, ...]] = []
-    wanted = itertools.product(comparisons(grid.methods), thresholds_of(grid, threshold), MOMENTS, STARTS.items())
+    wanted = itertools.product(comparisons(grid.methods), thresholds_of(grid), MOMENTS, STARTS.items())
     for (own, other), least, moment, (start, words) in wanted:
-        found = frontier_ratio(grid, moment, own, other, least, start=start)
+        found = frontier_ratio(grid.at_threshold(least), moment, own, other, start=start)
         head = (titles[own], titles[other], moment, words, f"{least:.4g}")
         where = (own, other, moment, start, least)
         if found is None:
@@ -228,7 +214,7 @@ def ratio_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable:
         told = f"{interval} ({without})" if without else interval
         rows.append((*head, f"× {found.ratio:.2f}", told, str(found.seeds), *map(listed, sets)))
     caption = (
-        f"{grid.title}: how many times deeper. {frontier_caption(grid, threshold)} Seeds: the fewest that both methods "
+        f"{grid.title}: how many times deeper. {frontier_caption(grid)} Seeds: the fewest that both methods "
         "have at a place that decides. At the widths under at least, the method's frontier is the deepest of these "
         "depths, under at most the other's."
     )
@@ -237,7 +223,7 @@ def ratio_table(grid: FigureGrid, threshold: float | None = None) -> SeedTable:
     return SeedTable("frontier_ratio", caption, every, tuple(rows), tuple(numbers), "llllrrrrllll")
 
 
-def differences_table(grid: FigureGrid, moment: str, threshold: float | None = None) -> SeedTable:
+def differences_table(grid: FigureGrid, moment: str) -> SeedTable:
     """Differences between methods: over all places, and the places at which they are significant.
 
     The CSV has every place, and depth and width empty for all places together.
@@ -248,7 +234,7 @@ def differences_table(grid: FigureGrid, moment: str, threshold: float | None = N
     rows, every = [], []
     for own, other in comparisons(grid.methods):
         for measured in COMPARED:
-            of = paired_differences(grid, own, other, measured, moment, threshold)
+            of = paired_differences(grid, own, other, measured, moment)
             every.append(of)
             if of.overall is None:
                 continue
@@ -327,3 +313,8 @@ def _known(value: float) -> object:
 
 def _none(value: float | None) -> object:
     return "" if value is None else value
+
+
+@of_grid("seeds", rank=32)
+def _seeds(grid: FigureGrid) -> Iterator[Job]:
+    yield Job("tables", partial(write_seed_tables, grid))

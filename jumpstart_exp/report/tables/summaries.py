@@ -1,8 +1,10 @@
 """The report's tables as Markdown, LaTeX and CSV: writing only."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+from jumpstart_exp.report.registry import Job, of_grid
 from jumpstart_exp.report.statistics.cost import PairCost, Ratio, overall, pair_costs
 from jumpstart_exp.report.statistics.summary import SUMMARISED, BestNetwork, Summary, summarise
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
@@ -15,17 +17,15 @@ LEAST_METHODS = 2
 _COLUMNS = {"train_acc": "training", "val_acc": "validation"}
 
 
-def write_summaries(grid: FigureGrid, folder: Path, threshold: float | None = None) -> list[Path]:
+def write_summaries(grid: FigureGrid, folder: Path) -> list[Path]:
     """Write the summary (CPAIOR, table 1) at best and at last epoch as SLUG_MOMENT.md, .tex and .csv.
-
-    `threshold` is the training accuracy from which on a network trains; None for the dataset's own.
 
     Raises:
         OSError: the folder cannot be written.
     """
     paths = []
     for moment in MOMENTS:
-        summary = summarise(grid, moment, threshold)
+        summary = summarise(grid, moment)
         caption, rows = summary_caption(grid, summary, moment), _summary_rows(summary)
         texts = {
             "md": _summary_markdown(grid, caption, rows),
@@ -215,3 +215,11 @@ def _network(best: BestNetwork | None) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.4g}"
+
+
+@of_grid("tables", rank=20)
+def _summaries(grid: FigureGrid) -> Iterator[Job]:
+    if len(grid.methods) >= LEAST_METHODS:
+        yield Job("tables", partial(write_summaries, grid))
+        if pair_costs(grid):
+            yield Job("tables", partial(write_costs, grid))

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from stored_tables import CIFAR10, METHODS, VARIANTS, cell, grid_rows, row, table
 
+from jumpstart_exp.report.captions import pairs_told, wilson_told
 from jumpstart_exp.report.figures.shares import differences_figure, draw_differences, draw_moments, moments_figure
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
-from jumpstart_exp.report.tables.seed_captions import pairs_told, wilson_told
 
 
 def only(rows: list[dict]) -> FigureGrid:

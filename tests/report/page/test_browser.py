@@ -20,8 +20,8 @@ from jumpstart_exp.config.schema import conf_dir, plain_config, register_schema,
 from jumpstart_exp.report.figures.scatters import LOOKS
 from jumpstart_exp.report.page import write_page
 from jumpstart_exp.report.papers.compared import compared
+from jumpstart_exp.report.papers.layouts import interval_words
 from jumpstart_exp.report.papers.published import read_published
-from jumpstart_exp.report.statistics.layouts import interval_words
 from jumpstart_exp.report.table.grid import figure_grids
 from jumpstart_exp.result import Metric
 from jumpstart_exp.store import Store

@@ -35,10 +35,10 @@ from jumpstart_exp.report.page.contents import page_contents
 from jumpstart_exp.report.page.curves import LEAST_POINTS
 from jumpstart_exp.report.page.packing import Block, text_length
 from jumpstart_exp.report.papers.claims import Claim, Finding
+from jumpstart_exp.report.papers.layouts import LayoutComparison, LayoutMeasure
 from jumpstart_exp.report.papers.published import read_published
 from jumpstart_exp.report.statistics.frontier import Start, frontiers
 from jumpstart_exp.report.statistics.intervals import mean_interval, wilson
-from jumpstart_exp.report.statistics.layouts import LayoutComparison, LayoutMeasure
 from jumpstart_exp.report.statistics.seedwise import Interval
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
 from jumpstart_exp.report.tables.seeds import moments_table

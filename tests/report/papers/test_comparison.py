@@ -18,9 +18,9 @@ from jumpstart_exp.report.papers.comparison import (
     places,
     published_grid,
 )
+from jumpstart_exp.report.papers.layouts import LayoutComparison, compare_layouts
 from jumpstart_exp.report.papers.mnist_table import compare_table
 from jumpstart_exp.report.papers.published import Published, PublishedPlace, read_published
-from jumpstart_exp.report.statistics.layouts import LayoutComparison, compare_layouts
 from jumpstart_exp.report.statistics.seedwise import wins_by_seed
 from jumpstart_exp.report.table.studies import StudyTable
 

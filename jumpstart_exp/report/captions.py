@@ -16,7 +16,6 @@ from jumpstart_exp.report.statistics.differences import (
 )
 from jumpstart_exp.report.statistics.frontier import FrontierPoint, FrontierRatio, common_depths, common_seeds
 from jumpstart_exp.report.statistics.intervals import RESAMPLES, wilson
-from jumpstart_exp.report.statistics.success import training_threshold
 from jumpstart_exp.report.table.grid import FigureGrid
 
 FEW_SEEDS = 6
@@ -44,9 +43,9 @@ def seeds_of(grid: FigureGrid) -> str:
     return f"{most} seed{'s' * (most != 1)}" if fewest == most else f"{fewest} to {most} seeds"
 
 
-def threshold_of(grid: FigureGrid, threshold: float | None) -> str:
+def threshold_of(grid: FigureGrid) -> str:
     """When a network trains, in words."""
-    least = training_threshold(grid.dataset) if threshold is None else threshold
+    least = grid.threshold
     return f"a network trains if its training accuracy is at least {least:.4g}"
 
 
@@ -59,19 +58,19 @@ def wilson_told(seeds: int) -> str:
     return "; ".join(told)
 
 
-def moments_caption(grid: FigureGrid, measured: str | None, threshold: float | None) -> str:
+def moments_caption(grid: FigureGrid, measured: str | None) -> str:
     """What best against last epoch shows: of training or validation accuracy, of seeds that train; None for all."""
     best = (
         "Best epoch: every seed's highest accuracy of all epochs, picked on the very points that it is measured on; "
         "best minus last is by how much that flatters."
     )
     if measured is None:
-        trains = f"{threshold_of(grid, threshold)}, one that diverged or failed does not"
+        trains = f"{threshold_of(grid)}, one that diverged or failed does not"
         return (
             f"Means over places of means over {seeds_of(grid)} ({_bootstrap(grid)}). {best} Of all cells {trains}. "
             f"{_left_out(grid)}"
         )
-    found = flatteries(grid, threshold)
+    found = flatteries(grid)
     titles = dict(zip(grid.methods, grid.method_titles, strict=True))
     if measured == "trains":
         shares = "; ".join(
@@ -79,7 +78,7 @@ def moments_caption(grid: FigureGrid, measured: str | None, threshold: float | N
             for of in found
         )
         return (
-            f"The share of {seeds_of(grid)} that train, place by place; {threshold_of(grid, threshold)}, one that "
+            f"The share of {seeds_of(grid)} that train, place by place; {threshold_of(grid)}, one that "
             f"diverged or failed does not ({lost_told(grid.diverged, grid.failed, grid.present)}). "
             f"Wilson's {_PERCENTS} of such a share: {wilson_told(grid.seed_range()[1])}. "
             f"Of all cells: {shares} ({_bootstrap(grid)})."
@@ -183,19 +182,19 @@ def without_told(ratio: FrontierRatio) -> str:
     return f"without {ratio.resamples_without} of {RESAMPLES} resamples" if ratio.resamples_without else ""
 
 
-def thresholds_of(grid: FigureGrid, threshold: float | None) -> tuple[float, ...]:
+def thresholds_of(grid: FigureGrid) -> tuple[float, ...]:
     """The thresholds at which × is given: the chosen one, then the dataset's others."""
-    chosen = training_threshold(grid.dataset) if threshold is None else threshold
-    return (chosen, *(other for other in SENSITIVITY.get(grid.dataset, ()) if other != chosen))
+    others = (other for other in SENSITIVITY.get(grid.dataset, ()) if other != grid.threshold)
+    return (grid.threshold, *others)
 
 
-def frontier_caption(grid: FigureGrid, threshold: float | None, *, both_starts: bool = True) -> str:
+def frontier_caption(grid: FigureGrid, *, both_starts: bool = True) -> str:
     """What a frontier is, and its interval; `both_starts` says that it is counted in both ways."""
-    chosen, *others = thresholds_of(grid, threshold)
+    chosen, *others = thresholds_of(grid)
     text = (
         "Frontier of a width: the deepest depth of the grid with no failing depth before it; the shallowest is "
         f"{grid.depths[0]}. A depth fails when fewer than half of its seeds train ({seeds_of(grid)}; "
-        f"{threshold_of(grid, threshold)}). Where a depth that decides is not in the store, a frontier without any "
+        f"{threshold_of(grid)}). Where a depth that decides is not in the store, a frontier without any "
         "depth is not trained: that is no failure. "
     )
     if both_starts:

@@ -30,9 +30,9 @@ from jumpstart_exp.report.figures.panels import (
     legend_handles,
 )
 from jumpstart_exp.report.papers.comparison import GridComparison
+from jumpstart_exp.report.papers.layouts import TITLES
 from jumpstart_exp.report.papers.published import METRICS
 from jumpstart_exp.report.statistics.intervals import Floats
-from jumpstart_exp.report.statistics.layouts import TITLES
 from jumpstart_exp.report.table.names import dataset_title
 
 METRIC_TITLES = dict(zip(METRICS, ("training accuracy", "validation accuracy"), strict=True))

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from jumpstart_exp.config.studies import VARIANTS, study
+from jumpstart_exp.report.captions import lost_told
 from jumpstart_exp.report.papers.comparison import GridComparison, published_grid
 from jumpstart_exp.report.papers.published import PublishedPlace
 from jumpstart_exp.report.statistics.intervals import Floats
 from jumpstart_exp.report.statistics.seedwise import Interval, ratio_over_seeds
-from jumpstart_exp.report.statistics.success import training_threshold
 from jumpstart_exp.report.table.grid import FigureGrid
 from jumpstart_exp.report.table.names import method_rank
-from jumpstart_exp.report.tables.seed_captions import lost_told
 
 LEAST_SEEDS = 3
 """Seeds from which on an interval decides anything."""
@@ -79,13 +78,13 @@ def compare_layouts(
     """
     if not comparisons:
         return ()
-    published = published_grid(values)
+    published = published_grid(values).at_threshold(threshold)
     shared = set.intersection(*({*comparison.methods} for comparison in comparisons.values()))
     methods = tuple(sorted(shared, key=method_rank))
     if not methods:
         return ()
     groups = [methods, *([(method,) for method in methods] if len(methods) > 1 else [])]
-    return tuple(_compared(comparisons, published, group, threshold) for group in groups)
+    return tuple(_compared(comparisons, published, group) for group in groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +97,9 @@ class _Scores:
 
 
 def _compared(
-    comparisons: Mapping[str, GridComparison], published: FigureGrid, methods: tuple[str, ...], threshold: float | None
+    comparisons: Mapping[str, GridComparison], published: FigureGrid, methods: tuple[str, ...]
 ) -> LayoutComparison:
-    scores = {variant: _scores(of, published, methods, threshold) for variant, of in comparisons.items()}
+    scores = {variant: _scores(of, published, methods) for variant, of in comparisons.items()}
     seeds = sorted(set.intersection(*({*of.seeds} for of in scores.values())))
     paired = len(scores) == len(VARIANTS) and len(seeds) > 0
     if paired:
@@ -133,10 +132,8 @@ def _lost(comparison: GridComparison, published: FigureGrid, methods: tuple[str,
     return lost_told(*(of[own] & known for of in (comparison.diverged, comparison.failed, comparison.present)))
 
 
-def _scores(
-    comparison: GridComparison, published: FigureGrid, methods: tuple[str, ...], threshold: float | None
-) -> _Scores:
-    least = (training_threshold(published.dataset) if threshold is None else threshold) - 1e-9
+def _scores(comparison: GridComparison, published: FigureGrid, methods: tuple[str, ...]) -> _Scores:
+    least = published.threshold - 1e-9
     own = [comparison.methods.index(method) for method in methods]
     theirs = published.accuracy[_METRIC][[published.methods.index(method) for method in methods]]
     accuracy, present = comparison.values[_METRIC][own], comparison.present[own]

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from study_rows import study_table
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.report.figures import comparison as comparison_figures
-from jumpstart_exp.report.figures.comparison import (
+from jumpstart_exp.report.papers import comparison_figures as comparison_figures
+from jumpstart_exp.report.papers.comparison import GridComparison, compare_grid
+from jumpstart_exp.report.papers.comparison_figures import (
     comparison_figure,
     difference_end,
     draw_comparison,
     layouts_figure,
     seeds_in_words,
 )
-from jumpstart_exp.report.papers.comparison import GridComparison, compare_grid
 from jumpstart_exp.report.papers.published import read_published
 
 DEPTHS = (1, *range(10, 121, 10))

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jumpstart_exp.config.studies import VARIANTS
-from jumpstart_exp.report.figures.comparison import METRIC_TITLES, caption, seeds_in_words
+from jumpstart_exp.report.captions import lost_told
 from jumpstart_exp.report.papers.comparison import GridComparison, MethodComparison, PlaceComparison
+from jumpstart_exp.report.papers.comparison_figures import METRIC_TITLES, caption, seeds_in_words
+from jumpstart_exp.report.papers.layouts import TITLES, LayoutComparison, interval_words
 from jumpstart_exp.report.papers.mnist_table import TableComparison
-from jumpstart_exp.report.statistics.layouts import TITLES, LayoutComparison, interval_words
 from jumpstart_exp.report.statistics.seedwise import Interval
 from jumpstart_exp.report.table.names import dataset_title, method_title
 from jumpstart_exp.report.tables.markup import (
@@ -19,7 +20,6 @@ from jumpstart_exp.report.tables.markup import (
     markdown_table,
     write_texts,
 )
-from jumpstart_exp.report.tables.seed_captions import lost_told
 
 _DIGITS = 9  # behind the point, in CSV: beyond them processors may differ
 _QUANTITIES = {

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from jumpstart_exp.config.studies import VARIANTS
 from jumpstart_exp.report.papers.claims import NOT_TRAINED, VERDICTS, Claim, Finding, count_verdicts
+from jumpstart_exp.report.papers.comparison_tables import ComparisonTable, WithCommand, blank, write_table
 from jumpstart_exp.report.table.names import dataset_title
-from jumpstart_exp.report.tables.comparison import ComparisonTable, WithCommand, blank, write_table
 
 FRONTIER_TOLD = (
     "Greatest depths of MOONS are counted from a width's first depth that trains, because with one hidden layer plain "
