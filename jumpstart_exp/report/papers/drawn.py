@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from jumpstart_exp.config.studies import STUDIES, Study, study, study_cells
 from jumpstart_exp.inspect.recorded_states import SnapshotError
 from jumpstart_exp.report.figures.drawing import METRICS, figure_files
-from jumpstart_exp.report.figures.print_heatmaps import PrintAxes, PrintPanel, method_panel, print_heatmaps, rows_panel
+from jumpstart_exp.report.figures.panels import Panel
+from jumpstart_exp.report.figures.print_heatmaps import PrintAxes, method_panel, print_heatmaps, rows_panel
 from jumpstart_exp.report.figures.print_scatters import ScatterColumn, print_scatters
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.papers.figures import FIGURES, WIDTHS, PaperFigure
@@ -148,7 +149,7 @@ def _draw_grid(figure: PaperFigure, source: PaperSource, moment: str) -> Figure:
     cells = study_cells(source.study, source.variant)
     depths, widths = sorted({cell.depth for cell in cells}), sorted({cell.width for cell in cells})
     shown = [(label, title) for label, title in figure.methods if label in {cell.method for cell in cells}]
-    panels: list[PrintPanel] = []
+    panels: list[Panel] = []
     for metric in figure.metrics:
         column = f"{metric}_{moment}"
         if figure.kind == "rows":
@@ -167,7 +168,6 @@ def _draw_grid(figure: PaperFigure, source: PaperSource, moment: str) -> Figure:
         panels,
         axes,
         columns=figure.columns,
-        chance=grid.chance,
         line=paper_line(figure, source, moment),
         width_inches=WIDTHS[figure.paper],
     )
