@@ -226,7 +226,7 @@ def differences_table(grid: FigureGrid, at_epoch: str) -> Table:
             rows.append(head | row | {"significant": int(significant[point])})
     caption = (
         f"{grid.title}, {at_epoch} epoch: differences paired by seed and place; in brackets the 95 % interval, "
-        f"bootstrap over whole seeds; p is the mean's own, with the signs of whole seeds flipped. "
+        "bootstrap over whole seeds; p is the mean's own, with the signs of whole seeds flipped. "
         f"{correction_told([every])}"
     )
     columns = (
