@@ -121,7 +121,7 @@ class NativeEngine:
 
     @staticmethod
     def estimate_memory_bytes(cell: Cell) -> int:
-        """The network's workspace: activations, parameters and Adam's moments."""
+        """The network's workspace: activations, parameters and the optimizer's slots."""
         if NativeEngine.refuses(cell) is not None:
             return 0
         train, val = cell.dataset.sizes()
