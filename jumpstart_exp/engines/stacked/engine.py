@@ -124,7 +124,7 @@ class StackedEngine:
 
     @staticmethod
     def estimate_memory_bytes(cell: Cell) -> int:
-        """Activations with their gradients, parameters with theirs and the optimizer's slots, all padded to the group's width."""
+        """Activations with their gradients, parameters with theirs and slots, all padded to the group's width."""
         n_train, n_val = cell.dataset.sizes()
         units = _width_class(cell) * cell.positions
         buffers = 3 + (cell.network.norm == "batch") + (cell.dropout.rate > 0)
