@@ -18,8 +18,8 @@ class NetworkSpec:
     )
     activation: str = setting("relu", choices=("relu",), neutral="relu", about="of the hidden layers", role="method")
     norm: str = setting("none", choices=("none", "batch"), about="between affine map and activation", role="method")
-    norm_eps: float = setting(1e-3, above=0, about="ε of the batch norm", role="method")
+    norm_eps: float = setting(1e-3, above=0, about="ε of the batch norm", role="method", tunes=True)
     norm_momentum: float = setting(
-        0.01, above=0, high=1, about="weight of the new batch in the running averages", role="method"
+        0.01, above=0, high=1, about="weight of the new batch in the running averages", role="method", tunes=True
     )
     init: str = setting("glorot_uniform", choices=("glorot_uniform", "kaiming_uniform", "zero"), role="method")
