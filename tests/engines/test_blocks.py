@@ -17,7 +17,8 @@ from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.engines.eager import convolution, training
 from jumpstart_exp.engines.eager.engine import EagerEngine
-from jumpstart_exp.engines.native import engine as native
+from jumpstart_exp.engines.native import extension
+from jumpstart_exp.engines.native.exchange import spec_of
 from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.engines.stacked.engine import StackedEngine
 from jumpstart_exp.losses.separation import SeparationPenalty
@@ -126,9 +127,9 @@ NAMES = "task layout activation norm init precision kind scope layers aggregate 
 @pytest.mark.skipif(not instruction_sets(), reason="the C++ engine is not built")
 @pytest.mark.parametrize("name", NAMES.split())
 def test_cpp_refuses_a_name_that_it_does_not_know(name: str) -> None:
-    spec = native._spec(Cell(penalty=PenaltySpec("UP")), 1, True)
+    spec = spec_of(Cell(penalty=PenaltySpec("UP")), 1, True)
     with pytest.raises(ValueError, match=f"{name}='fancy' is not known to the C"):
-        native.native.workspace_bytes({**spec, name: "fancy"}, 21, 5)
+        extension.native.workspace_bytes({**spec, name: "fancy"}, 21, 5)
 
 
 class Shift:
