@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from hydra import initialize_config_dir
+from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.global_hydra import GlobalHydra
+from hydra._internal.utils import create_config_search_path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -125,12 +126,11 @@ def own_loader() -> ConfigLoaderImpl:
 
 @cache
 def _loader(*_of: tuple[tuple[str, type], ...]) -> ConfigLoaderImpl:
-    """One for each schema: a loader keeps what it has read."""
+    """One for each schema: a loader keeps what it has read. It is made beside Hydra's own, which may be running."""
     register_schema()
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-    assert isinstance(loader, ConfigLoaderImpl)
-    return loader
+    version.setbase("1.3")
+    setup_globals()
+    return ConfigLoaderImpl(create_config_search_path(conf_dir()))
 
 
 def _chosen(config: DictConfig, loader: ConfigLoaderImpl) -> tuple[DictConfig, str]:
