@@ -54,10 +54,10 @@ _DEPTHS_IN_LEGEND = 5
 class ScatterStyle:
     """How scatters are drawn: sizes in points, `headroom` as a share of the accuracies' range.
 
-    Where networks are `joined`, lines run along equal depth and Pareto fronts are thick steps, and networks that lack
-    some seeds are hollow. `round_counts` are the ticks between the fewest and most parameters, with a margin, a factor.
-    `labels`, `ticks`, `key` and `depth_key` (entries of the legend), `chance` and `legend` are matplotlib's
-    settings.
+    Where networks are `joined`, lines run along equal depth, Pareto fronts are thick steps, and networks that lack some
+    seeds are hollow; otherwise a vertical line stands at each depth-width pair. `round_counts` are the ticks between
+    the fewest and most parameters, with a margin, a factor. `labels`, `ticks`, `key` and `depth_key` (entries of the
+    legend), `chance` and `legend` are matplotlib's settings.
     """
 
     joined: bool
@@ -119,6 +119,8 @@ def draw_scatters(
         for ax, metric in zip(of_column, METRICS, strict=True):
             shown = [point for point in points(grid, f"{metric}_{moment}") if point.method in methods]
             ax.set_xscale("log")
+            for count, depth, _ in [] if style.joined else depth_width_pairs(shown):
+                ax.axvline(count, linestyle=styles[depth], gid=f"depth {depth}", zorder=0.5, **style.depth_key)
             for order, (method, look) in enumerate(looks.items()):
                 _draw_method(ax, method, look, shown, styles, style, 3 + order / 100)
             ax.margins(y=style.headroom)
@@ -138,6 +140,11 @@ def draw_scatters(
     handles = _legend_handles([*chain(*columns)], methods, looks, styles, style, several=several)
     figure.legend(handles=handles, frameon=False, **style.legend)
     return columns
+
+
+def depth_width_pairs(shown: Sequence[Point]) -> list[tuple[int, int, int]]:
+    """Number of parameters, depth and width of each network, the smallest first."""
+    return sorted({(point.n_params, point.depth, point.width) for point in shown})
 
 
 def method_looks(methods: Sequence[str]) -> dict[str, Look]:
