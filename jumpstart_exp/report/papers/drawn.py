@@ -26,7 +26,8 @@ from jumpstart_exp.report.papers.sources import (
     variants_of,
 )
 from jumpstart_exp.report.table.grid import FigureGrid, GridError, figure_grids
-from jumpstart_exp.report.tables.print_tables import as_latex, in_markdown, performance_table, summary_table
+from jumpstart_exp.report.tables.print_tables import performance_table, summary_table
+from jumpstart_exp.report.tables.table import as_latex, as_markdown
 
 DPI = 300
 """Dots per inch of the PNG files."""
@@ -196,7 +197,7 @@ def _table(figure: PaperFigure, source: PaperSource, moment: str, threshold: flo
         table = summary_table(_only_grid(source).at_threshold(threshold), figure.methods, moment, line)
     else:
         table = performance_table(source.rows, figure.methods, moment, line)
-    return {"tex": as_latex(table).encode(), "md": in_markdown(table).encode()}
+    return {"tex": as_latex(table).encode(), "md": as_markdown(table).encode()}
 
 
 def _only_grid(source: PaperSource) -> FigureGrid:
