@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
 from jumpstart_exp.report.figures.drawing import DPI, METRICS, figure_title, save_figures, title_lines
 from jumpstart_exp.report.figures.pair_labels import depth_of, label_pairs
@@ -121,8 +121,8 @@ def draw_scatters(
             ax.set_xscale("log")
             for count, depth, _ in [] if style.joined else depth_width_pairs(shown):
                 ax.axvline(count, linestyle=styles[depth], gid=f"depth {depth}", zorder=0.5, **style.depth_key)
-            for order, (method, look) in enumerate(looks.items()):
-                _draw_method(ax, method, look, shown, styles, style, 3 + order / 100)
+            for order, method in enumerate(methods):
+                _draw_method(ax, method, looks[method], shown, styles, style, 3 + order / 100)
             ax.margins(y=style.headroom)
             ax.tick_params(**style.ticks)
             ax.spines[:].set_linewidth(style.line)
@@ -219,7 +219,7 @@ def _set_counts(column: Sequence[Scatter], style: ScatterStyle) -> None:
     for ax, _ in column:
         ax.xaxis.set_major_locator(FixedLocator(style.round_counts(fewest, most, margin) if counts else []))
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _in_words(value)))
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         ax.set_xlim(fewest / margin, most * margin)
 
 
@@ -233,13 +233,6 @@ def _round_counts(fewest: float, most: float, margin: float) -> list[float]:
         if len(found) <= _MOST_TICKS:
             break
     return found
-
-
-def _in_words(value: float) -> str:
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{letter}"
-    return f"{value:g}"
 
 
 def _legend_handles(
@@ -262,7 +255,8 @@ def _legend_handles(
         key(title, color=looks[method][0], marker=looks[method][1], linestyle="none")
         for method, title in methods.items()
     ]
-    depths = [depth for depth in styles if not style.joined or depth in {depth_of(line) for line in lines}]
+    joined = {depth_of(line) for line in lines} if style.joined else {*styles}
+    depths = [depth for depth in styles if depth in joined]
     if style.joined and len(depths) > _DEPTHS_IN_LEGEND:
         depths = [depths[int(index)] for index in np.linspace(0, len(depths) - 1, _DEPTHS_IN_LEGEND).round()]
     handles += [key(f"depth {depth}", linestyle=styles[depth], **style.depth_key) for depth in depths]
