@@ -14,7 +14,7 @@ from jumpstart_exp.report.figures.drawing import METRICS, figure_files
 from jumpstart_exp.report.figures.print_heatmaps import PrintAxes, PrintPanel, method_panel, print_heatmaps, rows_panel
 from jumpstart_exp.report.figures.print_scatters import ScatterColumn, print_scatters
 from jumpstart_exp.report.files import write_whole
-from jumpstart_exp.report.papers.figures import FIGURES, WIDTHS, PaperFigure
+from jumpstart_exp.report.papers.figures import FIGURES, PaperFigure
 from jumpstart_exp.report.papers.print_inside import inside_snapshots, print_inside
 from jumpstart_exp.report.papers.sources import (
     PaperError,
@@ -45,10 +45,10 @@ def paper_commands(figure: PaperFigure, variant: str | None = None, *, results_d
     ]
     if figure.is_inside:
         trained += [
-            f"python -m jumpstart_exp.inspect study={name} method={','.join(label for label, _ in methods)}"
+            f"python -m jumpstart_exp.inspect study={name} method={','.join(labels)}"
             + ("" if variant in (None, "paper") else f" variant={variant}")
             + where
-            for name, methods in zip(figure.studies, (figure.methods, figure.others), strict=False)
+            for name, labels in figure.shows.items()
         ]
     chosen = "" if variant is None else f" variant={variant}"
     return (*trained, f"python -m jumpstart_exp.report figure={figure.name}{chosen}{where}")
@@ -168,7 +168,7 @@ def _draw_grid(figure: PaperFigure, source: PaperSource, moment: str) -> Figure:
         columns=figure.columns,
         chance=grid.chance,
         line=paper_line(figure, source, moment),
-        width_inches=WIDTHS[figure.paper],
+        width_inches=figure.width,
     )
 
 
@@ -186,7 +186,7 @@ def _draw_scatters(figure: PaperFigure, source: PaperSource, moment: str) -> Fig
         [(label, title) for label, title in figure.methods if label in there],
         moment=moment,
         line=paper_line(figure, source, moment),
-        width_inches=WIDTHS[figure.paper],
+        width_inches=figure.width,
     )
 
 
