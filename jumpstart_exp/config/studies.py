@@ -69,6 +69,11 @@ def study(name: str) -> Study:
     return _BY_NAME[name]
 
 
+def small_study(name: str) -> Study | None:
+    """The part in small of the study of this name; None where it has none."""
+    return next((each for each in STUDIES if each.small_of == name), None)
+
+
 @cache
 def load_study(name: str, variant: str) -> tuple[ConfigLoaderImpl, DictConfig, tuple[str, ...]]:
     """Hydra's loader, the study's own composed configuration, and the overrides that choose it."""

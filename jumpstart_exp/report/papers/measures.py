@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jumpstart_exp.config.studies import STUDIES, study_cells
+from jumpstart_exp.config.studies import small_study, study_cells
 from jumpstart_exp.report.papers.comparison import moons_rows, only_grid
 from jumpstart_exp.report.papers.layouts import LEAST_SEEDS
 from jumpstart_exp.report.papers.published import METRICS
@@ -91,8 +91,9 @@ class StudyCells:
     @cached_property
     def costs(self) -> list[PairCost]:
         """The penalty's cost at every pair of the study, and of the study in small, that was trained both ways."""
-        small = [self._index.rows(each.name, self._variant) for each in STUDIES if each.small_of == self._name]
-        return [cost for rows in (self.rows, *small) for grid in figure_grids(rows) for cost in pair_costs(grid)]
+        small = small_study(self._name)
+        rows = [self.rows, *([] if small is None else [self._index.rows(small.name, self._variant)])]
+        return [cost for own in rows for grid in figure_grids(own) for cost in pair_costs(grid)]
 
     def complete(self, methods: Sequence[str]) -> CompleteSeeds | None:
         """The cells over the seeds that have every cell of these methods; None where no seed has."""

@@ -20,7 +20,7 @@ from jumpstart_exp.config.entries import EntryError
 from jumpstart_exp.config.studies import STUDIES, study_cells
 from jumpstart_exp.inspect.recorded_states import CURVE, Snapshots, parameter_shapes, write_snapshots
 from jumpstart_exp.report.figures.drawing import plain_style
-from jumpstart_exp.report.papers.drawn import draw_paper_figure, paper_commands, paper_names, write_paper_figure
+from jumpstart_exp.report.papers.drawn import draw_paper_figure, paper_commands, write_paper_figure
 from jumpstart_exp.report.papers.figures import FIGURES, PAPERS, read_figures
 from jumpstart_exp.report.papers.sources import PaperError, PaperSource, paper_source
 
@@ -66,7 +66,7 @@ def shown(ax: Axes) -> np.ndarray:
 
 
 def test_every_figure_and_table_of_the_papers_has_a_name() -> None:
-    assert set(paper_names()) == {
+    assert set(FIGURES) == {
         *(f"cpaior-{n}" for n in (2, 3, 4)),
         *(f"iclr-{n}" for n in range(1, 13)),
         *(f"sepcons-{n}" for n in range(1, 9)),
@@ -228,7 +228,7 @@ def test_an_unknown_variant_is_named_with_what_is_allowed(tmp_path: Path) -> Non
             write_paper_figure(name, tmp_path, table(study_rows("iclr_mnist_small")), tmp_path, variant="both")
 
 
-@pytest.mark.parametrize("name", paper_names())
+@pytest.mark.parametrize("name", FIGURES)
 def test_where_the_store_has_nothing_one_line_says_which_commands_make_it(name: str, tmp_path: Path) -> None:
     with pytest.raises(PaperError) as caught:
         write_paper_figure(name, tmp_path / "my results", pd.DataFrame(), tmp_path / "figures")
