@@ -62,9 +62,9 @@ class CompleteSeeds:
     accuracy: Mapping[str, Floats]
     trained: NDArray[np.bool_]
 
-    def of(self, methods: Sequence[str], metric: str, rates: Sequence[float] = ()) -> Floats:
-        """Accuracies of some methods, at all rates or only these."""
-        own = [place for place, rate in enumerate(self.rates) if not rates or rate in rates]
+    def of(self, methods: Sequence[str], metric: str, rate: float | None = None) -> Floats:
+        """Accuracies of some methods, at one learning rate or (None) at all."""
+        own = [place for place, known in enumerate(self.rates) if rate in (None, known)]
         return self.accuracy[metric][np.ix_(own, [self.methods.index(method) for method in methods])]
 
 
@@ -220,32 +220,33 @@ def difference_at(cells: StudyCells, method: str, other: str, metric: str, depth
 
 def networks_that_train(cells: StudyCells, method: str, depths: Sequence[int] = ()) -> Measure | None:
     """How many of a method's networks train (of some depths only), over the seeds that have all of them."""
-    found = cells.complete((method,))
-    if found is None:
-        return None
-    chosen = [not depths or depth in depths for depth in found.depths]
-    return _over_seeds(found.trained[:, :, chosen].sum(axis=_PLACES).astype(np.float64))
+
+    def count(found: CompleteSeeds) -> Floats:
+        chosen = [not depths or depth in depths for depth in found.depths]
+        return np.asarray(found.trained[:, :, chosen].sum(axis=_PLACES), dtype=np.float64)
+
+    return _each_seed(cells, (method,), count)
 
 
 def deepest_trained(cells: StudyCells, methods: Sequence[str], beside: Sequence[str]) -> Measure | None:
     """The greatest depth at which any network of these methods trains, over the seeds that have those `beside` too."""
-    found = cells.complete((*methods, *beside))
-    if found is None:
-        return None
-    by_depth = found.trained[:, : len(methods)].any(axis=(0, 1, 3))
-    return _over_seeds(np.where(by_depth, np.array(found.depths, np.float64)[:, None], 0.0).max(axis=0))
+
+    def deepest(found: CompleteSeeds) -> Floats:
+        by_depth = found.trained[:, : len(methods)].any(axis=(0, 1, 3))
+        return np.asarray(np.where(by_depth, np.array(found.depths, np.float64)[:, None], 0.0).max(axis=0))
+
+    return _each_seed(cells, (*methods, *beside), deepest)
 
 
 def best_accuracy(cells: StudyCells, methods: Sequence[str], metric: str, beside: Sequence[str] = ()) -> Measure | None:
     """The best accuracy of all networks of these methods, over the seeds that have those `beside` too."""
-    found = cells.complete((*methods, *beside))
-    return None if found is None else _over_seeds(_best(found, methods, metric))
+    return _each_seed(cells, (*methods, *beside), lambda found: _best(found, methods, metric))
 
 
 def best_difference(cells: StudyCells, methods: Sequence[str], other: str, metric: str) -> Measure | None:
     """The best accuracy of these methods minus that of another one, over the seeds that have all cells of both."""
-    found = cells.complete((*methods, other))
-    return None if found is None else _over_seeds(_best(found, methods, metric) - _best(found, (other,), metric))
+    both = (*methods, other)
+    return _each_seed(cells, both, lambda found: _best(found, methods, metric) - _best(found, (other,), metric))
 
 
 def pairs_won(
@@ -255,21 +256,22 @@ def pairs_won(
 
     Mean of `methods`, over the seeds that have all cells of both.
     """
-    found = cells.complete((*methods, other))
-    if found is None:
-        return None
-    rates = () if rate is None else (rate,)
-    theirs = found.of((other,), metric, rates)
-    return _over_seeds(np.mean([wins_by_seed(found.of((own,), metric, rates), theirs) for own in methods], axis=0))
+
+    def wins(found: CompleteSeeds) -> Floats:
+        theirs = found.of((other,), metric, rate)
+        return np.asarray(np.mean([wins_by_seed(found.of((own,), metric, rate), theirs) for own in methods], axis=0))
+
+    return _each_seed(cells, (*methods, other), wins)
 
 
 def mean_gain(cells: StudyCells, methods: Sequence[str], other: str, metric: str, depth: int) -> Measure | None:
     """Mean accuracy at a depth of these methods minus that of another one, over the seeds that have all of both."""
-    found = cells.complete((*methods, other))
-    if found is None:
-        return None
-    gain = found.of(methods, metric) - found.of((other,), metric)
-    return _over_seeds(np.nanmean(gain[:, :, found.depths.index(depth)], axis=(0, 1, 2)))
+
+    def gain(found: CompleteSeeds) -> Floats:
+        gains = found.of(methods, metric) - found.of((other,), metric)
+        return np.asarray(np.nanmean(gains[:, :, found.depths.index(depth)], axis=(0, 1, 2)))
+
+    return _each_seed(cells, (*methods, other), gain)
 
 
 def cost_ratio(cells: StudyCells, quantity: Literal["seconds", "memory"]) -> Measure | None:
@@ -305,6 +307,12 @@ def _of_whole(
     few = cells.few_places(methods, width)
     found = None if few is None or cells.figure is None else of_grid(cells.figure)
     return None if few is None or found is None else replace(found, few_places=few)
+
+
+def _each_seed(cells: StudyCells, methods: Sequence[str], of: Callable[[CompleteSeeds], Floats]) -> Measure | None:
+    """One number of every seed that has all cells of these methods; None where no seed has."""
+    found = cells.complete(methods)
+    return None if found is None else _over_seeds(of(found))
 
 
 def _best(found: CompleteSeeds, methods: Sequence[str], metric: str) -> Floats:

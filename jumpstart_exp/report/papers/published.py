@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -189,35 +190,29 @@ def _read(folder: Path, name: str) -> _File:
     """A file's source lines, and its rows with the numbers of their lines."""
     content = _content(folder, name)
     try:
-        text = content.decode()
+        lines = content.decode().splitlines()
     except UnicodeDecodeError as error:
         raise PublishedError(f"{name} is no text: byte {error.start} is not UTF-8") from None
-    lines = text.splitlines()
-    comments = [line for line in lines if line.startswith("#")]
-    sources = tuple(line.removeprefix("# source:").strip() for line in comments if line.startswith("# source:"))
+    offset = sum(1 for _ in takewhile(lambda line: line.startswith("#"), lines))
+    sources = tuple(line.removeprefix("# source:").strip() for line in lines[:offset] if line.startswith("# source:"))
     if not any(sources):
         raise PublishedError(f"{name} does not say where its numbers are from: its first line must be '# source: ...'")
-    offset = next((index for index, line in enumerate(lines) if not line.startswith("#")), len(lines))
     reader = csv.reader(lines[offset:], strict=True)
-    columns, rows = _COLUMNS[name], []
     try:
-        head = next(reader, [])
-        if tuple(head) != columns:
-            raise PublishedError(
-                f"{name} line {offset + 1}: the columns are {shown(','.join(head))}, they must be {','.join(columns)}"
-            )
-        for row in reader:
-            if len(row) != len(columns):
-                raise PublishedError(
-                    f"{name} line {offset + reader.line_num}: {shown(','.join(row))} has {len(row)} values, "
-                    f"it must have {len(columns)}"
-                )
-            rows.append(_Line(name, offset + reader.line_num, dict(zip(columns, row, strict=True))))
+        rows = [(f"{name} line {offset + reader.line_num}", offset + reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise PublishedError(f"{name} line {offset + reader.line_num} cannot be read: {error}") from None
-    if not rows:
+    columns = _COLUMNS[name]
+    if len(rows) < 2:
         raise PublishedError(f"{name} has no values")
-    return _File(sources, tuple(rows), hashlib.sha256(content).hexdigest())
+    for place, (where, _, row) in enumerate(rows):
+        if place == 0 and tuple(row) != columns:
+            raise PublishedError(f"{where}: the columns are {shown(','.join(row))}, they must be {','.join(columns)}")
+        if len(row) != len(columns):
+            given = shown(",".join(row))
+            raise PublishedError(f"{where}: {given} has {len(row)} values, it must have {len(columns)}")
+    found = tuple(_Line(name, number, dict(zip(columns, row, strict=True))) for _, number, row in rows[1:])
+    return _File(sources, found, hashlib.sha256(content).hexdigest())
 
 
 def _content(folder: Path, name: str) -> bytes:
