@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import product
 
 import pandas as pd
 
@@ -25,7 +24,7 @@ from jumpstart_exp.report.papers.measures import MOONS, StudyCells
 from jumpstart_exp.report.papers.mnist_table import TableComparison, compare_table
 from jumpstart_exp.report.papers.published import Published, read_published
 from jumpstart_exp.report.registry import Job, Stored, of_store
-from jumpstart_exp.report.table.studies import StudyTable
+from jumpstart_exp.report.table.studies import StudyTable, studies_in
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,6 @@ def compared(table: pd.DataFrame, published: Published, threshold: float | None 
     """
     values = {MOONS: published.moons, "table2_50x4": published.moons_50x4, "iclr_cifar10": published.cifar10}
     index = StudyTable(table)
-    states = [state for of, variant in product(STUDIES, VARIANTS) if (state := index.state(of.name, variant))]
     names = (MOONS, *(each.name for each in STUDIES))
     cells = {(name, of): StudyCells(index, name, of, threshold) for name in names for of in VARIANTS}
     grids = {
@@ -71,7 +69,7 @@ def compared(table: pd.DataFrame, published: Published, threshold: float | None 
     each = {key: tuple(places(of)) for key, of in grids.items()}
     moons = {variant: of for (name, variant), of in grids.items() if name == MOONS}
     return Compared(
-        claims=claims(cells, states, published, threshold),
+        claims=claims(cells, studies_in(index), published, threshold),
         grids=grids,
         places=each,
         methods={key: tuple(by_method(of)) for key, of in each.items()},
