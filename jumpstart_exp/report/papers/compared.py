@@ -8,7 +8,7 @@ import pandas as pd
 
 from jumpstart_exp.config.studies import STUDIES, VARIANTS
 from jumpstart_exp.report.papers.claims import Claim, claims
-from jumpstart_exp.report.papers.claims_tables import write_claims
+from jumpstart_exp.report.papers.claims_tables import claims_table
 from jumpstart_exp.report.papers.comparison import (
     GridComparison,
     MethodComparison,
@@ -18,13 +18,20 @@ from jumpstart_exp.report.papers.comparison import (
     places,
 )
 from jumpstart_exp.report.papers.comparison_figures import draw_comparison, draw_layouts
-from jumpstart_exp.report.papers.comparison_tables import write_layouts, write_mnist, write_places, write_small_table
+from jumpstart_exp.report.papers.comparison_tables import (
+    layouts_table,
+    methods_table,
+    mnist_table,
+    places_table,
+    small_table,
+)
 from jumpstart_exp.report.papers.layouts import LayoutComparison, compare_layouts
 from jumpstart_exp.report.papers.measures import MOONS, StudyCells
 from jumpstart_exp.report.papers.mnist_table import TableComparison, compare_table
 from jumpstart_exp.report.papers.published import Published, read_published
 from jumpstart_exp.report.registry import Job, Stored, of_store
 from jumpstart_exp.report.table.studies import StudyTable, studies_in
+from jumpstart_exp.report.tables.table import table_job
 
 
 @dataclass(frozen=True)
@@ -88,22 +95,24 @@ def comparison_jobs(found: Compared) -> Iterator[Job]:
     """The files that show a comparison; nothing where there is nothing to compare."""
     if not found.grids:
         return
-    yield Job("tables", partial(write_claims, found.claims))
+    yield table_job("published_claims", partial(claims_table, found.claims))
     for (name, variant), grid in found.grids.items():
         own = found.places[name, variant]
+        stem = f"{name}_{variant}_published"
         if name == "table2_50x4":
-            yield Job("tables", partial(write_small_table, grid, own))
+            yield table_job(stem, partial(small_table, grid, own))
         else:
             yield Job("figures", partial(draw_comparison, grid))
-            yield Job("tables", partial(write_places, grid, own, found.methods[name, variant]))
+            yield table_job(stem, partial(methods_table, grid, found.methods[name, variant]))
+            yield table_job(f"{stem}_places", partial(places_table, own))
     moons = {variant: grid for (name, variant), grid in found.grids.items() if name == MOONS}
     if len(moons) == len(VARIANTS):
         yield Job("figures", partial(draw_layouts, moons))
     if found.layouts:
-        yield Job("tables", partial(write_layouts, found.layouts))
+        yield table_job("moons_layouts", partial(layouts_table, found.layouts))
     for variant, table in found.tables.items():
         if any(line.ours is not None for line in table):
-            yield Job("tables", partial(write_mnist, table, variant))
+            yield table_job(f"mnist_table1_{variant}_published", partial(mnist_table, table, variant))
 
 
 @of_store("comparison", rank=0, title="ours against the published")
