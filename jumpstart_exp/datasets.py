@@ -5,8 +5,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from jumpstart_exp.arguments import read_arguments
 from jumpstart_exp.data import DATASETS, ImageSpec
 from jumpstart_exp.data.image_files import DataError, DataWarning, ImageSet
+from jumpstart_exp.settings import SettingError
 
 USAGE = (
     """\
@@ -21,25 +23,21 @@ NAME is one of """
 
 def main(arguments: list[str]) -> int:
     """Download and check sets; returns the exit code: 0, 1 if one cannot be had, 2 for a bad argument, 130."""
-    names: list[str] = []
-    data_dir = "data"
     known = {name: spec.files for name, spec in DATASETS.items() if issubclass(spec, ImageSpec)}
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if argument in ("-h", "--help"):
-            print(USAGE, end="")
-            return 0
-        if name == "data_dir" and value:
-            data_dir = value[1:-1] if value[0] == value[-1] in ("'", '"') else value
-        elif argument in known:
-            names.append(argument)
-        else:
-            return _complain(f"{argument!r} is not one of {', '.join(known)}, data_dir=FOLDER or --help", 2)
-    if not names:
+    refusal = f"is not one of {', '.join(known)}, data_dir=FOLDER or --help"
+    try:
+        given = read_arguments(arguments, {"data_dir": ()}, refusal, words=list(known))
+    except SettingError as error:
+        return _complain(str(error), 2)
+    if given is None:
+        print(USAGE, end="")
+        return 0
+    if not given.words:
         print(USAGE, end="", file=sys.stderr)
         return 2
+    data_dir = Path(given.values.get("data_dir", "data")).expanduser()
     try:
-        return max([_fetch(known[name], Path(data_dir).expanduser()) for name in dict.fromkeys(names)])
+        return max([_fetch(known[name], data_dir) for name in dict.fromkeys(given.words)])
     except KeyboardInterrupt:
         return _complain("stopped: no set is left half there", 130)
 

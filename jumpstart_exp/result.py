@@ -1,5 +1,6 @@
 """The result of a cell: what an engine hands over and the store keeps."""
 
+import traceback
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -50,6 +51,11 @@ class LayerCensus:
         return sum(values) / len(values)
 
 
+def traceback_of(error: BaseException) -> str:
+    """The whole traceback as Python prints it, in letters that can be stored."""
+    return "".join(traceback.format_exception(error)).encode(errors="backslashreplace").decode()
+
+
 @dataclass(frozen=True)
 class CurveRow:
     """What one epoch (counted from 1) looked like; penalty and census are taken after it, in evaluation mode.
@@ -76,7 +82,8 @@ class Result:
     `train_*` is as seen during the epoch (before its last update, dropout on, batch statistics), `val_*` after
     it in evaluation mode. Census and `penalty_*` (before λ; None without a penalty) are of the whole training
     set in evaluation mode, before the first and after the last step. A `diverged` cell met a non-finite loss,
-    penalty or parameter in epoch `diverged_epoch`: its last values are None, its best ones are from before.
+    penalty or parameter in epoch `diverged_epoch`: its last values are None, its best ones are from before. Of a
+    `failed` one `error` is the last line, `traceback` all that is known beyond it.
     """
 
     cell: Cell
@@ -98,4 +105,5 @@ class Result:
     peak_memory_bytes: int | None = None
     started: str = ""
     error: str | None = None
+    traceback: str | None = None
     curve: tuple[CurveRow, ...] = field(default=(), repr=False)

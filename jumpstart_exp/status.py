@@ -4,26 +4,32 @@ import json
 import re
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from jumpstart_exp.arguments import read_arguments
 from jumpstart_exp.console import complain, output, show_warning
-from jumpstart_exp.settings import legible
+from jumpstart_exp.settings import SettingError, legible, refuse
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from jumpstart_exp.cluster.survey import Loss, Survey
+    from jumpstart_exp.store import Store
 
 USAGE = """\
-Usage: python -m jumpstart_exp.status [results_dir=results] [format=table|json]
+Usage: python -m jumpstart_exp.status [results_dir=results] [format=table|json] [failed=all|KEY]
 
 Tells what has become of every cell in a results folder, of sweeps here and on a cluster:
   done      trained, the result is stored (diverged: its training met a NaN)
   running   in training now
   queued    a process or a job has it, but has not begun it
-  failed    its training failed, and that is stored: retry=failed trains it again
+  failed    its training failed, and that is stored: retry=failed trains it again, failed=all shows each
+            one's whole traceback, failed=KEY that of one (a key or its beginning)
   stopped   its sweep was stopped by Ctrl-C or SIGTERM: the same command goes on
   lost      nothing trains it any more and there is no result: the same command trains it again
 and how long the rest takes as it goes now. It reads the folder, and asks SLURM where there is one;
@@ -41,27 +47,32 @@ _LONGEST = 5000
 def main(arguments: list[str]) -> int:
     """Print the status; returns the exit code: 0, 1 for no store, 2 for a bad argument, 3 for failed or lost cells."""
     warnings.showwarning = show_warning
-    values = {"results_dir": "results", "format": "table"}
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if argument in ("-h", "--help"):
+    refusal = "is not an argument: results_dir=FOLDER, format=table|json, failed=all|KEY or --help"
+    try:
+        given = read_arguments(arguments, {"results_dir": (), "format": ("table", "json"), "failed": ()}, refusal)
+        if given is None:
             print(USAGE, end="")
             return 0
-        if name not in values or not value:
-            return _fail(f"{argument!r} is not an argument: results_dir=FOLDER, format=table|json or --help", 2)
-        values[name] = value[1:-1] if len(value) > 1 and value[0] == value[-1] in ("'", '"') else value
-    if values["format"] not in ("table", "json"):
-        return _fail(f"format={values['format']} is not allowed: one of table, json", 2)
-    return _status(Path(values["results_dir"]).expanduser(), as_json=values["format"] == "json")
+        return _status(given.values)
+    except SettingError as error:
+        return _fail(str(error), 2)
 
 
-def _status(results_dir: Path, *, as_json: bool) -> int:
+def _status(values: Mapping[str, str]) -> int:
+    """Show the status, or the failures asked for.
+
+    Raises:
+        SettingError: no cell that failed has such a key.
+    """
     from jumpstart_exp.cluster.survey import Watch
-    from jumpstart_exp.store import StoreError
+    from jumpstart_exp.store import Store, StoreError
 
+    results_dir, as_json = Path(values.get("results_dir", "results")).expanduser(), values.get("format") == "json"
     if not results_dir.is_dir():
         return _fail(f"results_dir={str(results_dir)!r}: there is no such folder", 1)
     try:
+        if "failed" in values:
+            return _show_failed(_failed(Store(results_dir), values["failed"]), as_json=as_json)
         survey = Watch(results_dir).look()
     except StoreError as error:
         return _fail(str(error), 1)
@@ -71,6 +82,50 @@ def _status(results_dir: Path, *, as_json: bool) -> int:
         _show(results_dir, survey)
     counts = survey.counts()
     return 3 if counts["failed"] or counts["lost"] else 0
+
+
+def _failed(store: "Store", wanted: str) -> "pd.DataFrame":
+    """The rows of the failed cells whose key begins so, or of all.
+
+    Raises:
+        SettingError: there is none of such a key.
+    """
+    columns = ["dataset", "method", "depth", "width", "seed", "engine", "device", "started", "error", "traceback"]
+    rows = store.cells(columns, where={"status": "failed"})
+    if wanted == "all":
+        return rows
+    own = rows[rows["key"].str.startswith(wanted)]
+    if own.empty:
+        raise refuse("failed", wanted, f"all, or the beginning of a failed cell's key ({len(rows)} cells failed)")
+    return own
+
+
+def _show_failed(rows: "pd.DataFrame", *, as_json: bool) -> int:
+    """Every failure with all that is known of it: its traceback, or its error where there is none."""
+    found: list[dict[str, Any]] = [
+        {
+            "key": str(row.key),
+            "cell": f"{row.dataset} {row.method} {row.depth}×{row.width} seed {row.seed}",
+            "engine": row.engine,
+            "device": row.device,
+            "started": row.started,
+            "error": row.error if isinstance(row.error, str) else None,
+            "traceback": row.traceback if isinstance(row.traceback, str) else None,
+        }
+        for row in rows.itertuples()
+    ]
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return 3 if found else 0
+    console = output()
+    for one in found:
+        head = f"failed: {one['cell']}, key={one['key']}, engine {one['engine']} on {one['device']}, {one['started']}"
+        console.print(legible(head, _LONGEST), markup=False)
+        for line in (one["traceback"] or one["error"] or "no error is stored").splitlines():
+            console.print(f"  {legible(line, _LONGEST)}", markup=False)
+    if not found:
+        console.print("no cell has failed")
+    return 3 if found else 0
 
 
 def _show(results_dir: Path, survey: "Survey") -> None:
@@ -101,6 +156,8 @@ def _show(results_dir: Path, survey: "Survey") -> None:
         console.print(f"failed: {legible(failure.cell)}: {error}", markup=False)
     if len(survey.failures) > _MOST:
         console.print(f"… and {len(survey.failures) - _MOST} more that failed")
+    if survey.failures:
+        console.print("failed=all shows the whole traceback of each")
     for loss in sorted(survey.losses, key=lambda one: one.state != "lost")[:_MOST]:
         job = f"job {legible(loss.job)}" if loss.job else _sweep(loss)
         cells = _count(len(loss.keys), "cell", "cells")

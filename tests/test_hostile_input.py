@@ -23,8 +23,8 @@ from rich.console import Console
 from jumpstart_exp.__main__ import tidied_arguments
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.report.__main__ import main as report
-from jumpstart_exp.report.figures.drawing import plain_style
-from jumpstart_exp.report.figures.heatmaps import draw_grid, heatmap_figure
+from jumpstart_exp.report.figures.drawing import plain_style, save_figures
+from jumpstart_exp.report.figures.heatmaps import heatmap_figure
 from jumpstart_exp.report.figures.scatters import scatter_figure
 from jumpstart_exp.report.table.grid import FigureGrid, GridWarning, figure_grids
 from jumpstart_exp.report.table.names import LONGEST_TITLE, label_title
@@ -401,7 +401,7 @@ def test_figures_of_bad_labels_are_drawn_without_a_word(grid: FigureGrid, tmp_pa
     base = stored_row(cell(0))
     rows = [{**base, "key": f"{i:032x}", "labels": [label]} for i, label in enumerate(few)]
     (found,) = figure_grids(pd.DataFrame(rows))
-    paths = draw_grid(found, tmp_path)
+    paths = save_figures(found, heatmap_figure, tmp_path, found.slug)
     assert len(paths) == 4 and all(path.stat().st_size > 1000 for path in paths)
     assert matplotlib.rcParams["text.parse_math"] is True
 

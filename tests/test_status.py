@@ -48,9 +48,10 @@ def keep_run(folder: Path, name: str, seeds: list[int], *, age: float = 0.0, **v
     os.utime(path, (path.stat().st_mtime - age, path.stat().st_mtime - age))
 
 
-def store(folder: Path, seed: int, status: Any = "done", error: str | None = None) -> None:
-    metric = Metric(0.5, 0.5, 1)
-    Store(folder).write([Result(cell(seed), status, "eager", train_acc=metric, error=error, seconds=60.0)])
+def store(folder: Path, seed: int, status: Any = "done", error: str | None = None, trace: str | None = None) -> None:
+    metric, own = Metric(0.5, 0.5, 1), cell(seed)
+    result = Result(own, status, "eager", train_acc=metric, error=error, traceback=trace, seconds=60.0)
+    Store(folder).write([result])
 
 
 @pytest.fixture
@@ -277,6 +278,30 @@ def test_many_failures_and_losses_are_counted_and_some_are_listed(results, say, 
     assert text.count("\nlost: ") == 10 and "… and 2 more jobs and sweeps" in text
     _, found = told()
     assert len(found["failed"]) == 13 and len(found["lost"]) == 12
+
+
+def test_failures_are_shown_whole(results, say, told):
+    trace = 'Traceback:\n  File "x.py", line 1, in [bold]f\nValueError: a\x1b[2J'
+    store(results, 0, "failed", error="ValueError: a", trace=trace)
+    store(results, 1, "failed", error="MemoryError: no\nmore")
+    store(results, 2)
+    code, _, text = say("failed=all")
+    ((head, *lines),) = (part.splitlines() for part in text.split("failed: ")[1:] if "seed 0" in part)
+    assert code == 3 and text.count("failed: ") == 2
+    assert head.startswith(f"moons relu 2×3 seed 0, key={cell(0).key}, engine eager on cpu")
+    assert lines == ["  Traceback:", '    File "x.py", line 1, in [bold]f', "  ValueError: a\\x1b[2J"]
+    assert "  MemoryError: no\n  more\n" in text  # older rows, and those of which there is no more
+    code, _, text = say(f"failed={cell(1).key[:6]}")
+    assert code == 3 and text.startswith("failed: moons relu 2×3 seed 1, key=") and text.count("failed: ") == 1
+    code, found = told(f"failed={cell(0).key}")
+    assert [(one["cell"], one["traceback"]) for one in found] == [("moons relu 2×3 seed 0", trace)]
+    code, _, text = say(f"failed={cell(2).key}")
+    assert code == 2 and text.count("\n") == 1 and "the beginning of a failed cell's key (2 cells failed)" in text
+
+
+def test_without_failures_there_is_nothing_to_show(results, say):
+    store(results, 0)
+    assert say("failed=all")[::2] == (0, "no cell has failed\n")
 
 
 @pytest.mark.parametrize("error", ["", "\n", "[bold]x[/nothing]", "x" * 5000, None])

@@ -619,13 +619,13 @@ def test_a_part_of_a_newer_version_is_refused(store: Store) -> None:
 def test_columns_that_an_older_part_lacks_are_null(store: Store) -> None:
     store.write([result(cell(0), peak_memory_bytes=1000), result(cell(1), "failed")])
     (part,) = parts(store)
-    older = pq.read_table(part).drop_columns(["peak_memory_bytes", "penalty.scope", "git_dirty"])
+    older = pq.read_table(part).drop_columns(["peak_memory_bytes", "penalty.scope", "git_dirty", "traceback"])
     pq.write_table(older, part)
     store.write([result(cell(2), peak_memory_bytes=2000)])
     cells = store.cells().set_index("seed")
     assert cells["peak_memory_bytes"].isna().to_dict() == {0: True, 1: True, 2: False}
     assert cells["penalty.scope"].isna().all()
-    assert store.row(cell(0).key)["git_dirty"] is None
+    assert store.row(cell(0).key)["git_dirty"] is store.row(cell(1).key)["traceback"] is None
     assert {key: known.status for key, known in store.stored().items()} == {
         cell(0).key: "done",
         cell(1).key: "failed",

@@ -8,7 +8,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data, load
 from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.engines.probe import Probe, Tensors
-from jumpstart_exp.result import Result
+from jumpstart_exp.result import Result, traceback_of
 
 
 class Engine(Protocol):
@@ -83,7 +83,8 @@ def load_and_train(
     try:
         data = load(cells[0].dataset, data_dir)
     except Exception as error:  # whatever a loader raises is the cells' failure, not the caller's
+        told, trace = f"{type(error).__name__}: {error}", traceback_of(error)
         for cell in cells:
-            on_result(Result(cell, "failed", engine.name, error=f"{type(error).__name__}: {error}"))
+            on_result(Result(cell, "failed", engine.name, error=told, traceback=trace))
         return
     engine.train(cells, data, on_result=on_result, on_progress=on_progress)

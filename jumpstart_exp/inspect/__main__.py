@@ -4,11 +4,12 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jumpstart_exp.arguments import read_arguments
 from jumpstart_exp.console import complain, notes, output, show_warning
 from jumpstart_exp.settings import SettingError, legible, nearest, refuse
 
@@ -34,6 +35,7 @@ Cells that have such snapshots already are left out. Exit code: 0, 1 if a cell c
 """
 
 _NAMES = ("key", "study", "variant", "seed", "method", "epochs", "snapshots", "results_dir", "data_dir")
+_DEFAULTS = {"variant": "paper", "seed": "0", "results_dir": "results", "data_dir": "data"}
 _FEWEST, _MOST = 2, 100_000
 _LEAST_LETTERS = 4
 
@@ -56,26 +58,20 @@ class _Order:
 def main(arguments: list[str]) -> int:
     """Train cells again; returns the exit code: 0, 1 if one could not be, 2 for a bad argument, 130 if stopped."""
     warnings.showwarning = show_warning
-    values = {"variant": "paper", "seed": "0", "results_dir": "results", "data_dir": "data"}
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if argument in ("-h", "--help"):
-            print(USAGE, end="")
-            return 0
-        if name not in _NAMES or not value:
-            hint = nearest(name, _NAMES)
-            complain(f"{argument!r} is not an argument: {', '.join(f'{known}=…' for known in _NAMES)} or --help{hint}")
-            return 2
-        values[name] = value[1:-1] if len(value) > 1 and value[0] == value[-1] in ("'", '"') else value
+    refusal = f"is not an argument: {', '.join(f'{known}=…' for known in _NAMES)} or --help"
     try:
-        order = _order(values)
+        given = read_arguments(arguments, dict.fromkeys(_NAMES, ()), refusal)
+        order = None if given is None else _order({**_DEFAULTS, **given.values})
     except SettingError as error:
         complain(str(error))
         return 2
+    if order is None:
+        print(USAGE, end="")
+        return 0
     return _inspect(order)
 
 
-def _order(values: dict[str, str]) -> _Order:
+def _order(values: Mapping[str, str]) -> _Order:
     from jumpstart_exp.config.run import named_folder
 
     if ("key" in values) == ("study" in values):
@@ -233,35 +229,46 @@ def _stored_keys(store: "Store", beginnings: Sequence[str]) -> list[str]:
 
 
 def _study_keys(store: "Store", order: _Order) -> list[str]:
-    """Keys of the stored cells of a study, of the seed and methods asked for, in the papers' order of the methods.
+    """Keys of the stored cells of a study, of the seed and methods asked for, in the study's order of the methods.
 
     Raises:
         SettingError: there is no such study, or the store has none of its cells.
     """
     from jumpstart_exp.config.studies import STUDIES
-    from jumpstart_exp.report.table.names import method_rank
-    from jumpstart_exp.report.table.studies import study_rows
 
     names = [study.name for study in STUDIES]
     if order.study not in names:
         unknown = refuse("study", order.study, "one of " + ", ".join(names))
         raise SettingError(f"{unknown}{nearest(order.study, names)}")
-    rows = study_rows(store.cells(), order.study, order.variant)
-    of_study = len(rows)
-    rows = rows[(rows["seed"] == order.seed) & (rows["status"] != "failed")]
+    stored = store.stored()
+    of_seed = {key: own for key, own in _study_cells(order, order.seed).items() if key in stored}
+    trained = {key: own for key, own in of_seed.items() if stored[key].status != "failed"}
     if order.methods:
-        known = sorted({label for labels in rows["labels"] for label in labels}, key=method_rank)
+        known = dict.fromkeys(label for own in trained.values() for label in own)
         for method in order.methods:
             if method not in known:
                 raise refuse("method", method, "one that is stored: " + (", ".join(map(legible, known)) or "none is"))
-        rows = rows[[bool(set(labels) & set(order.methods)) for labels in rows["labels"]]]
-    if rows.empty:
+    keys = [key for key, own in trained.items() if not order.methods or {*own} & {*order.methods}]
+    if not keys:
         variant = "" if order.variant == "paper" else f" variant={order.variant}"
         command = f"python -m jumpstart_exp -m +experiment={order.study}{variant} seed={order.seed}"
-        others = f" ({of_study} of other seeds)" if of_study else ""
+        seeds = {*store.cells(["seed"])["seed"].tolist()} - {order.seed}
+        of_others = sum(len(_study_cells(order, seed).keys() & stored.keys()) for seed in seeds)
+        others = f" ({of_others} of other seeds)" if of_others else ""
         raise SettingError(f"the store has no cell of study={order.study} with seed={order.seed}{others}: {command}")
-    ordered = sorted(rows.itertuples(), key=lambda row: (method_rank(str(row.method)), row.depth, row.width, row.key))
-    return [str(row.key) for row in ordered]
+    return keys
+
+
+def _study_cells(order: _Order, seed: int) -> dict[str, list[str]]:
+    """The methods' labels of the study's cells at this seed, by key, in the study's order of the methods."""
+    from jumpstart_exp.config.studies import study_cells
+
+    cells = [replace(cell, seed=seed) for cell in study_cells(order.study, order.variant)]
+    methods = list(dict.fromkeys(cell.method for cell in cells))
+    found: dict[str, list[str]] = {}
+    for cell in sorted(cells, key=lambda cell: (methods.index(cell.method), cell.depth, cell.width)):
+        found.setdefault(cell.key, []).append(cell.method)
+    return found
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jumpstart_exp.arguments import read_arguments
 from jumpstart_exp.console import complain, notes, output, show_warning
+from jumpstart_exp.settings import SettingError
 
 USAGE = """\
 Usage: python -m jumpstart_exp.store compact [results_dir=results]
@@ -22,22 +24,17 @@ def main(arguments: list[str]) -> int:
     from jumpstart_exp.store.compaction import MANY_PARTS
 
     warnings.showwarning = show_warning
-    results_dir, commands = "results", []
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if argument in ("-h", "--help"):
-            print(USAGE.format(many=MANY_PARTS), end="")
-            return 0
-        if name == "results_dir" and value:
-            results_dir = value[1:-1] if value[0] == value[-1] in ("'", '"') and len(value) > 2 else value
-        elif argument == "compact":
-            commands.append(argument)
-        else:
-            wrong = f"{argument!r} is not an argument of the store"
-            return _fail(f"{wrong}: compact, results_dir=FOLDER or --help", 2)
-    if not commands:
+    refusal = "is not an argument of the store: compact, results_dir=FOLDER or --help"
+    try:
+        given = read_arguments(arguments, {"results_dir": ()}, refusal, words=["compact"])
+    except SettingError as error:
+        return _fail(str(error), 2)
+    if given is None:
+        print(USAGE.format(many=MANY_PARTS), end="")
+        return 0
+    if not given.words:
         return _fail("a command is needed: python -m jumpstart_exp.store compact [results_dir=FOLDER]", 2)
-    return _compact(Path(results_dir).expanduser())
+    return _compact(Path(given.values.get("results_dir", "results")).expanduser())
 
 
 def _compact(results_dir: Path) -> int:

@@ -34,7 +34,7 @@ def cell_schema() -> pa.Schema:
         fields += [(f"{name}_{moment}", pa.float64()) for name in CENSUS]
         fields += [(f"{name}_by_layer_{moment}", pa.list_(pa.float64())) for name in CENSUS]
     fields += [("seconds", pa.float64()), ("peak_memory_bytes", pa.int64()), ("engine", pa.string())]
-    fields += [("device", pa.string()), ("started", pa.string()), ("error", pa.string())]
+    fields += [("device", pa.string()), ("started", pa.string()), ("error", pa.string()), ("traceback", pa.string())]
     fields += [(name, pa.string()) for name in _versions()]
     fields += [("git_commit", pa.string()), ("git_dirty", pa.bool_())]
     return pa.schema(fields, metadata={VERSION_KEY: str(STORE_VERSION).encode()})
@@ -62,7 +62,7 @@ def result_row(result: Result) -> dict[str, Any]:
     row |= cell.description()
     for name in ("n_params", "epochs_run", "diverged_epoch", "penalty_start", "penalty_last", "seconds"):
         row[name] = getattr(result, name)
-    for name in ("peak_memory_bytes", "engine", "device", "started", "error"):
+    for name in ("peak_memory_bytes", "engine", "device", "started", "error", "traceback"):
         row[name] = getattr(result, name)
     for metric in METRICS:
         values = getattr(result, metric)

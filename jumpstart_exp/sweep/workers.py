@@ -148,7 +148,7 @@ class _Worker:
         theirs.close()
         their_wishes.close()
         self.unfinished: dict[str, Cell] = {}
-        self.begun: set[str] = set()
+        self.begun: dict[str, float] = {}
         self.fleet_size = 0
         self.ready = False
         self.dead = False
@@ -157,7 +157,7 @@ class _Worker:
 
     def start(self, fleet: Sequence[Cell]) -> None:
         self.unfinished = {cell.key: cell for cell in fleet}
-        self.begun, self.fleet_size = set(), len(fleet)
+        self.begun, self.fleet_size = {}, len(fleet)
         with contextlib.suppress(OSError):  # it died while idle: receive() reports it
             self.pipe.send(fleet)
 
@@ -200,7 +200,10 @@ class _Worker:
         cells, self.unfinished = list(self.unfinished.values()), {}
         if self.fleet_size == 1:
             reason = f"its worker process ended {how}" + ("; out of memory?" if code == -signal.SIGKILL else "")
-            return [], [], [Result(cells[0], "failed", self.setup.engine.name, self.setup.device, error=reason)]
+            engine, device = self.setup.engine.name, self.setup.device
+            epochs = f"{self.begun[cells[0].key]:g} epochs" if cells[0].key in self.begun else "nothing"
+            known = f"process {self.process.pid}, engine {engine} on {device}, last heard of after {epochs}: {reason}"
+            return [], [], [Result(cells[0], "failed", engine, device, error=reason, traceback=known)]
         suspects = [cell for cell in cells if cell.key in self.begun]
         rest = [cell for cell in cells if cell.key not in self.begun]
         if not suspects and len(rest) == self.fleet_size:

@@ -478,6 +478,7 @@ def test_only_the_guilty_cell_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     found = train(StackedEngine(), cells)
     assert [result.status for result in found] == ["done", "done", "failed", "done", "done", "done"]
     assert found[2].error == "ZeroDivisionError: this one"
+    assert ", in failing\n" in (found[2].traceback or "")
     check_results([*found[:2], *found[3:]], [*expected[:2], *expected[3:]])
 
 
@@ -664,7 +665,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
         """A capture computes nothing: what the calls have changed is taken back."""
 
         def __init__(self, fleet: Fleet) -> None:
-            parts = (fleet.stack, fleet.adam, fleet.ledger, fleet.stack.norm)
+            parts = (fleet.stack, fleet.optimizer, fleet.ledger, fleet.stack.norm)
             tensors = [v for part in parts if part for v in vars(part).values() if isinstance(v, torch.Tensor)]
             tensors += [fleet.stack.weights.flat]
             self.values = [(tensor, tensor.clone()) for tensor in tensors]

@@ -111,6 +111,7 @@ def test_a_killed_worker_costs_only_the_cell_that_it_trained() -> None:
     assert "out of memory?" in failed.error
     assert "\n" not in failed.error
     assert (failed.engine, failed.device) == ("eager", "cpu")
+    assert failed.traceback is not None and failed.traceback.endswith(f"last heard of after 0 epochs: {failed.error}")
 
 
 @pytest.mark.slow

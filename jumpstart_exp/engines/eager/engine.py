@@ -20,7 +20,7 @@ from jumpstart_exp.engines.eager.training import Training
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.state_recorder import Watch
 from jumpstart_exp.memory import reset_peak_memory, resident_bytes
-from jumpstart_exp.result import Result
+from jumpstart_exp.result import Result, traceback_of
 
 
 class EagerEngine:
@@ -124,10 +124,12 @@ class EagerEngine:
                         parameter.copy_(torch.from_numpy(np.asarray(initial[name])))
             x, y = training.full_batch()
             for epoch in range(steps):
-                training.step(training.loss(x, y, epoch, 0, None)[0])
-            total, task, penalty, _ = training.loss(x, y, steps, 0, None)
-            gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True, materialize_grads=True)
-        return Probe(task.item(), penalty.item(), _arrays(dict(zip(named, gradients, strict=True))), _arrays(named))
+                training.step(training.loss(x, y, epoch, 0, None).total)
+            loss = training.loss(x, y, steps, 0, None)
+            gradients = torch.autograd.grad(loss.total, list(named.values()), allow_unused=True, materialize_grads=True)
+        terms = {name: term.item() for name, term in loss.terms.items()}
+        of_parameters = _arrays(dict(zip(named, gradients, strict=True)))
+        return Probe(terms["task"], terms.get("separation", 0.0), of_parameters, _arrays(named))
 
     def train(
         self,
@@ -162,6 +164,7 @@ class EagerEngine:
                     seconds=(datetime.now(UTC) - started).total_seconds(),
                     started=started.isoformat(timespec="seconds"),
                     error=f"{type(error).__name__}: {error}",
+                    traceback=traceback_of(error),
                 )
             finally:
                 self.keeper.end([cell.key])

@@ -234,9 +234,9 @@ def test_the_caption_says_how_many_seeds_and_why_the_formulas_differ() -> None:
     assert "twice the width" in initialisation_caption(both) and "float32" in initialisation_caption(both)
 
 
-def test_the_figures_have_the_same_bytes_whatever_the_rows_order(tmp_path: Path) -> None:
+def test_the_same_bytes_are_written_whatever_the_rows_order(tmp_path: Path) -> None:
     rows = rows_of(depths=[1, 4], widths=[2])
-    ((one,), (other,)) = (initialisations(table(each)) for each in (rows, rows[::-1]))
-    made = zip(draw_initialisation(one, tmp_path / "one"), draw_initialisation(other, tmp_path / "two"), strict=True)
-    for first, second in made:
-        assert first.name == second.name and first.stem == one.slug and first.read_bytes() == second.read_bytes()
+    (dataset,), (again,) = initialisations(table(rows)), initialisations(table(rows[::-1]))
+    files = draw_initialisation(dataset, tmp_path / "one"), draw_initialisation(again, tmp_path / "two")
+    for one, two in zip(*files, strict=True):
+        assert one.stem == two.stem == dataset.slug and one.read_bytes() == two.read_bytes()

@@ -1,0 +1,103 @@
+"""Imports run one way: which package may import which, in every module, within functions too."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import jumpstart_exp
+
+ROOT = Path(jumpstart_exp.__file__).parent
+
+_CELLS = {"settings", "specs", "console", "data", "cell"}
+_ENGINES = {*_CELLS, "randomness", "memory", "result", "networks", "losses", "measures", "methods", "engines"}
+_SWEEP = {*_ENGINES, "config", "store", "sweep"}
+ARROWS: dict[str, set[str]] = {
+    "settings": set(),
+    "randomness": set(),
+    "memory": set(),
+    "console": {"settings"},
+    "arguments": {"settings"},
+    "specs": {"settings"},
+    "data": {"settings", "console"},
+    "cell": {"settings", "specs", "data"},
+    "result": {"cell"},
+    "networks": {*_CELLS, "randomness"},
+    "measures": {*_CELLS, "result"},
+    "losses": {*_CELLS, "measures"},
+    "methods": {*_CELLS, "networks", "losses", "measures"},
+    "engines": _ENGINES,
+    "store": {*_CELLS, "result", "arguments"},
+    "config": _CELLS,
+    "sweep": _SWEEP,
+    "cluster": {*_SWEEP, "cluster"},
+    "launcher": {*_SWEEP, "cluster"},
+    "inspect": {*_ENGINES, "arguments", "config", "store"},
+    "report": {*_CELLS, "arguments", "config", "engines", "inspect", "networks", "result", "store"},
+    "status": {*_SWEEP, "arguments", "cluster"},
+    "datasets": {"arguments", "settings", "data"},
+    "__main__": {*_SWEEP, "cluster"},
+    "__init__": {"losses", "measures"},
+}
+"""What each package may import besides itself, settings first and the launcher last."""
+
+_PAGE = ["files", "table", "registry", "statistics", "captions", "figures", "tables", "inside", "papers", "page"]
+REPORT: dict[str, set[str]] = {
+    **{name: set(_PAGE[:number]) for number, name in enumerate(_PAGE)},
+    "__main__": set(_PAGE),
+    "__init__": set(),
+}
+"""The same within the report: each may import those before it."""
+
+_FROM_ENGINES = {"jumpstart_exp.engines.eager.engine.torch_for"}
+"""The report draws what a network makes of its points; it never trains."""
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The dotted names that a module imports from the project."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name for name in names if name.split(".")[0] == "jumpstart_exp")
+
+
+def modules(folder: Path) -> dict[Path, str]:
+    """Every module below a folder, and the package or module of the folder that it belongs to."""
+    return {path: path.relative_to(folder).parts[0].removesuffix(".py") for path in sorted(folder.rglob("*.py"))}
+
+
+def wrong(folder: Path, prefix: str, allowed: dict[str, set[str]]) -> list[str]:
+    """Imports within the prefix that are not allowed."""
+    return [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path, own in modules(folder).items()
+        for name in imports(path)
+        if name.startswith(prefix) and (name.removeprefix(prefix).partition(".")[0] not in {*allowed[own], own})
+    ]
+
+
+def test_imports_run_one_way() -> None:
+    assert wrong(ROOT, "jumpstart_exp.", ARROWS) == []
+
+
+def test_no_two_packages_import_each_other() -> None:
+    for allowed in (ARROWS, REPORT):
+        rest = {name: others - {name} for name, others in allowed.items()}
+        while rest:
+            free = [name for name, others in rest.items() if not others & rest.keys()]
+            assert free, f"in a circle: {sorted(rest)}"
+            for name in free:
+                del rest[name]
+
+
+def test_imports_within_the_report_run_one_way() -> None:
+    assert wrong(ROOT / "report", "jumpstart_exp.report.", REPORT) == []
+
+
+def test_the_report_never_trains() -> None:
+    names = {name for path in (ROOT / "report").rglob("*.py") for name in imports(path)}
+    assert {name for name in names if name.startswith("jumpstart_exp.engines")} <= _FROM_ENGINES
