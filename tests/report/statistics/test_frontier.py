@@ -6,7 +6,7 @@ from statistics import geometric_mean
 
 import numpy as np
 import pytest
-from stored_tables import cell, grid_rows, row, table
+from stored_tables import cell, grid_rows, only, row
 
 from jumpstart_exp.report.statistics.frontier import (
     FrontierPoint,
@@ -17,14 +17,9 @@ from jumpstart_exp.report.statistics.frontier import (
     frontiers,
 )
 from jumpstart_exp.report.statistics.intervals import resamples
-from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
+from jumpstart_exp.report.table.grid import FigureGrid
 
 DEPTHS = [1, 5, 10, 20]
-
-
-def only(rows: list[dict]) -> FigureGrid:
-    (grid,) = figure_grids(table(rows))
-    return grid
 
 
 def trains_at(*places: tuple[str, int, int, int]) -> Callable:
