@@ -395,7 +395,6 @@ def test_figures_show_labels_as_they_are(grid: FigureGrid, draw: Callable[[Figur
     assert max(map(len, texts)) < 200
 
 
-@pytest.mark.slow
 def test_figures_of_bad_labels_are_drawn_without_a_word(grid: FigureGrid, tmp_path: Path) -> None:
     few = ["$\\frac$ and $x^2$", "costs $5", "two\nlines", "a\0b", "\u202egnp.exe", "日本語 😀"]
     base = stored_row(cell(0))
@@ -515,14 +514,13 @@ TYPED = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("typed", "expected"), TYPED)
 def test_what_means_harm_is_one_line(
-    command: Callable[..., Any], tmp_path: Path, typed: list[str], expected: list[str]
+    answer: Callable[..., Any], tmp_path: Path, typed: list[str], expected: list[str]
 ) -> None:
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "binary.yaml").write_bytes(b"# @package _global_\npenalty: {kind: \xff\xfe}\n")
-    done = command(*(argument.replace("{tmp}", str(tmp_path)) for argument in typed), "dry_run=true")
+    done = answer(*(argument.replace("{tmp}", str(tmp_path)) for argument in typed), "dry_run=true")
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: ") and done.stdout == ""
     assert done.stderr.count("\n") == 1 and len(done.stderr) < 1000

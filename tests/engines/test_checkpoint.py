@@ -687,7 +687,7 @@ def alive(group: int) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_sweep_of_cnns_that_is_killed_goes_on_within_its_cells(
     start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:

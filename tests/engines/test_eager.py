@@ -617,7 +617,7 @@ def test_a_small_network_learns_the_moons() -> None:
     assert result.val_acc.last is not None and result.val_acc.last >= 0.8
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_penalty_trains_what_plain_relu_does_not() -> None:
     """CPAIOR, fig. 2: at depth 40 and width 10 plain networks stay near chance, jumpstarted ones learn the moons.
 

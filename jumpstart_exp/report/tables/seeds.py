@@ -257,7 +257,8 @@ def differences_table(grid: FigureGrid, at_epoch: str) -> Table:
             values["estimate"] += [overall] * count
     caption = (
         f"{grid.title}, {at_epoch} epoch: differences paired by seed and place; in brackets the 95 % interval, "
-        f"bootstrap over whole seeds; p is the mean's own, with the signs of whole seeds flipped. {correction_told([every])}"
+        "bootstrap over whole seeds; p is the mean's own, with the signs of whole seeds flipped. "
+        f"{correction_told([every])}"
     )
     columns = (
         Column("method", lambda *rows: titles[rows[0].method], "l"),
