@@ -193,9 +193,8 @@ def test_a_part_that_is_none_is_named_and_the_rest_is_read(store: Store, bad_par
 def test_a_text_that_is_none_costs_its_part_where_it_is_read(store: Store) -> None:
     bad = store.cells_dir / "part-1-bad.parquet"
     pq.write_table(invalid_text(part(store), "error"), bad)
-    for read in (store.cells, store.stored):
-        store._warned.clear()
-        found, messages = warned(read)
+    for read in ("cells", "stored"):
+        found, messages = warned(getattr(Store(store.results_dir), read))
         assert len(found) == 2
         assert [bad.name in message for message in messages] == [True]
 
