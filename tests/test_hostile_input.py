@@ -30,7 +30,7 @@ from jumpstart_exp.report.table.grid import FigureGrid, GridWarning, figure_grid
 from jumpstart_exp.report.table.names import LONGEST_TITLE, label_title
 from jumpstart_exp.report.table.rows import RowWarning, sound_rows
 from jumpstart_exp.report.tables.markup import in_latex
-from jumpstart_exp.report.tables.summaries import write_costs, write_summaries
+from jumpstart_exp.report.tables.summaries import summary_jobs
 from jumpstart_exp.result import CurveRow, Metric, Result
 from jumpstart_exp.settings import legible
 from jumpstart_exp.specs.network import NetworkSpec
@@ -193,9 +193,8 @@ def test_a_part_that_is_none_is_named_and_the_rest_is_read(store: Store, bad_par
 def test_a_text_that_is_none_costs_its_part_where_it_is_read(store: Store) -> None:
     bad = store.cells_dir / "part-1-bad.parquet"
     pq.write_table(invalid_text(part(store), "error"), bad)
-    for read in (store.cells, store.stored):
-        store._warned.clear()
-        found, messages = warned(read)
+    for read in ("cells", "stored"):
+        found, messages = warned(getattr(Store(store.results_dir), read))
         assert len(found) == 2
         assert [bad.name in message for message in messages] == [True]
 
@@ -415,7 +414,7 @@ def test_every_label_has_a_title_of_its_own_that_prints() -> None:
 @pytest.fixture(scope="module")
 def written(grid: FigureGrid, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("tables")
-    paths = write_summaries(grid, folder) + write_costs(grid, folder)
+    paths = [path for job in summary_jobs(grid) for path in job.write(folder)]
     assert {path.parent for path in paths} == {folder}
     return {path.name.rpartition("_")[2]: path.read_text(encoding="utf-8") for path in paths}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from kept_states import cell_of, kept, row_of, stored, trained
@@ -293,20 +294,11 @@ def test_a_key_that_is_not_stored(tmp_path: Path, inspect: Said) -> None:
     assert code == 2 and "one of the 1 keys stored" in noted
 
 
-def test_several_keys_of_one_beginning() -> None:
-    from jumpstart_exp.inspect.__main__ import _stored_keys
-    from jumpstart_exp.settings import SettingError
-
-    class Listed:
-        results_dir = Path("there")
-
-        def cells(self, columns: list[str]) -> dict[str, Any]:
-            return {"key": np.array(["abcd1", "abcd2", "ef012"])}
-
-    listed: Any = Listed()
-    assert _stored_keys(listed, ["ef01", "abcd2", "ef"]) == ["ef012", "abcd2"]
-    with pytest.raises(SettingError, match="and 2 begin so: abcd1, abcd2"):
-        _stored_keys(listed, ["abcd"])
+def test_several_keys_of_one_beginning(tmp_path: Path, inspect: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored(tmp_path, [cell_of()], with_states=False)
+    monkeypatch.setattr(Store, "cells", lambda *_: pd.DataFrame({"key": ["abcd1", "abcd2", "ef012"]}))
+    code, _, noted = inspect("key=abcd")
+    assert code == 2 and "and 2 begin so: abcd1, abcd2" in noted
 
 
 def test_an_epoch_beyond_the_training(tmp_path: Path, inspect: Said) -> None:

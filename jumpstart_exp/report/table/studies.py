@@ -90,9 +90,8 @@ def study_rows(table: pd.DataFrame, name: str, variant: str) -> pd.DataFrame:
     return StudyTable(table).rows(name, variant)
 
 
-def studies_in(table: pd.DataFrame) -> tuple[StudyState, ...]:
+def studies_in(index: StudyTable) -> tuple[StudyState, ...]:
     """Every study and variant of which the table has a row, in the order of STUDIES; `paper` before `code`."""
-    index = StudyTable(table)
     states = [index.state(study.name, variant) for study in STUDIES for variant in VARIANTS]
     return tuple(state for state in states if state is not None)
 
