@@ -258,6 +258,7 @@ def test_a_missing_depth_that_decides_is_no_failure() -> None:
     seen = strict["relu", 2]
     assert (seen.depth, seen.is_cut, seen.shallowest, seen.seeds, seen.low) == (None, True, 10, 0, None)
     assert (late["relu", 2].depth, late["relu", 2].shallowest) == (20, 10)
+    assert (late["relu", 2].seeds, late["relu", 2].low) == (2, 20), "places that are missing have no seeds to count"
     assert (strict["relu", 3].depth, strict["relu", 3].is_cut) == (None, False), "depth 1 fails"
     assert (late["relu", 3].depth, late["relu", 3].is_cut) == (None, True), "depth 5 might train"
     assert (late["relu", 4].depth, late["relu", 4].is_cut) == (None, False), "every depth fails"
