@@ -30,7 +30,7 @@ from jumpstart_exp.report.table.grid import FigureGrid, GridWarning, figure_grid
 from jumpstart_exp.report.table.names import LONGEST_TITLE, label_title
 from jumpstart_exp.report.table.rows import RowWarning, sound_rows
 from jumpstart_exp.report.tables.markup import in_latex
-from jumpstart_exp.report.tables.summaries import write_costs, write_summaries
+from jumpstart_exp.report.tables.summaries import summary_jobs
 from jumpstart_exp.result import CurveRow, Metric, Result
 from jumpstart_exp.settings import legible
 from jumpstart_exp.specs.network import NetworkSpec
@@ -414,7 +414,7 @@ def test_every_label_has_a_title_of_its_own_that_prints() -> None:
 @pytest.fixture(scope="module")
 def written(grid: FigureGrid, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("tables")
-    paths = write_summaries(grid, folder) + write_costs(grid, folder)
+    paths = [path for job in summary_jobs(grid) for path in job.write(folder)]
     assert {path.parent for path in paths} == {folder}
     return {path.name.rpartition("_")[2]: path.read_text(encoding="utf-8") for path in paths}
 

@@ -5,18 +5,16 @@ data once, and account for every cell from the store, whatever has become of its
 """
 
 import contextlib
-import os
-import pickle
 import signal
 import subprocess
 import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
@@ -27,7 +25,7 @@ from jumpstart_exp.config.composition import compose_cells
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.config.schema import plain_config, split_config
 from jumpstart_exp.console import notes, output, warn
-from jumpstart_exp.settings import SettingError, legible
+from jumpstart_exp.settings import SettingError, field_types, legible
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.records import STOCK, Array, Records, Submission
 from jumpstart_exp.sweep.runner import (
@@ -43,20 +41,18 @@ from jumpstart_exp.sweep.runner import (
     stored_words,
 )
 
-_POLL_SECONDS = 2.0
-_SACCT_SECONDS = 30.0
-
-_SUBMITTED = "_submitted.pkl"
-"""How the files end that submitit writes for every job."""
+_LOOK_EVERY = 2.0
+_LOOK_AT_MOST_EVERY = 30.0
+"""Seconds between two looks at the jobs: more and more."""
 
 _REPLACED = ("%j", "%t", "%A", "%a")
 """What submitit and SLURM replace in the folder of a job's files: the numbers of the job, and of what is in it."""
 
-_Job = Sequence[str]
+_Overrides = Sequence[str]
 """A job's overrides."""
 
 
-def launch_cells(launcher: Launcher, loader: Any, config: DictConfig, jobs: Sequence[_Job]) -> list[JobReturn]:
+def launch_cells(launcher: Launcher, loader: Any, config: DictConfig, jobs: Sequence[_Overrides]) -> list[JobReturn]:
     """Launch a job for each cell that the store does not have, and account for all cells of the sweep.
 
     Args:
@@ -87,230 +83,139 @@ def launch_cells(launcher: Launcher, loader: Any, config: DictConfig, jobs: Sequ
         table.add_row("jobs", f"{len(todo.to_train)}, a cell each")
         console.print(table)
         return []
-    wanted = {cell.key: cell for cell in todo.to_train}
-    first_jobs: dict[str, _Job] = {}
+    first_jobs: dict[str, _Overrides] = {}
     for cell, job in zip(cells, jobs, strict=True):
         first_jobs.setdefault(cell.key, job)
-    executor = _Executor.of(launcher)
-    if wanted and executor is not None:
-        executor.check(len(wanted), settings, str(config.hydra.sweep.dir))
+    executor = getattr(launcher, "_EXECUTOR", "")
+    if todo.to_train and executor == "slurm":
+        _check_slurm(launcher, len(todo.to_train), settings, str(config.hydra.sweep.dir))
     store.check_writable()
-    clear_records(Records(store.results_dir), todo.stored)
+    records = Records(store.results_dir)
+    clear_records(records, todo.stored)
     prepare_data(todo.to_train, settings)
-    counts = todo.stored_counts()
     console.print(
-        f"{cells_words(len(todo.cells))}: {stored_words(counts)} in {settings.results_dir}, "
-        + (f"{len(wanted)} to train, a job each" if wanted else "nothing to train"),
+        f"{cells_words(len(todo.cells))}: {stored_words(todo.stored_counts())} in {settings.results_dir}, "
+        + (f"{len(todo.to_train)} to train, a job each" if todo.to_train else "nothing to train"),
         markup=False,
     )
-    returns: list[JobReturn] = []
+    returns: Sequence[JobReturn | str] = []
+    if todo.to_train:
+        wanted = [first_jobs[cell.key] for cell in todo.to_train]
+        if executor in ("slurm", "local"):
+            submitted = _submit(launcher, config, wanted)
+            if executor == "slurm":
+                _keep_record(submitted, todo.to_train, settings, records)
+            returns = _outcomes(submitted, executor)
+        else:
+            returns = launcher.launch(wanted, initial_job_idx=0)
     reasons: dict[str, str] = {}
-    if wanted:
-        keys = list(wanted)
-        before = executor.submitted() if executor is not None else {}
-        record = None
-        if executor is not None and executor.name == "slurm":
-            record = _keep_record(executor, todo.to_train, settings)
-        try:
-            returns, found = _launch(launcher, executor, [first_jobs[key] for key in keys], before)
-        except (ClusterError, InterruptedSweepError):
-            if executor is not None and record is not None and not _new_jobs(executor, before):
-                Records(store.results_dir).remove(record)  # neither queued nor lost
-            raise
-        reasons = {keys[number]: reason for number, reason in found.items()}
+    for cell, done in zip(todo.to_train, returns, strict=True):
+        error = done if isinstance(done, str) else done._return_value if done.status == JobStatus.FAILED else None
+        if isinstance(error, SettingError):
+            raise error
+        if error is not None and not isinstance(error, CellsFailedError):  # of those the store knows why
+            reasons[cell.key] = _last_line(error)
     try:
         _account(todo, store, first_jobs, reasons)
     finally:
-        clear_records(Records(store.results_dir), store.stored())
-    return returns
+        clear_records(records, store.stored())
+    return [done for done in returns if isinstance(done, JobReturn)]
 
 
-@dataclass(frozen=True)
-class _Executor:
-    """Where submitit runs a launcher's jobs (`slurm`, `local`), and the folder of their files."""
+def _check_slurm(launcher: Any, jobs: int, settings: RunSettings, sweep_dir: str) -> None:
+    """See to it that so many jobs can be submitted.
 
-    name: str
-    folder: Path
-
-    @classmethod
-    def of(cls, launcher: Launcher) -> "_Executor | None":
-        """The launcher's, if it is one of those that use submitit."""
-        folder = getattr(launcher, "params", {}).get("submitit_folder")
-        name = getattr(launcher, "_EXECUTOR", None)
-        return cls(name, Path(str(folder))) if name in ("slurm", "local") and folder else None
-
-    def check(self, jobs: int, settings: RunSettings, sweep_dir: str) -> None:
-        """See to it that so many jobs can be submitted, and that their end will be noticed.
-
-        Raises:
-            SettingError: a folder's name cannot be used: that of the results, the sweep's, or that of the jobs' files.
-            ClusterError: SLURM is not here, takes fewer jobs at once, or has no accounting.
-        """
-        if self.name != "slurm":
-            return
-        slurm.check_folder(Path(settings.results_dir))
-        slurm.check_folder(Path(sweep_dir), "hydra.sweep.dir")
-        whole = str(self.folder)
-        for part in _REPLACED:
-            whole = whole.replace(part, "")
-        slurm.check_folder(Path(whole), "hydra.launcher.submitit_folder")
-        if not slurm.is_here():
-            raise ClusterError("hydra/launcher=submitit_slurm needs SLURM: there is no sbatch and squeue here")
-        if jobs > (most := slurm.max_array_size()):
-            raise ClusterError(
-                f"hydra/launcher=submitit_slurm submits a job a cell, {jobs}, and SLURM takes {most} at once "
-                "(MaxArraySize): hydra/launcher=fleet_slurm packs many cells into a job"
-            )
-        try:
-            subprocess.run(["sacct", "-n", "-X", "-S", "now"], capture_output=True, timeout=_SACCT_SECONDS, check=True)
-        except (OSError, subprocess.SubprocessError) as error:
-            said = getattr(error, "stderr", None) or str(error).encode()
-            raise ClusterError(
-                f"hydra/launcher=submitit_slurm learns from sacct that a job has died, and sacct fails here "
-                f"({' '.join(said.decode(errors='replace').split())}): hydra/launcher=fleet_slurm does without"
-            ) from error
-
-    def submitted(self) -> "dict[str, _Submitted]":
-        """All jobs that have files in the folder, by their id."""
-        from submitit.core.utils import JobPaths
-
-        above = JobPaths.get_first_id_independent_folder(self.folder)
-        found = [_Submitted(path.name.removesuffix(_SUBMITTED), path.parent) for path in above.rglob(f"*{_SUBMITTED}")]
-        return {job.name: job for job in found}
-
-    def alive(self, jobs: Sequence["_Submitted"]) -> list["_Submitted"]:
-        """Those of these jobs that run or wait for their turn.
-
-        Raises:
-            UnreachableError: SLURM does not answer.
-        """
-        if self.name == "local":
-            return [job for job in jobs if _is_running(int(job.name))]
-        states = slurm.states({job.array: None for job in jobs})
-        return [job for job in jobs if states.get(job.task) in slurm.QUEUED | slurm.RUNNING]
-
-
-@dataclass(frozen=True)
-class _Submitted:
-    """A job that submitit has submitted: its id, and the folder of its files."""
-
-    name: str
-    folder: Path
-
-    @property
-    def array(self) -> str:
-        return self.name.partition("_")[0]
-
-    @property
-    def task(self) -> str:
-        """The job as SLURM's states name it."""
-        return self.name if "_" in self.name else f"{self.name}_0"
-
-    def number(self) -> int | None:
-        """Its place in the launch; None if its file cannot be read."""
-        try:
-            place = pickle.loads((self.folder / f"{self.name}{_SUBMITTED}").read_bytes()).args[2]
-        except Exception:  # whatever a broken pickle raises
-            return None
-        return place if isinstance(place, int) else None
-
-    def error(self) -> str | None:
-        """Why there is no result that the store would know of; None where there is one.
-
-        Empty if the job could not say so itself.
-        """
-        try:
-            outcome, value = pickle.loads((self.folder / f"{self.name}_0_result.pkl").read_bytes())
-        except Exception:  # the job's end is told in other words then
-            return ""
-        return _failure(value) if outcome == "success" else _last_line(value)
-
-    def log(self) -> Path:
-        """What it wrote: its errors, if there are any."""
-        logs = [self.folder / f"{self.name}_0_log.{end}" for end in ("err", "out")]
-        return next((log for log in logs if log.exists() and log.stat().st_size), self.folder)
-
-
-def _keep_record(executor: _Executor, cells: Sequence[Cell], settings: RunSettings) -> str:
-    """Put on record which cells are submitted, for `python -m jumpstart_exp.status`, under the name that is returned.
-
-    No job depends on it.
+    Raises:
+        SettingError: a folder's name cannot be used: that of the results, the sweep's, or that of the jobs' files.
+        ClusterError: SLURM is not here, or takes fewer jobs at once.
     """
-    from submitit.core.utils import JobPaths
+    slurm.check_folder(Path(settings.results_dir))
+    slurm.check_folder(Path(sweep_dir), "hydra.sweep.dir")
+    whole = str(launcher.params["submitit_folder"])
+    for part in _REPLACED:
+        whole = whole.replace(part, "")
+    slurm.check_folder(Path(whole), "hydra.launcher.submitit_folder")
+    if not slurm.is_here():
+        raise ClusterError("hydra/launcher=submitit_slurm needs SLURM: there is no sbatch and squeue here")
+    if jobs > (most := slurm.max_array_size()):
+        raise ClusterError(
+            f"hydra/launcher=submitit_slurm submits a job a cell, {jobs}, and SLURM takes {most} at once "
+            "(MaxArraySize): hydra/launcher=fleet_slurm packs many cells into a job"
+        )
 
+
+def _submit(launcher: Any, config: DictConfig, jobs: Sequence[_Overrides]) -> list[Any]:
+    """Submit jobs as hydra-submitit-launcher does, which waits for them and gives up at the first that is lost.
+
+    Returns:
+        submitit's jobs, in order.
+
+    Raises:
+        ClusterError: nothing was submitted.
+    """
+    import submitit
+    from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf  # type: ignore[import-untyped]
+
+    name, params = launcher._EXECUTOR, dict(launcher.params)
+    shared = field_types(BaseQueueConf)
+    own = {"folder": params.pop("submitit_folder")}
+    if "max_num_timeout" in params:
+        own[f"{name}_max_num_timeout"] = params.pop("max_num_timeout")
+    try:
+        executor = submitit.AutoExecutor(cluster=name, **own)
+        executor.update_parameters(**{key if key in shared else f"{name}_{key}": params[key] for key in params})
+        Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        state = Singleton.get_state()
+        calls = [(list(job), "hydra.sweep.dir", number, f"job {number}", state) for number, job in enumerate(jobs)]
+        return list(executor.map_array(launcher, *zip(*calls, strict=True)))
+    except (subprocess.SubprocessError, RuntimeError, OSError, ValueError) as error:
+        raise ClusterError(f"nothing was submitted: {_last_line(error)}") from error
+
+
+def _keep_record(jobs: Sequence[Any], cells: Sequence[Cell], settings: RunSettings, records: Records) -> None:
+    """Put on record which cells are submitted, for `python -m jumpstart_exp.status`; no job depends on it."""
     from jumpstart_exp.engines import choose_engines
 
     # of GPUs the nodes know
     choices = choose_engines(settings.engine, settings.device, cells, has_cuda=settings.device == "cuda" or None)
     costs = {cell.key: choice.engine.estimate_seconds(cell) for cell, choice in zip(cells, choices, strict=True)}
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
-    folder = str(JobPaths.get_first_id_independent_folder(executor.folder).absolute())
-    submission = Submission(
-        name,
-        STOCK,
-        folder,
-        at_once=1,
-        tasks=[[cell.key] for cell in cells],
-        costs=costs,
-        arrays=[Array(0, len(cells), None, name)],
-        retries=settings.retry == "failed",
-    )
+    folder = str(jobs[0].paths.folder.parent.absolute())
+    arrays = [Array(0, len(cells), _array(jobs[0]), name)]
+    tasks = [[cell.key] for cell in cells]
     with contextlib.suppress(OSError):
-        Records(Path(settings.results_dir)).keep_submission(submission)
-    return name
+        records.keep_submission(Submission(name, STOCK, folder, 1, tasks, costs, settings.retry == "failed", arrays))
 
 
-def _launch(
-    launcher: Launcher, executor: _Executor | None, jobs: Sequence[_Job], before: Mapping[str, _Submitted]
-) -> tuple[list[JobReturn], dict[int, str]]:
-    """Launch these jobs and wait until all have ended: what they return, and by number what is known of failures.
-
-    Args:
-        launcher: what launches them.
-        executor: where, if submitit does it.
-        jobs: their overrides.
-        before: what had been submitted before, by id.
+def _outcomes(jobs: Sequence[Any], executor: str) -> list[JobReturn | str]:
+    """Wait until all jobs have ended: what each returned, or why it returned nothing, and where it wrote about it.
 
     Raises:
-        SettingError: no node can do what a job's settings ask for.
-        ClusterError: nothing was submitted.
         InterruptedSweepError: Ctrl-C.
     """
-    returns: list[JobReturn] = []
     try:
-        returns = list(launcher.launch(jobs, initial_job_idx=0))
+        _wait(jobs, executor)
     except KeyboardInterrupt:
-        if executor is None:
-            raise
-        raise _interrupted(executor, _new_jobs(executor, before)) from None
-    except Exception as error:
-        # submitit raises at the first job that ended without a result, while others go on
-        if executor is None:
-            raise
-        submitted = _new_jobs(executor, before)
-        if not submitted:
-            raise ClusterError(f"nothing was submitted: {_last_line(error)}") from error
-        try:
-            _wait(executor, submitted)
-        except KeyboardInterrupt:
-            raise _interrupted(executor, submitted) from None
-        return [], _reasons(executor, submitted)
-    for done in returns:
-        if isinstance(reason := done._return_value, SettingError):
-            raise reason
-    return returns, {number: reason for number, done in enumerate(returns) if (reason := _failure(done)) is not None}
+        raise _interrupted(jobs, executor) from None
+    lost = [job for job in jobs if not job.paths.result_pickle.exists()]
+    ends = slurm.ends([_task(job) for job in lost]) if executor == "slurm" else {}
+    found: list[JobReturn | str] = []
+    for job in jobs:
+        if job in lost:
+            end = f"SLURM says {ends[_task(job)]}" if _task(job) in ends else "its job has ended"
+            found.append(f"{end} ({_log(job)})")
+        elif (error := job.exception()) is not None:
+            found.append(f"{_last_line(error)} ({_log(job)})")
+        else:
+            found.append(job.result())
+    return found
 
 
-def _new_jobs(executor: _Executor, before: Mapping[str, _Submitted]) -> list[_Submitted]:
-    return [job for name, job in executor.submitted().items() if name not in before]
-
-
-def _wait(executor: _Executor, jobs: Sequence[_Submitted]) -> None:
-    told = 0
-    silent = False
+def _wait(jobs: Sequence[Any], executor: str) -> None:
+    every, told, silent = _LOOK_EVERY, 0, False
     while True:
         try:
-            alive = executor.alive(jobs)
+            alive = _alive(jobs, executor)
         except slurm.UnreachableError as error:
             if not silent:
                 warn(f"{error}; waiting for it")
@@ -319,48 +224,58 @@ def _wait(executor: _Executor, jobs: Sequence[_Submitted]) -> None:
             silent = False
             if not alive:
                 return
-            if len(alive) != told:
+            if len(alive) != told and any(job not in alive and not job.paths.result_pickle.exists() for job in jobs):
                 told = len(alive)
                 notes().print(f"a job has ended without a result; waiting for the others: {told} of {len(jobs)}")
-        time.sleep(_POLL_SECONDS)
+        time.sleep(every)
+        every = min(1.1 * every, _LOOK_AT_MOST_EVERY)
 
 
-def _reasons(executor: _Executor, jobs: Sequence[_Submitted]) -> dict[int, str]:
-    """By number, why jobs left no result, and where they wrote about it."""
-    errors = {job: error for job in jobs if (error := job.error()) is not None}
-    ends: dict[str, str] = {}
-    if executor.name == "slurm":
-        ends = slurm.ends([job.task for job in errors])
-        with contextlib.suppress(slurm.UnreachableError):
-            ends |= slurm.states({job.array: None for job in errors})  # the accounting lags
-    found = {}
-    for job, error in errors.items():
-        end = f"SLURM says {ends[job.task]}" if job.task in ends else "its job has ended"
-        if (number := job.number()) is not None:
-            found[number] = f"{error or end} ({job.log()})"
-    return found
+def _alive(jobs: Sequence[Any], executor: str) -> list[Any]:
+    """Those that run or wait for their turn.
+
+    Raises:
+        UnreachableError: SLURM does not answer.
+    """
+    if executor == "local":
+        return [job for job in jobs if not job.done()]
+    states = slurm.states({_array(job): None for job in jobs})
+    return [job for job in jobs if states.get(_task(job)) in slurm.QUEUED | slurm.RUNNING]
 
 
-def _interrupted(executor: _Executor, jobs: Sequence[_Submitted]) -> InterruptedSweepError:
+def _array(job: Any) -> str:
+    return str(job.job_id).partition("_")[0]
+
+
+def _task(job: Any) -> str:
+    """The job as SLURM's states name it."""
+    return job.job_id if "_" in job.job_id else f"{job.job_id}_0"
+
+
+def _log(job: Any) -> Path:
+    """What a job wrote: its errors, if there are any."""
+    logs = (Path(job.paths.stderr), Path(job.paths.stdout))
+    return next((log for log in logs if log.exists() and log.stat().st_size), Path(job.paths.folder))
+
+
+def _interrupted(jobs: Sequence[Any], executor: str) -> InterruptedSweepError:
     """What Ctrl-C means: nothing for jobs on SLURM, and the end for those on this machine."""
-    if not jobs:
-        return InterruptedSweepError("stopped: nothing was submitted", signal.SIGINT)
-    names = " ".join(sorted({job.array for job in jobs}, key=int))
-    if executor.name == "slurm":
+    if executor == "slurm":
+        names = " ".join(sorted({_array(job) for job in jobs}, key=int))
         words = (
             f"jobs that are submitted go on: squeue -j {names.replace(' ', ',')} shows them, scancel {names} ends them"
         )
     else:
-        deadline = time.monotonic() + _POLL_SECONDS
-        while (alive := executor.alive(jobs)) and time.monotonic() < deadline:
+        deadline = time.monotonic() + _LOOK_EVERY
+        while (alive := _alive(jobs, executor)) and time.monotonic() < deadline:
             time.sleep(0.1)
-        names = " ".join(job.name for job in alive)
+        names = " ".join(job.job_id for job in alive)
         words = f"jobs go on: kill {names} ends them" if alive else "the jobs are stopped, too"
     again = "run the same command again to train what is not stored by then"
     return InterruptedSweepError(f"stopped waiting: {words}; {again}", signal.SIGINT)
 
 
-def _account(todo: Plan, store: Store, jobs: Mapping[str, _Job], reasons: Mapping[str, str]) -> None:
+def _account(todo: Plan, store: Store, jobs: Mapping[str, _Overrides], reasons: Mapping[str, str]) -> None:
     """Say what the store has now, and raise for every cell that failed or was lost.
 
     Raises:
@@ -392,20 +307,6 @@ def _account(todo: Plan, store: Store, jobs: Mapping[str, _Job], reasons: Mappin
         raise CellsFailedError(f"{len(failures)} of {len(todo.cells)} cells failed:\n" + "\n".join(failures))
 
 
-def _failure(done: JobReturn) -> str | None:
-    """Why a job failed; None if it did not, or if its cell did: the store knows why."""
-    error = done._return_value if done.status == JobStatus.FAILED else None
-    return None if error is None or isinstance(error, CellsFailedError) else _last_line(error)
-
-
 def _last_line(error: object) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return legible(lines[-1].strip(), 500)
-
-
-def _is_running(pid: int) -> bool:
-    """Whether a child of this process runs."""
-    try:
-        return os.waitpid(pid, os.WNOHANG) == (0, 0)
-    except ChildProcessError:
-        return False

@@ -197,18 +197,9 @@ def _with_jobs(submission: Submission) -> Submission:
     unknown = [array.name for array in submission.arrays if array.job is None]
     if not unknown:
         return submission
-    if submission.launcher == STOCK:  # one array, whose name is everybody's
-        found = dict.fromkeys(unknown, _job_in(Path(submission.folder)))
-    else:  # it was killed after sbatch
-        found = dict(slurm.arrays_named(unknown))
+    found = slurm.arrays_named(unknown)  # it was killed after sbatch
     arrays = [replace(array, job=array.job or found.get(array.name)) for array in submission.arrays]
     return replace(submission, arrays=arrays)
-
-
-def _job_in(folder: Path) -> str | None:
-    """The array to which the jobs in a folder of submitit's belong, the latest if there are several."""
-    names = (path.name.partition("_")[0] for path in folder.rglob("*_submitted.pkl"))
-    return max((name for name in names if name.isdigit()), key=int, default=None)
 
 
 def _trains(run: Run, known: Mapping[str, str] | None) -> bool:

@@ -1,4 +1,4 @@
-"""Fast composition: a sweep's jobs as cells, without composing each with Hydra.
+"""Composition, wherever cells are asked for: a sweep's jobs, one set of overrides, a study's own configuration.
 
 Hydra takes about 0.1 s a job. Jobs that differ only in plain values (depth, width, seed, a learning rate) are
 composed once for each distinct set of everything else (group choices, additions, deletions, lists) and get their
@@ -11,16 +11,28 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from jumpstart_exp.cell import Cell
+from jumpstart_exp.cell import SPECS, Cell
 from jumpstart_exp.config.errors import unknown_setting, unusable
-from jumpstart_exp.config.schema import check_variant, known_settings, plain_config, split_config
+from jumpstart_exp.config.schema import (
+    check_variant,
+    conf_dir,
+    known_settings,
+    plain_config,
+    register_schema,
+    split_config,
+)
+from jumpstart_exp.data import DATASETS
 from jumpstart_exp.settings import SettingError, is_plainly
 
 log = logging.getLogger(__name__)
@@ -58,13 +70,16 @@ class _Base:
         return merged
 
 
-def compose_cells(loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Cell]:
+def compose_cells(
+    loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]], *, sampled: bool = True
+) -> list[Cell]:
     """The cell of every job, in order.
 
     Args:
         loader: Hydra's configuration loader.
         master: the sweep's own composed configuration, Hydra's node included.
         jobs: each job's task overrides, all jobs overriding the same names.
+        sampled: whether Hydra composes a sample; False for the package's own studies, of which the tests compare all.
 
     Raises:
         SettingError: a job sets something that does not exist or is not allowed.
@@ -73,6 +88,8 @@ def compose_cells(loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]]
     assert isinstance(loader, ConfigLoaderImpl)
     composer = _Composer(loader, master)
     cells = [composer.fast(job, index) for index, job in enumerate(jobs)]
+    if not sampled:
+        return cells
     spread = {round(i * (len(jobs) - 1) / (_SAMPLE - 1)) for i in range(_SAMPLE)} if jobs else set()
     for index in sorted(spread | set(composer.first_jobs[:_MOST_BASES_CHECKED])):
         slow = composer.slow(jobs[index])
@@ -80,6 +97,51 @@ def compose_cells(loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]]
             log.warning("composing every job with Hydra: the fast way differs for %s", " ".join(jobs[index]))
             return [composer.slow(job) for job in jobs]
     return cells
+
+
+def compose_one(overrides: Sequence[str]) -> Cell:
+    """The cell that `python -m jumpstart_exp OVERRIDES` trains.
+
+    Raises:
+        SettingError: an override sets something that is not allowed.
+        HydraException, OmegaConfBaseException: they cannot be composed.
+    """
+    config, method = _chosen(load_configuration(overrides, RunMode.RUN), own_loader())
+    return _cell(plain_config(config), method)
+
+
+def load_configuration(overrides: Sequence[str], mode: RunMode) -> DictConfig:
+    """The package's configuration with these overrides, Hydra's node included.
+
+    Raises:
+        HydraException, OmegaConfBaseException: they cannot be composed.
+    """
+    return own_loader().load_configuration("config", list(overrides), mode, from_shell=False)
+
+
+def own_loader() -> ConfigLoaderImpl:
+    """Hydra's loader of the package's configurations."""
+    return _loader(tuple(SPECS.items()), tuple(DATASETS.items()))
+
+
+@cache
+def _loader(*_of: tuple[tuple[str, type], ...]) -> ConfigLoaderImpl:
+    """One for each schema: a loader keeps what it has read. It is made beside Hydra's own, which may be running."""
+    register_schema()
+    version.setbase("1.3")
+    setup_globals()
+    return ConfigLoaderImpl(create_config_search_path(conf_dir()))
+
+
+def _chosen(config: DictConfig, loader: ConfigLoaderImpl) -> tuple[DictConfig, str]:
+    """The configuration and its method's label, its variant checked."""
+    choices = config.hydra.runtime.choices
+    check_variant(choices, loader.get_group_options("variant/of"))
+    return config, str(choices["method"])
+
+
+def _cell(config: Mapping[str, Any], method: str) -> Cell:
+    return Cell.from_config(split_config(config)[0], method)
 
 
 class _Composer:
@@ -108,11 +170,11 @@ class _Composer:
         if key not in self.bases:
             self.bases[key] = self._compose(structural)
             self.first_jobs.append(index)
-        return self._cell(self.bases[key].with_values(values), self.bases[key].method)
+        return _cell(self.bases[key].with_values(values), self.bases[key].method)
 
     def slow(self, job: Sequence[str]) -> Cell:
         config, method = self._load(list(job))
-        return self._cell(plain_config(config), method)
+        return _cell(plain_config(config), method)
 
     def _compose(self, overrides: list[str]) -> _Base:
         config, method = self._load(overrides)
@@ -127,12 +189,7 @@ class _Composer:
             raise
         except Exception as error:  # Hydra has no words for it: a file that is no text, a group of numbers
             raise unusable(overrides, error) from error
-        choices = config.hydra.runtime.choices
-        check_variant(choices, self.loader.get_group_options("variant/of"))
-        return config, str(choices["method"])
-
-    def _cell(self, config: Mapping[str, Any], method: str) -> Cell:
-        return Cell.from_config(split_config(config)[0], method)
+        return _chosen(config, self.loader)
 
     def _parse(self, text: str) -> Override:
         if text not in self.parsed:

@@ -1,20 +1,17 @@
 """Published studies: their names, and their cells as the configurations give them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from pathlib import Path
 
-from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.config.composition import compose_cells, load_configuration, own_loader
+from jumpstart_exp.config.entries import read_entries
 from jumpstart_exp.config.expansion import expand_jobs
-from jumpstart_exp.config.schema import conf_dir, known_settings, plain_config, register_schema, split_config
 
 VARIANTS = ("paper", "code")
 """The papers' words, and what the authors' code did."""
@@ -24,16 +21,12 @@ _SEEDS = "0,1,...,9"
 
 @dataclass(frozen=True)
 class Study:
-    """A published study: `name` is its file in conf/experiment, `shown_in` the papers' figures and tables of it.
-
-    `small_of` is the study of which this is a part in small, with less data and fewer steps: its results are not
-    comparable with the published ones.
-    """
+    """A published study, an entry of studies.yaml, which says what the keys mean."""
 
     name: str
     dataset: str
     title: str
-    shown_in: str
+    shown_in: str = ""
     small_of: str | None = None
 
     def command(self, variant: str, seeds: str = _SEEDS) -> str:
@@ -42,24 +35,7 @@ class Study:
         return " ".join([*words, *([] if variant == "paper" else [f"variant={variant}"]), f"seed={seeds}"])
 
 
-STUDIES: tuple[Study, ...] = (
-    Study("cpaior_moons", "moons", "MOONS, 24 depths × 9 widths", "CPAIOR, figure 2"),
-    Study("iclr_moons", "moons", "MOONS, 13 depths × 9 widths, six methods", "ICLR, figures 1, 4 and 5"),
-    Study("sepcons_moons", "moons", "MOONS, 16 depths × 9 widths, seven methods", "SepCons, figure 1"),
-    Study("table2_50x4", "moons", "MOONS at 50×4, six methods", "SepCons, table 2; ICLR, table 1"),
-    Study("dynamics_50x4", "moons", "MOONS at 50×4 over 17,000 epochs", "ICLR, figure 12"),
-    Study("constraints_only_50x4", "moons", "MOONS at 50×4, constraints alone", "SepCons, figure 8; ICLR, figure 9"),
-    Study("mnist_table1", "mnist", "MNIST, 18 depths × 3 widths", "CPAIOR, table 1"),
-    Study("iclr_mnist", "mnist", "MNIST, 10 depths × 3 widths, three methods", "ICLR, figure 2"),
-    Study("iclr_cifar10", "cifar10", "CIFAR-10, 5 depths of width 10, three methods", "ICLR, figure 3"),
-    Study("cpaior_cifar10", "cifar10", "CIFAR-10, 3 depths × 7 widths × 2 learning rates", "CPAIOR, figure 3"),
-    Study("cpaior_cifar100", "cifar100", "CIFAR-100, 2 depths × 4 widths × 2 learning rates", "CPAIOR, figure 4"),
-    Study("mnist_table1_small", "mnist", "MNIST in small, 4 depths × 3 widths", "", "mnist_table1"),
-    Study("iclr_mnist_small", "mnist", "MNIST in small, 3 depths × 2 widths, three methods", "", "iclr_mnist"),
-    Study("iclr_cifar10_small", "cifar10", "CIFAR-10 in small, 4 depths of width 10", "", "iclr_cifar10"),
-    Study("cpaior_cifar10_small", "cifar10", "CIFAR-10 in small, 3 depths × 3 widths", "", "cpaior_cifar10"),
-    Study("cpaior_cifar100_small", "cifar100", "CIFAR-100 in small, 2 depths × 3 widths", "", "cpaior_cifar100"),
-)
+STUDIES = read_entries(Path(__file__).with_name("studies.yaml"), Study)
 """Every published study, in the papers' order, and after them those in small."""
 
 _BY_NAME = {study.name: study for study in STUDIES}
@@ -88,45 +64,19 @@ def study(name: str) -> Study:
     return _BY_NAME[name]
 
 
+def small_study(name: str) -> Study | None:
+    """The part in small of the study of this name; None where it has none."""
+    return next((each for each in STUDIES if each.small_of == name), None)
+
+
 @cache
 def load_study(name: str, variant: str) -> tuple[ConfigLoaderImpl, DictConfig, tuple[str, ...]]:
     """Hydra's loader, the study's own composed configuration, and the overrides that choose it."""
-    register_schema()
     chosen = (f"+experiment={name}", f"variant={variant}")
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-    assert isinstance(loader, ConfigLoaderImpl)
-    return loader, loader.load_configuration("config", list(chosen), RunMode.MULTIRUN), chosen
+    return own_loader(), load_configuration(chosen, RunMode.MULTIRUN), chosen
 
 
 @cache
 def _composed(name: str, variant: str) -> tuple[Cell, ...]:
-    """The study's cells: composed by Hydra once a method; depths, widths and other plain values are merged in."""
     loader, master, chosen = load_study(name, variant)
-    jobs = expand_jobs(loader, master.hydra.sweeper.params, chosen)
-    parser = OverridesParser.create(config_loader=loader)
-    parsed = {text: parser.parse_override(text) for text in {text for job in jobs for text in job}}
-    plain = {text for text, override in parsed.items() if str(override.key_or_group) in known_settings()}
-    bases: dict[tuple[str, ...], tuple[dict[str, Any], str]] = {}
-    cells = []
-    for job in jobs:
-        groups = tuple(text for text in job if text not in plain)
-        if groups not in bases:
-            config: DictConfig = loader.load_sweep_config(master, list(groups))
-            bases[groups] = (plain_config(config), str(config.hydra.runtime.choices["method"]))
-        base, method = bases[groups]
-        values = {str(parsed[text].key_or_group): parsed[text].value() for text in job if text in plain}
-        cells.append(Cell.from_config(split_config(_merged(base, values))[0], method))
-    return tuple(cells)
-
-
-def _merged(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain configuration with values set under their dotted names."""
-    merged = dict(config)
-    for name, value in values.items():
-        *groups, last = name.split(".")
-        node = merged
-        for group in groups:
-            node[group] = node = dict(node[group])
-        node[last] = value
-    return merged
+    return tuple(compose_cells(loader, master, expand_jobs(loader, master.hydra.sweeper.params, chosen), sampled=False))

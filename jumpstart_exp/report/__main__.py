@@ -3,12 +3,14 @@
 import sys
 import textwrap
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress
 
+from jumpstart_exp.arguments import read_arguments
 from jumpstart_exp.report.registry import KINDS, Section, Stored, sections
 from jumpstart_exp.settings import SettingError, legible
 
@@ -37,9 +39,13 @@ separate figures.
 """
 
 EMPTY = "run `python -m jumpstart_exp -m +experiment=quick` or `make heatmaps` first"
-_CHOICES = {"only": tuple(KINDS), "variant": ("paper", "code"), "moment": ("best", "last")}
+_OF_A_FIGURE: dict[str, Sequence[str]] = {"variant": ("paper", "code"), "moment": ("best", "last")}
 
-_OF_A_FIGURE = ("variant", "moment")
+_NAMES: dict[str, Sequence[str]] = {
+    **dict.fromkeys(("results_dir", "data_dir", "threshold", "figure"), ()),
+    "only": tuple(KINDS),
+    **_OF_A_FIGURE,
+}
 
 _LONGEST_LINE = 5000
 
@@ -49,21 +55,16 @@ MANY = 3
 
 def main(arguments: list[str]) -> int:
     """Draw what is asked for; returns the exit code: 0, 1 for no result or no figure, 2 for a bad argument."""
-    values = {"results_dir": "results", "data_dir": "data"}
-    known = [*values, "only", "threshold", "figure", *_OF_A_FIGURE]
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if argument in ("-h", "--help"):
-            print(USAGE, end="")
-            return 0
-        if name not in known or not value:
-            figure = "figure=NAME (with variant=paper|code, moment=best|last)"
-            allowed = f"results_dir=FOLDER, only={'|'.join(KINDS)}, {figure}, threshold=ACCURACY, data_dir=FOLDER"
-            return _complain(f"{argument!r} is not an argument of the report: {allowed} or --help", 2)
-        values[name] = value[1:-1] if len(value) > 1 and value[0] == value[-1] in ("'", '"') else value
-    for name, choices in _CHOICES.items():
-        if name in values and values[name] not in choices:
-            return _complain(f"{name}={values[name]} is not allowed: one of {', '.join(choices)}", 2)
+    figure = "figure=NAME (with variant=paper|code, moment=best|last)"
+    allowed = f"results_dir=FOLDER, only={'|'.join(KINDS)}, {figure}, threshold=ACCURACY, data_dir=FOLDER or --help"
+    try:
+        typed = read_arguments(arguments, _NAMES, f"is not an argument of the report: {allowed}")
+    except SettingError as error:
+        return _complain(str(error), 2)
+    if typed is None:
+        print(USAGE, end="")
+        return 0
+    values = {"results_dir": "results", "data_dir": "data", **typed.values}
     figure = values.get("figure", "")
     if figure and "only" in values:
         return _complain("only= and figure= do not go together: one figure of the papers, or all of a kind", 2)

@@ -283,21 +283,11 @@ def false_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
     return does
 
 
-REFUSALS = {
-    "no accounting": (1000, ["sacct", "storage is disabled"]),
-    "more jobs than an array takes": (2, ["a job a cell, 3", "2 at once", "fleet_slurm"]),
-}
-
-
-@pytest.mark.parametrize("case", REFUSALS)
-def test_nothing_is_submitted_where_its_end_would_not_be_noticed_or_sbatch_would_refuse(
-    case, false_slurm, command, tmp_path
-):
-    limit, words = REFUSALS[case]
-    false_slurm("scontrol", f"echo 'MaxArraySize            = {limit}'")
-    false_slurm("sacct", "echo Slurm accounting storage is disabled >&2; exit 1")
+def test_more_jobs_than_an_array_takes_are_refused(false_slurm, command, tmp_path):
+    false_slurm("scontrol", "echo 'MaxArraySize            = 2'")
     done = command("-m", "hydra/launcher=submitit_slurm", "depth=2,3,4", "optimizer.epochs=2")
-    assert done.returncode == 1 and all(word in done.stderr for word in words), done.stderr
+    assert done.returncode == 1
+    assert all(word in done.stderr for word in ("a job a cell, 3", "2 at once", "fleet_slurm")), done.stderr
     assert not (tmp_path / "called.sbatch").exists() and not (tmp_path / "results" / "jobs").exists()
 
 
@@ -310,7 +300,6 @@ def test_a_folder_for_jobs_on_slurm_is_checked_first(false_slurm, command, tmp_p
 
 def test_what_was_never_submitted_is_not_on_record(false_slurm, command, tmp_path):
     false_slurm("scontrol", "echo 'MaxArraySize            = 1000'")
-    false_slurm("sacct", "exit 0")
     done = command("-m", "hydra/launcher=submitit_slurm", "depth=2,3", "optimizer.epochs=2")
     assert done.returncode == 1 and "nothing was submitted" in done.stderr and "out of order" in done.stderr
     assert (tmp_path / "called.sbatch").exists()

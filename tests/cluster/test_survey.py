@@ -272,12 +272,9 @@ def test_how_a_job_ended_that_the_queue_has_forgotten_is_asked_of_the_accounting
 
 def test_a_sweep_of_hydras_own_launcher_has_a_folder_a_job(folder, scheduler, tmp_path):
     files = tmp_path / "submitit"
-    for name in ("6_0", "7_0", "7_1"):
-        (files / name).mkdir(parents=True)
-        (files / name / f"{name}_submitted.pkl").touch()
     keys = [[KEY], [OTHER.key]]
     folder.records.keep_submission(
-        Submission("sweep", STOCK, str(files), 1, keys, {}, False, [Array(0, 2, None, "jumpstart_exp")])
+        Submission("sweep", STOCK, str(files), 1, keys, {}, False, [Array(0, 2, "7", "jumpstart_exp")])
     )
     scheduler.add("7_0", state="TIMEOUT")
     scheduler.add("7_1", state="PENDING")

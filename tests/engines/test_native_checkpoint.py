@@ -246,7 +246,7 @@ def test_cpp_takes_no_state_that_does_not_fit(name: str, always: Checkpoints, mo
     """Whatever Python lets through: it is an exception, and no memory beyond an array is read."""
     cell = CELLS["batch norm"]
     train_kept(NativeEngine(checkpoints=always), [cell], data_of(cell), kill_after(7))
-    state_from, (entry, value) = native._resumed, HOSTILE[name]
+    state_from, (entry, value) = native.resumed, HOSTILE[name]
 
     def spoilt(snapshot: Any) -> Any:
         state = state_from(snapshot)
@@ -260,6 +260,6 @@ def test_cpp_takes_no_state_that_does_not_fit(name: str, always: Checkpoints, mo
             state[entry] = np.resize(state[entry].ravel(), state[entry].size + value)
         return state
 
-    monkeypatch.setattr(native, "_resumed", spoilt)
+    monkeypatch.setattr(native, "resumed", spoilt)
     with pytest.raises((ValueError, TypeError, RuntimeError)):
         train_one(NativeEngine(checkpoints=always), cell)

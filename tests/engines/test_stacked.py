@@ -608,7 +608,14 @@ def test_the_memory_estimate_covers_a_fleet(name: str) -> None:
     cells = [make_cell(depth=12, width=8, seed=seed, **CASES[name]) for seed in range(16)]
     fleet = Fleet(cells, data_of(cells[0]), CPU)
     storages = {}
-    for part in (fleet.stack, fleet.stack.weights, fleet.stack.gradients, fleet.stack.norm, fleet.adam, fleet.penalty):
+    for part in (
+        fleet.stack,
+        fleet.stack.weights,
+        fleet.stack.gradients,
+        fleet.stack.norm,
+        fleet.optimizer,
+        fleet.penalty,
+    ):
         for value in vars(part).values() if part is not None else ():
             if isinstance(value, torch.Tensor):
                 storages[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()

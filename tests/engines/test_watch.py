@@ -14,6 +14,7 @@ from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.native import engine as native
 from jumpstart_exp.engines.native.engine import NativeEngine
+from jumpstart_exp.engines.native.exchange import spec_of
 from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.engines.probe import Tensors
 from jumpstart_exp.engines.state_recorder import Watch, running_tensors
@@ -148,7 +149,7 @@ def test_epochs_of_a_watch_ascend() -> None:
 def test_cpp_takes_ascending_epochs_only() -> None:
     cell = cell_of()
     with pytest.raises(ValueError, match="ascending"):
-        native.native.workspace_bytes({**native._spec(cell, 1, True), "watched": [2, 1]}, 21, 5)
+        native.native.workspace_bytes({**spec_of(cell, 1, True), "watched": [2, 1]}, 21, 5)
 
 
 def test_running_statistics_by_name() -> None:

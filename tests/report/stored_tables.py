@@ -9,7 +9,7 @@ import pandas as pd
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.report.figures.drawing import save_figures
 from jumpstart_exp.report.figures.heatmaps import heatmap_figure
-from jumpstart_exp.report.table.grid import figure_grids
+from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
 
 METHODS: dict[str, dict[str, Any]] = {
     "relu": {},
@@ -95,6 +95,12 @@ def grid_rows(
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """The rows as one table."""
     return pd.DataFrame(rows)
+
+
+def only(rows: list[dict[str, Any]]) -> FigureGrid:
+    """The rows' one figure."""
+    (grid,) = figure_grids(table(rows))
+    return grid
 
 
 def draw_heatmaps(table: pd.DataFrame, folder: Path) -> list[Path]:

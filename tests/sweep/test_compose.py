@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config import composition as compose
-from jumpstart_exp.config.composition import compose_cells
+from jumpstart_exp.config.composition import compose_cells, compose_one
 from jumpstart_exp.config.errors import explain
 from jumpstart_exp.config.expansion import expand_jobs
 from jumpstart_exp.config.schema import conf_dir, plain_config, register_schema, split_config
@@ -517,3 +517,12 @@ def test_a_studys_grid_can_be_replaced_from_the_command_line(hydra: Master) -> N
 def test_the_variants_of_a_study_are_different_cells(hydra: Master) -> None:
     _, cells = sweep_of(hydra, "+experiment=cpaior_moons", "variant=paper,code", "depth=1,2", "width=1,2")
     assert len({cell.key for cell in cells}) == len(cells) == 16
+
+
+def test_one_set_of_overrides_is_composed_as_hydra_does(hydra: Master) -> None:
+    typed = ["dataset=cifar10", "variant=code", "method=sep_up", "depth=20", "width=8", "penalty.layer_weights=null"]
+    assert compose_one(typed) == alone(hydra, typed)
+    with pytest.raises(SettingError, match="depth=0"):
+        compose_one(["depth=0"])
+    with pytest.raises(HydraException):
+        compose_one(["depht=3"])

@@ -17,6 +17,7 @@ from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
 from jumpstart_exp.engines.eager.training import Training
+from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.state_recorder import Watch
 from jumpstart_exp.memory import reset_peak_memory, resident_bytes
@@ -98,20 +99,21 @@ class EagerEngine:
 
     @staticmethod
     def estimate_memory_bytes(cell: Cell) -> int:
-        """What the cell adds to its process: activations with their gradients, parameters with theirs and Adam's."""
+        """What the cell adds to its process: activations with their gradients, parameters with theirs and slots."""
         number = {"float64": 8, "bf16": 2}.get(cell.precision, 4)
         units = cell.depth * cell.width * cell.positions
+        copies = 3 + len(optimizer(cell.optimizer).slots)
         if cell.network.layout == "cnn":
             a_layer = number * cell.batch_size * cell.width * cell.positions
             keeps_two = cell.network.norm == "batch"
-            weights = 20 * cell.depth * (cell.width * cell.network.kernel) ** 2
+            weights = 4 * copies * cell.depth * (cell.width * cell.network.kernel) ** 2
             weights += 200_000_000  # what an evaluation takes at most
             return (
                 a_layer * (cell.depth * (1 + keeps_two) + 5)
                 + weights
                 + sum(cell.dataset.sizes()) * cell.dataset.features
             )
-        return number * (8 * units * cell.batch_size + 5 * units * cell.width * cell.positions)
+        return number * (8 * units * cell.batch_size + copies * units * cell.width * cell.positions)
 
     def probe(self, cell: Cell, data: Data, steps: int = 0, initial: Tensors | None = None) -> Probe:
         """The full-batch step after `steps` steps, from the cell's initial weights or from `initial`."""

@@ -1,8 +1,6 @@
 """The C++ engine: one call trains one network for all its epochs, everything in cache, one thread a network."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -12,17 +10,14 @@ from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
 from jumpstart_exp.engines.native.cost import seconds_of
+from jumpstart_exp.engines.native.exchange import arrays_of, result_of, resumed, spec_of, tensors_of, training_state
 from jumpstart_exp.engines.native.extension import missing, native
 from jumpstart_exp.engines.native.kernels import instruction_sets
-from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.state_recorder import Watch, running_tensors
-from jumpstart_exp.engines.training_state import CURVE_COLUMNS, TrainingState, load_training_state
-from jumpstart_exp.memory import peak_memory_bytes
-from jumpstart_exp.networks.activations import ACTIVATIONS
-from jumpstart_exp.networks.blocks import block
-from jumpstart_exp.networks.build import parameter_shapes, running_shape
-from jumpstart_exp.result import METRICS, CurveRow, LayerCensus, Metric, Result
+from jumpstart_exp.engines.training_state import load_training_state
+from jumpstart_exp.networks.build import parameter_shapes
+from jumpstart_exp.result import Result
 from jumpstart_exp.settings import refuse
 
 WIDEST, DEEPEST = 256, 1000
@@ -121,11 +116,11 @@ class NativeEngine:
 
     @staticmethod
     def estimate_memory_bytes(cell: Cell) -> int:
-        """The network's workspace: activations, parameters and Adam's moments."""
+        """The network's workspace: activations, parameters and the optimizer's slots."""
         if NativeEngine.refuses(cell) is not None:
             return 0
         train, val = cell.dataset.sizes()
-        return int(native.workspace_bytes(_spec(cell, 1, evaluate=True), train, val))
+        return int(native.workspace_bytes(spec_of(cell, 1, evaluate=True), train, val))
 
     def train(
         self,
@@ -144,8 +139,8 @@ class NativeEngine:
         watched = [] if watch is None else list(watch.epochs)
         for cell in largest_first:
             every = self.curve_every or max(1, round(cell.optimizer.epochs / 100))
-            state = _resumed(load_training_state(keeper, cell))
-            specs.append({**_spec(cell, every, self.evaluate), "state": state, "watched": watched})
+            state = resumed(load_training_state(keeper, cell))
+            specs.append({**spec_of(cell, every, self.evaluate), "state": state, "watched": watched})
 
         def progress(index: int, epochs: int) -> None:
             keeper.begin([largest_first[index].key])
@@ -153,13 +148,13 @@ class NativeEngine:
 
         def result(index: int, found: Mapping[str, Any]) -> None:
             keeper.end([largest_first[index].key])
-            on_result(_result(largest_first[index], found, evaluated=self.evaluate))
+            on_result(result_of(largest_first[index], found, evaluated=self.evaluate))
 
         def keep(index: int, found: Mapping[str, Any]) -> None:
             cell = largest_first[index]
-            state = _training_state(cell, found)
+            state = training_state(cell, found)
             if watch is not None and found["is_watched"]:
-                tensors = _tensors(state.network["parameters"], parameter_shapes(cell))
+                tensors = tensors_of(state.network["parameters"], parameter_shapes(cell))
                 watch.on_state(cell, state.epochs, {**tensors, **running_tensors(state.network["running"])})
             if found["is_due"]:
                 keeper.save(cell.key, state.content(cell))
@@ -168,7 +163,7 @@ class NativeEngine:
         try:
             native.train(
                 specs,
-                *_arrays(data),
+                *arrays_of(data),
                 self.threads,
                 self.instruction_set,
                 keeper.seconds,
@@ -184,147 +179,10 @@ class NativeEngine:
         """The full-batch step after `steps` steps, from the cell's initial weights or from `initial`."""
         shapes = parameter_shapes(cell)
         values = [] if initial is None else np.concatenate([np.ravel(initial[name]) for name in shapes]).tolist()
-        found = native.probe(_spec(cell, 1, True), *_arrays(data), self.instruction_set, steps, values)
+        found = native.probe(spec_of(cell, 1, True), *arrays_of(data), self.instruction_set, steps, values)
         return Probe(
             found["task_loss"],
             found["penalty"],
-            gradients=_tensors(found["gradients"], shapes),
-            parameters=_tensors(found["parameters"], shapes),
+            gradients=tensors_of(found["gradients"], shapes),
+            parameters=tensors_of(found["parameters"], shapes),
         )
-
-
-def _spec(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
-    """The cell as the C++ engine takes it: choices by their names, of which it refuses those that it does not know."""
-    penalty, network, adam, dropout = cell.penalty, cell.network, cell.optimizer, cell.dropout
-    is_constrained = cell.penalty_weight > 0
-    return {
-        "depth": cell.depth,
-        "width": cell.width,
-        "features": cell.dataset.features,
-        "outputs": cell.dataset.outputs,
-        "task": cell.dataset.task,
-        "layout": network.layout,
-        "activation": network.activation,
-        "norm": network.norm,
-        "norm_eps": network.norm_eps,
-        "norm_momentum": network.norm_momentum,
-        "init": network.init,
-        "gain": block(ACTIVATIONS, "network.activation", network.activation).gain,
-        "precision": cell.precision,
-        "task_loss": cell.task_loss,
-        "kind": penalty.kind if is_constrained else "none",
-        "scope": penalty.scope,
-        "layers": penalty.layers if is_constrained else "hidden",
-        "aggregate": penalty.aggregate,
-        "ties": penalty.ties,
-        "layer_weights": list(penalty.layer_weights or ()) if is_constrained else [],
-        "weight": penalty.weight,
-        "balance": penalty.balance,
-        "margin_above": penalty.margin_above,
-        "margin_below": penalty.margin_below,
-        "dropout_rate": dropout.rate,
-        "dropout_anneal_epochs": float(dropout.anneal_epochs),
-        "optimizer": adam.name,
-        "lr": adam.lr,
-        "beta1": adam.beta1,
-        "beta2": adam.beta2,
-        "eps": adam.eps,
-        "eps_rule": adam.eps_rule,
-        "epochs": adam.epochs,
-        "curve_every": curve_every,
-        "evaluate": evaluate,
-        "seed": cell.seed,
-        "state": None,
-        "watched": [],
-    }
-
-
-def _resumed(state: TrainingState | None) -> dict[str, Any] | None:
-    """A training as the C++ engine takes it up."""
-    if state is None:
-        return None
-    return {
-        "epochs": state.epochs,
-        "parameters": state.network["parameters"],
-        "slots": np.concatenate([np.empty(0), *state.optimizer.values()]),
-        "running": state.network["running"].ravel(),
-        "metrics": state.metrics,
-        "penalty_start": state.penalty_start,
-        "census_start": np.ascontiguousarray(state.census_start.T),
-        "curve": state.curve,
-        "seconds": state.seconds,
-        "started": datetime.fromisoformat(state.started).timestamp(),
-    }
-
-
-def _training_state(cell: Cell, found: Mapping[str, Any]) -> TrainingState:
-    """A training as the C++ engine hands it over."""
-    names = optimizer(cell.optimizer).slots
-    slots = found["slots"].reshape(len(names), -1)
-    return TrainingState(
-        epochs=found["epochs"],
-        network={"parameters": found["parameters"], "running": found["running"].reshape(running_shape(cell))},
-        method={},
-        optimizer=dict(zip(names, slots, strict=True)),
-        metrics=found["metrics"].reshape(len(METRICS), 3),
-        penalty_start=found["penalty_start"],
-        census_start=found["census_start"].reshape(cell.depth, -1).T,
-        curve=found["curve"].reshape(-1, CURVE_COLUMNS),
-        pending=np.empty(0),
-        seconds=found["seconds"],
-        started=_started(found["started"]),
-    )
-
-
-def _started(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def _arrays(data: Data) -> tuple[np.ndarray[Any, Any], ...]:
-    x_train, x_val = (np.ascontiguousarray(x.numpy(), dtype=np.float64) for x in (data.x_train, data.x_val))
-    y_train, y_val = (np.ascontiguousarray(y.numpy(), dtype=np.int64) for y in (data.y_train, data.y_val))
-    return x_train, y_train, x_val, y_val
-
-
-def _tensors(values: Sequence[float] | np.ndarray[Any, Any], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])
-    parts = np.split(np.asarray(values, dtype=np.float64), ends[:-1])
-    return {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
-
-
-def _result(cell: Cell, found: Mapping[str, Any], *, evaluated: bool) -> Result:
-    started = _started(found["started"])
-    if found["error"]:
-        return Result(
-            cell, "failed", NativeEngine.name, seconds=found["seconds"], started=started, error=found["error"]
-        )
-    done = not found["diverged_epoch"]
-    train_acc, val_acc, train_loss, val_loss = (
-        Metric(last if done else None, best, best_epoch) for last, best, best_epoch in (found[name] for name in METRICS)
-    )
-    has_penalty = bool(cell.penalty_weight) and evaluated
-    rows = [CurveRow(*row) for row in found["curve"]]
-    return Result(
-        cell,
-        "done" if done else "diverged",
-        NativeEngine.name,
-        n_params=found["n_params"],
-        epochs_run=found["epochs_run"],
-        diverged_epoch=found["diverged_epoch"] or None,
-        train_acc=train_acc,
-        val_acc=val_acc,
-        train_loss=train_loss,
-        val_loss=val_loss,
-        penalty_start=found["penalty_start"] if has_penalty else None,
-        penalty_last=found["penalty_last"] if has_penalty and done else None,
-        census_start=_census(found["census_start"]) if evaluated else None,
-        census_last=_census(found["census_last"]) if evaluated and done else None,
-        seconds=found["seconds"],
-        peak_memory_bytes=peak_memory_bytes(),
-        started=started,
-        curve=tuple(rows if has_penalty else (replace(row, penalty=None) for row in rows)),
-    )
-
-
-def _census(numbers: Sequence[float]) -> LayerCensus:
-    return LayerCensus(*(tuple(numbers[which::4]) for which in range(4)))

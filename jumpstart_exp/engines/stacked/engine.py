@@ -13,6 +13,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
+from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.stacked.fleet import Fleet, Outcome
 from jumpstart_exp.engines.stacked.states import states_of
@@ -123,12 +124,14 @@ class StackedEngine:
 
     @staticmethod
     def estimate_memory_bytes(cell: Cell) -> int:
-        """Activations with their gradients, parameters with theirs and Adam's, all padded to the group's width."""
+        """Activations with their gradients, parameters with theirs and slots, all padded to the group's width."""
         n_train, n_val = cell.dataset.sizes()
         units = _width_class(cell) * cell.positions
         buffers = 3 + (cell.network.norm == "batch") + (cell.dropout.rate > 0)
         weights = units * (units + 1)
-        stored = 5 * weights // cell.positions + (2 * weights if cell.positions > 1 else 0)
+        stored = (3 + len(optimizer(cell.optimizer).slots)) * weights // cell.positions + (
+            2 * weights if cell.positions > 1 else 0
+        )
         outside = (cell.dataset.features + cell.dataset.classes + 4) * (n_train + n_val + units)
         return (8 if cell.precision == "float64" else 4) * (
             cell.depth * (buffers * units * (n_train + n_val) + stored) + 5 * outside + units * (n_train + n_val)

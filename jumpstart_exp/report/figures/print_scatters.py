@@ -14,14 +14,13 @@ from matplotlib.text import Text
 
 from jumpstart_exp.report.figures.drawing import METRICS
 from jumpstart_exp.report.figures.print_heatmaps import LETTER, SMALL, SMALLEST
-from jumpstart_exp.report.figures.scatters import ScatterStyle, depth_styles, draw_scatters
+from jumpstart_exp.report.figures.scatters import ScatterStyle, depth_styles, depth_width_pairs, draw_scatters
 from jumpstart_exp.report.table.grid import FigureGrid
 
 _PANEL_HEIGHT = 1.45  # inches
 _AROUND = 1.15  # inches above and below the panels: line, pairs, axis, legend
 _FEW_DECADES = 300  # largest number of parameters over the smallest
 _PAPER_STYLES: Mapping[int, Any] = {10: ":", 20: "--", 30: "-"}
-_UPRIGHT: Mapping[str, Any] = {"color": "0.75", "linewidth": 0.5}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,15 +58,9 @@ def print_scatters(
     every = _PAPER_STYLES if {*depths} <= {*_PAPER_STYLES} else depth_styles(depths)
     styles = {depth: every[depth] for depth in depths}
     drawn = draw_scatters(figure, [column.grid for column in columns], dict(methods), styles, moment, _STYLE)
-    labels = []
     for column, scatters in zip(columns, drawn, strict=True):
-        for ax, shown in scatters:
-            pairs = sorted({(point.n_params, point.depth, point.width) for point in shown})
-            for count, depth, _ in pairs:
-                ax.axvline(count, linestyle=styles[depth], gid=f"depth {depth}", zorder=0.5, **_UPRIGHT)
-            if ax is scatters[0][0]:
-                labels.append([_name_pair(ax, *pair) for pair in pairs])
-        ax.set_xlabel(f"number of parameters\n{column.title}".rstrip(), fontsize=SMALL)
+        scatters[-1][0].set_xlabel(f"number of parameters\n{column.title}".rstrip(), fontsize=SMALL)
+    labels = [[_name_pair(ax, *pair) for pair in depth_width_pairs(shown)] for ((ax, shown), *_) in drawn]
     figure.draw_without_rendering()
     for of_column in labels:
         _drop_overlapping(of_column)
@@ -108,7 +101,7 @@ _STYLE = ScatterStyle(
     bar_key=6,
     ticks={"length": 1.5, "width": 0.4, "pad": 1.5, "labelsize": SMALLEST, "which": "both"},
     key={},
-    depth_key=_UPRIGHT,
+    depth_key={"color": "0.75", "linewidth": 0.5},
     chance={"color": "0.45", "linewidth": 0.7, "linestyle": (0, (4, 2, 1, 2))},
     legend={"loc": "outside lower center", "fontsize": SMALLEST, "handlelength": 2.4, "ncols": 4, "borderpad": 0},
 )

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
 from jumpstart_exp.report.figures.drawing import DPI, METRICS, figure_title, save_figures, title_lines
 from jumpstart_exp.report.figures.pair_labels import depth_of, label_pairs
@@ -54,10 +54,10 @@ _DEPTHS_IN_LEGEND = 5
 class ScatterStyle:
     """How scatters are drawn: sizes in points, `headroom` as a share of the accuracies' range.
 
-    Where networks are `joined`, lines run along equal depth and Pareto fronts are thick steps, and networks that lack
-    some seeds are hollow. `round_counts` are the ticks between the fewest and most parameters, with a margin, a factor.
-    `labels`, `ticks`, `key` and `depth_key` (entries of the legend), `chance` and `legend` are matplotlib's
-    settings.
+    Where networks are `joined`, lines run along equal depth, Pareto fronts are thick steps, and networks that lack some
+    seeds are hollow; otherwise a vertical line stands at each depth-width pair. `round_counts` are the ticks between
+    the fewest and most parameters, with a margin, a factor. `labels`, `ticks`, `key` and `depth_key` (entries of the
+    legend), `chance` and `legend` are matplotlib's settings.
     """
 
     joined: bool
@@ -119,8 +119,10 @@ def draw_scatters(
         for ax, metric in zip(of_column, METRICS, strict=True):
             shown = [point for point in points(grid, f"{metric}_{moment}") if point.method in methods]
             ax.set_xscale("log")
-            for order, (method, look) in enumerate(looks.items()):
-                _draw_method(ax, method, look, shown, styles, style, 3 + order / 100)
+            for count, depth, _ in [] if style.joined else depth_width_pairs(shown):
+                ax.axvline(count, linestyle=styles[depth], gid=f"depth {depth}", zorder=0.5, **style.depth_key)
+            for order, method in enumerate(methods):
+                _draw_method(ax, method, looks[method], shown, styles, style, 3 + order / 100)
             ax.margins(y=style.headroom)
             ax.tick_params(**style.ticks)
             ax.spines[:].set_linewidth(style.line)
@@ -138,6 +140,11 @@ def draw_scatters(
     handles = _legend_handles([*chain(*columns)], methods, looks, styles, style, several=several)
     figure.legend(handles=handles, frameon=False, **style.legend)
     return columns
+
+
+def depth_width_pairs(shown: Sequence[Point]) -> list[tuple[int, int, int]]:
+    """Number of parameters, depth and width of each network, the smallest first."""
+    return sorted({(point.n_params, point.depth, point.width) for point in shown})
 
 
 def method_looks(methods: Sequence[str]) -> dict[str, Look]:
@@ -212,7 +219,7 @@ def _set_counts(column: Sequence[Scatter], style: ScatterStyle) -> None:
     for ax, _ in column:
         ax.xaxis.set_major_locator(FixedLocator(style.round_counts(fewest, most, margin) if counts else []))
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _in_words(value)))
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         ax.set_xlim(fewest / margin, most * margin)
 
 
@@ -226,13 +233,6 @@ def _round_counts(fewest: float, most: float, margin: float) -> list[float]:
         if len(found) <= _MOST_TICKS:
             break
     return found
-
-
-def _in_words(value: float) -> str:
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{letter}"
-    return f"{value:g}"
 
 
 def _legend_handles(
@@ -255,7 +255,8 @@ def _legend_handles(
         key(title, color=looks[method][0], marker=looks[method][1], linestyle="none")
         for method, title in methods.items()
     ]
-    depths = [depth for depth in styles if not style.joined or depth in {depth_of(line) for line in lines}]
+    joined = {depth_of(line) for line in lines} if style.joined else {*styles}
+    depths = [depth for depth in styles if depth in joined]
     if style.joined and len(depths) > _DEPTHS_IN_LEGEND:
         depths = [depths[int(index)] for index in np.linspace(0, len(depths) - 1, _DEPTHS_IN_LEGEND).round()]
     handles += [key(f"depth {depth}", linestyle=styles[depth], **style.depth_key) for depth in depths]

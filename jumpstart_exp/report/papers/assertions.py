@@ -1,12 +1,17 @@
 """A statement of a paper: what it says, how it is measured, and what ours have to be for it to be reproduced."""
 
+import inspect
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from jumpstart_exp.report.papers.measures import Measure, StudyGrids
+from jumpstart_exp.config.entries import EntryError, read_entries
+from jumpstart_exp.config.studies import study
+from jumpstart_exp.report.papers.measures import MEASURES
 from jumpstart_exp.report.papers.published import Published
-from jumpstart_exp.report.table.grid import FigureGrid
 
 ABOVE_ZERO = math.nextafter(0.0, 1.0)
 """The least of a criterion that 0 itself does not meet."""
@@ -34,78 +39,116 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Assertion:
-    """One statement of a paper.
-
-    `quoted` are its published numbers: names of lines of statements.csv, METHOD/METRIC/QUANTITY of mnist_table1.csv, or
-    METHOD/METRIC/DEPTH/WIDTH of moons_50x4.csv and iclr_cifar10.csv. `template` is the statement with places for them,
-    and `required` makes the criterion of them. `measured` says what is measured, `digits` are those of the number.
-    `measure` takes the store's figures and the variant; `of_grid`, where the measure is of one figure of `study`, that
-    figure.
-    """
+    """One statement of a paper, an entry of claims.yaml, which says what the keys mean."""
 
     name: str
     paper: str
-    place: str
     study: str
-    quoted: tuple[str, ...]
-    template: str
+    statement: str
+    numbers: tuple[str, ...]
+    measure: str
+    of: Mapping[str, Any]
     measured: str
-    required: Callable[..., Criterion]
     digits: int
-    measure: Callable[[StudyGrids, str], Measure | None]
-    of_grid: Callable[[FigureGrid], Measure | None] | None = None
+    criterion: str
+    by: Mapping[str, Any] = field(default_factory=dict)
+    place: str = ""
 
-    def statement(self, published: Published) -> str:
-        """The statement with its published numbers."""
-        return self.template.format(*self.numbers(published))
-
-    def criterion(self, published: Published) -> Criterion:
-        """What ours have to be."""
-        return self.required(*self.numbers(published))
-
-    def numbers(self, published: Published) -> tuple[float, ...]:
+    def published(self, published: Published) -> tuple[float, ...]:
         """The published numbers.
 
         Raises:
             PublishedError: one is not there.
         """
-        return tuple(published.number(name) for name in self.quoted)
+        return tuple(published.number(name) for name in self.numbers)
+
+    def required(self, published: Published) -> Criterion:
+        """What ours have to be."""
+        return CRITERIA[self.criterion](*self.published(published), **self.by)
 
     def where(self, published: Published) -> str:
-        """Where in the paper: as the first quoted line says, unless it is a table's."""
-        stated = published.statements.get(self.quoted[0])
+        """Where in the paper: as the first number's line says, unless it is a table's."""
+        stated = published.statements.get(self.numbers[0])
         place = self.place or (stated.place if stated else "table 1")
         return place.removeprefix(f"{self.paper}, ")
 
     def quote(self, published: Published) -> str:
         """The paper's own sentences, each once."""
-        found = [published.statements[name].quote for name in self.quoted if name in published.statements]
+        found = [published.statements[name].quote for name in self.numbers if name in published.statements]
         return " ".join(dict.fromkeys(found))
 
 
-Measured = Callable[[FigureGrid], Measure | None]
+def at_least(number: float, *_: float, value: float | None = None, tolerance: float = 0) -> Criterion:
+    """The measure comes up to the first published number, or to `value`."""
+    return Criterion(least=round((number if value is None else value) - tolerance, 6))
 
 
-def of_figure(study: str, of_grid: Measured) -> Callable[[StudyGrids, str], Measure | None]:
-    """The measure of a study's one figure, where the store has it."""
-
-    def measure(grids: StudyGrids, variant: str) -> Measure | None:
-        grid = grids.grid(study, variant)
-        return None if grid is None else of_grid(grid)
-
-    return measure
+def at_most(number: float, *_: float, value: float | None = None, tolerance: float = 0) -> Criterion:
+    """The measure does not go beyond the first published number, or beyond `value`."""
+    return Criterion(most=round((number if value is None else value) + tolerance, 6))
 
 
-def at_least(value: float, *_: float) -> Criterion:
-    """The measure comes up to the first published number."""
-    return Criterion(least=value)
+def within(number: float, *, distance: float) -> Criterion:
+    """The measure is the published number or no further from it."""
+    return Criterion(number - distance, number + distance, f"within {distance:g} of the published {number:g}")
 
 
-def at_most(value: float, *_: float) -> Criterion:
-    """The measure does not go beyond the first published number."""
-    return Criterion(most=value)
+def near(number: float, *, share: float) -> Criterion:
+    """The measure is the published number or off by no more than this share of it."""
+    return Criterion(round(number * (1 - share), 3), round(number * (1 + share), 3))
 
 
-def positive(*_: float) -> Criterion:
+def above_zero(*_: float) -> Criterion:
     """The measure, a difference, has the published sign."""
     return Criterion(least=ABOVE_ZERO)
+
+
+def more_than_half(*numbers: float) -> Criterion:
+    """The measure, a count, is more than half of the last published number."""
+    return Criterion(least=numbers[-1] // 2 + 1)
+
+
+CRITERIA: Mapping[str, Callable[..., Criterion]] = {
+    criterion.__name__: criterion for criterion in (at_least, at_most, within, near, above_zero, more_than_half)
+}
+"""What a claim's `criterion` can be."""
+
+
+@cache
+def assertions() -> tuple[Assertion, ...]:
+    """Every statement of claims.yaml."""
+    return read_assertions(Path(__file__).with_name("claims.yaml"))
+
+
+def read_assertions(path: Path) -> tuple[Assertion, ...]:
+    """The statements of a file such as claims.yaml.
+
+    Raises:
+        EntryError: an entry has a wrong key or value, or a study, measure, criterion or argument that there is not.
+    """
+    found = read_entries(path, Assertion)
+    for claim in found:
+        where = f"{path.name}: {claim.name}"
+        try:
+            study(claim.study)
+        except ValueError as error:
+            raise EntryError(f"{where}: {error}") from None
+        _check_call(f"{where}: measure", claim.measure, MEASURES, ("cells",), claim.of)
+        _check_call(f"{where}: criterion", claim.criterion, CRITERIA, claim.numbers, claim.by)
+    return found
+
+
+def _check_call(
+    where: str, name: str, known: Mapping[str, Callable[..., Any]], first: tuple[str, ...], given: Mapping[str, Any]
+) -> None:
+    """Whether there is such a function, and it can be called with these arguments.
+
+    Raises:
+        EntryError: not so.
+    """
+    if name not in known:
+        raise EntryError(f"{where}={name} is not allowed: one of {', '.join(known)}")
+    try:
+        inspect.signature(known[name]).bind(*first, **given)
+    except TypeError as error:
+        raise EntryError(f"{where}={name}: {error}") from None

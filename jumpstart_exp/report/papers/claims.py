@@ -1,22 +1,19 @@
 """What the papers state in words, beside ours, each with a verdict that the interval supports: statistics only."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from jumpstart_exp.config.studies import VARIANTS, Study, study
 from jumpstart_exp.data import DATASETS
-from jumpstart_exp.report.papers.assertions import Assertion, Criterion
-from jumpstart_exp.report.papers.assertions_images import IMAGE_ASSERTIONS
-from jumpstart_exp.report.papers.assertions_moons import MOONS_ASSERTIONS
+from jumpstart_exp.report.papers.assertions import Assertion, Criterion, assertions
 from jumpstart_exp.report.papers.comparison import MOONS_STUDIES, published_grid
 from jumpstart_exp.report.papers.layouts import LEAST_SEEDS
-from jumpstart_exp.report.papers.measures import Measure, StudyGrids
+from jumpstart_exp.report.papers.measures import MEASURES, ON_ONE_FIGURE, Measure, StudyCells
 from jumpstart_exp.report.papers.published import Published
 from jumpstart_exp.report.table.grid import FigureGrid
-from jumpstart_exp.report.table.studies import StudyState, only_small, studies_in
+from jumpstart_exp.report.table.studies import StudyState, only_small
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"
@@ -25,12 +22,6 @@ NOT_TRAINED = "not trained"
 
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TRAINED)
 """What can be said of a statement."""
-
-ASSERTIONS: tuple[Assertion, ...] = (
-    *(one for one in (*MOONS_ASSERTIONS, *IMAGE_ASSERTIONS) if one.paper == "CPAIOR"),
-    *(one for one in (*MOONS_ASSERTIONS, *IMAGE_ASSERTIONS) if one.paper != "CPAIOR"),
-)
-"""Every statement, CPAIOR's first."""
 
 
 @dataclass(frozen=True)
@@ -72,37 +63,42 @@ class Claim:
     threshold: float | None = None
 
 
-def claims(table: pd.DataFrame, published: Published, threshold: float | None = None) -> tuple[Claim, ...]:
+def claims(
+    cells: Mapping[tuple[str, str], StudyCells],
+    states: Sequence[StudyState],
+    published: Published,
+    threshold: float | None,
+) -> tuple[Claim, ...]:
     """Every statement with its verdicts, in the papers' order.
 
     Args:
-        table: the store's cells.
+        cells: by study and variant.
+        states: how much of every study and variant the store has.
         published: the published numbers.
-        threshold: training accuracy from which on a network trains; None for each dataset's own.
+        threshold: training accuracy from which on a network trains, as in `cells`; None for each dataset's own.
     """
-    return judged_claims(StudyGrids(table, threshold), studies_in(table), published)
-
-
-def judged_claims(grids: StudyGrids, states: Sequence[StudyState], published: Published) -> tuple[Claim, ...]:
-    """Every statement with its verdicts, of figures that are made already."""
-    authors = published_grid(published.moons).at_threshold(grids.threshold)
+    authors = published_grid(published.moons).at_threshold(threshold)
     found = []
-    for assertion in ASSERTIONS:
-        criterion = assertion.criterion(published)
+    for assertion in assertions():
+        numbers, criterion = assertion.published(published), assertion.required(published)
+        dataset = study(assertion.study).dataset
         found.append(
             Claim(
                 name=assertion.name,
                 paper=assertion.paper,
                 place=assertion.where(published),
-                statement=assertion.statement(published),
+                statement=assertion.statement.format(*numbers),
                 quote=assertion.quote(published),
                 measured=assertion.measured,
-                published=assertion.numbers(published),
+                published=numbers,
                 by_table=_by_table(assertion, authors),
                 criterion=criterion.in_words(),
-                findings=tuple(_finding(assertion, criterion, grids, states, variant) for variant in VARIANTS),
-                dataset=(dataset := study(assertion.study).dataset),
-                threshold=DATASETS[dataset].threshold if grids.threshold is None else grids.threshold,
+                findings=tuple(
+                    _finding(assertion, criterion, cells[assertion.study, variant], states, variant)
+                    for variant in VARIANTS
+                ),
+                dataset=dataset,
+                threshold=DATASETS[dataset].threshold if threshold is None else threshold,
             )
         )
     return tuple(found)
@@ -129,47 +125,39 @@ def in_words(measure: Measure, digits: int) -> str:
     ends = (
         "" if measure.low is None or measure.high is None else f" [{measure.low:.{digits}f}, {measure.high:.{digits}f}]"
     )
-    least = "at least " if measure.is_at_least else ""
     unit = measure.unit if measure.count != 1 else measure.unit.removesuffix("s")
-    return f"{least}{measure.value:.{digits}f}{ends}, {measure.count} {unit}"
+    return f"{_value(measure, digits)}{ends}, {measure.count} {unit}"
 
 
 def count_verdicts(of: Sequence[Claim]) -> Mapping[str, Mapping[str, int]]:
     """How many statements got which verdict, by variant."""
-    return {
-        variant: {
-            verdict: sum(
-                finding.verdict == verdict for claim in of for finding in claim.findings if finding.variant == variant
-            )
-            for verdict in VERDICTS
-        }
-        for variant in VARIANTS
-    }
+    counts = Counter((finding.variant, finding.verdict) for claim in of for finding in claim.findings)
+    return {variant: {verdict: counts[variant, verdict] for verdict in VERDICTS} for variant in VARIANTS}
+
+
+def _value(measure: Measure, digits: int) -> str:
+    return f"{'at least ' if measure.is_at_least else ''}{measure.value:.{digits}f}"
 
 
 def _by_table(assertion: Assertion, authors: FigureGrid) -> str:
-    if assertion.of_grid is None or assertion.study not in MOONS_STUDIES:
+    if assertion.measure not in ON_ONE_FIGURE or assertion.study not in MOONS_STUDIES:
         return ""
-    measure = assertion.of_grid(authors)
-    if measure is None:
-        return ""
-    return f"{'at least ' if measure.is_at_least else ''}{measure.value:.{assertion.digits}f}"
+    measure = ON_ONE_FIGURE[assertion.measure](authors, **assertion.of)
+    return "" if measure is None else _value(measure, assertion.digits)
 
 
 def _finding(
-    assertion: Assertion, criterion: Criterion, grids: StudyGrids, states: Sequence[StudyState], variant: str
+    assertion: Assertion, criterion: Criterion, cells: StudyCells, states: Sequence[StudyState], variant: str
 ) -> Finding:
-    trained_by = study(assertion.study)
-    measure = assertion.measure(grids, variant)
+    command = study(assertion.study).command(variant)
+    measure = MEASURES[assertion.measure](cells, **assertion.of)
     if measure is None:
-        note = _why_not(trained_by, states, variant)
-        return Finding(variant, NOT_TRAINED, "", None, note, trained_by.command(variant))
-    verdict = judge(measure, criterion)
-    few = _too_few(measure)
-    needs_more = verdict == UNDECIDED and (few != "" or measure.is_at_least)
-    note = few if verdict == UNDECIDED else ""
-    command = trained_by.command(variant) if needs_more else None
-    return Finding(variant, verdict, in_words(measure, assertion.digits), measure, note, command)
+        note = _why_not(study(assertion.study), states, variant)
+        return Finding(variant, NOT_TRAINED, "", None, note, command)
+    verdict, ours = judge(measure, criterion), in_words(measure, assertion.digits)
+    note = _too_few(measure) if verdict == UNDECIDED else ""
+    needs_more = note != "" or (verdict == UNDECIDED and measure.is_at_least)
+    return Finding(variant, verdict, ours, measure, note, command if needs_more else None)
 
 
 def _too_few(measure: Measure) -> str:

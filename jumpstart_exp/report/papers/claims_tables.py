@@ -1,7 +1,6 @@
 """The papers' statements with their verdicts as a table."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,7 +8,7 @@ import pandas as pd
 from jumpstart_exp.config.studies import VARIANTS
 from jumpstart_exp.report.papers.claims import NOT_TRAINED, VERDICTS, Claim, count_verdicts
 from jumpstart_exp.report.table.names import dataset_title
-from jumpstart_exp.report.tables.table import MISSING, Cell, Column, Table, WithCommand, at, write_table
+from jumpstart_exp.report.tables.table import MISSING, Cell, Column, Table, WithCommand, at
 
 FRONTIER_TOLD = (
     "Greatest depths of MOONS are counted from a width's first depth that trains, because with one hidden layer plain "
@@ -26,12 +25,8 @@ _FINDING = (
 )
 
 
-def write_claims(claims: Sequence[Claim], folder: Path) -> list[Path]:
-    """Write every statement with its verdicts as published_claims.md, .tex and .csv, those not trained at the end.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+def claims_table(claims: Sequence[Claim]) -> Table:
+    """Every statement with its verdicts, those not trained at the end."""
     ordered = sorted(claims, key=_is_untrained)
     rows = [
         {
@@ -55,8 +50,7 @@ def write_claims(claims: Sequence[Claim], folder: Path) -> list[Path]:
         columns.append(Column(f"{variant}: ours", ours, "l", width=2.2))
         columns.append(Column(f"{variant}: verdict", at("variant", variant, _verdict), "l", width=3.0))
     values = pd.DataFrame(rows, columns=[*_FINDING], dtype=object)
-    table = Table(claims_caption(claims), values, columns, by=("name",), shown_only=("ours",))
-    return write_table(table, folder, "published_claims")
+    return Table(claims_caption(claims), values, columns, by=("name",), shown_only=("ours",))
 
 
 def claims_caption(claims: Sequence[Claim]) -> str:

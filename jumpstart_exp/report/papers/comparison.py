@@ -4,8 +4,11 @@ A published number is of one seed. So it is compared with every seed of ours: a 
 published one, and intervals are over seeds.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,10 +33,10 @@ MOONS_POINTS = {"train_acc_best": 85, "val_acc_best": 15}
 class GridComparison:
     """A published grid beside ours at the best epoch, on the published depths and widths.
 
-    By metric (a column of the store): `published`, and of ours `mean`, `low`, `high` (95 %), `least`, `most`, each
-    (methods, depths, widths), NaN where there is none, and `seeds`, how many have an accuracy. `values` are all seeds'
-    and `present`, `diverged` and `failed` are where there is such a cell, (methods, depths, widths, seeds).
-    `other_depths` and `other_methods` are ours without a published value.
+    By metric (a column of the store): `published`, and of ours the `mean`, NaN where there is none, and `seeds`, how
+    many have an accuracy, (methods, depths, widths) each. `values` are all seeds' accuracies, and `present`, `diverged`
+    and `failed` are where there is such a cell, (methods, depths, widths, seeds). `other_depths` and `other_methods`
+    are ours without a published value.
     """
 
     study: str
@@ -45,17 +48,13 @@ class GridComparison:
     widths: tuple[int, ...]
     published: Mapping[str, Floats]
     values: Mapping[str, Floats]
-    present: NDArray[np.bool_]
     mean: Mapping[str, Floats]
-    low: Mapping[str, Floats]
-    high: Mapping[str, Floats]
-    least: Mapping[str, Floats]
-    most: Mapping[str, Floats]
     seeds: Mapping[str, NDArray[np.int64]]
-    other_depths: tuple[int, ...]
-    other_methods: tuple[str, ...]
+    present: NDArray[np.bool_]
     diverged: NDArray[np.bool_]
     failed: NDArray[np.bool_]
+    other_depths: tuple[int, ...]
+    other_methods: tuple[str, ...]
 
     def difference(self, metric: str) -> Floats:
         """Our mean minus the published value, (methods, depths, widths)."""
@@ -135,16 +134,13 @@ def published_grid(values: Mapping[PublishedPlace, float]) -> FigureGrid:
 
     Accuracies are the shares of 85 and 15 points that the printed digits stand for.
     """
-    methods = tuple(sorted({place.method for place in values}, key=method_rank))
-    depths = tuple(sorted({place.depth for place in values}))
-    widths = tuple(sorted({place.width for place in values}))
-    shape = (len(methods), len(depths), len(widths), 1)
-    accuracy = {}
-    for metric, points in MOONS_POINTS.items():
-        exact = np.rint(_placed(values, metric, methods, depths, widths) * points) / points
-        accuracy[metric] = exact[..., None]
+    methods, depths, widths = _axes(values)
+    accuracy = {
+        metric: np.rint(_placed(values, metric, methods, depths, widths) * points)[..., None] / points
+        for metric, points in MOONS_POINTS.items()
+    }
     present = ~np.isnan(accuracy[METRICS[0]])
-    nothing, unknown = np.zeros(shape, np.bool_), np.full(shape, np.nan)
+    nothing, unknown = np.zeros(present.shape, np.bool_), np.full(present.shape, np.nan)
     return FigureGrid(
         title="MOONS as published",
         slug="moons_published",
@@ -158,57 +154,54 @@ def published_grid(values: Mapping[PublishedPlace, float]) -> FigureGrid:
         depths=depths,
         widths=widths,
         seeds=(0,),
-        n_params=np.zeros(shape[:3], np.int64),
+        n_params=np.zeros(present.shape[:3], np.int64),
         accuracy=accuracy,
         present=present,
         diverged=nothing,
         failed=nothing,
         seconds=unknown,
         memory=unknown,
-        trained_on=np.full(shape, "", dtype=object),
-        rows=np.full(shape, -1),
+        trained_on=np.full(present.shape, "", dtype=object),
+        rows=np.full(present.shape, -1),
     )
 
 
 def compare_grid(
-    study: str, variant: str, rows: pd.DataFrame, values: Mapping[PublishedPlace, float]
+    study: str, variant: str, grid: FigureGrid | None, values: Mapping[PublishedPlace, float]
 ) -> GridComparison | None:
-    """A study's rows beside its published values; None where no published place has a row."""
-    grid = only_grid(rows)
+    """A study's figure beside its published values; None where no published place is in it."""
     if grid is None:
         return None
-    published = {place.method for place in values}
+    published, depths, widths = _axes(values)
     methods = tuple(method for method in grid.methods if method in published)
-    depths = tuple(sorted({place.depth for place in values}))
-    widths = tuple(sorted({place.width for place in values}))
     if not methods or not {*depths} & {*grid.depths} or not {*widths} & {*grid.widths}:
         return None
-    seeds = {metric: _on_axes(grid, grid.accuracy[metric], methods, depths, widths) for metric in METRICS}
-    where = {
-        name: _on_axes(grid, of.astype(np.float64), methods, depths, widths) == 1
-        for name, of in (("present", grid.present), ("diverged", grid.diverged), ("failed", grid.failed))
-    }
-    intervals = {metric: mean_interval(of) for metric, of in seeds.items()}
-    known = {metric: ~np.isnan(of) for metric, of in seeds.items()}
+    own = np.array([grid.methods.index(method) for method in methods])
+    _, to_depths, from_depths = np.intersect1d(depths, grid.depths, return_indices=True)
+    _, to_widths, from_widths = np.intersect1d(widths, grid.widths, return_indices=True)
+
+    def on_axes(of: NDArray[Any], missing: float) -> NDArray[Any]:
+        """Our values on the published axes, (methods, depths, widths, seeds)."""
+        found = np.full((len(methods), len(depths), len(widths), len(grid.seeds)), missing, of.dtype)
+        found[np.ix_(np.arange(len(methods)), to_depths, to_widths)] = of[np.ix_(own, from_depths, from_widths)]
+        return found
+
+    seeds = {metric: on_axes(grid.accuracy[metric], np.nan) for metric in METRICS}
     return GridComparison(
         study=study,
         variant=variant,
         grid=grid,
         methods=methods,
-        method_titles=tuple(grid.method_titles[grid.methods.index(method)] for method in methods),
+        method_titles=tuple(grid.method_titles[method] for method in own),
         depths=depths,
         widths=widths,
         published={metric: _placed(values, metric, methods, depths, widths) for metric in METRICS},
         values=seeds,
-        present=where["present"],
-        diverged=where["diverged"],
-        failed=where["failed"],
-        mean={metric: interval[0] for metric, interval in intervals.items()},
-        low={metric: interval[1] for metric, interval in intervals.items()},
-        high={metric: interval[2] for metric, interval in intervals.items()},
-        least={metric: _extreme(of, np.inf) for metric, of in seeds.items()},
-        most={metric: _extreme(of, -np.inf) for metric, of in seeds.items()},
-        seeds={metric: of.sum(axis=-1) for metric, of in known.items()},
+        mean={metric: mean_interval(of)[0] for metric, of in seeds.items()},
+        seeds={metric: (~np.isnan(of)).sum(axis=-1) for metric, of in seeds.items()},
+        present=on_axes(grid.present, False),
+        diverged=on_axes(grid.diverged, False),
+        failed=on_axes(grid.failed, False),
         other_depths=tuple(depth for depth in grid.depths if depth not in depths),
         other_methods=tuple(method for method in grid.methods if method not in methods),
     )
@@ -216,99 +209,84 @@ def compare_grid(
 
 def places(comparison: GridComparison) -> list[PlaceComparison]:
     """Every published place that has seeds of ours, by method, metric, depth and width."""
-    found = []
-    for method, label in enumerate(comparison.methods):
-        for metric in METRICS:
-            both = ~np.isnan(comparison.published[metric][method]) & (comparison.seeds[metric][method] > 0)
-            for depth, width in np.argwhere(both):
-                at = (method, int(depth), int(width))
-                published = float(comparison.published[metric][at])
-                least, most = float(comparison.least[metric][at]), float(comparison.most[metric][at])
-                seeds = int(comparison.seeds[metric][at])
-                # a comparison with NaN is false: a seed without accuracy does not come up to anything
-                reached = int((comparison.values[metric][at] >= published - ROUNDING).sum())
-                low, high = wilson(reached, seeds)
-                found.append(
-                    PlaceComparison(
-                        comparison.study,
-                        comparison.variant,
-                        PublishedPlace(label, metric, comparison.depths[at[1]], comparison.widths[at[2]]),
-                        published,
-                        float(comparison.mean[metric][at]),
-                        or_none(comparison.low[metric][at]),
-                        or_none(comparison.high[metric][at]),
-                        least,
-                        most,
-                        seeds,
-                        None if seeds < 2 else least - ROUNDING <= published <= most + ROUNDING,
-                        reached,
-                        float(low),
-                        float(high),
-                    )
-                )
-    return found
-
-
-def by_method(comparison: GridComparison) -> list[MethodComparison]:
-    """How near ours come to the published values, a line for every method and metric."""
-    each = places(comparison)
-    found = []
-    for label in comparison.methods:
-        for metric in METRICS:
-            own = [place for place in each if (place.place.method, place.place.metric) == (label, metric)]
-            if not own:
-                continue
-            judged = [place for place in own if place.is_inside is not None]
-            expected = [(place.seeds - 1) / (place.seeds + 1) for place in judged]
-            found.append(
-                MethodComparison(
-                    comparison.variant,
-                    label,
-                    metric,
-                    len(own),
-                    float(np.mean([abs(place.difference) for place in own])),
-                    float(np.mean([place.difference for place in own])),
-                    sum(bool(place.is_inside) for place in judged),
-                    len(judged),
-                    float(np.sum(expected)),
+    found: dict[tuple[int, str], list[PlaceComparison]] = {}
+    for metric in METRICS:
+        values, published = comparison.values[metric], comparison.published[metric]
+        mean, low, high = mean_interval(values)
+        known = ~np.isnan(values)
+        for method, depth, width in np.argwhere(~np.isnan(published) & known.any(axis=-1)):
+            at = method, depth, width
+            own, number = values[at][known[at]], float(published[at])
+            least, most = float(own.min()), float(own.max())
+            reached = int((own >= number - ROUNDING).sum())
+            reached_low, reached_high = wilson(reached, len(own))
+            place = PublishedPlace(
+                comparison.methods[method], metric, comparison.depths[depth], comparison.widths[width]
+            )
+            found.setdefault((int(method), metric), []).append(
+                PlaceComparison(
+                    study=comparison.study,
+                    variant=comparison.variant,
+                    place=place,
+                    published=number,
+                    mean=float(mean[at]),
+                    low=or_none(low[at]),
+                    high=or_none(high[at]),
+                    least=least,
+                    most=most,
+                    seeds=len(own),
+                    is_inside=None if len(own) < 2 else least - ROUNDING <= number <= most + ROUNDING,
+                    reached=reached,
+                    reached_low=float(reached_low),
+                    reached_high=float(reached_high),
                 )
             )
+    ordered = [(method, metric) for method in range(len(comparison.methods)) for metric in METRICS]
+    return [place for key in ordered for place in found.get(key, [])]
+
+
+def by_method(each: Sequence[PlaceComparison]) -> list[MethodComparison]:
+    """How near ours come to the published values at these places, a line for every method and metric."""
+    grouped: dict[tuple[str, str, str], list[PlaceComparison]] = defaultdict(list)
+    for own in each:
+        grouped[own.variant, own.place.method, own.place.metric].append(own)
+    found = []
+    for (variant, method, metric), of in grouped.items():
+        differences = np.array([own.difference for own in of])
+        judged = [own for own in of if own.is_inside is not None]
+        found.append(
+            MethodComparison(
+                variant=variant,
+                method=method,
+                metric=metric,
+                places=len(of),
+                distance=float(np.abs(differences).mean()),
+                shift=float(differences.mean()),
+                inside=sum(bool(own.is_inside) for own in judged),
+                judged=len(judged),
+                expected=float(np.sum([(own.seeds - 1) / (own.seeds + 1) for own in judged])),
+            )
+        )
     return found
+
+
+def _axes(values: Mapping[PublishedPlace, float]) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]:
+    """The published methods, depths and widths."""
+    return (
+        tuple(sorted({place.method for place in values}, key=method_rank)),
+        tuple(sorted({place.depth for place in values})),
+        tuple(sorted({place.width for place in values})),
+    )
 
 
 def _placed(
     values: Mapping[PublishedPlace, float],
     metric: str,
-    methods: tuple[str, ...],
-    depths: tuple[int, ...],
-    widths: tuple[int, ...],
+    methods: Sequence[str],
+    depths: Sequence[int],
+    widths: Sequence[int],
 ) -> Floats:
     """Published values on the axes, (methods, depths, widths), NaN where there is none."""
-    return np.array(
-        [
-            [[values.get(PublishedPlace(method, metric, depth, width), np.nan) for width in widths] for depth in depths]
-            for method in methods
-        ],
-        dtype=np.float64,
-    )
-
-
-def _on_axes(
-    grid: FigureGrid, values: Floats, methods: tuple[str, ...], depths: tuple[int, ...], widths: tuple[int, ...]
-) -> Floats:
-    """Our values on other axes, (methods, depths, widths, seeds), NaN where the grid has none."""
-    found = np.full((len(methods), len(depths), len(widths), len(grid.seeds)), np.nan)
-    own = [grid.methods.index(method) for method in methods]
-    to_depths = [(i, grid.depths.index(depth)) for i, depth in enumerate(depths) if depth in grid.depths]
-    to_widths = [(i, grid.widths.index(width)) for i, width in enumerate(widths) if width in grid.widths]
-    for depth, own_depth in to_depths:
-        for width, own_width in to_widths:
-            found[:, depth, width] = values[own, own_depth, own_width]
-    return found
-
-
-def _extreme(values: Floats, end: float) -> Floats:
-    """The lowest (end = ∞) or highest (end = −∞) seed, NaN where there is none."""
-    filled = np.where(np.isnan(values), end, values)
-    found = filled.min(axis=-1) if end > 0 else filled.max(axis=-1)
-    return np.where(np.isinf(found), np.nan, found)
+    places = (PublishedPlace(method, metric, *at) for method, *at in product(methods, depths, widths))
+    found = np.array([values.get(place, np.nan) for place in places], dtype=np.float64)
+    return found.reshape(len(methods), len(depths), len(widths))

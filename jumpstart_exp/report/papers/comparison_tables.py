@@ -1,7 +1,6 @@
 """The comparison with the published numbers as tables."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
@@ -13,7 +12,7 @@ from jumpstart_exp.report.papers.layouts import TITLES, LayoutComparison
 from jumpstart_exp.report.papers.mnist_table import TableComparison
 from jumpstart_exp.report.statistics.seedwise import Interval
 from jumpstart_exp.report.table.names import dataset_title, method_title
-from jumpstart_exp.report.tables.table import MISSING, Column, Table, interval, write_table
+from jumpstart_exp.report.tables.table import MISSING, Column, Table, interval
 
 _QUANTITIES = {
     "best_accuracy": "best overall accuracy",
@@ -28,15 +27,8 @@ _PLACE = (
 )
 
 
-def write_places(
-    comparison: GridComparison, places: Sequence[PlaceComparison], methods: Sequence[MethodComparison], folder: Path
-) -> list[Path]:
-    """Write a grid's comparison method by method as STUDY_VARIANT_published, and number by number as …_places.csv.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    name = f"{comparison.study}_{comparison.variant}_published"
+def methods_table(comparison: GridComparison, methods: Sequence[MethodComparison]) -> Table:
+    """A grid's comparison, method by method."""
     titles = dict(zip(comparison.methods, comparison.method_titles, strict=True))
     text = (
         f"{_title(comparison)}, {seeds_in_words([comparison])}: ours (mean over seeds) against the published values "
@@ -56,18 +48,16 @@ def write_places(
     )
     names = ["method", "metric", "places", "distance", "shift", "inside", "judged", "expected"]
     values = pd.DataFrame([vars(own) for own in methods], columns=names, dtype=object)
-    return [
-        *write_table(Table(text, values, columns), folder, name),
-        *write_table(Table("", _place_values(places)), folder, f"{name}_places", ("csv",)),
-    ]
+    return Table(text, values, columns)
 
 
-def write_small_table(comparison: GridComparison, places: Sequence[PlaceComparison], folder: Path) -> list[Path]:
-    """Write a published table of few networks (SepCons, table 2) beside ours as STUDY_VARIANT_published.
+def places_table(places: Sequence[PlaceComparison]) -> Table:
+    """Every published number with ours: CSV only."""
+    return Table("", _place_values(places), kinds=("csv",))
 
-    Raises:
-        OSError: the folder cannot be written.
-    """
+
+def small_table(comparison: GridComparison, places: Sequence[PlaceComparison]) -> Table:
+    """A published table of few networks (SepCons, table 2) beside ours."""
     titles = dict(zip(comparison.methods, comparison.method_titles, strict=True))
     text = (
         f"{_title(comparison)}, {seeds_in_words([comparison])}: ours against the published values (one seed). In "
@@ -85,16 +75,11 @@ def write_small_table(comparison: GridComparison, places: Sequence[PlaceComparis
         Column("range", "{least:.3f} to {most:.3f}"),
         Column("reached", "{reached} of {seeds} [{reached_low:.2f}, {reached_high:.2f}]"),
     )
-    table = Table(text, _place_values(places), columns)
-    return write_table(table, folder, f"{comparison.study}_{comparison.variant}_published")
+    return Table(text, _place_values(places), columns)
 
 
-def write_layouts(layouts: Sequence[LayoutComparison], folder: Path) -> list[Path]:
-    """Write which layout of the MOONS network is nearer to the published figure as moons_layouts.md, .tex and .csv.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+def layouts_table(layouts: Sequence[LayoutComparison]) -> Table:
+    """Which layout of the MOONS network is nearer to the published figure."""
     lost = "; ".join(f"{TITLES[variant]}: {words}" for variant, words in layouts[0].lost.items())
     text = (
         "Which layout of the MOONS network reproduces the published figure? Training accuracy at the best epoch, every "
@@ -121,35 +106,19 @@ def write_layouts(layouts: Sequence[LayoutComparison], folder: Path) -> list[Pat
         Column("places", "{places}"),
         Column("seeds", lambda row: str(row.seeds or MISSING)),
     )
-    table = Table(text, pd.DataFrame(rows, dtype=object), columns, shown_only=("title",))
-    return write_table(table, folder, "moons_layouts")
+    return Table(text, pd.DataFrame(rows, dtype=object), columns, shown_only=("title",))
 
 
-def write_mnist(table: Sequence[TableComparison], variant: str, folder: Path) -> list[Path]:
-    """Write CPAIOR's table 1 beside ours as mnist_table1_VARIANT_published.md, .tex and .csv.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+def mnist_table(table: Sequence[TableComparison], variant: str) -> Table:
+    """CPAIOR's table 1 beside ours."""
     seeds = next(line.ours.seeds for line in table if line.ours is not None)
     text = (
         f"MNIST, CPAIOR's table 1 beside ours (variant={variant}), one number for each of the {seeds} seeds that have "
         "the whole table: their mean, in brackets its 95 % interval, and the range from the lowest to the highest seed."
     )
-    rows = [
-        {
-            "quantity": own.quantity,
-            "method": own.method,
-            "metric": own.metric,
-            "published": own.published,
-            **_with_ends("ours", own.ours),
-            "seeds": None if own.ours is None else own.ours.seeds,
-            "least": own.least,
-            "most": own.most,
-        }
-        for own in table
-    ]
-    values = pd.DataFrame(rows, dtype=object).rename(columns={"ours_low": "low", "ours_high": "high"})
+    rows = [vars(own) | ({} if own.ours is None else vars(own.ours)) for own in table]
+    names = ["quantity", "method", "metric", "published", "value", "low", "high", "seeds", "least", "most"]
+    values = pd.DataFrame(rows, columns=names, dtype=object).rename(columns={"value": "ours"})
     columns = (
         Column("quantity", lambda row: _QUANTITIES[row.quantity], "l"),
         Column("method", lambda row: method_title(row.method, None, None), "l"),
@@ -158,7 +127,7 @@ def write_mnist(table: Sequence[TableComparison], variant: str, folder: Path) ->
         Column("ours", interval("ours", "low", "high", _IN_BRACKETS)),
         Column("range", "{least:.4g} to {most:.4g}"),
     )
-    return write_table(Table(text, values, columns), folder, f"mnist_table1_{variant}_published")
+    return Table(text, values, columns)
 
 
 def _place_values(places: Sequence[PlaceComparison]) -> pd.DataFrame:

@@ -8,14 +8,14 @@ from string import ascii_lowercase
 import pandas as pd
 from matplotlib.figure import Figure
 
-from jumpstart_exp.config.studies import STUDIES, Study, study, study_cells
+from jumpstart_exp.config.studies import Study, small_study, study, study_cells
 from jumpstart_exp.inspect.recorded_states import SnapshotError
 from jumpstart_exp.report.figures.drawing import METRICS, figure_files
 from jumpstart_exp.report.figures.panels import Panel
 from jumpstart_exp.report.figures.print_heatmaps import PrintAxes, method_panel, print_heatmaps, rows_panel
 from jumpstart_exp.report.figures.print_scatters import ScatterColumn, print_scatters
 from jumpstart_exp.report.files import write_whole
-from jumpstart_exp.report.papers.figures import FIGURES, WIDTHS, PaperFigure
+from jumpstart_exp.report.papers.figures import PaperFigure
 from jumpstart_exp.report.papers.print_inside import inside_snapshots, print_inside
 from jumpstart_exp.report.papers.sources import (
     PaperError,
@@ -33,27 +33,19 @@ DPI = 300
 """Dots per inch of the PNG files."""
 
 
-def paper_names() -> tuple[str, ...]:
-    """The names of all figures and tables, in the papers' order."""
-    return tuple(FIGURES)
-
-
 def paper_commands(figure: PaperFigure, variant: str | None = None, *, results_dir: str = "results") -> tuple[str, ...]:
     """The commands that train what the figure shows and then draw it."""
     where = "" if results_dir == "results" else f" results_dir={shlex.quote(results_dir)}"
-    needed = [study(name) for name in figure.studies]
-    trained = [
-        each.command(variant or "paper", "0,1,...,9" if _has_seeds(figure, each) else "0") + where for each in needed
-    ]
-    if figure.is_inside:
-        trained += [
-            f"python -m jumpstart_exp.inspect study={name} method={','.join(label for label, _ in methods)}"
-            + ("" if variant in (None, "paper") else f" variant={variant}")
-            + where
-            for name, methods in zip(figure.studies, (figure.methods, figure.others), strict=False)
-        ]
     chosen = "" if variant is None else f" variant={variant}"
-    return (*trained, f"python -m jumpstart_exp.report figure={figure.name}{chosen}{where}")
+    needed = [study(name) for name in figure.studies]
+    commands = [each.command(variant or "paper", "0,1,...,9" if _has_seeds(figure, each) else "0") for each in needed]
+    if figure.is_inside:
+        commands += [
+            f"python -m jumpstart_exp.inspect study={name} method={','.join(labels)}{chosen * (variant != 'paper')}"
+            for name, labels in figure.shows.items()
+        ]
+    commands.append(f"python -m jumpstart_exp.report figure={figure.name}{chosen}")
+    return tuple(command + where for command in commands)
 
 
 def write_paper_figure(
@@ -70,7 +62,7 @@ def write_paper_figure(
     """Write a figure as PDF and PNG, or a table as LaTeX and Markdown: NAME, and what it is other than the paper's.
 
     Args:
-        name: one of `paper_names`.
+        name: one of FIGURES.
         results_dir: the results folder; only its snapshots are read, by the figures of the inside.
         table: the store's table of cells.
         folder: where it goes.
@@ -113,9 +105,13 @@ def draw_paper_figure(figure: PaperFigure, source: PaperSource, moment: str) -> 
     Raises:
         GridError: rows of one network contradict each other.
     """
-    if figure.kind == "scatters":
-        return _draw_scatters(figure, source, moment)
-    return _draw_grid(figure, source, moment)
+    match figure.kind:
+        case "scatters":
+            return _draw_scatters(figure, source, moment)
+        case "heatmaps" | "rows":
+            return _draw_grid(figure, source, moment)
+        case "summary" | "performance" | "transforms" | "dynamics":
+            raise ValueError(f"{figure.name} is no figure of accuracies")
 
 
 def _has_seeds(figure: PaperFigure, of: Study) -> bool:
@@ -124,12 +120,11 @@ def _has_seeds(figure: PaperFigure, of: Study) -> bool:
 
 
 def _what_is_missing(figure: PaperFigure, variant: str | None, results_dir: Path) -> str:
-    commands = ", then ".join(
-        f"`{command}`" for command in paper_commands(figure, variant, results_dir=str(results_dir))
-    )
+    needed = paper_commands(figure, variant, results_dir=str(results_dir))
+    commands = ", then ".join(f"`{command}`" for command in needed)
     lacking = "no snapshots of its networks are" if figure.is_inside else "nothing that it shows is"
     text = f"figure={figure.name}: {lacking} stored in {results_dir}; run {commands}"
-    small = next((each for each in STUDIES if each.small_of == figure.studies[0]), None)
+    small = small_study(figure.studies[0])
     return f"{text} (+experiment={small.name} is the same in small, minutes)" if small else text
 
 
@@ -169,7 +164,7 @@ def _draw_grid(figure: PaperFigure, source: PaperSource, moment: str) -> Figure:
         axes,
         columns=figure.columns,
         line=paper_line(figure, source, moment),
-        width_inches=WIDTHS[figure.paper],
+        width_inches=figure.width,
     )
 
 
@@ -187,16 +182,19 @@ def _draw_scatters(figure: PaperFigure, source: PaperSource, moment: str) -> Fig
         [(label, title) for label, title in figure.methods if label in there],
         moment=moment,
         line=paper_line(figure, source, moment),
-        width_inches=WIDTHS[figure.paper],
+        width_inches=figure.width,
     )
 
 
 def _table(figure: PaperFigure, source: PaperSource, moment: str, threshold: float | None) -> dict[str, bytes]:
     line = paper_line(figure, source, moment)
-    if figure.kind == "summary":
-        table = summary_table(_only_grid(source).at_threshold(threshold), figure.methods, moment, line)
-    else:
-        table = performance_table(source.rows, figure.methods, moment, line)
+    match figure.kind:
+        case "summary":
+            table = summary_table(_only_grid(source).at_threshold(threshold), figure.methods, moment, line)
+        case "performance":
+            table = performance_table(source.rows, figure.methods, moment, line)
+        case _:
+            raise ValueError(f"{figure.name} is no table")
     return {"tex": as_latex(table).encode(), "md": as_markdown(table).encode()}
 
 

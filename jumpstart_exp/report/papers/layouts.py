@@ -4,10 +4,11 @@ The papers describe an MLP; the authors' code made the figure with 2×1 convolut
 with the published grid on the places and seeds that both have.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jumpstart_exp.config.studies import VARIANTS, study
 from jumpstart_exp.report.captions import lost_told
@@ -89,11 +90,20 @@ def compare_layouts(
 
 @dataclass(frozen=True, eq=False)
 class _Scores:
-    """Of every place and seed, (places, seeds), by measure; NaN where there is no cell, or no accuracy."""
+    """A variant's nearness by measure at every published place and seed, (places, seeds), NaN where there is none."""
 
     of: Mapping[str, Floats]
     accuracy: Floats
     seeds: tuple[int, ...]
+    published_places: int
+    lost: str
+
+    def where(self, known: Mapping[str, NDArray[np.bool_]], seeds: Sequence[int]) -> "_Scores":
+        """Only these seeds, and of them only what is known by measure, (places, seeds)."""
+        own = [self.seeds.index(seed) for seed in seeds]
+        of = {name: np.where(known[name], self.of[name][:, own], np.nan) for name in MEASURES}
+        accuracy = np.where(known["distance"], self.accuracy[:, own], np.nan)
+        return replace(self, of=of, accuracy=accuracy, seeds=tuple(seeds))
 
 
 def _compared(
@@ -102,10 +112,14 @@ def _compared(
     scores = {variant: _scores(of, published, methods) for variant, of in comparisons.items()}
     seeds = sorted(set.intersection(*({*of.seeds} for of in scores.values())))
     paired = len(scores) == len(VARIANTS) and len(seeds) > 0
-    if paired:
-        scores = _paired(scores, tuple(seeds))
-    theirs = published.accuracy[_METRIC][[published.methods.index(method) for method in methods]]
-    total = int((~np.isnan(theirs)).sum())
+    if paired:  # on the places and seeds at which both variants have one
+        columns = {variant: [of.seeds.index(seed) for seed in seeds] for variant, of in scores.items()}
+        known = {
+            name: np.all([~np.isnan(of.of[name][:, columns[variant]]) for variant, of in scores.items()], axis=0)
+            for name in MEASURES
+        }
+        scores = {variant: of.where(known, seeds) for variant, of in scores.items()}
+    total = next(iter(scores.values())).published_places
     places = max(int((~np.isnan(of.of["agreement"])).any(axis=1).sum()) for of in scores.values())
     measures = tuple(_measure(name, scores, paired, is_whole=places == total) for name in MEASURES)
     found = {measure.nearer for measure in measures} - {None}
@@ -113,53 +127,29 @@ def _compared(
     between = {variant: _between_seeds(of.accuracy) for variant, of in scores.items()}
     part = "" if places == total else f"{places} of the {total} published places are trained so far"
     return LayoutComparison(
-        methods,
-        places,
-        len(seeds) if paired else 0,
-        measures,
-        between,
-        nearer,
-        _in_words(measures, between, nearer, len(seeds), part, paired),
-        {variant: _lost(of, published, methods) for variant, of in comparisons.items()},
+        methods=methods,
+        places=places,
+        seeds=len(seeds) if paired else 0,
+        measures=measures,
+        between_seeds=between,
+        nearer=nearer,
+        verdict=_in_words(measures, between, nearer, len(seeds), part, paired),
+        lost={variant: of.lost for variant, of in scores.items()},
     )
 
 
-def _lost(comparison: GridComparison, published: FigureGrid, methods: tuple[str, ...]) -> str:
-    """How many of these methods' cells at published places have no accuracy, in words."""
+def _scores(comparison: GridComparison, published: FigureGrid, methods: tuple[str, ...]) -> _Scores:
     own = [comparison.methods.index(method) for method in methods]
     theirs = published.accuracy[_METRIC][[published.methods.index(method) for method in methods]]
     known = ~np.isnan(theirs)
-    return lost_told(*(of[own] & known for of in (comparison.diverged, comparison.failed, comparison.present)))
-
-
-def _scores(comparison: GridComparison, published: FigureGrid, methods: tuple[str, ...]) -> _Scores:
+    accuracy = np.where(known, comparison.values[_METRIC][own], np.nan)
+    diverged, failed, present = (of[own] & known for of in (comparison.diverged, comparison.failed, comparison.present))
     least = published.threshold - 1e-9
-    own = [comparison.methods.index(method) for method in methods]
-    theirs = published.accuracy[_METRIC][[published.methods.index(method) for method in methods]]
-    accuracy, present = comparison.values[_METRIC][own], comparison.present[own]
     agreement = np.where(present, (np.nan_to_num(accuracy, nan=-1.0) >= least) == (theirs >= least), np.nan)
-    seeds = accuracy.shape[-1]
-    known = ~np.isnan(np.broadcast_to(theirs, accuracy.shape))
-    scores = {"distance": np.abs(accuracy - theirs), "agreement": np.where(known, agreement, np.nan)}
-    flat = {name: of.reshape(-1, seeds) for name, of in scores.items()}
-    return _Scores(flat, np.where(known, accuracy, np.nan).reshape(-1, seeds), comparison.grid.seeds)
-
-
-def _paired(scores: Mapping[str, _Scores], seeds: tuple[int, ...]) -> dict[str, _Scores]:
-    """The scores of the places and seeds at which every variant has one."""
-    columns = {variant: [of.seeds.index(seed) for seed in seeds] for variant, of in scores.items()}
-    known = {
-        name: np.all([~np.isnan(of.of[name][:, columns[variant]]) for variant, of in scores.items()], axis=0)
-        for name in MEASURES
-    }
-    return {
-        variant: _Scores(
-            {name: np.where(known[name], of.of[name][:, columns[variant]], np.nan) for name in MEASURES},
-            np.where(known["distance"], of.accuracy[:, columns[variant]], np.nan),
-            seeds,
-        )
-        for variant, of in scores.items()
-    }
+    scores = {"distance": np.abs(accuracy - theirs), "agreement": agreement}
+    flat = {name: of.reshape(-1, accuracy.shape[-1]) for name, of in scores.items()}
+    lost = lost_told(diverged, failed, present)
+    return _Scores(flat, accuracy.reshape(-1, accuracy.shape[-1]), comparison.grid.seeds, int(known.sum()), lost)
 
 
 def _measure(name: str, scores: Mapping[str, _Scores], paired: bool, is_whole: bool) -> LayoutMeasure:
@@ -185,11 +175,10 @@ def _nearer(name: str, difference: Interval | None) -> str | None:
 
 def _between_seeds(accuracy: Floats) -> float:
     """The mean absolute difference of two seeds of one place, over all pairs of seeds; NaN with fewer than two."""
-    seeds = range(accuracy.shape[1])
-    apart = [np.abs(accuracy[:, one] - accuracy[:, other]) for one in seeds for other in seeds if one < other]
-    known = [of[~np.isnan(of)] for of in apart]
-    values = np.concatenate(known) if known else np.zeros(0)
-    return float(values.mean()) if len(values) else float("nan")
+    one, other = np.triu_indices(accuracy.shape[1], 1)
+    apart = np.abs(accuracy[:, one] - accuracy[:, other])
+    known = apart[~np.isnan(apart)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _in_words(

@@ -36,10 +36,9 @@ def compare_table(grid: FigureGrid | None, published: Published) -> list[TableCo
     ours = {} if grid is None else _table_values(grid)
     found = []
     for (method, metric, quantity), value in published.mnist.items():
-        own = ours.get((method, metric, quantity), np.zeros(0))
-        known = len(own) > 0
-        least, most = (float(own.min()), float(own.max())) if known else (None, None)
-        found.append(TableComparison(method, metric, quantity, value, over_seeds(own) if known else None, least, most))
+        own = ours.get((method, metric, quantity))
+        known = (None, None, None) if own is None else (over_seeds(own), float(own.min()), float(own.max()))
+        found.append(TableComparison(method, metric, quantity, value, *known))
     return found
 
 

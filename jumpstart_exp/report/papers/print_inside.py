@@ -11,7 +11,7 @@ from jumpstart_exp.inspect.recorded_states import Snapshots, read_snapshots, sto
 from jumpstart_exp.report.figures.print_heatmaps import LETTER, SMALL
 from jumpstart_exp.report.inside.dynamics import dynamics_figure
 from jumpstart_exp.report.inside.transforms import transforms_figure
-from jumpstart_exp.report.papers.figures import WIDTHS, PaperFigure
+from jumpstart_exp.report.papers.figures import PaperFigure
 from jumpstart_exp.report.table.studies import StudyTable
 
 _REPORT_NAMES = {"sep_up": "Sep-UP"}
@@ -27,11 +27,7 @@ def inside_snapshots(
         SnapshotError: a file of snapshots cannot be used.
     """
     kept, index = {*stored_keys(results_dir)}, StudyTable(table)
-    wanted = [
-        (study, label)
-        for study, methods in zip(figure.studies, (figure.methods, figure.others), strict=False)
-        for label, _ in methods
-    ]
+    wanted = [(study, label) for study, labels in figure.shows.items() for label in labels]
     found: dict[int, dict[tuple[str, str], str]] = {}
     for study in figure.studies:
         rows = index.rows(study, variant)
@@ -46,10 +42,9 @@ def inside_snapshots(
 
 def print_inside(figure: PaperFigure, snapshots: tuple[Snapshots, ...], variant: str) -> Figure:
     """The figure at the paper's width and with its names of the methods."""
-    width = WIDTHS[figure.paper]
-    is_over_time = figure.kind == "dynamics"
+    is_over_time, width = figure.kind == "dynamics", figure.width
     drawn = dynamics_figure(snapshots[0], width) if is_over_time else transforms_figure(snapshots, width)
-    titles = dict((*figure.methods, *figure.others))
+    titles = dict(method for study in figure.studies for method in figure.methods_of(study))
     for label, name in _REPORT_NAMES.items():
         for text in drawn.findobj(Text):
             assert isinstance(text, Text)

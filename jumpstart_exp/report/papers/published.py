@@ -2,10 +2,10 @@
 
 import csv
 import hashlib
-import math
 import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +42,7 @@ _METHODS = ("relu", "relu_bn", "sep_u", "sep_p", "sep_up", "sep_l", "zero_init")
 _CHECKSUM = re.compile(r"([0-9a-f]{64})[ ][ *](\S+)")
 
 _Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value")
 
 
 class PublishedError(ValueError):
@@ -122,17 +123,12 @@ def read_published(folder: Path | None = None) -> Published:
     """
     where = published_dir() if folder is None else folder
     files = {name: _read(where, name) for name in _COLUMNS}
-    values = {name: _values(name, files[name]) for name in files if _COLUMNS[name] is _VALUE_COLUMNS}
-    table = _unique(
-        "mnist_table1.csv", files["mnist_table1.csv"], lambda row: (row["method"], row["metric"], row["quantity"])
-    )
-    named = _unique("statements.csv", files["statements.csv"], lambda row: row["name"])
     published = Published(
-        moons=values["moons_grid.csv"],
-        moons_50x4=values["moons_50x4.csv"],
-        cifar10=values["iclr_cifar10.csv"],
-        mnist={key: _table_value("mnist_table1.csv", *line) for key, line in table.items()},
-        statements={name: _statement("statements.csv", *line) for name, line in named.items()},
+        moons=_unique(files["moons_grid.csv"], _place),
+        moons_50x4=_unique(files["moons_50x4.csv"], _place),
+        cifar10=_unique(files["iclr_cifar10.csv"], _place),
+        mnist=_unique(files["mnist_table1.csv"], _table_value),
+        statements=_unique(files["statements.csv"], _statement),
         sources={name: file.sources for name, file in files.items()},
     )
     _check_sums(where, files)
@@ -140,9 +136,53 @@ def read_published(folder: Path | None = None) -> Published:
 
 
 @dataclass(frozen=True)
+class _Line:
+    """A line of a file, its values by column."""
+
+    file: str
+    number: int
+    values: Mapping[str, str]
+
+    def choice(self, column: str, allowed: tuple[str, ...]) -> str:
+        if self.values[column] not in allowed:
+            raise self.wrong(column, f"one of {', '.join(allowed)}")
+        return self.values[column]
+
+    def whole(self, column: str) -> int:
+        if not re.fullmatch(r"[1-9][0-9]{0,8}", self.values[column]):
+            raise self.wrong(column, "an integer of at least 1")
+        return int(self.values[column])
+
+    def text(self, column: str) -> str:
+        if not self.values[column].strip() or not self.values[column].isprintable():
+            raise self.wrong(column, "a text")
+        return self.values[column]
+
+    def value(self) -> float:
+        """A number of at least 0, as printed: digits and a point."""
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,12})?", self.values["value"]):
+            raise self.wrong("value", "a number of at least 0")
+        return float(self.values["value"])
+
+    def accuracy(self, metric: str) -> float:
+        value = self.value()
+        if value > 1:
+            raise self.wrong("value", "an accuracy from 0 to 1")
+        if self.file in _COUNTED:
+            exact = round(value * _POINTS[metric]) / _POINTS[metric]
+            if abs(value - exact) >= ROUNDING:
+                raise self.wrong("value", f"a share of {_POINTS[metric]} points, such as {exact:.4f}")
+        return value
+
+    def wrong(self, column: str, allowed: str) -> PublishedError:
+        value = shown(self.values[column])
+        return PublishedError(f"{self.file} line {self.number}: {column}={value} is not allowed: it must be {allowed}")
+
+
+@dataclass(frozen=True)
 class _File:
     sources: tuple[str, ...]
-    rows: tuple[tuple[int, dict[str, str]], ...]
+    lines: tuple[_Line, ...]
     digest: str
 
 
@@ -150,36 +190,29 @@ def _read(folder: Path, name: str) -> _File:
     """A file's source lines, and its rows with the numbers of their lines."""
     content = _content(folder, name)
     try:
-        text = content.decode()
+        lines = content.decode().splitlines()
     except UnicodeDecodeError as error:
         raise PublishedError(f"{name} is no text: byte {error.start} is not UTF-8") from None
-    lines = text.splitlines()
-    comments = [line for line in lines if line.startswith("#")]
-    sources = tuple(line.removeprefix("# source:").strip() for line in comments if line.startswith("# source:"))
+    offset = sum(1 for _ in takewhile(lambda line: line.startswith("#"), lines))
+    sources = tuple(line.removeprefix("# source:").strip() for line in lines[:offset] if line.startswith("# source:"))
     if not any(sources):
         raise PublishedError(f"{name} does not say where its numbers are from: its first line must be '# source: ...'")
-    offset = next((index for index, line in enumerate(lines) if not line.startswith("#")), len(lines))
     reader = csv.reader(lines[offset:], strict=True)
-    rows: list[tuple[int, dict[str, str]]] = []
-    columns = _COLUMNS[name]
     try:
-        head = next(reader, [])
-        if tuple(head) != columns:
-            raise PublishedError(
-                f"{name} line {offset + 1}: the columns are {shown(','.join(head))}, they must be {','.join(columns)}"
-            )
-        for row in reader:
-            if len(row) != len(columns):
-                raise PublishedError(
-                    f"{name} line {offset + reader.line_num}: {shown(','.join(row))} has {len(row)} values, "
-                    f"it must have {len(columns)}"
-                )
-            rows.append((offset + reader.line_num, dict(zip(columns, row, strict=True))))
+        rows = [(f"{name} line {offset + reader.line_num}", offset + reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise PublishedError(f"{name} line {offset + reader.line_num} cannot be read: {error}") from None
-    if not rows:
+    columns = _COLUMNS[name]
+    if len(rows) < 2:
         raise PublishedError(f"{name} has no values")
-    return _File(sources, tuple(rows), hashlib.sha256(content).hexdigest())
+    for place, (where, _, row) in enumerate(rows):
+        if place == 0 and tuple(row) != columns:
+            raise PublishedError(f"{where}: the columns are {shown(','.join(row))}, they must be {','.join(columns)}")
+        if len(row) != len(columns):
+            given = shown(",".join(row))
+            raise PublishedError(f"{where}: {given} has {len(row)} values, it must have {len(columns)}")
+    found = tuple(_Line(name, number, dict(zip(columns, row, strict=True))) for _, number, row in rows[1:])
+    return _File(sources, found, hashlib.sha256(content).hexdigest())
 
 
 def _content(folder: Path, name: str) -> bytes:
@@ -189,86 +222,39 @@ def _content(folder: Path, name: str) -> bytes:
         raise PublishedError(f"{legible(str(folder / name))} cannot be read: {error.strerror or error}") from None
 
 
-def _unique(name: str, file: _File, key_of: Callable[[dict[str, str]], _Key]) -> dict[_Key, tuple[int, dict[str, str]]]:
-    """The rows with their lines by key; every key stands once."""
-    found: dict[_Key, tuple[int, dict[str, str]]] = {}
-    for line, row in file.rows:
-        key = key_of(row)
+def _unique(file: _File, parse: Callable[[_Line], tuple[_Key, _Value]]) -> dict[_Key, _Value]:
+    """The values by key; every key stands once."""
+    found: dict[_Key, _Value] = {}
+    lines: dict[_Key, int] = {}
+    for line in file.lines:
+        key, found_value = parse(line)
         if key in found:
-            what = " ".join(key) if isinstance(key, tuple) else str(key)
-            raise PublishedError(f"{name} line {line}: {legible(what)} stands in line {found[key][0]} already")
-        found[key] = (line, row)
+            what = line.values.get("name") or " ".join([*line.values.values()][:-1])
+            raise PublishedError(f"{line.file} line {line.number}: {legible(what)} stands in line {lines[key]} already")
+        found[key], lines[key] = found_value, line.number
     return found
 
 
-def _values(name: str, file: _File) -> dict[PublishedPlace, float]:
-    metrics = (*METRICS, *_LOSSES) if name == "moons_50x4.csv" else METRICS
-    for line, row in file.rows:
-        _choice(name, line, row, "method", _METHODS)
-        _choice(name, line, row, "metric", metrics)
-        _whole(name, line, row, "depth")
-        _whole(name, line, row, "width")
-    lines = _unique(name, file, lambda row: (row["method"], row["metric"], row["depth"], row["width"]))
-    return {
-        PublishedPlace(method, metric, int(depth), int(width)): (
-            _accuracy(name, *line) if metric in METRICS else _number(name, *line)
-        )
-        for (method, metric, depth, width), line in lines.items()
-    }
+def _place(line: _Line) -> tuple[PublishedPlace, float]:
+    metrics = (*METRICS, *_LOSSES) if line.file == "moons_50x4.csv" else METRICS
+    method, metric = line.choice("method", _METHODS), line.choice("metric", metrics)
+    place = PublishedPlace(method, metric, line.whole("depth"), line.whole("width"))
+    return place, line.accuracy(metric) if metric in METRICS else line.value()
 
 
-def _accuracy(name: str, line: int, row: Mapping[str, str]) -> float:
-    value = _number(name, line, row)
-    if value > 1:
-        raise _wrong(name, line, row, "value", "an accuracy from 0 to 1")
-    if name in _COUNTED:
-        points = _POINTS[row["metric"]]
-        exact = round(value * points) / points
-        if abs(value - exact) >= ROUNDING:
-            raise _wrong(name, line, row, "value", f"a share of {points} points, such as {exact:.4f}")
-    return value
+def _table_value(line: _Line) -> tuple[tuple[str, str, str], float]:
+    method, metric = line.choice("method", _METHODS), line.choice("metric", METRICS)
+    quantity = line.choice("quantity", _QUANTITIES)
+    value = line.accuracy(metric) if quantity == "best_accuracy" else float(line.whole("value"))
+    return (method, metric, quantity), value
 
 
-def _table_value(name: str, line: int, row: Mapping[str, str]) -> float:
-    _choice(name, line, row, "method", _METHODS)
-    _choice(name, line, row, "metric", METRICS)
-    if _choice(name, line, row, "quantity", _QUANTITIES) == "best_accuracy":
-        return _accuracy(name, line, row)
-    return float(_whole(name, line, row, "value"))
-
-
-def _statement(name: str, line: int, row: Mapping[str, str]) -> Statement:
-    if not re.fullmatch(r"[a-z0-9_]+", row["name"]):
-        raise _wrong(name, line, row, "name", "of small letters, digits and _")
-    for column in ("place", "quote"):
-        if not row[column].strip() or not row[column].isprintable():
-            raise _wrong(name, line, row, column, "a text")
-    return Statement(
-        _choice(name, line, row, "paper", _PAPERS), row["place"], _number(name, line, row), row["quote"].strip()
-    )
-
-
-def _choice(name: str, line: int, row: Mapping[str, str], column: str, allowed: tuple[str, ...]) -> str:
-    if row[column] not in allowed:
-        raise _wrong(name, line, row, column, f"one of {', '.join(allowed)}")
-    return row[column]
-
-
-def _whole(name: str, line: int, row: Mapping[str, str], column: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", row[column]):
-        raise _wrong(name, line, row, column, "an integer of at least 1")
-    return int(row[column])
-
-
-def _number(name: str, line: int, row: Mapping[str, str]) -> float:
-    """A number of at least 0, as printed: digits and a point."""
-    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,12})?", row["value"]) or not math.isfinite(float(row["value"])):
-        raise _wrong(name, line, row, "value", "a number of at least 0")
-    return float(row["value"])
-
-
-def _wrong(name: str, line: int, row: Mapping[str, str], column: str, allowed: str) -> PublishedError:
-    return PublishedError(f"{name} line {line}: {column}={shown(row[column])} is not allowed: it must be {allowed}")
+def _statement(line: _Line) -> tuple[str, Statement]:
+    name = line.values["name"]
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise line.wrong("name", "of small letters, digits and _")
+    paper, place = line.choice("paper", _PAPERS), line.text("place")
+    return name, Statement(paper, place, line.value(), line.text("quote").strip())
 
 
 def _check_sums(folder: Path, files: Mapping[str, _File]) -> None:

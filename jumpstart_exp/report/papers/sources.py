@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from jumpstart_exp.config.studies import STUDIES, VARIANTS, study, study_cells
+from jumpstart_exp.config.studies import VARIANTS, small_study, study, study_cells
 from jumpstart_exp.report.papers.figures import FIGURES, PaperFigure
 from jumpstart_exp.report.table.studies import StudyTable
 from jumpstart_exp.settings import legible
@@ -67,8 +67,8 @@ def paper_source(figure: PaperFigure, table: pd.DataFrame, variant: str | None =
         PaperError: there is no such variant.
     """
     variants, index = variants_of(variant), StudyTable(table)
-    small = [each.name for each in STUDIES if each.small_of == figure.studies[0]]
-    for name in (figure.studies[0], *small):
+    small = small_study(figure.studies[0])
+    for name in (figure.studies[0], *([] if small is None else [small.name])):
         found = [_source(figure, index, name, of) for of in variants]
         best = max(found, key=lambda each: len(figure.methods) - len(each.absent))  # of equal ones the first
         if len(best.rows):
@@ -107,14 +107,17 @@ def paper_line(figure: PaperFigure, source: PaperSource, moment: str) -> str:
 
 
 def _source(figure: PaperFigure, index: StudyTable, name: str, variant: str) -> PaperSource:
-    labels = [label for label, _ in figure.methods]
+    titles = dict(figure.methods)
     rows = index.rows(name, variant)
-    rows = rows[rows["method"].isin(labels)] if len(rows) else rows
+    rows = rows[rows["method"].isin([*titles])] if len(rows) else rows
     if not len(rows):
-        return PaperSource(name, variant, rows, 0, 0, tuple(title for _, title in figure.methods))
-    cells = [cell for cell in study_cells(name, variant) if cell.method in labels]
-    networks = {(cell.method, cell.depth, cell.width, cell.optimizer.lr) for cell in cells}
+        return PaperSource(name, variant, rows, 0, 0, tuple(titles.values()))
+    networks = {
+        (cell.method, cell.depth, cell.width, cell.optimizer.lr)
+        for cell in study_cells(name, variant)
+        if cell.method in titles
+    }
     there = {*rows[_PLACE].itertuples(index=False, name=None)}
-    planned = {method for method, *_ in networks}
-    absent = tuple(title for label, title in figure.methods if label in planned - {method for method, *_ in there})
-    return PaperSource(name, variant, rows, len(networks), len(networks - there), absent)
+    absent = {method for method, *_ in networks} - {method for method, *_ in there}
+    titles_absent = tuple(title for label, title in figure.methods if label in absent)
+    return PaperSource(name, variant, rows, len(networks), len(networks - there), titles_absent)

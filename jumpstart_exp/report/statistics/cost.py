@@ -61,13 +61,10 @@ def pair_costs(grid: FigureGrid) -> list[PairCost]:
     for label in grid.penalised:
         both = (base, grid.methods.index(label))
         for trainer in sorted({str(name) for name in grid.trained_on[base].flat} - {""}):
-            matched = np.all(grid.trained_on[both, :] == trainer, axis=0) & np.all(grid.seconds[both, :] > 0, axis=0)
+            matched = np.all((grid.trained_on[both, :] == trainer) & (grid.seconds[both, :] > 0), axis=0)
             for depth, width in np.argwhere(matched.any(axis=-1)):
                 seeds = matched[depth, width]
-                seconds, memory = (
-                    [values[method, depth, width][seeds] for method in both] for values in (grid.seconds, grid.memory)
-                )
-                known = all(bool(np.all(values > 0)) for values in memory)
+                seconds, memory = (values[both, depth, width][:, seeds] for values in (grid.seconds, grid.memory))
                 found.append(
                     PairCost(
                         label,
@@ -76,7 +73,7 @@ def pair_costs(grid: FigureGrid) -> list[PairCost]:
                         grid.widths[width],
                         int(seeds.sum()),
                         (fmean(seconds[0]), fmean(seconds[1])),
-                        (fmean(memory[0]), fmean(memory[1])) if known else None,
+                        (fmean(memory[0]), fmean(memory[1])) if np.all(memory > 0) else None,
                     )
                 )
     return found

@@ -1,5 +1,6 @@
 """Differences between methods, paired by seed and place, and what picking the best epoch adds: statistics only."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,7 @@ from jumpstart_exp.report.statistics.cost import BASELINE
 from jumpstart_exp.report.statistics.intervals import (
     EQUAL,
     Floats,
+    by_count,
     drawn_counts,
     false_discovery,
     mean_interval,
@@ -205,20 +207,16 @@ def sign_flip_p(differences: ArrayLike) -> Floats:
     Returns:
         p-values (…), NaN where there is no difference.
     """
-    array = np.asarray(differences, np.float64)
-    rows = array.reshape(-1, array.shape[-1])
-    known = ~np.isnan(rows)
-    counts = known.sum(axis=1)
-    found = np.full(len(rows), np.nan)
-    for count in np.unique(counts[counts > 0]):
-        own = np.flatnonzero(counts == count)
-        packed = rows[own][known[own]].reshape(len(own), count)
-        signs = _all_signs(int(count)) if count <= MOST_ENUMERATED else _drawn_signs(int(count))
+    shape = np.shape(differences)[:-1]
+    found = np.full(math.prod(shape), np.nan)
+    for own, packed in by_count(differences):
+        count = packed.shape[1]
+        signs = _all_signs(count) if count <= MOST_ENUMERATED else _drawn_signs(count)
         # a sum that equals the one found but for rounding counts as equal
         least = np.abs(packed.sum(axis=1)) - EQUAL * np.abs(packed).sum(axis=1)
         as_far = (np.abs(signs @ packed.T) >= least).sum(axis=0)
         found[own] = as_far / len(signs) if count <= MOST_ENUMERATED else (as_far + 1) / (FLIPS + 1)
-    return found.reshape(array.shape[:-1])
+    return found.reshape(shape)
 
 
 @cache

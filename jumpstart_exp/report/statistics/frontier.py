@@ -1,4 +1,7 @@
-"""The frontier: for each width the greatest depth that trains (CPAIOR, section 4, in words), statistics only."""
+"""The frontier: for each width the greatest depth that trains (CPAIOR, section 4, in words), statistics only.
+
+Where a function takes methods, a ValueError says that the grid has no such method.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -89,11 +92,7 @@ def frontiers(grid: FigureGrid, moment: str, *, start: Start = "grid") -> tuple[
 
 @once_a_grid
 def frontier(grid: FigureGrid, moment: str, method: str, *, start: Start = "grid") -> Frontier:
-    """One method's frontier.
-
-    Raises:
-        ValueError: the grid has no such method.
-    """
+    """One method's frontier."""
     reach = _reach_of(grid, moment, method, start)
     low, high = _ends(_resampled(reach))
     fewest = _fewest(reach, reach.deciding)
@@ -123,9 +122,6 @@ def deepest_frontier(grid: FigureGrid, moment: str, method: str, *, start: Start
 
     Every width decides it: `seeds` are the fewest at the deciding places of all widths, the interval is that of the
     greatest frontier of each resample, and it is open where any width's is.
-
-    Raises:
-        ValueError: the grid has no such method.
     """
     points = frontier(grid, moment, method, start=start).points
     if not points:
@@ -147,21 +143,13 @@ def deepest_frontier(grid: FigureGrid, moment: str, method: str, *, start: Start
 
 
 def common_seeds(grid: FigureGrid, *methods: str) -> NDArray[np.bool_]:
-    """Which seeds all these methods have, at any place, (seeds,).
-
-    Raises:
-        ValueError: the grid has no such method.
-    """
+    """Which seeds all these methods have, at any place, (seeds,)."""
     own = [grid.methods.index(method) for method in methods]
     return np.asarray(grid.present[own].any(axis=(1, 2)).all(axis=0))
 
 
 def common_depths(grid: FigureGrid, *methods: str) -> NDArray[np.bool_]:
-    """At which depths all these methods have a cell of their common seeds, at any width, (depths,).
-
-    Raises:
-        ValueError: the grid has no such method.
-    """
+    """At which depths all these methods have a cell of their common seeds, at any width, (depths,)."""
     own = [grid.methods.index(method) for method in methods]
     present = grid.present[own][..., common_seeds(grid, *methods)]
     return np.asarray(present.any(axis=(2, 3)).all(axis=0))
@@ -180,9 +168,6 @@ def frontier_ratio(
 
     Only depths at which both methods have any cell count, and the seeds that both have; these are resampled together,
     and the whole statistic, the choice of widths included, is computed anew each time.
-
-    Raises:
-        ValueError: the grid has no such method.
     """
     seeds_of_both = common_seeds(grid, method, baseline)
     shared = common_depths(grid, method, baseline)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jumpstart_exp.report.statistics.intervals import Floats, mean_interval, wilson
+from jumpstart_exp.report.statistics.intervals import Floats, mean_interval, share_interval
 from jumpstart_exp.report.table.fields import AXES, Settings, setting_columns, told, usual
 from jumpstart_exp.report.table.names import dataset_title
 
@@ -141,11 +141,8 @@ def _layout(layout: str, networks: list[_Network]) -> Initialisation:
         np.array([np.mean([*early[layer, width].values()]) if early[layer, width] else np.nan for width in widths])
         for layer in range(2)
     )
-    known = ~np.isnan(values["dead_layer"])
-    seeds_there = known.sum(axis=-1)
-    dead = np.where(known, values["dead_layer"], 0.0).sum(axis=-1)
-    low, high = wilson(dead, seeds_there)
-    share = np.divide(dead, seeds_there, out=np.full(dead.shape, np.nan), where=seeds_there > 0)
+    seeds_there = (~np.isnan(values["dead_layer"])).sum(axis=-1)
+    dead = (values["dead_layer"] == 1).sum(axis=-1)
     return Initialisation(
         layout=layout,
         depths=tuple(depths),
@@ -154,7 +151,7 @@ def _layout(layout: str, networks: list[_Network]) -> Initialisation:
         measured={
             "dead_units": Measured(*mean_interval(values["dead_units"])),
             "dead_points": Measured(*mean_interval(values["dead_points"])),
-            "dead_layer": Measured(share, low, high),
+            "dead_layer": Measured(*share_interval(dead, seeds_there)),
         },
         formula=_formulas(layout, np.array(depths, np.float64)[:, None], np.array(widths, np.float64), first, second),
         first_dead=first,

@@ -1,6 +1,7 @@
 """Intervals and tests over seeds: pure functions of arrays; what is drawn at random is seeded and stays the same."""
 
 import math
+from collections.abc import Iterator
 from functools import cache
 from statistics import NormalDist
 
@@ -45,6 +46,12 @@ def wilson(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats]:
     return low, high
 
 
+def share_interval(successes: NDArray[np.int64], trials: NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+    """A share with its Wilson interval, entry by entry; NaN where there were no trials."""
+    share = np.divide(successes, trials, out=np.full(trials.shape, np.nan), where=trials > 0)
+    return share, *wilson(successes, trials)
+
+
 @cache
 def resamples(count: int) -> NDArray[np.int64]:
     """Places drawn with replacement from `count`, (RESAMPLES, count); always the same ones."""
@@ -87,19 +94,28 @@ def mean_interval(values: ArrayLike) -> tuple[Floats, Floats, Floats]:
     Returns:
         mean, low and high, (…); mean is NaN where nothing is known, low and high where there are fewer than two values.
     """
+    shape = np.shape(values)[:-1]
+    mean, low, high = (np.full(math.prod(shape), np.nan) for _ in range(3))
+    for own, packed in by_count(values):
+        mean[own] = packed.mean(axis=1)
+        if packed.shape[1] > 1:
+            low[own], high[own] = _bootstrapped(packed)
+    return mean.reshape(shape), low.reshape(shape), high.reshape(shape)
+
+
+def by_count(values: ArrayLike) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+    """Rows with equally many known values together: their places among all rows, and those values, (rows, count).
+
+    Args:
+        values: (…, seeds), NaN for none; a row is what stands along the last axis. Rows without any are left out.
+    """
     array = np.asarray(values, np.float64)
     rows = array.reshape(-1, array.shape[-1])
-    mean, low, high = (np.full(len(rows), np.nan) for _ in range(3))
     known = ~np.isnan(rows)
     counts = known.sum(axis=1)
     for count in np.unique(counts[counts > 0]):
         own = np.flatnonzero(counts == count)
-        packed = rows[own][known[own]].reshape(len(own), count)
-        mean[own] = packed.mean(axis=1)
-        if count > 1:
-            low[own], high[own] = _bootstrapped(packed)
-    shape = array.shape[:-1]
-    return mean.reshape(shape), low.reshape(shape), high.reshape(shape)
+        yield own, rows[own][known[own]].reshape(len(own), count)
 
 
 def false_discovery(p: ArrayLike) -> Floats:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jumpstart_exp.report.statistics.intervals import Floats, wilson
+from jumpstart_exp.report.statistics.intervals import Floats, share_interval
 from jumpstart_exp.report.table.grid import FigureGrid
 
 
@@ -39,6 +39,4 @@ def train_shares(grid: FigureGrid, moment: str) -> Shares:
     """The share of seeds that train at every place, with its Wilson interval."""
     count = trained(grid, moment).sum(axis=-1)
     seeds = grid.present.sum(axis=-1)
-    low, high = wilson(count, seeds)
-    share = np.divide(count, seeds, out=np.full(count.shape, np.nan), where=seeds > 0)
-    return Shares(count, seeds, share, low, high)
+    return Shares(count, seeds, *share_interval(count, seeds))

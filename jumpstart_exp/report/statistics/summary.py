@@ -1,7 +1,8 @@
 """The summary of a figure in a few numbers a method (CPAIOR, table 1): statistics only."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,10 @@ def summarise(grid: FigureGrid, moment: str) -> Summary:
     succeeded = trained(grid, moment)
     winners = {metric: _winners(grid, f"{metric}_{moment}") for metric in SUMMARISED}
     any_method = grid.present.any(axis=(0, 3))
+
+    def pairs(where: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> dict[str, int]:
+        return {metric: int(where(of).sum()) for metric, of in winners.items()}
+
     methods = tuple(
         MethodSummary(
             networks=int(grid.present[method].sum()),
@@ -75,7 +80,7 @@ def summarise(grid: FigureGrid, moment: str) -> Summary:
             diverged=int(grid.diverged[method].sum()),
             failed=int(grid.failed[method].sum()),
             best={metric: _best(grid, f"{metric}_{moment}", method) for metric in SUMMARISED},
-            wins={metric: int((winners[metric] == method).sum()) for metric in SUMMARISED},
+            wins=pairs(partial(np.equal, method)),
             beats_baseline=_beats_baseline(grid, moment, method),
         )
         for method in range(len(grid.methods))
@@ -83,9 +88,9 @@ def summarise(grid: FigureGrid, moment: str) -> Summary:
     return Summary(
         threshold=grid.threshold,
         methods=methods,
-        compared={metric: int((winners[metric] >= _TIE).sum()) for metric in SUMMARISED},
-        ties={metric: int((winners[metric] == _TIE).sum()) for metric in SUMMARISED},
-        left_out={metric: int((any_method & (winners[metric] < _TIE)).sum()) for metric in SUMMARISED},
+        compared=pairs(lambda of: of >= _TIE),
+        ties=pairs(lambda of: of == _TIE),
+        left_out=pairs(lambda of: any_method & (of < _TIE)),
     )
 
 

@@ -12,13 +12,14 @@ different:
 
 import hashlib
 import json
+import math
 import re
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -47,6 +48,8 @@ MOMENTS = ("best", "last")
 _MOST_PLACES = 2_000_000
 _MOST_COLUMNS = 1500  # of heatmaps, the panels of all methods side by side
 _MOST_ROWS = 400
+
+_IN_EVERY_TITLE = ("dataset", "network.layout", "optimizer.epochs")
 
 _NULL_WORDS = {
     "optimizer.batch_size": "full batch",
@@ -160,33 +163,24 @@ class _Draft:
     swept: Settings
     entries: tuple[_Entry, ...]
 
-    @property
-    def dataset(self) -> str:
-        return str(self.context["dataset"])
+    @cached_property
+    def words(self) -> tuple[str, str, str]:
+        """Dataset, layout and epochs."""
+        dataset, layout, epochs = (_spelled(self.context[name]) for name in _IN_EVERY_TITLE)
+        return dataset, layout, epochs
 
-    @property
-    def layout(self) -> str:
-        return str(self.context["network.layout"])
-
-    @property
-    def epochs(self) -> str:
-        return _spelled(self.context["optimizer.epochs"])
-
-    def axes(self) -> list[list[int]]:
-        return [sorted({entry.at[axis] for entry in self.entries}) for axis in range(len(AXES))]
-
-    def settings_of(self, label: str) -> Settings:
-        return next(entry.settings for entry in self.entries if entry.label == label)
+    @cached_property
+    def axes(self) -> list[list[Any]]:
+        """Methods, and the values along AXES."""
+        methods = sorted({entry.label for entry in self.entries}, key=method_rank)
+        return [methods, *(sorted(values) for values in map(set, zip(*(e.at for e in self.entries), strict=True)))]
 
     @cached_property
     def settings(self) -> Settings:
         """The figure's method settings: the swept ones, and those on which all its methods that have them agree."""
-        agreed: dict[str, Hashable] = {}
-        for name in filter(tunes, self.entries[0].settings):
-            values = {entry.settings[name] for entry in self.entries} - {None}
-            if len(values) == 1:
-                agreed[name] = values.pop()
-        return {**agreed, **{name: value for name, value in self.swept.items() if value is not None}}
+        values = {name: {entry.settings[name] for entry in self.entries} - {None} for name in self.entries[0].settings}
+        agreed = {name: found.pop() for name, found in values.items() if tunes(name) and len(found) == 1}
+        return agreed | {name: value for name, value in self.swept.items() if value is not None}
 
 
 def figure_grids(table: pd.DataFrame) -> list[FigureGrid]:
@@ -288,8 +282,8 @@ def _fits(demand: tuple[Hashable, ...], combination: tuple[Hashable, ...]) -> bo
 
 def _can_be_shown(draft: _Draft, drafts: list[_Draft]) -> bool:
     """Whether there is paper for the figure, and memory for its arrays; a warning says where there is not."""
-    methods, depths, widths, seeds = (len({entry.label for entry in draft.entries}), *map(len, draft.axes()))
-    if methods * depths * widths * seeds <= _MOST_PLACES and methods * depths <= _MOST_COLUMNS and widths <= _MOST_ROWS:
+    shape = methods, depths, widths, seeds = [len(values) for values in draft.axes]
+    if math.prod(shape) <= _MOST_PLACES and methods * depths <= _MOST_COLUMNS and widths <= _MOST_ROWS:
         return True
     warnings.warn(
         f"{_title(draft, drafts)} is left out: {methods} methods × {depths} depths × {widths} widths × {seeds} seeds "
@@ -301,78 +295,70 @@ def _can_be_shown(draft: _Draft, drafts: list[_Draft]) -> bool:
 
 
 def _grid(draft: _Draft, title: str, table: pd.DataFrame) -> FigureGrid:
-    if draft.dataset not in DATASETS:
-        known = ", ".join(DATASETS)
-        raise GridError(f"dataset={legible(draft.dataset)} in the store is not a known dataset: one of {known}")
-    methods = tuple(sorted({entry.label for entry in draft.entries}, key=method_rank))
-    axes = draft.axes()
-    indices = [{value: i for i, value in enumerate(values)} for values in (methods, *axes)]
-    owner = np.full([len(values) for values in indices], -1)
+    dataset, layout, _ = draft.words
+    if dataset not in DATASETS:
+        raise GridError(f"dataset={legible(dataset)} in the store is not a known dataset: one of {', '.join(DATASETS)}")
+    indices = [{value: i for i, value in enumerate(values)} for values in draft.axes]
+    owner = np.full([len(values) for values in draft.axes], -1)
     for entry in draft.entries:
         place = tuple(index[value] for index, value in zip(indices, (entry.label, *entry.at), strict=True))
         if owner[place] >= 0:
-            depth, width, seed = entry.at
             keys = " and ".join(legible(str(table["key"].iloc[row])) for row in (owner[place], entry.row))
-            raise GridError(
-                f"two results for {label_title(entry.label)} {depth}×{width} seed {seed} in one figure: keys {keys}"
-            )
+            network = f"{label_title(entry.label)} {entry.at[0]}×{entry.at[1]} seed {entry.at[2]}"
+            raise GridError(f"two results for {network} in one figure: keys {keys}")
         owner[place] = entry.row
-    status, engine, device = (
-        np.append(table[name].astype(str).to_numpy(dtype=object), missing)[owner]
-        for name, missing in (("status", "missing"), ("engine", ""), ("device", ""))
-    )
+
+    def words(name: str, missing: str) -> NDArray[np.object_]:
+        return np.asarray(np.append(table[name].astype(str).to_numpy(dtype=object), missing)[owner])
+
+    def numbers(name: str) -> NDArray[np.float64]:
+        values = pd.to_numeric(table[name]).to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.asarray(np.append(values, np.nan)[owner])
+
+    status = words("status", "missing")
     done = status == "done"
-    columns = [f"{metric}_{moment}" for metric in ("train_acc", "val_acc") for moment in MOMENTS]
-    numbers = {name: _numbers(table, name, owner) for name in (*columns, "n_params", "seconds", "peak_memory_bytes")}
+    methods, depths, widths, seeds = (tuple(values) for values in draft.axes)
+    settings = {entry.label: entry.settings for entry in reversed(draft.entries)}
+    columns = (f"{metric}_{moment}" for metric in ("train_acc", "val_acc") for moment in MOMENTS)
     return FigureGrid(
         title=title,
         slug=_slug(draft),
-        dataset=draft.dataset,
-        layout=draft.layout,
-        chance=DATASETS[draft.dataset]().chance,
-        threshold=DATASETS[draft.dataset].threshold,
+        dataset=dataset,
+        layout=layout,
+        chance=DATASETS[dataset]().chance,
+        threshold=DATASETS[dataset].threshold,
         methods=methods,
-        method_titles=_method_titles(draft, methods),
-        penalised=tuple(label for label in methods if _is_only_penalised(draft.settings_of(label))),
-        depths=tuple(axes[0]),
-        widths=tuple(axes[1]),
-        seeds=tuple(axes[2]),
-        n_params=_agreed_parameters(numbers["n_params"], methods, axes),
-        accuracy={name: np.where(done, numbers[name], np.nan) for name in columns},
+        method_titles=_method_titles(methods, settings),
+        penalised=tuple(label for label in methods if _is_only_penalised(settings[label])),
+        depths=depths,
+        widths=widths,
+        seeds=seeds,
+        n_params=_agreed_parameters(numbers("n_params"), draft.axes),
+        accuracy={name: np.where(done, numbers(name), np.nan) for name in columns},
         present=owner >= 0,
         diverged=status == "diverged",
         failed=status == "failed",
-        seconds=np.where(done, numbers["seconds"], np.nan),
-        memory=np.where(done, numbers["peak_memory_bytes"], np.nan),
+        seconds=np.where(done, numbers("seconds"), np.nan),
+        memory=np.where(done, numbers("peak_memory_bytes"), np.nan),
         rows=owner,
-        trained_on=np.where(done, engine + ", " + device, ""),
+        trained_on=np.where(done, words("engine", "") + ", " + words("device", ""), ""),
     )
 
 
-def _numbers(table: pd.DataFrame, column: str, owner: NDArray[np.int64]) -> NDArray[np.float64]:
-    """A column's numbers where the rows stand in the grid; NaN for null and where no row stands."""
-    values = pd.to_numeric(table[column]).to_numpy(dtype=np.float64, na_value=np.nan)
-    placed: NDArray[np.float64] = np.append(values, np.nan)[owner]
-    return placed
-
-
-def _agreed_parameters(
-    counts: NDArray[np.float64], methods: tuple[str, ...], axes: list[list[int]]
-) -> NDArray[np.int64]:
+def _agreed_parameters(counts: NDArray[np.float64], axes: list[list[Any]]) -> NDArray[np.int64]:
     """Number of parameters, (methods, depths, widths), on which all seeds that know it agree; 0 where none does."""
     most = np.where(np.isnan(counts), 0, counts).max(axis=-1)
-    for method, depth, width in np.argwhere(np.any(counts < most[..., None], axis=-1)):
-        found = sorted({int(count) for count in counts[method, depth, width] if not np.isnan(count)})
-        place = f"{label_title(methods[method])} {axes[0][depth]}×{axes[1][width]}"
-        raise GridError(f"n_params of {place} differs between its seeds: {' and '.join(map(str, found))}")
+    for place in np.argwhere(np.any(counts < most[..., None], axis=-1)):
+        found = sorted({int(count) for count in counts[tuple(place)] if not np.isnan(count)})
+        method, depth, width = (values[i] for values, i in zip(axes, place, strict=False))
+        network = f"{label_title(method)} {depth}×{width}"
+        raise GridError(f"n_params of {network} differs between its seeds: {' and '.join(map(str, found))}")
     return np.asarray(most, dtype=np.int64)
 
 
-def _method_titles(draft: _Draft, methods: tuple[str, ...]) -> tuple[str, ...]:
-    titles = []
-    for label in methods:
-        settings = draft.settings_of(label)
-        titles.append(method_title(label, settings.get("penalty.aggregate"), settings.get("penalty.weight")))
+def _method_titles(methods: tuple[str, ...], settings: Mapping[str, Settings]) -> tuple[str, ...]:
+    said = ("penalty.aggregate", "penalty.weight")
+    titles = [method_title(label, *(settings[label].get(name) for name in said)) for label in methods]
     return tuple(
         title if titles.count(title) == 1 else label_title(label) for title, label in zip(titles, methods, strict=True)
     )
@@ -386,23 +372,22 @@ def _is_only_penalised(settings: Settings) -> bool:
 
 def _title(draft: _Draft, drafts: list[_Draft]) -> str:
     """Dataset, layout, epochs and subset, then every other setting that the figures of this dataset do not share."""
-    alike = [other for other in drafts if other.dataset == draft.dataset]
-    parts = [dataset_title(draft.dataset), draft.layout, f"{draft.epochs} epochs"]
-    said = {"network.layout", "optimizer.epochs"}
-    subset = draft.context.get("dataset.n_train")
-    if subset is not None:
-        parts.append(f"{_spelled(subset)} training points")
+    dataset, layout, epochs = draft.words
+    alike = [other for other in drafts if other.words[0] == dataset]
+    parts = [dataset_title(dataset), layout, f"{epochs} epochs"]
+    said = {*_IN_EVERY_TITLE}
+    if draft.context.get("dataset.n_train") is not None:
+        parts.append(f"{_spelled(draft.context['dataset.n_train'])} training points")
         said.add("dataset.n_train")
     parts += [
         _in_words(name, draft.context[name])
         for name in sorted(draft.context.keys() - said)
         if len({other.context.get(name) for other in alike}) > 1
     ]
-    settings, others = draft.settings, [other.settings for other in alike]
     parts += [
-        _in_words(name, settings[name])
-        for name in sorted(settings)
-        if len({other.get(name) for other in others} - {None}) > 1
+        _in_words(name, draft.settings[name])
+        for name in sorted(draft.settings)
+        if len({other.settings.get(name) for other in alike} - {None}) > 1
     ]
     return " · ".join(part for part in parts if part)
 
@@ -416,20 +401,20 @@ def _in_words(name: str, value: Hashable) -> str:
 
 def _spelled(value: Hashable) -> str:
     if isinstance(value, tuple):
-        return "[" + ",".join(_spelled(item) for item in value) + "]"
+        return f"[{','.join(map(_spelled, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return str(value).replace("e-0", "e-")
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else str(value).replace("e-0", "e-")
+    return str(value)
 
 
 def _slug(draft: _Draft) -> str:
     settings = {name: value for name, value in draft.settings.items() if value != usual(name)}
     text = json.dumps(told({**draft.context, **settings}), sort_keys=True, separators=(",", ":"), allow_nan=False)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    words = [draft.dataset, draft.layout, f"{draft.epochs}epochs"]
-    return "_".join([*(re.sub(r"[^A-Za-z0-9-]+", "-", word) for word in words), digest])
+    words = "_".join(re.sub(r"[^A-Za-z0-9-]+", "-", word) for word in draft.words)
+    return f"{words}epochs_{digest}"
 
 
 def _natural(title: str) -> list[tuple[int, float, str]]:

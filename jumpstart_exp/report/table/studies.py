@@ -46,37 +46,36 @@ class StudyTable:
 
     def __init__(self, table: pd.DataFrame) -> None:
         self.table = table
-        self._datasets = {str(name) for name in table["dataset"].unique()} if len(table) else set()
+        self._datasets = {*table["dataset"].astype(str)} if len(table) else set()
         self._rows: dict[_Description, list[int]] = defaultdict(list)
         for row, description in enumerate(_row_descriptions(table)):
             self._rows[description].append(row)
-        self._contexts = {_context(description) for description in self._rows}
         self._seeds = [int(seed) for seed in table["seed"]] if len(table) else []
+        self._contexts = {_context(description) for description in self._rows}
 
     def rows(self, name: str, variant: str) -> pd.DataFrame:
         """The study's rows, every seed's; `labels` and `method` are then the study's own names of the methods."""
-        found: dict[int, list[str]] = defaultdict(list)
-        for description, labels in self._study(name, variant).items():
-            for row in self._rows.get(description, []):
-                found[row] += labels
+        found = {
+            row: sorted(labels)
+            for description, labels in self._study(name, variant).items()
+            for row in self._rows.get(description, [])
+        }
         places = sorted(found)
         rows = self.table.iloc[places].copy()
         if len(rows):
-            rows["labels"] = pd.Series([sorted(found[row]) for row in places], index=rows.index, dtype=object)
-            rows["method"] = [sorted(found[row])[0] for row in places]
+            rows["labels"] = pd.Series([found[row] for row in places], index=rows.index, dtype=object)
+            rows["method"] = [found[row][0] for row in places]
         return rows
 
     def state(self, name: str, variant: str) -> StudyState | None:
         """How much of the study there is; None for nothing."""
-        descriptions = self._study(name, variant)
-        seeds = [{self._seeds[row] for row in self._rows.get(description, [])} for description in descriptions]
-        everywhere = set.intersection(*seeds) if seeds else set()
-        present = sum(1 for own in seeds if own)
-        if not present:
+        places = [self._rows.get(description, []) for description in self._study(name, variant)]
+        if not any(places):
             return None
-        return StudyState(
-            study(name), variant, len(seeds), present, tuple(sorted(set().union(*seeds))), tuple(sorted(everywhere))
-        )
+        seeds = [{self._seeds[row] for row in rows} for rows in places]
+        every, everywhere = set().union(*seeds), set.intersection(*seeds)
+        present = sum(map(bool, seeds))
+        return StudyState(study(name), variant, len(seeds), present, tuple(sorted(every)), tuple(sorted(everywhere)))
 
     def _study(self, name: str, variant: str) -> Mapping[_Description, list[str]]:
         """The study's descriptions; nothing, and at once, where the table has no row that could be the study's."""
@@ -91,9 +90,8 @@ def study_rows(table: pd.DataFrame, name: str, variant: str) -> pd.DataFrame:
     return StudyTable(table).rows(name, variant)
 
 
-def studies_in(table: pd.DataFrame) -> tuple[StudyState, ...]:
+def studies_in(index: StudyTable) -> tuple[StudyState, ...]:
     """Every study and variant of which the table has a row, in the order of STUDIES; `paper` before `code`."""
-    index = StudyTable(table)
     states = [index.state(study.name, variant) for study in STUDIES for variant in VARIANTS]
     return tuple(state for state in states if state is not None)
 

@@ -1,7 +1,7 @@
 """Figures that show published studies are named by them instead of by the settings that tell them from others."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -32,26 +32,25 @@ def named_by_study(grids: Sequence[FigureGrid], table: pd.DataFrame) -> tuple[Fi
     }
     titles = [_title(grid, places) for grid in grids]
     often = Counter(titles)
-    named = []
-    for grid, title in zip(grids, titles, strict=True):
-        if title is not None:
-            title = title if often[title] == 1 else f"{title} · {grid.title}"
-        named.append(grid if title is None else replace(grid, title=title))
-    return tuple(named)
+    return tuple(
+        grid if title is None else replace(grid, title=title if often[title] == 1 else f"{title} · {grid.title}")
+        for grid, title in zip(grids, titles, strict=True)
+    )
 
 
-def _title(grid: FigureGrid, places: dict[tuple[str, str], set[int]]) -> str | None:
+def _title(grid: FigureGrid, places: Mapping[tuple[str, str], set[int]]) -> str | None:
     """Dataset, the fewest studies of one variant that have all the grid's rows, and the variant; None for none."""
-    rows = {int(row) for row in grid.rows.flat if row >= 0}
+    names = [study.name for study in STUDIES]
     for variant in VARIANTS:
-        left, needed = set(rows), []
+        left = {int(row) for row in grid.rows.flat if row >= 0}
+        needed: set[str] = set()
         while left:
-            name = max((study.name for study in STUDIES), key=lambda name: len(left & places[name, variant]))
-            if not left & places[name, variant]:
+            most = max(names, key=lambda name: len(left & places[name, variant]))
+            if not left & places[most, variant]:
                 break
-            left -= places[name, variant]
-            needed.append(name)
-        if rows and not left:
-            ordered = [study.name for study in STUDIES if study.name in needed]
-            return f"{dataset_title(grid.dataset)} · {', '.join(ordered)} · variant={variant}"
+            left -= places[most, variant]
+            needed.add(most)
+        if needed and not left:
+            studies = ", ".join(name for name in names if name in needed)
+            return f"{dataset_title(grid.dataset)} · {studies} · variant={variant}"
     return None

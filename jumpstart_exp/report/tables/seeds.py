@@ -1,12 +1,12 @@
 """Statistics over seeds as tables."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from jumpstart_exp.report.captions import (
     correction_told,
@@ -31,11 +31,11 @@ from jumpstart_exp.report.statistics.differences import (
     flatteries,
     paired_differences,
 )
-from jumpstart_exp.report.statistics.frontier import frontier_ratio, frontiers
-from jumpstart_exp.report.statistics.intervals import mean_interval
+from jumpstart_exp.report.statistics.frontier import FrontierRatio, frontier_ratio, frontiers
+from jumpstart_exp.report.statistics.intervals import Floats, mean_interval
 from jumpstart_exp.report.statistics.success import train_shares
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
-from jumpstart_exp.report.tables.table import Column, Table, at, interval, write_table
+from jumpstart_exp.report.tables.table import CellOf, Column, Table, at, interval, table_job
 
 _ACCURACIES = ("train_acc", "val_acc")
 _RATIO = (
@@ -48,28 +48,25 @@ _DIFFERENCE = (
 )
 
 
-def write_seed_tables(grid: FigureGrid, folder: Path) -> list[Path]:
-    """Write every table that the figure supports as SLUG_NAME.md, .tex and .csv; the same grid, the same bytes.
+def seed_jobs(grid: FigureGrid) -> Iterator[Job]:
+    """Every table about seeds that the figure supports, as SLUG_NAME."""
 
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    return [
-        path for name, table in seed_tables(grid).items() for path in write_table(table, folder, f"{grid.slug}_{name}")
-    ]
+    def job(name: str, make: Callable[..., Table], *arguments: object) -> Job:
+        return table_job(f"{grid.slug}_{name}", partial(make, grid, *arguments))
 
-
-def seed_tables(grid: FigureGrid) -> dict[str, Table]:
-    """Every table about seeds that the figure supports, by name."""
-    tables = {f"places_{at_epoch}": places_table(grid, at_epoch) for at_epoch in MOMENTS}
-    tables["moments"] = moments_table(grid)
+    for at_epoch in MOMENTS:
+        yield job(f"places_{at_epoch}", places_table, at_epoch)
+    yield job("moments", moments_table)
     if len(grid.depths) > 1:
-        tables["frontier"] = frontier_table(grid)
+        yield job("frontier", frontier_table)
         if comparisons(grid.methods):
-            tables["frontier_ratio"] = ratio_table(grid)
+            yield job("frontier_ratio", ratio_table)
     if comparisons(grid.methods) and grid.seed_range()[1] >= LEAST_SEEDS:
-        tables |= {f"differences_{at_epoch}": differences_table(grid, at_epoch) for at_epoch in MOMENTS}
-    return tables
+        for at_epoch in MOMENTS:
+            yield job(f"differences_{at_epoch}", differences_table, at_epoch)
+
+
+of_grid("seeds", rank=32)(seed_jobs)
 
 
 def places_table(grid: FigureGrid, at_epoch: str) -> Table:
@@ -77,12 +74,6 @@ def places_table(grid: FigureGrid, at_epoch: str) -> Table:
     shares = train_shares(grid, at_epoch)
     there = shares.seeds > 0
     method, depth, width = np.nonzero(there)
-    intervals = {metric: mean_interval(grid.accuracy[f"{metric}_{at_epoch}"]) for metric in _ACCURACIES}
-    intervals["share"] = (shares.share, shares.low, shares.high)
-    found = {
-        name: {f"{name}{end}": values[there] for end, values in zip(("", "_low", "_high"), of, strict=True)}
-        for name, of in intervals.items()
-    }
     values = {
         "method": np.array(grid.methods, object)[method],
         "depth": np.array(grid.depths)[depth],
@@ -90,10 +81,10 @@ def places_table(grid: FigureGrid, at_epoch: str) -> Table:
         "seeds": shares.seeds[there],
         "diverged": grid.diverged.sum(axis=-1)[there],
         "failed": grid.failed.sum(axis=-1)[there],
-        **found["train_acc"],
-        **found["val_acc"],
+        **_with_ends("train_acc", mean_interval(grid.accuracy[f"train_acc_{at_epoch}"]), there),
+        **_with_ends("val_acc", mean_interval(grid.accuracy[f"val_acc_{at_epoch}"]), there),
         "trained": shares.trained[there],
-        **found["share"],
+        **_with_ends("share", (shares.share, shares.low, shares.high), there),
         "threshold": grid.threshold,
         "title": np.array(grid.method_titles, object)[method],
     }
@@ -186,41 +177,31 @@ def ratio_table(grid: FigureGrid) -> Table:
     rows = []
     for (own, other), least, at_epoch, start in wanted:
         found = frontier_ratio(grid.at_threshold(least), at_epoch, own, other, start=start)
-        row: dict[str, object] = dict.fromkeys(_RATIO, "")
+        known = {"left_out": grid.widths} if found is None else vars(found)
+        row = {name: _joined(value) if isinstance(value, tuple) else value for name, value in known.items()}
         row |= {"method": own, "baseline": other, "moment": at_epoch, "start": start, "threshold": least}
-        if found is None:
-            row |= {"left_out": _joined(grid.widths), "told": no_ratio_told(grid, own, other)}
-        else:
-            row |= {"ratio": found.ratio, "low": found.low, "high": found.high, "seeds": found.seeds}
-            row |= {"widths": _joined(found.widths), "left_out": _joined(found.left_out)}
-            row |= {"at_least": _joined(found.at_least), "at_most": _joined(found.at_most)}
-            row |= {"resamples_without": found.resamples_without, "told": f"× {found.ratio:.2f}"}
-            interval = "" if found.low is None else f"{found.low:.2f} to {found.high:.2f}"
-            without = without_told(found)
-            row["interval"] = f"{interval} ({without})" if without else interval
-        rows.append(row)
+        row["told"] = no_ratio_told(grid, own, other) if found is None else f"× {found.ratio:.2f}"
+        row["interval"] = "" if found is None else _interval_of(found)
+        rows.append(dict.fromkeys(_RATIO, "") | row)
     caption = (
         f"{grid.title}: how many times deeper. {frontier_caption(grid)} Seeds: the fewest that both methods "
         "have at a place that decides. At the widths under at least, the method's frontier is the deepest of these "
         "depths, under at most the other's."
     )
+    sets = {"widths": "widths", "left out": "left_out", "at least": "at_least", "at most": "at_most"}
     columns = (
         Column("method", lambda row: titles[row.method], "l"),
         Column("against", lambda row: titles[row.baseline], "l"),
         Column("epoch", "{moment}", "l"),
         Column("counted", lambda row: STARTS[row.start], "l"),
         Column("threshold", "{threshold:.4g}"),
-        *(
-            Column("ratio", "{told}"),
-            Column("interval", "{interval}", missing=""),
-            Column("seeds", "{seeds}", missing=""),
-        ),
-        Column("widths", lambda row: row.widths.replace(" ", ", "), "l"),
-        Column("left out", lambda row: row.left_out.replace(" ", ", "), "l"),
-        Column("at least", lambda row: row.at_least.replace(" ", ", "), "l"),
-        Column("at most", lambda row: row.at_most.replace(" ", ", "), "l"),
+        Column("ratio", "{told}"),
+        Column("interval", "{interval}", missing=""),
+        Column("seeds", "{seeds}", missing=""),
+        *(Column(head, _listed(name), "l") for head, name in sets.items()),
     )
-    return Table(caption, pd.DataFrame(rows, dtype=object), columns, shown_only=("told", "interval"))
+    values = pd.DataFrame(rows, columns=[*_RATIO], dtype=object)
+    return Table(caption, values, columns, shown_only=("told", "interval"))
 
 
 def differences_table(grid: FigureGrid, at_epoch: str) -> Table:
@@ -229,32 +210,20 @@ def differences_table(grid: FigureGrid, at_epoch: str) -> Table:
     The CSV has every grid point, and depth and width empty for all together.
     """
     titles = dict(zip(grid.methods, grid.method_titles, strict=True))
-    every = []
-    values: dict[str, list[object]] = {name: [] for name in _DIFFERENCE}
-    for own, other in comparisons(grid.methods):
-        for measured in COMPARED:
-            of = paired_differences(grid, own, other, measured, at_epoch)
-            every.append(of)
-            if of.overall is None:
-                continue
-            there = of.pairs > 0
-            depth, width = np.nonzero(there)
-            count = len(depth) + 1
-            overall = of.overall
-            values["method"] += [own] * count
-            values["baseline"] += [other] * count
-            values["measured"] += [measured] * count
-            values["depth"] += [None, *(grid.depths[index] for index in depth)]
-            values["width"] += [None, *(grid.widths[index] for index in width)]
-            values["pairs"] += [overall.seeds, *of.pairs[there].tolist()]
-            values["left_out"] += [int(of.left_out.sum()), *of.left_out[there].tolist()]
-            values["mean"] += [overall.mean, *of.mean[there].tolist()]
-            values["low"] += [overall.low, *of.low[there].tolist()]
-            values["high"] += [overall.high, *of.high[there].tolist()]
-            values["p"] += [of.overall_p, *of.p[there].tolist()]
-            values["p_adjusted"] += [None, *of.adjusted[there].tolist()]
-            values["significant"] += [None, *of.significant()[there].astype(int).tolist()]
-            values["estimate"] += [overall] * count
+    every, rows = [], []
+    for (own, other), measured in itertools.product(comparisons(grid.methods), COMPARED):
+        of = paired_differences(grid, own, other, measured, at_epoch)
+        every.append(of)
+        if of.overall is None:
+            continue
+        head = {"method": own, "baseline": other, "measured": measured}
+        together = {"pairs": of.overall.seeds, "left_out": int(of.left_out.sum()), "p": of.overall_p}
+        rows.append(head | vars(of.overall) | together | {"estimate": of.overall})
+        significant = of.significant()
+        for point in map(tuple, np.argwhere(of.pairs > 0)):
+            row = {name: values[point].item() for name, values in vars(of).items() if isinstance(values, np.ndarray)}
+            row |= {"depth": grid.depths[point[0]], "width": grid.widths[point[1]], "p_adjusted": row["adjusted"]}
+            rows.append(head | row | {"significant": int(significant[point])})
     caption = (
         f"{grid.title}, {at_epoch} epoch: differences paired by seed and place; in brackets the 95 % interval, "
         "bootstrap over whole seeds; p is the mean's own, with the signs of whole seeds flipped. "
@@ -271,14 +240,24 @@ def differences_table(grid: FigureGrid, at_epoch: str) -> Table:
         Column("higher at", lambda _, *points: str(sum(point.significant and point.mean > 0 for point in points))),
         Column("lower at", lambda _, *points: str(sum(point.significant and point.mean < 0 for point in points))),
     )
-    whole = pd.DataFrame(values, dtype=object)
-    return Table(caption, whole, columns, by=("method", "baseline", "measured"), shown_only=("estimate",))
+    values = pd.DataFrame(rows, columns=[*_DIFFERENCE], dtype=object)
+    return Table(caption, values, columns, by=("method", "baseline", "measured"), shown_only=("estimate",))
+
+
+def _with_ends(name: str, of: Iterable[Floats], there: NDArray[np.bool_]) -> dict[str, Floats]:
+    """Numbers and their intervals as NAME, NAME_low and NAME_high."""
+    return {f"{name}{end}": values[there] for end, values in zip(("", "_low", "_high"), of, strict=True)}
+
+
+def _interval_of(ratio: FrontierRatio) -> str:
+    interval = "" if ratio.low is None else f"{ratio.low:.2f} to {ratio.high:.2f}"
+    without = without_told(ratio)
+    return f"{interval} ({without})" if without else interval
+
+
+def _listed(name: str) -> CellOf:
+    return lambda row: str(getattr(row, name)).replace(" ", ", ")
 
 
 def _joined(numbers: Sequence[int]) -> str:
     return " ".join(map(str, numbers))
-
-
-@of_grid("seeds", rank=32)
-def _seeds(grid: FigureGrid) -> Iterator[Job]:
-    yield Job("tables", partial(write_seed_tables, grid))

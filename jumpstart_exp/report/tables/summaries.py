@@ -1,16 +1,15 @@
 """The summary of a figure (CPAIOR, table 1), and what the penalty costs, as tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 
 from jumpstart_exp.report.registry import Job, of_grid
-from jumpstart_exp.report.statistics.cost import Ratio, overall, pair_costs
+from jumpstart_exp.report.statistics.cost import PairCost, Ratio, overall, pair_costs
 from jumpstart_exp.report.statistics.summary import SUMMARISED, Summary, summarise
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
-from jumpstart_exp.report.tables.table import MISSING, Column, Table, write_table
+from jumpstart_exp.report.tables.table import MISSING, Column, Table, table_job
 from jumpstart_exp.settings import legible
 
 LEAST_METHODS = 2
@@ -20,27 +19,27 @@ ACROSS = dict(zip(SUMMARISED, ("training", "validation"), strict=True))
 """What is summarised, in words: a method's columns."""
 
 
-def write_summaries(grid: FigureGrid, folder: Path) -> list[Path]:
-    """Write the summary at best and at last epoch as SLUG_EPOCH.md, .tex and .csv.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    return [
-        path
-        for at_epoch in MOMENTS
-        for path in write_table(summary_table(grid, at_epoch), folder, f"{grid.slug}_{at_epoch}")
-    ]
+_SUMMARY = (
+    *("best_accuracy", "best_depth", "best_width", "best_seed", "trained", "networks", "wins"),
+    *("better_than_baseline", "compared_with_baseline", "ties", "compared", "left_out"),
+    *("seeds", "diverged", "failed", "threshold"),
+)
+_COST = (
+    *("method", "engine", "device", "depth", "width", "seeds", "seconds_without", "seconds_with", "time_ratio"),
+    *("memory_bytes_without", "memory_bytes_with", "memory_ratio", "trained_on"),
+)
 
 
-def write_costs(grid: FigureGrid, folder: Path) -> list[Path]:
-    """Write what the penalty costs as SLUG_cost.md and .csv; nothing where no pair can be compared.
+def summary_jobs(grid: FigureGrid) -> Iterator[Job]:
+    """The summary at best and at last epoch, and what the penalty costs, as SLUG_best, SLUG_last and SLUG_cost."""
+    if len(grid.methods) >= LEAST_METHODS:
+        for at_epoch in MOMENTS:
+            yield table_job(f"{grid.slug}_{at_epoch}", partial(summary_table, grid, at_epoch))
+        if costs := pair_costs(grid):
+            yield table_job(f"{grid.slug}_cost", partial(cost_table, grid, costs))
 
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    table = cost_table(grid)
-    return [] if table is None else write_table(table, folder, f"{grid.slug}_cost", ("md", "csv"))
+
+of_grid("tables", rank=20)(summary_jobs)
 
 
 def summary_table(grid: FigureGrid, at_epoch: str) -> Table:
@@ -77,27 +76,18 @@ def summary_values(grid: FigureGrid, summary: Summary) -> pd.DataFrame:
     rows = {}
     for label, method in zip(grid.methods, summary.methods, strict=True):
         for metric, word in ACROSS.items():
-            best, beaten = method.best[metric], method.beats_baseline
-            better, compared = (None, None) if beaten is None else beaten[metric]
-            rows[f"{label} {word}"] = {
-                **{f"best_{name}": getattr(best, name, None) for name in ("accuracy", "depth", "width", "seed")},
-                "trained": method.trained,
-                "networks": method.networks,
-                "wins": method.wins[metric],
-                "better_than_baseline": better,
-                "compared_with_baseline": compared,
-                **{name: getattr(summary, name)[metric] for name in ("ties", "compared", "left_out")},
-                **{name: getattr(method, name) for name in ("seeds", "diverged", "failed")},
-                "threshold": summary.threshold,
-            }
-    return pd.DataFrame([*rows.values()], index=[*rows], dtype=object)
+            best = [getattr(method.best[metric], name, None) for name in ("accuracy", "depth", "width", "seed")]
+            beaten = (None, None) if method.beats_baseline is None else method.beats_baseline[metric]
+            pairs = (summary.ties[metric], summary.compared[metric], summary.left_out[metric])
+            rows[f"{label} {word}"] = (
+                *(*best, method.trained, method.networks, method.wins[metric], *beaten, *pairs),
+                *(method.seeds, method.diverged, method.failed, summary.threshold),
+            )
+    return pd.DataFrame([*rows.values()], index=[*rows], columns=[*_SUMMARY], dtype=object)
 
 
-def cost_table(grid: FigureGrid) -> Table | None:
-    """What the penalty costs at every depth-width pair, summed up by method and engine; None where nothing is known."""
-    costs = pair_costs(grid)
-    if not costs:
-        return None
+def cost_table(grid: FigureGrid, costs: Sequence[PairCost]) -> Table:
+    """What the penalty costs at every depth-width pair, summed up by method and engine: Markdown and CSV."""
     titles = dict(zip(grid.methods, grid.method_titles, strict=True))
     caption = (
         f"{grid.title}: what the penalty costs against plain ReLU. Means over the seeds that one engine trained on one "
@@ -112,28 +102,14 @@ def cost_table(grid: FigureGrid) -> Table | None:
         )
     if any(cost.trained_on.startswith("stacked,") for cost in costs):
         caption += " The engine stacked divides a fleet's time by estimated cost: its ratios are partly estimates."
-    rows = []
-    for cost in costs:
-        size = cost.memory or (None, None)
-        engine, device = cost.trained_on.split(", ", 1)
-        rows.append(
-            {
-                "method": cost.method,
-                "engine": engine,
-                "device": device,
-                "depth": cost.depth,
-                "width": cost.width,
-                "seeds": cost.seeds,
-                "seconds_without": cost.seconds[0],
-                "seconds_with": cost.seconds[1],
-                "time_ratio": cost.time_ratio,
-                "memory_bytes_without": size[0],
-                "memory_bytes_with": size[1],
-                "memory_ratio": cost.memory_ratio,
-                "trained_on": legible(cost.trained_on),
-            }
+    rows = [
+        (
+            *(cost.method, *cost.trained_on.split(", ", 1), cost.depth, cost.width, cost.seeds, *cost.seconds),
+            *(cost.time_ratio, *(cost.memory or (None, None)), cost.memory_ratio, legible(cost.trained_on)),
         )
-    values = pd.DataFrame(rows, dtype=object)
+        for cost in costs
+    ]
+    values = pd.DataFrame(rows, columns=[*_COST], dtype=object)
     columns = (
         Column("method", lambda row: titles[row.method], "l"),
         Column("engine, device", "{trained_on}", "l"),
@@ -151,7 +127,7 @@ def cost_table(grid: FigureGrid) -> Table | None:
         method, trained_on = map(str, names)
         time, memory = (_in_words(overall([*own[ratio]])) for ratio in ("time_ratio", "memory_ratio"))
         notes.append(f"{titles[method]} ({trained_on}): time {time}; memory {memory}")
-    return Table(caption, values, columns, notes=notes, shown_only=("trained_on",), digits=None)
+    return Table(caption, values, columns, notes=notes, shown_only=("trained_on",), digits=None, kinds=("md", "csv"))
 
 
 def _megabytes(size: float | None) -> str:
@@ -163,11 +139,3 @@ def _in_words(ratio: Ratio | None) -> str:
         return "unknown"
     pairs = f"{ratio.pairs} pair{'s' * (ratio.pairs != 1)}"
     return f"× {ratio.median:.2f} (median), × {ratio.geometric_mean:.2f} (geometric mean) over {pairs}"
-
-
-@of_grid("tables", rank=20)
-def _summaries(grid: FigureGrid) -> Iterator[Job]:
-    if len(grid.methods) >= LEAST_METHODS:
-        yield Job("tables", partial(write_summaries, grid))
-        if pair_costs(grid):
-            yield Job("tables", partial(write_costs, grid))

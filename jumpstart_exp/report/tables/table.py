@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from string import Formatter
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from jumpstart_exp.report.files import write_whole
+from jumpstart_exp.report.registry import Job
 from jumpstart_exp.report.tables.markup import in_csv, in_latex, in_markdown, in_markdown_code
 
 MISSING = "–"
@@ -49,12 +51,13 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Values with how they are shown; `values` are of dtype object, so that whole numbers stay whole beside gaps.
+    """Values, and how they are shown; a column of whole numbers with gaps has dtype object, so that they stay whole.
 
     A line of Markdown and LaTeX is a row of `values`, or neighbouring rows that are equal in the columns `by`. Where
     `across` has headings, every row is a column under its heading, in CSV under its index, and `columns` are lines.
     `groups` are titles over the headings but the first, and how many of these each spans. `notes` are listed below
     Markdown's caption. CSV lacks the values `shown_only`; its numbers have `digits` behind the point, None for all.
+    `kinds` are the table's files.
     """
 
     caption: str
@@ -66,20 +69,12 @@ class Table:
     notes: Sequence[str] = ()
     shown_only: Sequence[str] = ()
     digits: int | None = 9  # beyond them processors may differ
+    kinds: Sequence[str] = ("md", "tex", "csv")
 
 
-def write_table(table: Table, folder: Path, name: str, kinds: Sequence[str] = ("md", "tex", "csv")) -> list[Path]:
-    """Write the table as NAME.KIND for every kind; gives the files.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    made = {"md": as_markdown, "tex": as_latex, "csv": as_csv}
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{kind}" for kind in kinds]
-    for path, kind in zip(paths, kinds, strict=True):
-        write_whole(path, made[kind](table).encode())
-    return paths
+def table_job(name: str, make: Callable[[], Table]) -> Job:
+    """The job that makes a table and writes it as NAME.KIND, for every kind."""
+    return Job("tables", partial(_write, name, make))
 
 
 def interval(name: str, low: str = "", high: str = "", form: str = "{:.3f} ({:.3f} to {:.3f})") -> CellOf:
@@ -122,9 +117,8 @@ def as_latex(table: Table) -> str:
     columns, lines = _shown(table)
     over = [rf"\multicolumn{{{span}}}{{c}}{{{in_latex(title)}}}" for title, span in table.groups]
     heads = [["", *over]] * bool(over) + [[in_latex(column.heading) for column in columns]]
-    top, body = (
-        [f"{' & '.join(line)} \\\\" for line in of] for of in (heads, [map(_cell_in_latex, line) for line in lines])
-    )
+    top = [f"{' & '.join(line)} \\\\" for line in heads]
+    body = [f"{' & '.join(map(_cell_in_latex, line))} \\\\" for line in lines]
     layout = "".join(column.side if column.width is None else f"p{{{column.width}cm}}" for column in columns)
     caption = rf"\caption{{{in_latex(table.caption)}}}"
     if len(body) >= _LONG:
@@ -144,6 +138,19 @@ def as_csv(table: Table) -> str:
     heads = [*map(in_csv, values.columns)]
     whole = pd.DataFrame(cells, index=values.index, columns=heads, dtype=object)
     return whole.to_csv(index=bool(table.across), lineterminator="\n")
+
+
+_WRITERS = {"md": as_markdown, "tex": as_latex, "csv": as_csv}
+
+
+def _write(name: str, make: Callable[[], Table], folder: Path) -> list[Path]:
+    table = make()
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for kind in table.kinds:
+        paths.append(folder / f"{name}.{kind}")
+        write_whole(paths[-1], _WRITERS[kind](table).encode())
+    return paths
 
 
 def _shown(table: Table) -> tuple[list[Column], list[list[Cell]]]:

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from stored_tables import CIFAR10, METHODS, cell, grid_rows, row, table
+from readable import check_readable
+from stored_tables import CIFAR10, cell, grid_rows, row, table
 
 from jumpstart_exp.report.figures.frontier import frontier_figure, shown_starts
 from jumpstart_exp.report.figures.heatmaps import heatmap_figure
@@ -114,9 +113,7 @@ def test_a_width_whose_deciding_depths_are_missing_is_marked_apart_from_one_that
     assert figure.legends[0].get_texts()[-1].get_text().startswith("missing: ")
     late = figure.axes[2]
     assert curves(late, "missing relu") == [[]] and curves(late, "relu")[0][1] == (1, 20)
-    FigureCanvasAgg(figure).draw()
-    found = boxes(figure)
-    assert not [(a, b) for i, (a, one) in enumerate(found) for b, two in found[:i] if one.overlaps(two)]
+    check_readable(figure)
     axes = [ax.get_window_extent() for ax in figure.axes]
     assert not [one for ax in figure.axes for one in axes if one.overlaps(ax.yaxis.label.get_window_extent())]
 
@@ -178,37 +175,3 @@ def test_rows_of_methods_have_their_own_frontiers() -> None:
     line = frontier_lines(ax)[FRONTIER]
     assert line[0][1] == -0.5 and line[0][0] == pytest.approx(2.42), "Sep-UP below, to the end"
     assert line[2:] == [(0.5, 0.5), (0.5, 1.5)], "ReLU above, to depth 2"
-
-
-def boxes(figure: Figure) -> list:
-    texts = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
-    for ax in figure.axes:
-        for axis in (ax.xaxis, ax.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            ticks = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
-            texts += [axis.label, *(label for place, label in ticks if low <= place <= high)]
-        texts.append(ax.title)
-    return [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
-
-
-@pytest.mark.parametrize(
-    ("methods", "widths"),
-    [
-        (["relu"], [2]),
-        (
-            ["relu", "a_label_that_nobody_would_ever_want_to_type", "Some words that are many and more than that"],
-            [1000],
-        ),
-        ([*METHODS], [1, 2, 3, 4, 5, 10, 15, 20, 25]),
-        (["relu", "sep_up"], [*range(1, 40)]),
-    ],
-)
-def test_no_text_overlaps_another_or_is_cut(methods: list[str], widths: list[int]) -> None:
-    rows = grid_rows(methods, [1, 5, 150], widths, [0, 1], lambda c: 1.0 if c.depth in (5, 150) else 0.6)
-    figure = frontier_figure(only(rows))
-    FigureCanvasAgg(figure).draw()
-    found = boxes(figure)
-    for i, (name, box) in enumerate(found):
-        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, name
-        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, name
-        assert not [other for other, its in found[:i] if box.overlaps(its)], name

@@ -8,10 +8,9 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from seaborn.cm import rocket
-from stored_tables import CIFAR10, METHODS, MNIST, VARIANTS, cell, draw_heatmaps, grid_rows, row, table
+from stored_tables import CIFAR10, METHODS, MNIST, cell, draw_heatmaps, grid_rows, row, table
 
 from jumpstart_exp.report.__main__ import main
 from jumpstart_exp.report.figures.heatmaps import heatmap_figure
@@ -195,40 +194,6 @@ def test_small_grids_carry_their_numbers_in_a_contrasting_colour() -> None:
 
 def test_large_grids_carry_no_numbers() -> None:
     assert not panels(drawn(grid_rows(["relu"], DEPTHS, WIDTHS, [0], by_place)))[0].texts
-
-
-@pytest.mark.parametrize(
-    ("methods", "depths", "widths", "settings"),
-    [
-        (["relu"], [1, 2], [2, 4], {}),
-        (["a_label_that_nobody_would_ever_want_to_type"], [1], [1000], {"optimizer__lr": 0.00123}),
-        (["relu", "relu_bn", "sep_up"], [1, 5, 10, 20, 50], [1, 2, 3, 4, 10], {}),
-        (["relu", "sep_up"], list(range(1, 13)), list(range(1, 13)), {}),
-        (list(METHODS), DEPTHS, WIDTHS, {}),
-        (["relu", *VARIANTS], [10, 20, 30], [2, 8, 16, 32, 64, 96, 192], CIFAR10),
-        (["relu", "sep_up"], [2, *range(4, 69, 4)], [2, 4, 8], MNIST),
-        (["relu", "relu_bn", "sep_up"], [2, 10, 25, 30, 40], [10], CIFAR10),
-        (["relu", "a_label_that_nobody_would_ever_want_to_type", "Some words that are many"], [2, 10], [1000], {}),
-        ([*METHODS, *VARIANTS], DEPTHS, [4], {}),
-        (["relu", "sep_up"], list(range(1, 60)), [4], {}),
-    ],
-)
-def test_no_text_overlaps_another_or_is_cut(methods, depths, widths, settings) -> None:
-    rows = grid_rows(methods, depths, widths, [0], lambda c: 0.9, **settings)
-    figure = drawn(rows[1:] if len(rows) > 1 else rows)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    texts = [figure._suptitle, *(text for legend in figure.legends for text in legend.get_texts())]
-    for ax in figure.axes:
-        labels = ax.get_xticklabels() * ax.xaxis.get_tick_params()["labelbottom"]
-        labels += [] if ax.yaxis.get_tick_params().get("labelleft") is False else ax.get_yticklabels()
-        texts += [ax.title, ax.xaxis.label, ax.yaxis.label, *labels, *ax.texts]
-    boxes = [text.get_window_extent() for text in texts if text.get_text() and text.get_visible()]
-    assert len(boxes) > 8
-    for i, box in enumerate(boxes):
-        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
-        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
-        assert not any(box.overlaps(other) for other in boxes[:i])
 
 
 def test_bytes_do_not_depend_on_the_process(tmp_path: Path) -> None:

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from readable import check_readable
 from stored_tables import CIFAR10, METHODS, MNIST, VARIANTS, cell, grid_rows, parameters, row, table
 
 from jumpstart_exp.report.figures.scatters import LOOKS, depth_styles, method_looks, scatter_figure
@@ -174,11 +173,6 @@ def boxes_of_points(ax: Axes) -> list[Bbox]:
     return boxes
 
 
-def drawn_ticks(axis: Axis) -> list[Text]:
-    low, high = axis.get_view_interval()
-    return [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
-
-
 CASES = {
     "five methods": lambda: study(),
     "five methods, three seeds, rough": lambda: study(seeds=(0, 1, 2), accuracy=rough),
@@ -194,7 +188,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_no_label_overlaps_another_or_a_point_and_no_text_is_cut(case) -> None:
     figure = scatter_figure(CASES[case](), "best")
-    FigureCanvasAgg(figure).draw()
+    figure.draw_without_rendering()
     for ax in figure.axes:
         labels = [Text.get_window_extent(text) for text in ax.texts]  # without the leader
         assert labels
@@ -204,16 +198,7 @@ def test_no_label_overlaps_another_or_a_point_and_no_text_is_cut(case) -> None:
             assert room.x0 <= box.x0 and box.x1 <= room.x1 and room.y0 <= box.y0 and box.y1 <= room.y1
             assert not box.count_overlaps(points)
             assert not box.count_overlaps(labels[:i])
-    texts = [figure._suptitle, *figure.legends[0].get_texts()]
-    for ax in figure.axes:
-        texts += [ax.xaxis.label, ax.yaxis.label, *drawn_ticks(ax.yaxis)]
-    texts += drawn_ticks(figure.axes[-1].xaxis)
-    outside = [text.get_window_extent() for text in texts if text.get_text()]
-    inner = [ax.get_window_extent() for ax in figure.axes]
-    for i, box in enumerate(outside):
-        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
-        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
-        assert not box.count_overlaps(outside[:i]) and not box.count_overlaps(inner)
+    check_readable(figure)
 
 
 def test_labels_stand_at_each_pairs_best_point_and_name_it() -> None:

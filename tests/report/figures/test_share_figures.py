@@ -1,12 +1,9 @@
 """What the figures over seeds show, read back from their artists."""
 
 import numpy as np
-import pytest
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from stored_tables import CIFAR10, METHODS, VARIANTS, cell, grid_rows, row, table
+from stored_tables import cell, grid_rows, row, table
 
 from jumpstart_exp.report.captions import pairs_told, wilson_told
 from jumpstart_exp.report.figures.shares import differences_figure, moments_figure
@@ -145,39 +142,3 @@ def test_what_is_missing_and_what_is_lost_is_marked() -> None:
     relu, sep_up = panels(figure)
     assert [mark.get_hatch()[0] for mark in relu[0].collections[1:]] == ["x"]
     assert [mark.get_hatch()[0] for mark in sep_up[0].collections[1:]] == ["/"]
-
-
-def shown_texts(figure: Figure) -> list[Text]:
-    """Every text of the figure but tick labels that share their axis with the panel below or beside."""
-    legends = [legend for part in (figure, *figure.subfigs) for legend in part.legends]
-    texts = [text for legend in legends for text in legend.get_texts()]
-    texts += [part._suptitle for part in (figure, *figure.subfigs) if part._suptitle] + figure.subfigs[1].texts
-    for ax in figure.axes:
-        labels = []
-        for axis, side in ((ax.xaxis, "labelbottom"), (ax.yaxis, "labelleft")):
-            low, high = sorted(axis.get_view_interval())
-            if axis.get_tick_params().get(side, True):
-                ticks = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
-                labels += [label for place, label in ticks if low <= place <= high]
-        texts += [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label, *labels, *ax.texts]
-    return [text for text in texts if text.get_text() and text.get_visible()]
-
-
-@pytest.mark.parametrize(
-    ("methods", "depths", "widths", "settings"),
-    [
-        (["relu", "sep_up"], [1], [4], {}),
-        (["relu", "a_label_that_nobody_would_ever_want_to_type", "Some words that are many"], [2, 10], [1000], {}),
-        (["relu", *VARIANTS][:3], [10, 20, 30], [2, 8, 16, 32, 64, 96, 192], CIFAR10),
-        (list(METHODS)[:3], [1, *range(10, 151, 10)], [1, 2, 3, 4, 5, 10, 15, 20, 25], {}),
-    ],
-)
-def test_no_text_overlaps_another_or_is_cut(methods, depths, widths, settings) -> None:
-    grid = only(grid_rows(methods, depths, widths, [0, 1], lambda c: 0.9 + c.seed / 100, **settings)[1:])
-    for figure in (moments_figure(grid, "trains"), differences_figure(grid, "best")):
-        FigureCanvasAgg(figure).draw()
-        boxes = [(text.get_text(), text.get_window_extent()) for text in shown_texts(figure)]
-        for i, (name, box) in enumerate(boxes):
-            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, name
-            assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, name
-            assert not [other for other, its in boxes[:i] if box.overlaps(its)], name

@@ -198,7 +198,9 @@ def test_ratios_stand_for_both_starts_even_where_there_is_none(tmp_path: Path) -
 def test_shares_of_the_summary_are_those_of_the_tables(store: Store, grid: FigureGrid) -> None:
     summary = page_contents(store.cells(), store, [grid]).head["studies"][0]["summary"]
     for moment in ("best", "last"):
-        table = {row[0]: row[2:5] for row in moments_table(grid).numbers if row[1] == f"trains_{moment}"}
+        values = moments_table(grid).values
+        own = values[values["measured"] == f"trains_{moment}"].set_index("method")[["mean", "low", "high"]]
+        table = {label: (mean, low, high) for label, mean, low, high in own.itertuples()}
         shown = summary[moment]["methods"]
         assert {
             label: (of["share"], of["low"], of["high"]) for label, of in zip(grid.methods, shown, strict=True)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -9,15 +10,17 @@ from stored_tables import row, table
 from study_rows import study_table
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.config.entries import EntryError
 from jumpstart_exp.config.studies import study_cells
-from jumpstart_exp.report.papers.assertions import ABOVE_ZERO, Criterion
-from jumpstart_exp.report.papers.assertions_images import CIFAR_METHODS
-from jumpstart_exp.report.papers.claims import ASSERTIONS, Claim, Finding, claims, count_verdicts, in_words, judge
+from jumpstart_exp.report.papers.assertions import ABOVE_ZERO, Criterion, assertions, read_assertions
+from jumpstart_exp.report.papers.claims import Claim, Finding, count_verdicts, in_words, judge
+from jumpstart_exp.report.papers.compared import compared
 from jumpstart_exp.report.papers.comparison import published_grid
-from jumpstart_exp.report.papers.measures import Measure, cost_ratio, frontier_of, lowest_mean, times_deeper
+from jumpstart_exp.report.papers.measures import Measure, StudyCells, frontier_of, lowest_mean, ratio_of
 from jumpstart_exp.report.papers.published import Published, PublishedError, PublishedPlace, read_published
 from jumpstart_exp.report.statistics.frontier import frontier_ratio
 from jumpstart_exp.report.table.grid import figure_grids
+from jumpstart_exp.report.table.studies import StudyTable
 
 Accuracy = Callable[[Cell], tuple[float, float] | None]
 
@@ -25,6 +28,10 @@ Accuracy = Callable[[Cell], tuple[float, float] | None]
 @pytest.fixture(scope="module")
 def published() -> Published:
     return read_published()
+
+
+def claims(store: pd.DataFrame, published: Published, threshold: float | None = None) -> tuple[Claim, ...]:
+    return compared(store, published, threshold).claims
 
 
 def finding(found: tuple[Claim, ...], name: str, variant: str = "paper") -> Finding:
@@ -84,7 +91,7 @@ def test_the_authors_own_table_by_our_rule_is_what_the_papers_say_of_it(publishe
     assert (value("relu_bn", None), value("sep_p", None), value("sep_up", None)) == (70, 50, 100)  # SepCons has 120
     ends = [frontier_of(grid, method, None) for method in ("relu_bn", "sep_up")]
     assert [own is not None and own.is_at_least for own in ends] == [False, False], "the grid ends at 120"
-    deeper = times_deeper(grid, "sep_up")
+    deeper = ratio_of(grid, "sep_up")
     # read off the table: widths 3, 4, 5 against 10 layers, the others against 20
     ratios = (60 / 10, 50 / 10, 60 / 10, 90 / 20, 100 / 20, 100 / 20, 70 / 20)
     assert deeper is not None
@@ -119,17 +126,86 @@ def test_what_is_not_trained_names_the_command(published: Published) -> None:
     assert {own.verdict for claim in found for own in claim.findings} == {"not trained"}
     own = finding(found, "mnist_jumpstart_networks", "code")
     assert own.command == "python -m jumpstart_exp -m +experiment=mnist_table1 variant=code seed=0,1,...,9"
-    assert count_verdicts(found)["code"]["not trained"] == len(found) == len(ASSERTIONS)
+    assert count_verdicts(found)["code"]["not trained"] == len(found) == len(assertions())
 
 
-def test_names_are_unique_and_every_number_is_published(published: Published) -> None:
-    assert len({assertion.name for assertion in ASSERTIONS}) == len(ASSERTIONS)
-    for assertion in ASSERTIONS:
-        assert assertion.numbers(published) and "{" not in assertion.statement(published)
-        assert assertion.where(published)
-    broken = Published({}, {}, {}, {}, {}, {})
+def test_every_claim_s_numbers_are_published_and_its_networks_are_its_study_s(published: Published) -> None:
+    for claim in assertions():
+        assert "{" not in claim.statement.format(*claim.published(published)) and claim.where(published)
+        cells = study_cells(claim.study, "paper")
+        methods = {label for key in ("method", "other") if (label := claim.of.get(key))}
+        methods |= {label for key in ("methods", "beside") for label in claim.of.get(key, [])}
+        assert methods <= {cell.method for cell in cells}, claim.name
+        assert {claim.of.get("width", cells[0].width)} <= {cell.width for cell in cells}, claim.name
+        depths = {*claim.of.get("depths", []), claim.of.get("depth", cells[0].depth)}
+        assert depths <= {cell.depth for cell in cells}, claim.name
+        assert claim.of.get("metric", "val_acc_best") in ("train_acc_best", "val_acc_best")
+        assert claim.of.get("rate", cells[0].optimizer.lr) in {cell.optimizer.lr for cell in cells}, claim.name
     with pytest.raises(PublishedError, match="there is no published number"):
-        ASSERTIONS[0].statement(broken)
+        assertions()[0].published(Published({}, {}, {}, {}, {}, {}))
+
+
+CLAIM = """
+- name: a_claim
+  paper: CPAIOR
+  study: cpaior_moons
+  statement: Deeper.
+  numbers: [moons_times_deeper]
+  measure: times_deeper
+  of: {method: sep_up}
+  measured: ratio
+  digits: 1
+  criterion: within
+  by: {distance: 1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("digits: 1", "digits: one", r"digits='one' is not allowed: it must be an integer"),
+        ("digits: 1", "digit: 1", r"digit is no key; did you mean digits\?; known are name, paper"),
+        ("  paper: CPAIOR\n", "", "paper is missing"),
+        (
+            "[moons_times_deeper]",
+            "moons_times_deeper",
+            "numbers='moons_times_deeper' is not allowed: it must be a list",
+        ),
+        ("cpaior_moons", "cpaior_suns", "study=cpaior_suns is not allowed: one of cpaior_moons"),
+        ("measure: times_deeper", "measure: times_wider", "measure=times_wider is not allowed: one of frontier_depth"),
+        (
+            "method: sep_up",
+            "methods: sep_up",
+            "measure=times_deeper: .*'methods'|measure=times_deeper: missing.*'method'",
+        ),
+        ("criterion: within", "criterion: without", "criterion=without is not allowed: one of at_least"),
+        ("{distance: 1}", "{}", "criterion=within: missing a required .*'distance'"),
+    ],
+)
+def test_a_wrong_entry_is_named_by_file_claim_and_key(tmp_path: Path, old: str, new: str, words: str) -> None:
+    (tmp_path / "some.yaml").write_text(CLAIM)
+    (claim,) = read_assertions(tmp_path / "some.yaml")
+    assert (claim.numbers, claim.of, claim.place) == (("moons_times_deeper",), {"method": "sep_up"}, "")
+    assert CLAIM.count(old) == 1
+    (tmp_path / "some.yaml").write_text(CLAIM.replace(old, new))
+    with pytest.raises(EntryError, match=rf"^some\.yaml: a_claim: ({words})") as caught:
+        read_assertions(tmp_path / "some.yaml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (CLAIM * 2, "a_claim stands there twice"),
+        ("name: a", "is no list"),
+        ("- a", "entry 1 is no"),
+        ("- {", "be read"),
+    ],
+)
+def test_a_file_that_is_no_list_of_claims_is_named(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "some.yaml").write_text(text)
+    with pytest.raises(EntryError, match=rf"^some\.yaml.*{words}"):
+        read_assertions(tmp_path / "some.yaml")
 
 
 def mnist(relu_to: int, jumpstart: Callable[[int], float]) -> Accuracy:
@@ -182,7 +258,7 @@ def test_cifar_100_by_hand(published: Published) -> None:
         if cell.method == "relu":
             return 0.3, 0.3
         gain = 0.01 if cell.depth == 10 else 0.08
-        one_setting = cell.method == CIFAR_METHODS[1] and cell.width == 8
+        one_setting = cell.method == "sep_up_l2_1e-3" and cell.width == 8
         loses = one_setting or (cell.optimizer.lr < 0.001 and cell.width == 16)
         return 0.3, 0.3 - 0.02 if loses else 0.3 + gain + cell.seed / 1000
 
@@ -213,7 +289,6 @@ def test_costs_are_those_of_the_study_in_small_too(published: Published) -> None
     assert own.measure is not None and own.measure.unit == "pairs" and own.measure.count == 6
     expected = math.exp(sum(math.log(1.47 + width / 1000) for width in (8, 16, 32)) / 3)
     assert own.measure.value == pytest.approx(expected) and own.verdict == "reproduced"
-    assert cost_ratio([], False) is None
 
 
 def test_the_lowest_mean_is_over_the_seeds_that_all_methods_have(published: Published) -> None:
@@ -223,10 +298,10 @@ def test_the_lowest_mean_is_over_the_seeds_that_all_methods_have(published: Publ
         for seed, value in enumerate(values):
             made = row(cells[method], value, "done" if value else "diverged")
             rows.append(made | {"seed": seed, "key": f"{method}{seed}"})
-    (grid,) = figure_grids(table(rows))
-    found = lowest_mean(grid, ("sep_u", "sep_p"), "train_acc_best")
+    cells_of = StudyCells(StudyTable(table(rows)), "table2_50x4", "paper")
+    found = lowest_mean(cells_of, ("sep_u", "sep_p"), "train_acc_best")
     assert found is not None and (found.value, found.count) == (pytest.approx(0.85), 2)
-    assert lowest_mean(grid, ("sep_u", "sep_l"), "train_acc_best") is None
+    assert lowest_mean(cells_of, ("sep_u", "sep_l"), "train_acc_best") is None
 
 
 def shallow_relu(cell: Cell) -> tuple[float, float]:
@@ -262,5 +337,5 @@ def test_the_claims_ratio_is_that_of_the_frontiers_tables_and_about_five_has_two
     assert ratio is not None and own.measure is not None and own.measure.value == ratio.ratio == pytest.approx(5)
     assert frontier_ratio(grid, "best", "sep_up") is None, "one layer does not train"
     assert (own.verdict, claim.criterion) == ("reproduced", "from 4 to 6 (within 1 of the published 5)")
-    (assertion,) = [one for one in ASSERTIONS if one.name == "moons_times_deeper"]
-    assert judge(Measure(9, 8, 10, 5), assertion.criterion(published)) == "not reproduced", "far more is not about five"
+    (assertion,) = [one for one in assertions() if one.name == "moons_times_deeper"]
+    assert judge(Measure(9, 8, 10, 5), assertion.required(published)) == "not reproduced", "far more is not about five"

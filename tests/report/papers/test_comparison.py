@@ -51,7 +51,7 @@ def moons(
     store = study_table(
         "cpaior_moons", variant, range(seeds), like(published, shift), lambda cell: cell.depth in (2, 10, 60, 100)
     )
-    found = compare_grid("moons", variant, moons_rows(StudyTable(store), variant), published.moons)
+    found = compare_grid("moons", variant, only_grid(moons_rows(StudyTable(store), variant)), published.moons)
     assert found is not None
     return found
 
@@ -71,7 +71,7 @@ def test_a_place_by_hand(published: Published) -> None:
     store = study_table(
         "table2_50x4", "paper", values, lambda cell: values[cell.seed], lambda cell: cell.method == "sep_p"
     )
-    found = compare_grid("table2_50x4", "paper", store, published.moons_50x4)
+    found = compare_grid("table2_50x4", "paper", only_grid(store), published.moons_50x4)
     assert found is not None
     training, validation = places(found)
     assert training.place == PublishedPlace("sep_p", "train_acc_best", 50, 4)
@@ -87,7 +87,7 @@ def test_a_place_by_hand(published: Published) -> None:
     middle, spread = 1 / 3 + z**2 / 6, z * np.sqrt(1 / 3 * 2 / 3 / 3 + z**2 / 36)
     expected = ((middle - spread) / (1 + z**2 / 3), (middle + spread) / (1 + z**2 / 3))
     assert (validation.reached_low, validation.reached_high) == pytest.approx(expected)
-    first, second = by_method(found)
+    first, second = by_method(places(found))
     assert (first.places, first.distance, first.shift) == (1, pytest.approx(0.1294), pytest.approx(-0.1294))
     assert (second.inside, second.judged, second.expected) == (1, 1, 0.5)
 
@@ -97,7 +97,7 @@ def test_printed_digits_that_are_cut_off_are_reached(published: Published) -> No
         return 69 / 85, 9 / 15  # printed as 0.8117
 
     store = study_table("table2_50x4", "paper", range(2), exact, lambda cell: cell.method == "relu_bn")
-    found = compare_grid("table2_50x4", "paper", store, published.moons_50x4)
+    found = compare_grid("table2_50x4", "paper", only_grid(store), published.moons_50x4)
     assert found is not None
     assert [(place.reached, place.is_inside) for place in places(found)] == [(2, True)] * 2
 
@@ -106,7 +106,7 @@ def test_one_seed_has_no_range_and_no_interval(published: Published) -> None:
     found = moons(published, "paper", seeds=1)
     place = places(found)[0]
     assert (place.seeds, place.low, place.high, place.is_inside) == (1, None, None, None)
-    assert all(method.judged == 0 for method in by_method(found))
+    assert all(method.judged == 0 for method in by_method(places(found)))
 
 
 def test_only_published_depths_are_compared_and_the_others_are_named(published: Published) -> None:
@@ -125,7 +125,7 @@ def test_a_corrupted_published_value_changes_the_comparison(published: Published
     wrong = dataclasses.replace(published, moons={**published.moons, place: 0.5176})
     right = {own.place: own for own in places(moons(published, "paper"))}[place]
     store = study_table("cpaior_moons", "paper", range(3), like(published), lambda cell: cell.depth == 60)
-    changed = compare_grid("moons", "paper", moons_rows(StudyTable(store), "paper"), wrong.moons)
+    changed = compare_grid("moons", "paper", only_grid(moons_rows(StudyTable(store), "paper")), wrong.moons)
     assert changed is not None
     found = {own.place: own for own in places(changed)}[place]
     assert (right.is_inside, found.is_inside) == (True, False)

@@ -11,7 +11,7 @@ from study_rows import study_table
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.report.papers import comparison_figures as comparison_figures
-from jumpstart_exp.report.papers.comparison import GridComparison, compare_grid
+from jumpstart_exp.report.papers.comparison import GridComparison, compare_grid, only_grid
 from jumpstart_exp.report.papers.comparison_figures import (
     comparison_figure,
     difference_end,
@@ -33,7 +33,7 @@ def compared(variant: str, *, diverged: bool = False) -> GridComparison:
         return cell.depth in (1, 10, 15) and cell.width in (1, 5)
 
     rows = study_table("cpaior_moons", variant, (0, 1), accuracy, where)
-    found = compare_grid("moons", variant, rows, read_published().moons)
+    found = compare_grid("moons", variant, only_grid(rows), read_published().moons)
     assert found is not None
     return found
 

@@ -10,7 +10,7 @@ from study_rows import study_table
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.report.papers.claims_tables import claims_caption
-from jumpstart_exp.report.papers.compared import Compared, compared, comparison_jobs, jobs_of
+from jumpstart_exp.report.papers.compared import Compared, compared, comparison_jobs
 from jumpstart_exp.report.papers.published import published_dir, read_published
 
 
@@ -36,7 +36,7 @@ def found(store: pd.DataFrame) -> Compared:
 
 
 def written(found: Compared, folder: Path) -> dict[str, str]:
-    paths = [path for kind, job in jobs_of(found) if kind == "tables" for path in job(folder)]
+    paths = [path for job in comparison_jobs(found) if job.folder == "tables" for path in job.write(folder)]
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in paths)
     return {path.name: path.read_text() for path in paths}
 
@@ -45,12 +45,12 @@ def read(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_every_comparison_is_written_in_three_ways(found: Compared, tmp_path: Path) -> None:
+def test_writes_every_comparison_as_markdown_latex_and_csv(found: Compared, tmp_path: Path) -> None:
     stems = ["published_claims", "moons_paper_published", "table2_50x4_paper_published", "moons_layouts"]
     names = {f"{stem}.{kind}" for stem in stems for kind in ("md", "tex", "csv")}
     assert {*written(found, tmp_path)} == names | {"moons_paper_published_places.csv"}
-    kinds = [kind for kind, _ in jobs_of(found)]
-    assert kinds == ["tables", "figures", "tables", "tables", "tables"]
+    folders = [job.folder for job in comparison_jobs(found)]
+    assert folders == ["tables", "figures", *["tables"] * 4]
 
 
 def test_table_2_beside_ours(found: Compared, tmp_path: Path) -> None:
@@ -115,16 +115,6 @@ def test_how_many_cells_diverged_is_said(tmp_path: Path) -> None:
     assert f"MLP (variant=paper): {said}" in texts["moons_layouts.md"]
 
 
-def test_published_values_are_there_by_study_and_place(found: Compared) -> None:
-    assert found.published_at("iclr_moons", "relu", "train_acc_best", 10, 4) == 1.0
-    assert found.published_at("moons", "relu", "val_acc_best", 30, 25) == 0.4
-    assert found.published_at("table2_50x4", "sep_l", "val_loss_at_best_acc", 50, 4) == 0.0211
-    assert found.published_at("iclr_cifar10", "relu_bn", "train_acc_best", 2, 10) == 0.91
-    assert found.published_at("cpaior_moons", "relu", "train_acc_best", 15, 4) is None
-    assert found.published_at("mnist_table1", "relu", "train_acc_best", 4, 4) is None
-    assert [state.study.name for state in found.studies][:1] == ["cpaior_moons"]
-
-
 def test_the_same_store_gives_the_same_bytes_in_any_order(store: pd.DataFrame, found: Compared, tmp_path: Path) -> None:
     for name in ("first", "again"):
         (tmp_path / name).mkdir()
@@ -138,20 +128,13 @@ def test_the_published_numbers_are_only_read(store: pd.DataFrame, tmp_path: Path
         return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in published_dir().iterdir()}
 
     before = state()
-    for kind, job in comparison_jobs(store, read_published()):
-        assert kind == "figures" or job(tmp_path)
+    for job in comparison_jobs(compared(store, read_published())):
+        assert job.folder == "figures" or job.write(tmp_path)
     assert state() == before
 
 
-def test_what_the_store_has_nothing_of_is_named_with_its_command(found: Compared) -> None:
-    missing = {(name, variant): command for name, variant, command in found.missing}
-    others = {(name, variant) for name in ("iclr_cifar10", "mnist_table1") for variant in ("paper", "code")}
-    assert {*missing} == others | {("moons", "code"), ("table2_50x4", "code")}
-    assert missing["moons", "code"].endswith("+experiment=cpaior_moons variant=code seed=0,1,...,9")
-    assert missing["mnist_table1", "paper"].endswith("+experiment=mnist_table1 seed=0,1,...,9")
-
-
-def test_an_empty_store_has_claims_only(tmp_path: Path) -> None:
+def test_an_empty_store_has_claims_but_no_tables() -> None:
     found = compared(pd.DataFrame(), read_published())
-    assert (found.grids, found.layouts, found.studies) == ({}, (), ())
-    assert {*written(found, tmp_path)} == {f"published_claims.{kind}" for kind in ("md", "tex", "csv")}
+    assert (found.grids, found.layouts) == ({}, ())
+    assert {own.verdict for claim in found.claims for own in claim.findings} == {"not trained"}
+    assert not [*comparison_jobs(found)]

@@ -16,12 +16,13 @@ from matplotlib.text import Text
 from stored_tables import parameters, row, table
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.config.entries import EntryError
 from jumpstart_exp.config.studies import STUDIES, study_cells
 from jumpstart_exp.inspect.recorded_states import CURVE, Snapshots, write_snapshots
 from jumpstart_exp.networks.build import parameter_shapes
 from jumpstart_exp.report.figures.drawing import plain_style
-from jumpstart_exp.report.papers.drawn import draw_paper_figure, paper_commands, paper_names, write_paper_figure
-from jumpstart_exp.report.papers.figures import FIGURES, WIDTHS
+from jumpstart_exp.report.papers.drawn import draw_paper_figure, paper_commands, write_paper_figure
+from jumpstart_exp.report.papers.figures import FIGURES, PAPERS, read_figures
 from jumpstart_exp.report.papers.sources import PaperError, PaperSource, paper_source
 
 CONF = Path(__file__).parents[3] / "conf" / "experiment"
@@ -66,7 +67,7 @@ def shown(ax: Axes) -> np.ndarray:
 
 
 def test_every_figure_and_table_of_the_papers_has_a_name() -> None:
-    assert set(paper_names()) == {
+    assert set(FIGURES) == {
         *(f"cpaior-{n}" for n in (2, 3, 4)),
         *(f"iclr-{n}" for n in range(1, 13)),
         *(f"sepcons-{n}" for n in range(1, 9)),
@@ -75,18 +76,45 @@ def test_every_figure_and_table_of_the_papers_has_a_name() -> None:
 
 
 def test_each_figure_s_methods_are_those_of_its_study_and_bear_the_paper_s_names() -> None:
-    known = {study.name for study in STUDIES}
     for figure in FIGURES.values():
-        assert {*figure.studies} <= known
-        for study, methods in zip(figure.studies, (figure.methods, figure.others), strict=False):
+        for study, labels in figure.shows.items():
             swept = re.search(r"^ +method: ([\w,-]+)$", (CONF / f"{study}.yaml").read_text(), re.MULTILINE)
             if swept:  # the others take theirs from another study
-                assert {label for label, _ in methods} <= {*swept[1].split(",")}
+                assert {*labels} <= {*swept[1].split(",")}
     names = {name: [title for _, title in FIGURES[name].methods] for name in FIGURES}
     assert names["cpaior-2"] == ["Baseline", "Jumpstart"]
     assert names["iclr-1"] == ["ReLU", "ReLU + BN", "Sep-UP"]
     assert names["sepcons-1"] == ["ReLU", "ReLU + BN", "Sep-P+U", "Sep-U", "Sep-P", "Sep-L"]
     assert names["sepcons-table-2"] == ["ReLU", "ReLU + BN", "Sep-L", "Sep-P", "Sep-U", "Sep-P+U"]
+
+
+FIGURE = """
+- name: iclr-1
+  paper: ICLR
+  place: figure 1
+  kind: heatmaps
+  shows: {iclr_moons: [relu]}
+  caption: what
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("kind: heatmaps", "kind: maps", "kind='maps' is not allowed: it must be one of heatmaps, rows"),
+        ("paper: ICLR", "paper: ICRL", "paper=ICRL is not allowed: one of CPAIOR, ICLR, SepCons"),
+        ("iclr_moons", "iclr_suns", "shows: study=iclr_suns is not allowed"),
+        ("[relu]", "[rely]", "shows: ICLR has no name of the method rely"),
+        ("[relu]", "[]", r"shows: iclr_moons=\[\] is not allowed: it must be a list"),
+        ("caption:", "title:", "title is no key"),
+    ],
+)
+def test_a_wrong_figure_is_named_by_file_figure_and_key(tmp_path: Path, old: str, new: str, words: str) -> None:
+    (tmp_path / "some.yaml").write_text(FIGURE)
+    assert read_figures(tmp_path / "some.yaml")["iclr-1"].methods == (("relu", "ReLU"),)
+    (tmp_path / "some.yaml").write_text(FIGURE.replace(old, new))
+    with pytest.raises(EntryError, match=rf"^some\.yaml: iclr-1: {words}"):
+        read_figures(tmp_path / "some.yaml")
 
 
 def test_iclr_1_has_three_methods_training_above_validation_each_number_at_its_place() -> None:
@@ -201,7 +229,7 @@ def test_an_unknown_variant_is_named_with_what_is_allowed(tmp_path: Path) -> Non
             write_paper_figure(name, tmp_path, table(study_rows("iclr_mnist_small")), tmp_path, variant="both")
 
 
-@pytest.mark.parametrize("name", paper_names())
+@pytest.mark.parametrize("name", FIGURES)
 def test_where_the_store_has_nothing_one_line_says_which_commands_make_it(name: str, tmp_path: Path) -> None:
     with pytest.raises(PaperError) as caught:
         write_paper_figure(name, tmp_path / "my results", pd.DataFrame(), tmp_path / "figures")
@@ -248,7 +276,7 @@ def test_the_pdf_has_the_paper_s_width_embedded_fonts_and_text_as_text(tmp_path:
     text = pdf_text(content)
     assert "(b) ReLU + BN training" in text and "gure 2, ours: mean of the best epoch" in text and "width" in text
     (box,) = set(re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) ", content))
-    assert float(box) == pytest.approx(WIDTHS["ICLR"] * 72)
+    assert float(box) == pytest.approx(PAPERS["ICLR"].width * 72)
 
 
 @pytest.mark.parametrize(("name", "study"), [("cpaior-4", "cpaior_cifar100_small"), ("iclr-3", "iclr_cifar10")])

@@ -3,15 +3,9 @@
 from typing import Any
 
 import pytest
-from stored_tables import cell, row, table
+from stored_tables import cell, only, row
 
 from jumpstart_exp.report.statistics.cost import Ratio, overall, pair_costs
-from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
-
-
-def only(rows: list[dict]) -> FigureGrid:
-    (grid,) = figure_grids(table(rows))
-    return grid
 
 
 def trained(method: str, depth: int, seed: int, seconds: float, memory: float | None = 1e6, **other: Any) -> dict:

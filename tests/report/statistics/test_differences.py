@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from scipy import stats
-from stored_tables import METHODS, cell, grid_rows, row, table
+from stored_tables import METHODS, cell, grid_rows, only, row
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.report.statistics.differences import (
@@ -20,12 +20,7 @@ from jumpstart_exp.report.statistics.differences import (
     sign_flip_p,
 )
 from jumpstart_exp.report.statistics.intervals import resamples
-from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
-
-
-def only(rows: list[dict]) -> FigureGrid:
-    (grid,) = figure_grids(table(rows))
-    return grid
+from jumpstart_exp.report.table.grid import FigureGrid
 
 
 def drawn(methods: list[str], depths: list[int], widths: list[int], seeds: int) -> tuple[FigureGrid, Callable]:

@@ -1,15 +1,9 @@
 """Points, fronts and the order of labels against values worked out by hand."""
 
 import pytest
-from stored_tables import CIFAR10, cell, grid_rows, row, table
+from stored_tables import CIFAR10, cell, grid_rows, only, row
 
 from jumpstart_exp.report.statistics.efficiency import Point, best_of_pairs, has_scatter, pareto_front, points
-from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
-
-
-def only(rows: list[dict]) -> FigureGrid:
-    (grid,) = figure_grids(table(rows))
-    return grid
 
 
 def point(n_params: int, mean: float, depth: int = 1, width: int = 1, method: str = "relu") -> Point:

@@ -6,7 +6,7 @@ from statistics import geometric_mean
 
 import numpy as np
 import pytest
-from stored_tables import cell, grid_rows, row, table
+from stored_tables import cell, grid_rows, only, row
 
 from jumpstart_exp.report.statistics.frontier import (
     FrontierPoint,
@@ -17,14 +17,9 @@ from jumpstart_exp.report.statistics.frontier import (
     frontiers,
 )
 from jumpstart_exp.report.statistics.intervals import resamples
-from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
+from jumpstart_exp.report.table.grid import FigureGrid
 
 DEPTHS = [1, 5, 10, 20]
-
-
-def only(rows: list[dict]) -> FigureGrid:
-    (grid,) = figure_grids(table(rows))
-    return grid
 
 
 def trains_at(*places: tuple[str, int, int, int]) -> Callable:
@@ -144,6 +139,8 @@ REACH = {
     ("sep_up", 3): [5, 10, 10],
     ("sep_up", 4): [5, 5, 5],
     ("sep_up", 5): [20, 20, 20],
+    ("relu", 6): [5, 5, 5],
+    ("sep_up", 6): [0, 1, 0],
 }
 
 
@@ -158,7 +155,7 @@ def test_the_ratio_is_the_geometric_mean_over_widths_with_both_frontiers() -> No
     ratios = [median_reach(REACH["sep_up", w]) / median_reach(REACH["relu", w]) for w in (2, 3)]
     assert ratios == [10, 2]
     assert found.ratio == pytest.approx(geometric_mean(ratios)) and found.ratios == pytest.approx(tuple(ratios))
-    assert (found.widths, found.left_out) == ((2, 3), (4, 5))
+    assert (found.widths, found.left_out) == ((2, 3), (4, 5, 6))
     assert (found.method, found.baseline, found.seeds, found.at_least, found.at_most) == ("sep_up", "relu", 3, (), ())
 
 
@@ -167,7 +164,7 @@ def test_the_ratios_interval_resamples_the_seeds_of_both_methods_together() -> N
     values = []
     for drawn in resamples(3):
         ratios = []
-        for width in (2, 3, 4):
+        for width in (2, 3, 4, 6):
             own, base = (median_reach([REACH[m, width][place] for place in drawn]) for m in ("sep_up", "relu"))
             if own and base:
                 ratios.append(own / base)

@@ -3,15 +3,9 @@
 import numpy as np
 import pytest
 from scipy import stats
-from stored_tables import CIFAR10, MNIST, cell, row, table
+from stored_tables import CIFAR10, MNIST, cell, only, row
 
 from jumpstart_exp.report.statistics.success import train_shares, trained
-from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
-
-
-def only(rows: list[dict]) -> FigureGrid:
-    (grid,) = figure_grids(table(rows))
-    return grid
 
 
 def test_thresholds_are_095_for_moons_and_twice_the_majority_share_for_images() -> None:

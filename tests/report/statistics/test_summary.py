@@ -1,15 +1,9 @@
 """Table 1's numbers against counts by hand."""
 
 import pytest
-from stored_tables import CIFAR10, cell, row, table
+from stored_tables import CIFAR10, cell, only, row
 
 from jumpstart_exp.report.statistics.summary import BestNetwork, summarise
-from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
-
-
-def only(rows: list[dict]) -> FigureGrid:
-    (grid,) = figure_grids(table(rows))
-    return grid
 
 
 def test_networks_that_train_are_single_runs_that_reach_the_threshold_at_that_moment() -> None:

@@ -5,14 +5,9 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
-from stored_tables import CIFAR10, VARIANTS, cell, grid_rows, row, table
+from stored_tables import CIFAR10, VARIANTS, cell, grid_rows, only, row, table
 
 from jumpstart_exp.report.table.grid import FigureGrid, GridError, figure_grids
-
-
-def only(rows: list[dict]) -> FigureGrid:
-    (grid,) = figure_grids(table(rows))
-    return grid
 
 
 def at(grid: FigureGrid, method: str, depth: int, width: int, column: str = "train_acc_best") -> float:

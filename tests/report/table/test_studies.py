@@ -82,10 +82,10 @@ def test_a_result_under_another_label_gets_the_studys_own() -> None:
 def test_how_complete_a_study_is() -> None:
     store = study_table("table2_50x4", "paper", (0, 1), half, where=lambda cell: cell.method != "sep_l")
     more = study_table("table2_50x4", "paper", (5,), half)
-    (state,) = studies_in(pd.concat([store, more], ignore_index=True))
+    (state,) = studies_in(StudyTable(pd.concat([store, more], ignore_index=True)))
     assert (state.study.name, state.variant, state.places, state.present) == ("table2_50x4", "paper", 6, 6)
     assert (state.seeds, state.complete_seeds, state.is_complete) == ((0, 1, 5), (5,), True)
-    (state,) = studies_in(store)
+    (state,) = studies_in(StudyTable(store))
     assert (state.present, state.complete_seeds, state.is_complete) == (5, (), False)
     assert state.command() == "python -m jumpstart_exp -m +experiment=table2_50x4 seed=0,1,...,9"
     assert study("mnist_table1").command("code").endswith("+experiment=mnist_table1 variant=code seed=0,1,...,9")
@@ -93,7 +93,7 @@ def test_how_complete_a_study_is() -> None:
 
 def test_a_study_in_small_is_told_from_the_study() -> None:
     store = study_table("mnist_table1_small", "paper", (0,), half)
-    states = studies_in(store)
+    states = studies_in(StudyTable(store))
     whole = [state.study.name for state in states if state.is_complete]
     assert whole == ["mnist_table1_small"], "iclr_mnist_small shares some of its cells"
     small = only_small(states, "mnist_table1", "paper")
@@ -103,7 +103,7 @@ def test_a_study_in_small_is_told_from_the_study() -> None:
 
 
 def test_an_empty_store_has_no_study() -> None:
-    assert studies_in(pd.DataFrame()) == ()
+    assert studies_in(StudyTable(pd.DataFrame())) == ()
     assert len(StudyTable(pd.DataFrame()).rows("cpaior_moons", "paper")) == 0
 
 

@@ -10,7 +10,7 @@ from stored_tables import CIFAR10, cell, grid_rows, row, table
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.report.statistics.intervals import resamples
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
-from jumpstart_exp.report.tables.seeds import seed_jobs, seed_tables, write_seed_tables
+from jumpstart_exp.report.tables.seeds import seed_jobs
 
 
 def only(rows: list[dict]) -> FigureGrid:
@@ -29,6 +29,10 @@ def some(seeds: int = 3) -> FigureGrid:
             lambda c: 0.97 + c.seed / 100 if c.method == "sep_up" or c.depth == 1 else 0.6,
         )
     )
+
+
+def write_seed_tables(grid: FigureGrid, folder: Path) -> list[Path]:
+    return [path for job in seed_jobs(grid) for path in job.write(folder)]
 
 
 def read(folder: Path, grid: FigureGrid, name: str) -> list[dict[str, str]]:
@@ -99,29 +103,32 @@ def test_differences_have_every_place_and_all_together(tmp_path: Path) -> None:
     assert text.splitlines()[4].endswith("| 8 | 4 | 2 | 0 |") and "Benjamini and Hochberg" in text
 
 
-def test_thresholds_are_settings() -> None:
-    tables = {found.name: found for found in seed_tables(some(), threshold=0.5)}
-    assert {row[4] for row in tables["places_last"].rows} == {"3 of 3"}, "0.5 and above"
-    assert {line[4] for line in tables["frontier"].numbers[1:]} == {5} and "at least 0.5)" in tables["frontier"].caption
+def test_the_tables_use_the_grids_threshold(tmp_path: Path) -> None:
+    grid = some().at_threshold(0.5)
+    write_seed_tables(grid, tmp_path)
+    places, frontier = (read(tmp_path, grid, name) for name in ("places_last", "frontier"))
+    assert {(line["trained"], line["threshold"]) for line in places} == {("3", "0.5")}, "0.5 and above"
+    assert {line["depth"] for line in frontier} == {"5"}
+    assert "at least 0.5)" in (tmp_path / f"{grid.slug}_frontier.md").read_text()
 
 
-def test_what_a_figure_supports_depends_on_its_seeds_depths_and_methods() -> None:
-    def kinds(grid: FigureGrid) -> list[str]:
-        return [getattr(job, "func").__name__ for _, job in seed_jobs(grid)]  # noqa: B009
+def test_what_a_figure_supports_depends_on_its_seeds_depths_and_methods(tmp_path: Path) -> None:
+    def names(grid: FigureGrid) -> list[str]:
+        return list(
+            dict.fromkeys(path.stem.removeprefix(f"{grid.slug}_") for path in write_seed_tables(grid, tmp_path))
+        )
 
-    assert kinds(some()) == ["draw_frontier_figure", "draw_moments", "draw_differences", "write_seed_tables"]
-    assert kinds(some(1)) == ["draw_frontier_figure", "write_seed_tables"]
-    assert kinds(only(grid_rows(["relu"], [5], [2], [0, 1], lambda c: 0.9))) == ["draw_moments", "write_seed_tables"]
-    assert [kind for kind, _ in seed_jobs(some())] == ["figures"] * 3 + ["tables"]
-    names = {found.name for found in seed_tables(some(1))}
-    assert names == {"places_best", "places_last", "moments", "frontier", "frontier_ratio"}
+    every = ["places_best", "places_last", "moments", "frontier", "frontier_ratio"]
+    assert names(some(1)) == every
+    assert names(some(2)) == [*every, "differences_best", "differences_last"]
+    assert names(only(grid_rows(["relu"], [5], [2], [0, 1], lambda c: 0.9))) == every[:3]
 
 
-def test_one_seed_says_that_it_has_no_interval() -> None:
-    tables = {found.name: found for found in seed_tables(some(1))}
-    assert "One seed: no intervals." in tables["frontier"].caption
-    assert tables["places_best"].rows[0][2] == "0.970"
-    assert "(one seed: no interval)" in tables["moments"].rows[0][1]
+def test_one_seed_says_that_it_has_no_interval(tmp_path: Path) -> None:
+    grid = some(1)
+    assert "One seed: no intervals." in text_of(grid, "frontier", tmp_path)
+    assert "| ReLU | 1×2 | 0.970 | 0.920 |" in text_of(grid, "places_best", tmp_path)
+    assert "(one seed: no interval)" in text_of(grid, "moments", tmp_path)
 
 
 HOSTILE = "=cmd|'<script>alert(1)</script>' & \\input{x} $x$ `y` | 100%"
@@ -144,29 +151,21 @@ def test_hostile_labels_are_escaped_in_every_kind(tmp_path: Path) -> None:
                 assert not any(value.startswith(("=", "+", "@")) for line in csv.reader(lines) for value in line)
 
 
-def test_long_tables_break_over_pages_in_latex(tmp_path: Path) -> None:
-    grid = only(grid_rows(["relu"], [*range(1, 21)], [2, 4], [0], lambda c: 0.9))
-    write_seed_tables(grid, tmp_path)
-    text = (tmp_path / f"{grid.slug}_places_best.tex").read_text()
-    assert text.startswith("% needs \\usepackage{longtable}\n\\begin{longtable}{lrrrrr}\n")
-    assert text.count("\\\\\n") == 40 + 1 + 1, "a line a place, the heads, the caption"
-
-
 def test_a_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
     first, second = (write_seed_tables(some(14), tmp_path / run) for run in ("one", "two"))
     assert len(first) == 21 and [path.name for path in first] == [path.name for path in second]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
-def text_of(grid: FigureGrid, name: str) -> str:
-    (found,) = [table for table in seed_tables(grid) if table.name == name]
-    return " ".join([found.caption, *(" | ".join(line) for line in found.rows)])
+def text_of(grid: FigureGrid, name: str, folder: Path) -> str:
+    write_seed_tables(grid, folder)
+    return (folder / f"{grid.slug}_{name}.md").read_text()
 
 
-def test_missing_depths_are_no_failures_in_the_frontiers_table() -> None:
+def test_missing_depths_are_no_failures_in_the_frontiers_table(tmp_path: Path) -> None:
     rows = grid_rows(["relu"], [1, 5], [2, 4, 8], [0], lambda c: 1.0 if c.width == 4 else 0.6)
     grid = only([each for each in rows if each["width"] == 2 or each["depth"] == 5])
-    text = text_of(grid, "frontier")
+    text = text_of(grid, "frontier", tmp_path)
     missing = "depths below 5 are missing"
     assert f"ReLU | best | from the grid's shallowest depth | none | not trained; {missing} | not trained" in text
     assert f"ReLU | best | from the first depth that trains | none | 5+; {missing} | not trained; {missing}" in text
@@ -182,31 +181,33 @@ def test_the_ratio_stands_at_lower_thresholds_too(tmp_path: Path) -> None:
         line for line in read(tmp_path, grid, "frontier_ratio") if (line["moment"], line["start"]) == ("best", "grid")
     ]
     assert [(line["threshold"], float(line["ratio"])) for line in lines] == [("0.95", 10), ("0.9", 2), ("0.75", 2)]
-    assert "counted over only those depths at which both methods have networks" in text_of(grid, "frontier_ratio")
+    assert "counted over only those depths at which both methods have networks" in text_of(
+        grid, "frontier_ratio", tmp_path
+    )
     sides = (tmp_path / f"{grid.slug}_frontier_ratio.md").read_text().splitlines()[3]
     assert sides == "|" + " --- |" * 4 + " ---: |" * 4 + " --- |" * 4, "texts to the left, numbers to the right"
-    assert "at the threshold 0.95. Its sensitivity" in text_of(grid, "frontier_ratio")
-    assert "and at the thresholds 0.9 and 0.75." in text_of(grid, "frontier")
+    assert "at the threshold 0.95. Its sensitivity" in text_of(grid, "frontier_ratio", tmp_path)
+    assert "and at the thresholds 0.9 and 0.75." in text_of(grid, "frontier", tmp_path)
     images = only(grid_rows(["relu", "sep_up"], [2, 10], [10], [0], lambda c: 0.5, **CIFAR10))
-    assert "thresholds" not in text_of(images, "frontier_ratio")
+    assert "thresholds" not in text_of(images, "frontier_ratio", tmp_path)
 
 
-def test_why_there_is_no_ratio_and_how_many_resamples_have_none() -> None:
+def test_why_there_is_no_ratio_and_how_many_resamples_have_none(tmp_path: Path) -> None:
     rows = [row(cell("relu", d, 2, 0), 1.0) for d in (1, 5)] + [row(cell("sep_up", d, 2, 1), 1.0) for d in (1, 5)]
-    assert "0.95 | no seed in common |" in text_of(only(rows), "frontier_ratio")
+    assert "0.95 | no seed in common |" in text_of(only(rows), "frontier_ratio", tmp_path)
     never = grid_rows(["relu", "sep_up"], [1, 5], [2], [0, 1, 2], lambda c: 1.0 if c.seed < 2 else 0.6)
     apart = [row(cell("relu", d, 2, 0), 1.0) for d in (1, 5)] + [row(cell("sep_up", d, 2, 0), 1.0) for d in (2, 10)]
-    assert "0.95 | no depth in common |" in text_of(only(apart), "frontier_ratio")
+    assert "0.95 | no depth in common |" in text_of(only(apart), "frontier_ratio", tmp_path)
     without = sum(int((drawn == 2).sum() > 1) for drawn in resamples(3))
     assert f"× 1.00 | 1.00 to 1.00 (without {without} of 2000 resamples) | 3 |" in text_of(
-        only(never), "frontier_ratio"
+        only(never), "frontier_ratio", tmp_path
     )
 
 
-def test_lost_cells_and_the_corrections_assumption_are_said() -> None:
+def test_lost_cells_and_the_corrections_assumption_are_said(tmp_path: Path) -> None:
     rows = grid_rows(["relu", "sep_up"], [1, 5], [2], [0, 1, 2], lambda c: 0.9)
     for each, status in zip(rows, ("diverged", "diverged", "failed"), strict=False):
         each |= {"status": status, "train_acc_last": None, "val_acc_last": None}
-    text = text_of(only(rows), "moments")
+    text = text_of(only(rows), "moments", tmp_path)
     assert "2 of 12 cells diverged, 1 failed: left out of the accuracies, counted as not trained." in text
-    assert "if the places are independent or depend positively." in text_of(only(rows), "differences_best")
+    assert "if the places are independent or depend positively." in text_of(only(rows), "differences_best", tmp_path)

@@ -7,15 +7,18 @@ from pathlib import Path
 import pytest
 from stored_tables import CIFAR10, MNIST, cell, grid_rows, row, table
 
-from jumpstart_exp.report.statistics.cost import pair_costs
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
-from jumpstart_exp.report.tables.markup import in_latex
-from jumpstart_exp.report.tables.summaries import write_costs, write_summaries
+from jumpstart_exp.report.tables.summaries import summary_jobs
 
 
 def only(rows: list[dict]) -> FigureGrid:
     (grid,) = figure_grids(table(rows))
     return grid
+
+
+def written(grid: FigureGrid, folder: Path) -> list[Path]:
+    """Best, last and cost, each as Markdown first."""
+    return [path for job in summary_jobs(grid) for path in job.write(folder)]
 
 
 def published() -> FigureGrid:
@@ -38,10 +41,8 @@ def markdown_rows(path: Path) -> dict[str, list[str]]:
 
 def test_table_one_of_the_mnist_study(tmp_path: Path) -> None:
     grid = published()
-    paths = write_summaries(grid, tmp_path)
-    assert [path.name for path in paths] == [
-        f"{grid.slug}_{moment}.{kind}" for moment in ("best", "last") for kind in ("md", "tex", "csv")
-    ]
+    paths = written(grid, tmp_path)
+    assert {path.parent for path in paths} == {tmp_path}
     rows = markdown_rows(paths[0])
     assert rows[""] == ["ReLU training", "ReLU validation", "Sep-UP training", "Sep-UP validation"]
     assert rows["best overall accuracy"] == ["0.98124", "0.93124", "0.98168", "0.93168"]
@@ -55,7 +56,7 @@ def test_table_one_of_the_mnist_study(tmp_path: Path) -> None:
 
 def test_the_csv_holds_the_numbers_unrounded_under_the_labels(tmp_path: Path) -> None:
     rows = [row(cell(m, d, 2, 0), v) for m, d, v in (("relu", 2, 2 / 3), ("sep_up", 2, 0.96), ("sep_up", 3, 0.8))]
-    with write_summaries(only(rows), tmp_path)[2].open(newline="") as file:
+    with written(only(rows), tmp_path)[2].open(newline="") as file:
         found = {row[0]: row[1:] for row in csv.reader(file)}
     assert found[""] == ["relu training", "relu validation", "sep_up training", "sep_up validation"]
     assert [float(value) for value in found["best_accuracy"]] == [2 / 3, 2 / 3 - 0.05, 0.96, 0.96 - 0.05]
@@ -65,9 +66,7 @@ def test_the_csv_holds_the_numbers_unrounded_under_the_labels(tmp_path: Path) ->
 
 
 def test_a_method_of_which_nothing_is_left_has_dashes(tmp_path: Path) -> None:
-    paths = write_summaries(
-        only([row(cell("relu", 2, 2, 0), None, "failed"), row(cell("sep_up", 2, 2, 0), 0.9)]), tmp_path
-    )
+    paths = written(only([row(cell("relu", 2, 2, 0), None, "failed"), row(cell("sep_up", 2, 2, 0), 0.9)]), tmp_path)
     rows = markdown_rows(paths[0])
     assert rows["best overall accuracy"] == ["–", "–", "0.9", "0.85"]
     assert rows["best for the depth-width pair"] == ["0 of 0"] * 4
@@ -78,7 +77,7 @@ def test_a_method_of_which_nothing_is_left_has_dashes(tmp_path: Path) -> None:
 
 def test_latex_is_a_plain_tabular_with_everything_escaped(tmp_path: Path) -> None:
     rows = [row(cell(m, 2, 2, s, **CIFAR10), 0.9) for m in ("relu", "sep_up_l2_1e-1", "my_100%_{#1}^&") for s in (0, 1)]
-    text = write_summaries(only(rows), tmp_path)[1].read_text()
+    text = written(only(rows), tmp_path)[1].read_text()
     lines = text.splitlines()
     assert r"\begin{tabular}{lrrrrrr}" in lines and lines[-2:] == [r"\end{tabular}", r"\end{table}"]
     assert r"\multicolumn{2}{c}{my\_100\%\_\{\#1\}\textasciicircum{}\&}" in text
@@ -94,23 +93,9 @@ def test_latex_is_a_plain_tabular_with_everything_escaped(tmp_path: Path) -> Non
     assert braces.count("{") == braces.count("}")
 
 
-@pytest.mark.parametrize(
-    ("text", "escaped"),
-    [
-        ("sep_up", r"sep\_up"),
-        ("a\\b", r"a\textbackslash{}b"),
-        ("20×8", r"20\ensuremath{\times}8"),
-        ("{}", r"\{\}"),
-        ("a~b|c<d", r"a\textasciitilde{}b\ensuremath{|}c\ensuremath{<}d"),
-    ],
-)
-def test_latex_escapes(text, escaped) -> None:
-    assert in_latex(text) == escaped
-
-
 def test_a_label_cannot_break_the_markdown_table(tmp_path: Path) -> None:
     rows = [row(cell(m, 2, 2, 0), 0.9) for m in ("relu", "a|b")]
-    assert markdown_rows(write_summaries(only(rows), tmp_path)[0])[""][2] == r"a\|b training"
+    assert markdown_rows(written(only(rows), tmp_path)[0])[""][2] == r"a\|b training"
 
 
 def test_the_cost_is_stated_by_pair_and_summed_up(tmp_path: Path) -> None:
@@ -119,7 +104,7 @@ def test_the_cost_is_stated_by_pair_and_summed_up(tmp_path: Path) -> None:
         rows += [row(cell("relu", depth, 2, 0), 0.9) | {"seconds": 10.0, "peak_memory_bytes": 2_000_000}]
         rows += [row(cell("sep_up", depth, 2, 0), 0.9) | {"seconds": 10.0 * ratio, "peak_memory_bytes": 3_000_000}]
     grid = only(rows)
-    markdown, numbers = write_costs(grid, tmp_path)
+    markdown, numbers = written(grid, tmp_path)[6:]
     assert [markdown.name, numbers.name] == [f"{grid.slug}_cost.md", f"{grid.slug}_cost.csv"]
     text = markdown.read_text()
     assert "time × 1.50 (median), × 1.48 (geometric mean) over 3 pairs" in text  # (1.2·1.5·1.8)^(1/3) = 1.4797
@@ -134,19 +119,18 @@ def test_the_cost_is_stated_by_pair_and_summed_up(tmp_path: Path) -> None:
 
 def test_shares_of_a_fleets_time_are_called_estimates(tmp_path: Path) -> None:
     rows = [row(cell(m, 2, 2, 0), 0.9) | {"engine": "stacked"} for m in ("relu", "sep_up")]
-    assert "partly estimates" in write_costs(only(rows), tmp_path)[0].read_text()
+    assert "partly estimates" in written(only(rows), tmp_path)[6].read_text()
 
 
 def test_nothing_to_compare_writes_no_cost(tmp_path: Path) -> None:
     grid = only([row(cell(m, 2, 2, 0), 0.9) for m in ("relu", "relu_bn")])
-    assert write_costs(grid, tmp_path) == pair_costs(grid) == []
-    assert not any(tmp_path.iterdir())
+    assert [path.name for path in written(grid, tmp_path)] == [
+        f"{grid.slug}_{at_epoch}.{kind}" for at_epoch in ("best", "last") for kind in ("md", "tex", "csv")
+    ]
+    assert not [*summary_jobs(only([row(cell("relu", 2, 2, 0), 0.9)]))], "one method: nothing to compare"
 
 
 def test_a_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
-    grid = published()
-    first = write_summaries(grid, tmp_path / "one") + write_costs(grid, tmp_path / "one")
-    again = published()
-    second = write_summaries(again, tmp_path / "two") + write_costs(again, tmp_path / "two")
+    first, second = (written(published(), tmp_path / run) for run in ("one", "two"))
     assert len(first) == 8
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]

@@ -1,0 +1,157 @@
+"""A cell, its data, state and result as the C++ engine takes and gives them: plain dicts and arrays."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.loading import Data
+from jumpstart_exp.engines.optimizers import optimizer
+from jumpstart_exp.engines.probe import Tensors
+from jumpstart_exp.engines.training_state import CURVE_COLUMNS, TrainingState
+from jumpstart_exp.memory import peak_memory_bytes
+from jumpstart_exp.networks.activations import ACTIVATIONS
+from jumpstart_exp.networks.blocks import block
+from jumpstart_exp.networks.build import running_shape
+from jumpstart_exp.result import METRICS, CurveRow, LayerCensus, Metric, Result
+
+
+def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
+    """The cell as the C++ engine takes it: choices by their names, of which it refuses those that it does not know."""
+    penalty, network, adam, dropout = cell.penalty, cell.network, cell.optimizer, cell.dropout
+    is_constrained = cell.penalty_weight > 0
+    return {
+        "depth": cell.depth,
+        "width": cell.width,
+        "features": cell.dataset.features,
+        "outputs": cell.dataset.outputs,
+        "task": cell.dataset.task,
+        "layout": network.layout,
+        "activation": network.activation,
+        "norm": network.norm,
+        "norm_eps": network.norm_eps,
+        "norm_momentum": network.norm_momentum,
+        "init": network.init,
+        "gain": block(ACTIVATIONS, "network.activation", network.activation).gain,
+        "precision": cell.precision,
+        "task_loss": cell.task_loss,
+        "kind": penalty.kind if is_constrained else "none",
+        "scope": penalty.scope,
+        "layers": penalty.layers if is_constrained else "hidden",
+        "aggregate": penalty.aggregate,
+        "ties": penalty.ties,
+        "layer_weights": list(penalty.layer_weights or ()) if is_constrained else [],
+        "weight": penalty.weight,
+        "balance": penalty.balance,
+        "margin_above": penalty.margin_above,
+        "margin_below": penalty.margin_below,
+        "dropout_rate": dropout.rate,
+        "dropout_anneal_epochs": float(dropout.anneal_epochs),
+        "optimizer": adam.name,
+        "lr": adam.lr,
+        "beta1": adam.beta1,
+        "beta2": adam.beta2,
+        "eps": adam.eps,
+        "eps_rule": adam.eps_rule,
+        "epochs": adam.epochs,
+        "curve_every": curve_every,
+        "evaluate": evaluate,
+        "seed": cell.seed,
+        "state": None,
+        "watched": [],
+    }
+
+
+def resumed(state: TrainingState | None) -> dict[str, Any] | None:
+    """A training as the C++ engine takes it up."""
+    if state is None:
+        return None
+    return {
+        "epochs": state.epochs,
+        "parameters": state.network["parameters"],
+        "slots": np.concatenate([np.empty(0), *state.optimizer.values()]),
+        "running": state.network["running"].ravel(),
+        "metrics": state.metrics,
+        "penalty_start": state.penalty_start,
+        "census_start": np.ascontiguousarray(state.census_start.T),
+        "curve": state.curve,
+        "seconds": state.seconds,
+        "started": datetime.fromisoformat(state.started).timestamp(),
+    }
+
+
+def training_state(cell: Cell, found: Mapping[str, Any]) -> TrainingState:
+    """A training as the C++ engine hands it over."""
+    names = optimizer(cell.optimizer).slots
+    slots = found["slots"].reshape(len(names), -1)
+    return TrainingState(
+        epochs=found["epochs"],
+        network={"parameters": found["parameters"], "running": found["running"].reshape(running_shape(cell))},
+        method={},
+        optimizer=dict(zip(names, slots, strict=True)),
+        metrics=found["metrics"].reshape(len(METRICS), 3),
+        penalty_start=found["penalty_start"],
+        census_start=found["census_start"].reshape(cell.depth, -1).T,
+        curve=found["curve"].reshape(-1, CURVE_COLUMNS),
+        pending=np.empty(0),
+        seconds=found["seconds"],
+        started=_started(found["started"]),
+    )
+
+
+def _started(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def arrays_of(data: Data) -> tuple[np.ndarray[Any, Any], ...]:
+    """Training and validation points, (points, features) in float64, each with its labels (points,)."""
+    x_train, x_val = (np.ascontiguousarray(x.numpy(), dtype=np.float64) for x in (data.x_train, data.x_val))
+    y_train, y_val = (np.ascontiguousarray(y.numpy(), dtype=np.int64) for y in (data.y_train, data.y_val))
+    return x_train, y_train, x_val, y_val
+
+
+def tensors_of(values: Sequence[float] | np.ndarray[Any, Any], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
+    """Parts of a vector by their names, in the shapes' order."""
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])
+    parts = np.split(np.asarray(values, dtype=np.float64), ends[:-1])
+    return {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+
+def result_of(cell: Cell, found: Mapping[str, Any], *, evaluated: bool) -> Result:
+    """A cell's result as the C++ engine hands it over; nothing is known of what was not evaluated."""
+    started = _started(found["started"])
+    if found["error"]:
+        return Result(cell, "failed", "native", seconds=found["seconds"], started=started, error=found["error"])
+    done = not found["diverged_epoch"]
+    train_acc, val_acc, train_loss, val_loss = (
+        Metric(last if done else None, best, best_epoch) for last, best, best_epoch in (found[name] for name in METRICS)
+    )
+    has_penalty = bool(cell.penalty_weight) and evaluated
+    rows = [CurveRow(*row) for row in found["curve"]]
+    return Result(
+        cell,
+        "done" if done else "diverged",
+        "native",
+        n_params=found["n_params"],
+        epochs_run=found["epochs_run"],
+        diverged_epoch=found["diverged_epoch"] or None,
+        train_acc=train_acc,
+        val_acc=val_acc,
+        train_loss=train_loss,
+        val_loss=val_loss,
+        penalty_start=found["penalty_start"] if has_penalty else None,
+        penalty_last=found["penalty_last"] if has_penalty and done else None,
+        census_start=_census(found["census_start"]) if evaluated else None,
+        census_last=_census(found["census_last"]) if evaluated and done else None,
+        seconds=found["seconds"],
+        peak_memory_bytes=peak_memory_bytes(),
+        started=started,
+        curve=tuple(rows if has_penalty else (replace(row, penalty=None) for row in rows)),
+    )
+
+
+def _census(numbers: Sequence[float]) -> LayerCensus:
+    return LayerCensus(*(tuple(numbers[which::4]) for which in range(4)))
