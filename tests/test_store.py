@@ -260,6 +260,14 @@ def test_among_equals_the_lowest_part_name_wins(
     assert store.row(cell().key)["engine"] == "1"
 
 
+def test_a_part_that_comes_later_may_have_the_lower_name(store: Store, named_parts: Callable[..., None]) -> None:
+    named_parts("2", "1")
+    follower = store.follow(["engine"])
+    for name in ("2", "1"):
+        store.write([replace(result(cell()), engine=name)])
+        assert list(follower.cells()["engine"]) == [name]
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["done", "diverged", "failed"])), min_size=1, max_size=8))
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_one_row_a_key_whatever_was_written(tmp_path: Path, written: list[tuple[int, str]]) -> None:

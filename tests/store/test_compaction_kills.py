@@ -46,7 +46,7 @@ def test_a_killed_compaction_changes_nothing(forked: Forked, tmp_path: Path, mor
         store = filled(tmp_path / str(first))
         before, curves = store.cells(COLUMNS), store.curves()
         reader = forked.start("poll", store, seed=first, pause=0.05)
-        writer = forked.start("write", store, seeds=list(range(10, 2000)), pause=0.1)
+        writer = forked.start("write", store, seeds=list(range(10, 2000)), pause=0.3)
         for number, kill in enumerate(coming[first : first + KILLS_A_STORE]):
             outcome = forked.end(kill.start(forked, "compact", store, times=1000, rows=20, seed=number))
             assert outcome.killed, outcome
