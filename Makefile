@@ -8,7 +8,7 @@ FIG ?= cpaior-2
 INSIDE = table2_50x4 constraints_only_50x4 dynamics_50x4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup heatmaps scatters tables report figure inspect gallery bench test test-fast test-cluster lint format clean
+.PHONY: help setup heatmaps scatters tables report figure inspect gallery bench test soak test-cluster lint format clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -45,11 +45,11 @@ bench: .venv/installed ## the engines side by side, and the penalty's cost on im
 	.venv/bin/python scripts/bench.py --json results/bench.json
 	.venv/bin/python scripts/bench_images.py --json results/bench_images.json
 
-test: .venv/installed ## all tests, a process a core (about 25 minutes on two)
-	$(RUN) pytest $(PARALLEL) -m "not cluster"
+test: .venv/installed ## everything once, a process a core (under 10 minutes on two)
+	$(RUN) pytest $(PARALLEL) -m "not soak and not cluster"
 
-test-fast: .venv/installed ## the tests that start no program and train little (about 3 minutes on two cores)
-	$(RUN) pytest $(PARALLEL) -m "not slow and not cluster and not browser"
+soak: .venv/installed ## what only repeats or is large: random kills, 100,000 cells, fuzzing, benchmarks, studies (about 20 minutes)
+	$(RUN) pytest $(PARALLEL) -m "soak and not cluster"
 
 test-cluster: .venv/installed ## the tests that need a SLURM, on a private one (about 6 minutes; root on Debian)
 	scripts/slurm/with_slurm.sh $(RUN) pytest -m cluster -p no:xdist

@@ -101,8 +101,8 @@ class Stepper:
     def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Total loss and penalty of the batch."""
         if self.way != "reference":
-            total, _, penalty, _ = self.training.loss(self.x, self.y, 0, 0, None)
-            return total, penalty
+            loss = self.training.loss(self.x, self.y, 0, 0, None)
+            return loss.total, loss.terms.get("separation", torch.zeros(()))
         assert isinstance(self.training.network, RectangularCNN)
         logits, pre_activations = self.training.network(self.x)
         penalty = self.reference(pre_activations)

@@ -1,8 +1,11 @@
-"""Shared by all tests: hypothesis without deadlines, one thread a test process, the command line as a user runs it."""
+"""Shared by all tests: hypothesis without deadlines, one thread a process, the command line as a user types it."""
 
+import logging
 import os
+import runpy
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,17 +13,12 @@ import pytest
 from hypothesis import settings
 from program import run_forked
 
+for pool in ("OMP", "MKL", "OPENBLAS"):  # before numpy and torch are loaded, here and in what the tests start
+    os.environ[f"{pool}_NUM_THREADS"] = "1"
 settings.register_profile("machine", deadline=None)  # a busy machine is no failure
 settings.load_profile("machine")
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    if hasattr(config, "workerinput"):  # of pytest-xdist: as many test processes as cores
-        import torch
-
-        torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -44,5 +42,28 @@ def command(tmp_path: Path) -> Command:
             text=True,
             timeout=timeout,
         )
+
+    return run
+
+
+@pytest.fixture
+def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """As `command`, in this process: for what starts no workers."""
+
+    def run(*arguments: str, module: str = "jumpstart_exp") -> subprocess.CompletedProcess[str]:
+        line, code = [module, *arguments], 0
+        capsys.readouterr()
+        with monkeypatch.context() as patch, warnings.catch_warnings():
+            warnings.simplefilter("default")  # they are shown, not raised
+            warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")  # the module was imported before
+            patch.chdir(tmp_path)
+            patch.setenv("HYDRA_FULL_ERROR", "")
+            patch.setattr(sys, "argv", line)
+            patch.setattr(logging.root, "handlers", [])  # Hydra adds its own
+            try:
+                runpy.run_module(module, run_name="__main__", alter_sys=True)
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+        return subprocess.CompletedProcess(line, code, *capsys.readouterr())
 
     return run

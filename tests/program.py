@@ -11,9 +11,8 @@ from pathlib import Path
 LARGE = [
     "hydra.main",
     "jumpstart_exp.engines",
-    "jumpstart_exp.report.figures.heatmaps",
-    "jumpstart_exp.report.figures.scatters",
     "jumpstart_exp.launcher",
+    "pyarrow.parquet",
     "sklearn.datasets",
     "torch",
 ]
@@ -50,6 +49,8 @@ def _become(
     for descriptor, path in enumerate(outputs, start=1):
         with path.open("wb") as file:
             os.dup2(file.fileno(), descriptor)
+    forked = multiprocessing.get_context("fork")  # a spawned worker would import torch again
+    multiprocessing.get_context = lambda method=None: forked  # type: ignore[assignment]
     sys.argv = [module, *arguments]
     sys.path[:] = [str(folder), *(path for path in sys.path if not Path(path).is_relative_to(TESTS))]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

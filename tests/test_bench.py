@@ -234,7 +234,7 @@ def test_the_sweep_whose_overhead_is_measured_has_cells_enough():
         assert 432 * (seeds - 1) < count <= 432 * seeds
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_quick_run_writes_everything_and_says_what_was_timed(tmp_path):
     command = [sys.executable, str(SCRIPTS / "bench.py"), "--quick", "--rounds", "2", "--json", "out/bench.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)

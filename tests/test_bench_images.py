@@ -14,7 +14,7 @@ from bench_images import NETWORKS, Stepper
 SCRIPT = Path(__file__).parents[1] / "scripts" / "bench_images.py"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_quick_run_compares_all_ways_and_their_gradients(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), "--quick", "--rounds", "2", "--device", "cpu", "--json", "bench.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
@@ -33,7 +33,7 @@ def test_a_quick_run_compares_all_ways_and_their_gradients(tmp_path: Path) -> No
         assert words in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_satisfied_is_satisfied_and_active_is_active(network) -> None:
     penalties = {way: Stepper(network, way, "cpu").losses()[1].item() for way in ("satisfied", "active")}

@@ -14,8 +14,6 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.errors import unknown_setting
 from jumpstart_exp.store import Store
 
-pytestmark = pytest.mark.slow  # every test starts the program, most more than once
-
 ROOT = Path(__file__).parent.parent
 
 
@@ -33,17 +31,17 @@ def test_no_argument_is_one_cell_of_moons(command, tmp_path):
     assert (row["status"], row["optimizer.epochs"], row["penalty.weight"]) == ("done", 20, 1e-4)
 
 
-def test_one_cell_with_overrides(command, tmp_path):
+def test_one_cell_with_overrides(answer, tmp_path):
     line = ["depth=50", "width=4", "method=relu", "seed=3", "optimizer.lr=0.003", "optimizer.epochs=3"]
-    assert command(*line).returncode == 0
+    assert answer(*line).returncode == 0
     row = stored(tmp_path).iloc[0]
     assert (row["depth"], row["width"], row["method"], row["seed"], row["optimizer.lr"]) == (50, 4, "relu", 3, 0.003)
-    again = command(*line)
+    again = answer(*line)
     assert again.returncode == 0 and "nothing to train" in again.stdout and "relu 50×4 seed 3" in again.stdout
     assert len(stored(tmp_path)) == 1
 
 
-def test_the_papers_ellipsis_as_typed(command, tmp_path):
+def test_the_papers_ellipsis_as_typed(answer, command, tmp_path):
     done = command("-m", "depth=1,10,...,150", "width=1,2,...,25", "optimizer.epochs=1")
     assert done.returncode == 0, done.stderr
     rows = stored(tmp_path)
@@ -51,36 +49,41 @@ def test_the_papers_ellipsis_as_typed(command, tmp_path):
     assert sorted(set(rows["width"])) == list(range(1, 26))
     assert len(rows) == 16 * 25 and set(rows["status"]) == {"done"}
     assert done.stderr.count("cannot be met") == 1, "one warning, not one for each cell of width 1"
-    again = command("-m", "depth=1,10,...,150", "width=1,2,...,25", "optimizer.epochs=1")
+    again = answer("-m", "depth=1,10,...,150", "width=1,2,...,25", "optimizer.epochs=1")
     assert "nothing to train" in again.stdout
 
 
-def test_the_cpaior_grid_as_typed(command):
-    done = command("-m", "depth=1,2,...,5,10,...,50,60,...,150", "width=1,2,...,5,10,...,25", "dry_run=true")
+def test_the_cpaior_grid_as_typed(answer):
+    done = answer("-m", "depth=1,2,...,5,10,...,50,60,...,150", "width=1,2,...,5,10,...,25", "dry_run=true")
     assert done.returncode == 0, done.stderr
     assert "216 (216 sep_up)" in done.stdout
 
 
-def test_both_readings_of_an_ellipsis_are_shown(command):
-    done = command("-m", "depth=1,10,...,100", "dry_run=true")
+def test_both_readings_of_an_ellipsis_are_shown(answer):
+    done = answer("-m", "depth=1,10,...,100", "dry_run=true")
     assert "12 (12 sep_up)" in done.stdout
     assert "warning" in done.stderr and "1,10,19,28" in done.stderr and "1,10,20,30" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("study", "cells"),
-    [("cpaior_moons", 432), ("iclr_moons", 702), ("sepcons_moons", 1008), ("table2_50x4", 6), ("dynamics_50x4", 1)],
+    ("study", "variant", "cells"),
+    [
+        ("cpaior_moons", "paper", 432),
+        ("iclr_moons", "code", 702),
+        ("sepcons_moons", "paper", 1008),
+        ("table2_50x4", "code", 6),
+        ("dynamics_50x4", "paper", 1),
+    ],
 )
-@pytest.mark.parametrize("variant", ["paper", "code"])
-def test_published_studies(command, tmp_path, study, cells, variant):
-    done = command("-m", f"+experiment={study}", f"variant={variant}", "dry_run=true")
+def test_published_studies(answer, tmp_path, study, variant, cells):
+    done = answer("-m", f"+experiment={study}", f"variant={variant}", "dry_run=true")
     assert done.returncode == 0, done.stderr
     assert f" {cells} (" in done.stdout and "estimated time" in done.stdout and "estimated memory" in done.stdout
     assert not (tmp_path / "results").exists(), "a dry run writes nothing"
 
 
-def test_seed_is_sweepable_on_top_of_a_study(command):
-    assert " 1296 (" in command("-m", "+experiment=cpaior_moons", "seed=0,1,2", "dry_run=true").stdout
+def test_seed_is_sweepable_on_top_of_a_study(answer):
+    assert " 1296 (" in answer("-m", "+experiment=cpaior_moons", "seed=0,1,2", "dry_run=true").stdout
 
 
 def test_a_study_trains(command, tmp_path):
@@ -92,14 +95,14 @@ def test_a_study_trains(command, tmp_path):
     assert set(rows["optimizer.eps"]) == {1e-7} and set(rows["optimizer.eps_rule"]) == {"keras"}
 
 
-def test_equal_descriptions_are_trained_once_and_carry_both_labels(command, tmp_path):
+def test_equal_descriptions_are_trained_once_and_carry_both_labels(answer, command, tmp_path):
     line = ["-m", "method=relu,sep_up", "penalty.weight=0,1e-3", "depth=2", "optimizer.epochs=2"]
     done = command(*line)
     assert done.returncode == 0, done.stderr
     assert "2 cells" in done.stdout
     labels = sorted(map(tuple, stored(tmp_path)["labels"]))
     assert labels == [("relu", "sep_up"), ("sep_up",)]
-    assert "nothing to train" in command(*line).stdout
+    assert "nothing to train" in answer(*line).stdout
 
 
 def test_a_new_method_is_a_yaml_file(command, tmp_path):
@@ -113,7 +116,7 @@ def test_a_new_method_is_a_yaml_file(command, tmp_path):
     assert rows.loc["sep_up_l2", "penalty.aggregate"] == "l2" and rows.loc["sep_up_l2", "penalty.ties"] == "shared"
 
 
-def test_the_examples_of_the_documentation_work_as_they_stand(command, tmp_path):
+def test_the_examples_of_the_documentation_work_as_they_stand(answer, command, tmp_path):
     text = (ROOT / "docs" / "extending.md").read_text()
     blocks = dict(re.findall(r"`conf/((?:method|experiment)/\w+\.yaml)`[^`]*```yaml\n(.*?)```", text, re.DOTALL))
     assert len(blocks) == 2
@@ -122,17 +125,17 @@ def test_the_examples_of_the_documentation_work_as_they_stand(command, tmp_path)
         (tmp_path / "mine" / name).write_text(content)
     methods = command("--config-dir", "mine", "-m", "method=relu,sep_up_l2", "depth=2", "optimizer.epochs=2")
     assert methods.returncode == 0, methods.stderr
-    study = command("--config-dir", "mine", "-m", "+experiment=narrow", "dry_run=true")
+    study = answer("--config-dir", "mine", "-m", "+experiment=narrow", "dry_run=true")
     assert study.returncode == 0 and " 120 (" in study.stdout, study.stderr
 
 
-def test_a_study_leaves_a_methods_own_settings_alone(command, tmp_path):
+def test_a_study_leaves_a_methods_own_settings_alone(answer, tmp_path):
     (tmp_path / "mine" / "method").mkdir(parents=True)
     (tmp_path / "mine" / "method" / "strong.yaml").write_text(
         "# @package _global_\npenalty:\n  kind: UP\n  weight: 0.01\n"
     )
     line = ["--config-dir", "mine", "+experiment=quick", "method=strong", "depth=1", "width=3", "optimizer.epochs=1"]
-    assert command(*line, "seed=0").returncode == 0
+    assert answer(*line, "seed=0").returncode == 0
     assert set(stored(tmp_path)["penalty.weight"]) == {0.01}
 
 
@@ -145,7 +148,7 @@ def test_a_group_on_the_command_line_wins_over_variant_and_study(command, tmp_pa
     assert list(Store(tmp_path / "other").cells()["network.layout"]) == ["mlp"]
 
 
-def test_a_method_file_that_cannot_be_right_is_named(command, tmp_path):
+def test_a_method_file_that_cannot_be_right_is_named(answer, tmp_path):
     (tmp_path / "mine" / "method").mkdir(parents=True)
     files = {
         "headless": ("penalty:\n  kind: UP\n", "@package _global_"),
@@ -154,68 +157,68 @@ def test_a_method_file_that_cannot_be_right_is_named(command, tmp_path):
     }
     for name, (content, hint) in files.items():
         (tmp_path / "mine" / "method" / f"{name}.yaml").write_text(content)
-        done = command("--config-dir", "mine", f"method={name}")
+        done = answer("--config-dir", "mine", f"method={name}")
         assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1, done.stderr
         assert hint in done.stderr
 
 
-@pytest.mark.parametrize("folder", ["my results", "résultats ☃", "a,b", "it's", "'quoted'"])
-def test_results_folders_of_any_name(command, tmp_path, folder):
-    done = command("depth=1", "optimizer.epochs=1", f"results_dir={folder}")
+@pytest.mark.parametrize("folder", ["résultats ☃", "it's a,b", "'quoted'"])
+def test_results_folders_of_any_name(answer, tmp_path, folder):
+    done = answer("depth=1", "optimizer.epochs=1", f"results_dir={folder}")
     assert done.returncode == 0, done.stderr
     assert len(Store(tmp_path / folder.strip("'")).cells()) == 1
-    assert command(f"results_dir={folder}", module="jumpstart_exp.report").returncode == 0
+    assert answer(f"results_dir={folder}", "only=seeds", module="jumpstart_exp.report").returncode == 0
 
 
-def test_the_sweep_flag_may_stand_anywhere(command):
-    assert "2 (2 sep_up)" in command("depth=1,2", "-m", "dry_run=true").stdout
+def test_the_sweep_flag_may_stand_anywhere(answer):
+    assert "2 (2 sep_up)" in answer("depth=1,2", "-m", "dry_run=true").stdout
 
 
 @pytest.mark.parametrize("sweep", [[], ["-m"]])
-def test_a_variant_that_a_dataset_does_not_have_is_refused(command, tmp_path, sweep):
+def test_a_variant_that_a_dataset_does_not_have_is_refused(answer, tmp_path, sweep):
     (tmp_path / "mine" / "variant").mkdir(parents=True)
     (tmp_path / "mine" / "variant" / "odd.yaml").write_text("# @package _global_\n")
-    done = command("--config-dir", "mine", *sweep, "variant=odd", "depth=2")
+    done = answer("--config-dir", "mine", *sweep, "variant=odd", "depth=2")
     assert done.returncode == 2 and done.stderr.startswith("error: variant='odd'")
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_failures_are_listed_and_the_others_finish(command, tmp_path):
+def test_failures_are_listed_and_the_others_finish(answer, command, tmp_path):
     line = ["-m", "depth=2", "width=4,1000000", "optimizer.epochs=2"]
     done = command(*line)
     assert done.returncode == 1
     assert "1 of 2 cells failed" in done.stderr and "width=1000000" in done.stderr and "memory" in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(stored(tmp_path)["status"]) == ["done", "failed"]
-    again = command(*line)
+    again = answer(*line)
     assert "nothing to train" in again.stdout and "retry=failed" in again.stdout
     assert again.returncode == 1 and "width=1000000" in again.stderr, "a failure stays one until it is mended"
     assert command(*line, "retry=failed").returncode == 1
 
 
-def test_data_that_cannot_be_had_is_a_failure_of_the_cell(command, tmp_path):
+def test_data_that_cannot_be_had_is_a_failure_of_the_cell(answer, command, tmp_path):
     line = ["dataset.n_samples=1000000000000", "optimizer.epochs=1"]
-    for sweep in ([], ["-m"]):
-        done = command(*sweep, *line, f"results_dir=r{len(sweep)}")
+    for run, sweep in ((answer, []), (command, ["-m"])):
+        done = run(*sweep, *line, f"results_dir=r{len(sweep)}")
         assert done.returncode == 1 and "Traceback" not in done.stderr and "emory" in done.stderr
         assert list(Store(tmp_path / f"r{len(sweep)}").cells()["status"]) == ["failed"]
 
 
-def test_overrides_of_one_name_keep_their_order(command):
-    assert " 1 (" in command("-m", "depth=3,1,3,2,3", "++depth=3", "dry_run=true").stdout
+def test_overrides_of_one_name_keep_their_order(answer):
+    assert " 1 (" in answer("-m", "depth=3,1,3,2,3", "++depth=3", "dry_run=true").stdout
 
 
-def test_a_diverged_cell_is_a_result_and_no_accuracy(command, tmp_path):
-    done = command("depth=2", "optimizer.epochs=50", "optimizer.lr=1e30")
+def test_a_diverged_cell_is_a_result_and_no_accuracy(answer, tmp_path):
+    done = answer("depth=2", "optimizer.epochs=50", "optimizer.lr=1e30")
     assert done.returncode == 0 and "diverged in epoch" in done.stdout
     row = stored(tmp_path).iloc[0]
     assert row["status"] == "diverged" and pd.isna(row["train_acc_last"]) and row["diverged_epoch"] >= 1
 
 
-@pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
-def test_hydras_own_launchers_work_too(command, tmp_path, launcher):
+@pytest.mark.parametrize(("launcher", "fresh"), [("basic", False), ("submitit_local", True)])
+def test_hydras_own_launchers_work_too(command, tmp_path, launcher, fresh):
     line = ["-m", f"hydra/launcher={launcher}", "depth=2,3", "optimizer.epochs=2"]
-    done = command(*line, fresh=True)
+    done = command(*line, fresh=fresh)
     assert done.returncode == 0, done.stderr
     assert sorted(stored(tmp_path)["depth"]) == [2, 3]
 
@@ -226,9 +229,9 @@ def test_hydras_own_launchers_account_for_failures(command, tmp_path):
     assert sorted(stored(tmp_path)["status"]) == ["done", "failed", "failed"]
 
 
-def test_report_draws_what_the_store_has(command, tmp_path):
+def test_report_draws_what_the_store_has(answer, command, tmp_path):
     assert command("-m", "method=relu,sep_up", "depth=1,2", "width=2,3", "optimizer.epochs=3").returncode == 0
-    done = command(module="jumpstart_exp.report")
+    done = answer("only=heatmaps", module="jumpstart_exp.report")
     assert done.returncode == 0, done.stderr
     drawn = {path.suffix for path in (tmp_path / "results" / "figures").iterdir()}
     assert drawn == {".png", ".pdf"}
@@ -283,8 +286,8 @@ BAD_INPUTS = {
 
 
 @pytest.mark.parametrize("line", BAD_INPUTS)
-def test_bad_input_is_one_line_that_helps(command, tmp_path, line):
-    done = command(*line.split())
+def test_bad_input_is_one_line_that_helps(answer, tmp_path, line):
+    done = answer(*line.split())
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert done.stderr.startswith("error: ") and done.stdout == ""
@@ -300,34 +303,34 @@ def test_another_launchers_setting_is_not_its_own_correction(name, hint):
 
 
 @pytest.mark.parametrize("sweep", [[], ["-m", "depth=1,2"]])
-def test_results_folder_that_cannot_be_written(command, tmp_path, sweep):
+def test_results_folder_that_cannot_be_written(answer, tmp_path, sweep):
     (tmp_path / "file").write_text("not a folder")
     for folder in ("file/results", "/proc/results"):
-        done = command(*sweep, f"results_dir={folder}")
+        done = answer(*sweep, f"results_dir={folder}")
         assert done.returncode == 1
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
         assert f"results_dir='{folder}'" in done.stderr and "cannot be written" in done.stderr
 
 
-def test_store_of_a_newer_version_is_refused(command, tmp_path):
-    assert command("depth=1", "optimizer.epochs=1").returncode == 0
+def test_store_of_a_newer_version_is_refused(answer, tmp_path):
+    assert answer("depth=1", "optimizer.epochs=1").returncode == 0
     part = next((tmp_path / "results" / "cells").glob("*.parquet"))
     table = pq.read_table(part)
     pq.write_table(table.replace_schema_metadata({b"jumpstart_exp.store": b"999"}), part.with_name("part-new.parquet"))
-    for done in (command("-m", "depth=1,2"), command("depth=1"), command(module="jumpstart_exp.report")):
+    for done in (answer("-m", "depth=1,2"), answer("depth=1"), answer(module="jumpstart_exp.report")):
         assert done.returncode == 1
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
         assert "newer" in done.stderr and "999" in done.stderr
 
 
-def test_truncated_part_is_named_and_the_rest_is_read(command, tmp_path):
-    assert command("depth=1", "optimizer.epochs=1").returncode == 0
+def test_truncated_part_is_named_and_the_rest_is_read(answer, tmp_path):
+    assert answer("depth=1", "optimizer.epochs=1").returncode == 0
     part = next((tmp_path / "results" / "cells").glob("*.parquet"))
     part.with_name("part-cut.parquet").write_bytes(part.read_bytes()[:1000])
-    done = command("depth=1", "optimizer.epochs=1")
+    done = answer("depth=1", "optimizer.epochs=1")
     assert done.returncode == 0 and "nothing to train" in done.stdout
     assert "part-cut.parquet" in done.stderr and "Traceback" not in done.stderr
-    report = command(module="jumpstart_exp.report")
+    report = answer("only=seeds", module="jumpstart_exp.report")
     assert report.returncode == 0 and "part-cut.parquet" in report.stderr
 
 

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -274,7 +275,7 @@ def cell_of(flat: Mapping[str, Any]) -> Cell | None:
     return answer if isinstance(answer, Cell) else None
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(flat=CONFIGS)
 def test_a_key_survives_json_and_is_that_of_every_equal_cell(flat: dict[str, Any]) -> None:
     cell = cell_of(flat)
@@ -291,7 +292,7 @@ def test_a_key_survives_json_and_is_that_of_every_equal_cell(flat: dict[str, Any
 NEUTRAL = {"dataset.noise": 0.0, "dataset.augment": "none", "penalty.layers": "hidden"}
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(flat=CONFIGS, data=st.data())
 def test_keys_differ_exactly_where_descriptions_do(flat: dict[str, Any], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(set(known_settings()) & {*Cell().description(), "dataset.augment"})))
@@ -420,33 +421,27 @@ def check_single(line: CommandLine, name: str, value: str) -> None:
             assert means(parsed, held(name, answer)), held(name, answer)
 
 
-@pytest.mark.slow
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(NAMES), value=typed_values)
 @example("penalty.layer_weights", "[0.0, 0, 0.0]")
 def test_any_value_of_any_setting_is_a_cell_or_one_line(line: CommandLine, name: str, value: str) -> None:
     check_single(line, name, value)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["depth", "penalty.weight", "penalty.layer_weights", "method"])
-def test_the_nastiest_values_are_a_cell_or_one_line(line: CommandLine, name: str) -> None:
-    for value in NASTY:
+def test_the_nastiest_values_are_a_cell_or_one_line(line: CommandLine) -> None:
+    for name, value in zip(cycle(["depth", "penalty.weight", "penalty.layer_weights", "method"]), NASTY, strict=False):
         check_single(line, name, value)
 
 
-@pytest.mark.slow
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(NAMES), values=st.lists(typed_values, min_size=2, max_size=3))
 def test_any_sweep_of_any_setting_is_cells_or_one_line(line: CommandLine, name: str, values: list[str]) -> None:
     answer = line.sweep(f"{name}={','.join(values)}")
     assert is_one_line(answer) if isinstance(answer, str) else all(isinstance(cell, Cell) for cell in answer)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["depth", "penalty.weight", "method"])
-def test_the_nastiest_sweeps_are_cells_or_one_line(line: CommandLine, name: str) -> None:
-    for value in SWEEPS:
+def test_the_nastiest_sweeps_are_cells_or_one_line(line: CommandLine) -> None:
+    for name, value in zip(cycle(["depth", "penalty.weight", "method"]), SWEEPS, strict=False):
         answer = line.sweep(f"{name}={value}")
         if isinstance(answer, str):
             assert is_one_line(answer), answer
@@ -468,8 +463,7 @@ def check_typed_for_launcher(line: CommandLine, name: str, value: str) -> None:
             assert means(parsed, held_by_launcher(answer, name)), answer
 
 
-@pytest.mark.slow
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from([*launcher_settings()[:-2], "workers", "extra", "nothing", "minutes_per_tasks"]),
     value=typed_values,
@@ -479,12 +473,9 @@ def test_any_value_of_any_setting_of_the_cluster_is_taken_or_one_line(line: Comm
     check_typed_for_launcher(line, name, value)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["minutes_per_task", "timeout_min", "wait", "partition", "additional_parameters", "setup"]
-)
-def test_the_nastiest_values_for_the_cluster_are_taken_or_one_line(line: CommandLine, name: str) -> None:
-    for value in NASTY:
+def test_the_nastiest_values_for_the_cluster_are_taken_or_one_line(line: CommandLine) -> None:
+    names = ["minutes_per_task", "timeout_min", "wait", "partition", "additional_parameters", "setup"]
+    for name, value in zip(cycle(names), NASTY, strict=False):
         check_typed_for_launcher(line, name, value)
 
 

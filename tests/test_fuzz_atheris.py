@@ -76,7 +76,7 @@ def fuzzed(*line: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize(("target", "least"), [("ellipsis", 4000), ("key", 1000)])
 def test_seconds_of_fuzzing_find_nothing(target: str, least: int) -> None:
     code, said = fuzzed(str(SCRIPT), target, str(SECONDS))
@@ -88,7 +88,7 @@ def test_seconds_of_fuzzing_find_nothing(target: str, least: int) -> None:
     assert covered[-1] > covered[0], "coverage guides it"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_what_is_broken_on_purpose_is_found(mutant: str) -> None:
     target, code = MUTANTS[mutant]

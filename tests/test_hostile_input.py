@@ -23,8 +23,8 @@ from rich.console import Console
 from jumpstart_exp.__main__ import tidied_arguments
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.report.__main__ import main as report
-from jumpstart_exp.report.figures.drawing import plain_style
-from jumpstart_exp.report.figures.heatmaps import draw_grid, heatmap_figure
+from jumpstart_exp.report.figures.drawing import plain_style, save_figures
+from jumpstart_exp.report.figures.heatmaps import heatmap_figure
 from jumpstart_exp.report.figures.scatters import scatter_figure
 from jumpstart_exp.report.table.grid import FigureGrid, GridWarning, figure_grids
 from jumpstart_exp.report.table.names import LONGEST_TITLE, label_title
@@ -395,13 +395,12 @@ def test_figures_show_labels_as_they_are(grid: FigureGrid, draw: Callable[[Figur
     assert max(map(len, texts)) < 200
 
 
-@pytest.mark.slow
 def test_figures_of_bad_labels_are_drawn_without_a_word(grid: FigureGrid, tmp_path: Path) -> None:
     few = ["$\\frac$ and $x^2$", "costs $5", "two\nlines", "a\0b", "\u202egnp.exe", "日本語 😀"]
     base = stored_row(cell(0))
     rows = [{**base, "key": f"{i:032x}", "labels": [label]} for i, label in enumerate(few)]
     (found,) = figure_grids(pd.DataFrame(rows))
-    paths = draw_grid(found, tmp_path)
+    paths = save_figures(found, heatmap_figure, tmp_path, found.slug)
     assert len(paths) == 4 and all(path.stat().st_size > 1000 for path in paths)
     assert matplotlib.rcParams["text.parse_math"] is True
 
@@ -515,14 +514,13 @@ TYPED = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("typed", "expected"), TYPED)
 def test_what_means_harm_is_one_line(
-    command: Callable[..., Any], tmp_path: Path, typed: list[str], expected: list[str]
+    answer: Callable[..., Any], tmp_path: Path, typed: list[str], expected: list[str]
 ) -> None:
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "binary.yaml").write_bytes(b"# @package _global_\npenalty: {kind: \xff\xfe}\n")
-    done = command(*(argument.replace("{tmp}", str(tmp_path)) for argument in typed), "dry_run=true")
+    done = answer(*(argument.replace("{tmp}", str(tmp_path)) for argument in typed), "dry_run=true")
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: ") and done.stdout == ""
     assert done.stderr.count("\n") == 1 and len(done.stderr) < 1000

@@ -268,7 +268,6 @@ def test_a_methods_own_setting_wins_over_the_variants(dataset: str, variant: str
 # The command line
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("study", "counts"),
     [
@@ -279,9 +278,9 @@ def test_a_methods_own_setting_wins_over_the_variants(dataset: str, variant: str
         ),
     ],
 )
-def test_a_dry_run_needs_no_files(study, counts, command, tmp_path):
+def test_a_dry_run_needs_no_files(study, counts, answer, tmp_path):
     for variant in VARIANTS:
-        done = command("-m", f"+experiment={study}", f"variant={variant}", "dry_run=true", "download=false")
+        done = answer("-m", f"+experiment={study}", f"variant={variant}", "dry_run=true", "download=false")
         assert done.returncode == 0, done.stderr
         assert counts in re.sub(r"[\s│]+", " ", done.stdout)
         assert "nothing was trained or written" in done.stdout
@@ -295,11 +294,10 @@ FIRST_FILES = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"]], ids=["one cell", "a sweep"])
 @pytest.mark.parametrize("dataset", FIRST_FILES)
-def test_missing_files_are_named_with_the_command_that_helps(dataset, sweep, command, tmp_path):
-    done = command(*sweep, f"dataset={dataset}", "depth=2", "data_dir=my pictures", "download=false")
+def test_missing_files_are_named_with_the_command_that_helps(dataset, sweep, answer, tmp_path):
+    done = answer(*sweep, f"dataset={dataset}", "depth=2", "data_dir=my pictures", "download=false")
     assert done.returncode == 1
     lines = done.stderr.strip().splitlines()
     assert len(lines) <= 2 and "Traceback" not in done.stderr, done.stderr
@@ -329,10 +327,9 @@ BAD_INPUTS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("line", BAD_INPUTS)
-def test_bad_input_is_one_line_that_names_field_value_and_what_is_allowed(line, command, tmp_path):
-    done = command(*line.split())
+def test_bad_input_is_one_line_that_names_field_value_and_what_is_allowed(line, answer, tmp_path):
+    done = answer(*line.split())
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert done.stderr.startswith("error: ") and done.stdout == ""
@@ -344,7 +341,7 @@ def test_bad_input_is_one_line_that_names_field_value_and_what_is_allowed(line, 
 # What a newcomer sees
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_small_study_of_mnist_shows_the_effect(command, tmp_path):
     """Depth 36, width 4: plain ReLU stays at the share of the largest class, 0.112; Sep-UP trains."""
     if not (REAL / "MNIST" / "raw").is_dir():

@@ -226,7 +226,6 @@ def test_torchvisions_older_cache_is_not_read(tmp_path: Path, monkeypatch: pytes
     assert_is_the_set("mnist", tmp_path)
 
 
-@pytest.mark.slow
 def test_moons_need_no_files_and_no_torchvision(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from jumpstart_exp.cell import Moons;"
@@ -639,7 +638,6 @@ def test_the_command_refuses_what_it_does_not_know(argument: str, capsys: pytest
     assert f"error: '{argument}' is not one of mnist, cifar10, cifar100" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_the_command_as_typed(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     real("mnist")
     done = command("mnist", f"data_dir={REAL}", module="jumpstart_exp.datasets", fresh=True)

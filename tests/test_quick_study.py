@@ -5,7 +5,7 @@ import pytest
 from jumpstart_exp.store import Store
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_quick_study_shows_the_effect(command, tmp_path):
     done = command("-m", "+experiment=quick", timeout=900, fresh=True)
     assert done.returncode == 0, done.stderr

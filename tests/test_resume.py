@@ -27,6 +27,8 @@ SECONDS = {"eager": 9.0, "stacked": 120.0}
 
 It has to last: results are stored two seconds after they are done.
 """
+FASTEST = ENGINES_HERE[-1]
+EACH_ENGINE = [pytest.param(name, marks=[] if name == FASTEST else pytest.mark.soak) for name in ENGINES_HERE]
 EXACT = {"eager", "native"}
 """Engines whose results neither fleet mates nor the number of threads change by a bit."""
 
@@ -126,9 +128,8 @@ def comparable(folder: Path) -> pd.DataFrame:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("engine", ENGINES_HERE)
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.soak), 2])
+@pytest.mark.parametrize("engine", EACH_ENGINE)
 def test_killed_sweep_resumes_to_the_uninterrupted_result(engine, workers, start, uninterrupted, tmp_path):
     whole = uninterrupted(engine)
     store = Store(tmp_path / "results")
@@ -157,9 +158,8 @@ def test_killed_sweep_resumes_to_the_uninterrupted_result(engine, workers, start
     pd.testing.assert_frame_equal(curves[0][columns], curves[1][columns])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("engine", ENGINES_HERE)
+@pytest.mark.parametrize("engine", EACH_ENGINE)
 def test_stopped_sweep_keeps_what_is_done_and_says_how_to_go_on(engine, stop, start, tmp_path):
     # one cell that does not end, so that no machine is too fast to be stopped in time
     store = Store(tmp_path / "results")
@@ -230,8 +230,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ENGINES_HERE)
+@pytest.mark.parametrize("engine", EACH_ENGINE)
 def test_stopped_sweep_keeps_what_is_in_training(engine, start, trained_at_once, tmp_path):
     whole = trained_at_once(engine)
     process = start(tmp_path, long_sweep(engine))
@@ -253,8 +252,7 @@ def test_stopped_sweep_keeps_what_is_in_training(engine, start, trained_at_once,
     assert_equal_but_later(tmp_path, whole, engine, second_start)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ENGINES_HERE)
+@pytest.mark.parametrize("engine", EACH_ENGINE)
 def test_stopped_cell_goes_on_from_where_it_was(engine, start, trained_at_once, tmp_path):
     whole = trained_at_once(engine)
     process = start(tmp_path, ["seed=0", *long_cells(engine)])
@@ -274,7 +272,6 @@ def test_stopped_cell_goes_on_from_where_it_was(engine, start, trained_at_once, 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
-@pytest.mark.slow
 def test_second_ctrl_c_ends_a_sweep_whose_cells_cannot_be_kept(start, tmp_path):
     process = start(tmp_path, long_sweep("eager"))
     until(lambda: len(in_training(tmp_path)) == KEPT, "both cells are in training")

@@ -372,7 +372,6 @@ def test_help_is_given_without_a_folder(say, tmp_path, monkeypatch, flag):
     assert all(word in text for word in ("done", "running", "queued", "failed", "stopped", "lost"))
 
 
-@pytest.mark.slow
 def test_as_a_command(command, tmp_path):
     store(tmp_path / "results", 0)
     keep_run(tmp_path / "results", "run", [1], state="stopped")

@@ -1,5 +1,4 @@
 import errno
-import multiprocessing
 import os
 import shutil
 import subprocess
@@ -660,34 +659,6 @@ def test_a_link_to_nowhere_does_not_block_readers(store: Store, monkeypatch: pyt
 # Several at once
 
 
-def write_some(results_dir: str, writer: int, writes: int) -> None:
-    for number in range(writes):
-        Store(Path(results_dir)).write([result(cell(writer * 1000 + number), curve=curve(1))])
-
-
-@pytest.mark.slow
-def test_several_writers_lose_nothing_and_a_reader_never_fails(store: Store) -> None:
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=write_some, args=(str(store.results_dir), number, 5)) for number in range(4)]
-    for writer in writers:
-        writer.start()
-    deadline = time.monotonic() + 120
-    seen = 0
-    while any(writer.is_alive() for writer in writers):
-        assert time.monotonic() < deadline
-        known, cells = len(store.stored()), store.cells()
-        assert seen <= known <= len(cells)
-        assert len(store.curves()) >= len(cells)
-        seen = known
-        writers[0].join(0.01)
-    for writer in writers:
-        writer.join()
-        assert writer.exitcode == 0
-    assert set(store.stored()) == {cell(writer * 1000 + number).key for writer in range(4) for number in range(5)}
-    assert len(store.curves()) == 20
-    assert not [path for path in files(store) if path.name.startswith(".")]
-
-
 @pytest.mark.parametrize("reader", ["stored", "cells"])
 def test_parts_that_are_compacted_while_they_are_read_are_found_again(
     store: Store, monkeypatch: pytest.MonkeyPatch, reader: str
@@ -884,7 +855,7 @@ def test_a_full_disk_is_refused_and_harms_nothing(tmp_path: Path, monkeypatch: p
 # Size
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_twenty_thousand_cells_are_read_in_seconds(store: Store) -> None:
     cells_a_part, n_parts = 64, 313
     store.write([result(cell(seed), curve=curve(1)) for seed in range(cells_a_part)])

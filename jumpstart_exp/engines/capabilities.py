@@ -13,6 +13,11 @@ from functools import lru_cache
 from typing import Any
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.engines.optimizers import OPTIMIZERS
+from jumpstart_exp.networks.activations import ACTIVATIONS
+from jumpstart_exp.networks.blocks import native_names
+from jumpstart_exp.networks.initialisation import INITIALISATIONS
+from jumpstart_exp.networks.norms import NORMS
 from jumpstart_exp.settings import shown
 
 
@@ -60,10 +65,11 @@ _FULL_BATCH_MLP: Supported = {
     "width": _ANY,
     "seed": _ANY,
     "network.layout": Values(("mlp", "conv2x1")),
-    "network.norm": Values(("none", "batch")),
+    "network.activation": Values(tuple(ACTIVATIONS)),
+    "network.norm": Values(tuple(NORMS)),
     "network.norm_eps": _ANY,
     "network.norm_momentum": _ANY,
-    "network.init": Values(("glorot_uniform", "kaiming_uniform", "zero")),
+    "network.init": Values(tuple(INITIALISATIONS)),
     "penalty.kind": Values(("none", "U", "P", "UP", "L")),
     "penalty.weight": _ANY,
     "penalty.balance": _ANY,
@@ -76,7 +82,7 @@ _FULL_BATCH_MLP: Supported = {
     "penalty.layers": Values(("hidden",)),
     "dropout.rate": _ANY,
     "dropout.anneal_epochs": _ANY,
-    "optimizer.name": Values(("adam",)),
+    "optimizer.name": Values(tuple(OPTIMIZERS)),
     "optimizer.lr": _ANY,
     "optimizer.beta1": _ANY,
     "optimizer.beta2": _ANY,
@@ -100,8 +106,19 @@ SUPPORTED: Mapping[str, Supported] = {
         "precision": Values(("float32", "float64", "tf32", "bf16")),
         "dataset.augment": Values(("none", "flip_crop")),
     },
-    "stacked": _FULL_BATCH_MLP,
-    "native": {**_FULL_BATCH_MLP, "depth": Numbers(1, 1000), "width": Numbers(1, 256)},
+    "stacked": {
+        **_FULL_BATCH_MLP,
+        "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
+    },
+    "native": {
+        **_FULL_BATCH_MLP,
+        "depth": Numbers(1, 1000),
+        "width": Numbers(1, 256),
+        "network.activation": Values(native_names(ACTIVATIONS)),
+        "network.norm": Values(native_names(NORMS)),
+        "network.init": Values(native_names(INITIALISATIONS)),
+        "optimizer.name": Values(native_names(OPTIMIZERS)),
+    },
 }
 """Every engine's list, by its name."""
 

@@ -17,7 +17,7 @@ import torch
 
 from jumpstart_exp.console import Notice
 
-_VERSION = 2
+_VERSION = 3
 _DIGEST = hashlib.sha256().digest_size
 """Bytes at a file's beginning that tell whether the rest is whole."""
 
@@ -85,8 +85,12 @@ class Checkpoints:
             if hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
                 raise ValueError("it is damaged")
             state = torch.load(io.BytesIO(content[_DIGEST:]), map_location="cpu", weights_only=True)
-            if not isinstance(state, dict) or state.get("version") != _VERSION or state.get("key") != key:
-                raise ValueError("it is not of this version")
+            if not isinstance(state, dict) or state.get("key") != key:
+                raise ValueError("it is not of this cell")
+            if state.get("version") != _VERSION:
+                raise ValueError(
+                    f"it is of version {state.get('version')} of checkpoints, this program's is {_VERSION}"
+                )
             found = state["state"]
             if not isinstance(found, dict):
                 raise TypeError("it has no state")

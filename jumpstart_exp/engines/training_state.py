@@ -1,6 +1,7 @@
 """A full-batch training between two epochs, as plain arrays: what `native` and `stacked` keep of a cell."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -12,22 +13,31 @@ from torch import Tensor
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.checkpoint import Keeper
-from jumpstart_exp.networks.build import dtype
+from jumpstart_exp.engines.optimizers import optimizer
+from jumpstart_exp.networks.build import dtype, parameter_shapes, running_shape
 from jumpstart_exp.result import CENSUS, METRICS, CurveRow
 
 Array = npt.NDArray[np.float64]
 
 CURVE_COLUMNS = len(fields(CurveRow))
 
+_BRANCHES = ("network", "method", "optimizer")
+"""Of the state's tree, in the cell's precision."""
+
+_EXACT = ("metrics", "census_start", "curve", "pending")
+"""Arrays that are kept in float64."""
+
 
 @dataclass(frozen=True)
-class Snapshot:
+class TrainingState:
     """A cell's training after some epochs; the next one needs nothing else.
 
     Attributes:
         epochs: that are trained, from 1 to the last but one.
-        parameters: (3, parameters) in torch's order: values, Adam's first and second moments.
-        running: (2, depth, width), the batch norms' running means and variances; width 0 without them.
+        network: `parameters` (parameters,) in torch's order and `running` (2, depth, width), the norms' running means
+            and variances; width 0 without them.
+        method: what the cell's methods train beside the network, by name.
+        optimizer: every slot by its name, (parameters,) in torch's order.
         metrics: (metrics, 3) in the order of `METRICS`: last, best, and the epoch of the best, 0 where there is none.
         penalty_start: before λ, in evaluation mode; 0 without one.
         census_start: (4, depth) in the order of `CENSUS`.
@@ -38,8 +48,9 @@ class Snapshot:
     """
 
     epochs: int
-    parameters: Array
-    running: Array
+    network: Mapping[str, Array]
+    method: Mapping[str, Array]
+    optimizer: Mapping[str, Array]
     metrics: Array
     penalty_start: float
     census_start: Array
@@ -48,40 +59,24 @@ class Snapshot:
     seconds: float
     started: str
 
-    def state(self, cell: Cell) -> dict[str, Any]:
+    def content(self, cell: Cell) -> dict[str, Any]:
         """The content of a checkpoint: tensors, numbers and text."""
-        state: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name, kind in _dtypes(cell).items():
-            state[name] = torch.from_numpy(np.ascontiguousarray(state[name])).to(kind)
-        return state
+        content: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        for branch in _BRANCHES:
+            content[branch] = {name: _tensor(value, dtype(cell)) for name, value in content[branch].items()}
+        return content | {name: _tensor(content[name], torch.float64) for name in _EXACT}
 
 
-def load_snapshot(keeper: Keeper, cell: Cell) -> Snapshot | None:
+def load_training_state(keeper: Keeper, cell: Cell) -> TrainingState | None:
     """The cell's training as it was last kept; None where it begins anew: what cannot be used is named in a warning."""
-    state = keeper.load(cell.key)
-    if state is None:
+    content = keeper.load(cell.key)
+    if content is None:
         return None
     try:
-        return _snapshot(state, cell)
+        return _training_state(content, cell)
     except Exception as error:  # whatever does not fit, the cell can begin anew
         keeper.refuse(cell.key, error)
         return None
-
-
-def parameter_shapes(cell: Cell) -> dict[str, tuple[int, ...]]:
-    """Shapes of an MLP's parameters by torch's names, in torch's order."""
-    width, outputs = cell.width, 1 if cell.dataset.classes == 2 else cell.dataset.classes
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer in range(cell.depth):
-        fan_in = width if layer else cell.dataset.features
-        if cell.network.layout == "conv2x1":
-            shapes[f"hidden.{layer}.weight"] = (width, width if layer else 1, 2)
-        else:
-            shapes[f"hidden.{layer}.weight"] = (width, fan_in)
-        shapes[f"hidden.{layer}.bias"] = (width,)
-        if cell.network.norm == "batch":
-            shapes |= {f"norms.{layer}.weight": (width,), f"norms.{layer}.bias": (width,)}
-    return shapes | {"output.weight": (outputs, width * cell.positions), "output.bias": (outputs,)}
 
 
 def curve_array(rows: "list[CurveRow] | tuple[CurveRow, ...]") -> Array:
@@ -90,54 +85,61 @@ def curve_array(rows: "list[CurveRow] | tuple[CurveRow, ...]") -> Array:
     return np.array(numbers, dtype=np.float64).reshape(-1, CURVE_COLUMNS)
 
 
-def _dtypes(cell: Cell) -> dict[str, torch.dtype]:
-    exact = dict.fromkeys(("metrics", "census_start", "curve", "pending"), torch.float64)
-    return {"parameters": dtype(cell), "running": dtype(cell), **exact}
-
-
-def _snapshot(state: dict[str, Any], cell: Cell) -> Snapshot:
+def _training_state(content: dict[str, Any], cell: Cell) -> TrainingState:
     """The content of a checkpoint, every part of it looked at.
 
     Raises:
         Exception: whatever is wrong with it.
     """
-    epochs, seconds, penalty_start = int(state["epochs"]), float(state["seconds"]), float(state["penalty_start"])
+    epochs, seconds, penalty_start = int(content["epochs"]), float(content["seconds"]), float(content["penalty_start"])
     if not 0 < epochs < cell.optimizer.epochs:
         raise ValueError(f"epochs={epochs} is not within the training")
     if not 0 <= seconds < math.inf:
         raise ValueError(f"seconds={seconds} is no time")
-    arrays = {name: _array(state, name, kind) for name, kind in _dtypes(cell).items()}
-    parameters = sum(math.prod(shape) for shape in parameter_shapes(cell).values())
-    shapes: dict[str, tuple[int, ...]] = {
-        "parameters": (3, parameters),
-        "running": (2, cell.depth, cell.width if cell.network.norm == "batch" else 0),
+    parameters = (sum(math.prod(shape) for shape in parameter_shapes(cell).values()),)
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {
+        "network": {"parameters": parameters, "running": running_shape(cell)},
+        "method": {},
+        "optimizer": dict.fromkeys(optimizer(cell.optimizer).slots, parameters),
+    }
+    tree: dict[str, Any] = {}
+    for branch, names in shapes.items():
+        if content[branch].keys() != names.keys():
+            raise ValueError(f"{branch} has {', '.join(content[branch])}, not {', '.join(names)}")
+        tree[branch] = {name: _array(content[branch], name, dtype(cell), shape) for name, shape in names.items()}
+    rows, pending = len(content["curve"]), len(content["pending"])
+    exact_shapes = {
         "metrics": (len(METRICS), 3),
         "census_start": (len(CENSUS), cell.depth),
-        "curve": (min(len(arrays["curve"]), epochs), CURVE_COLUMNS),
-        "pending": (2,) if len(arrays["pending"]) else (0,),
+        "curve": (min(rows, epochs), CURVE_COLUMNS),
+        "pending": (2,) if pending else (0,),
     }
-    for name, shape in shapes.items():
-        if arrays[name].shape != shape:
-            raise ValueError(f"{name} is of shape {arrays[name].shape}, not {shape}")
-    best_epoch, curve_epoch = arrays["metrics"][:, 2], arrays["curve"][:, 0]
+    exact: dict[str, Any] = {name: _array(content, name, torch.float64, exact_shapes[name]) for name in _EXACT}
+    best_epoch, curve_epoch = exact["metrics"][:, 2], exact["curve"][:, 0]
     is_sound = {
-        "parameters": np.isfinite(arrays["parameters"][0]).all(),
+        "parameters": np.isfinite(tree["network"]["parameters"]).all(),
         "metrics": (np.isin(best_epoch, np.arange(epochs + 1)) & (best_epoch == np.floor(best_epoch))).all()
-        and np.isfinite(arrays["metrics"][best_epoch > 0]).all(),
-        "curve": np.isfinite(arrays["curve"]).all()
+        and np.isfinite(exact["metrics"][best_epoch > 0]).all(),
+        "curve": np.isfinite(exact["curve"]).all()
         and np.isin(curve_epoch, np.arange(1, epochs + 1)).all()
         and (np.diff(curve_epoch) > 0).all(),
     }
     for name, sound in is_sound.items():
         if not sound:
             raise ValueError(f"{name} has numbers that no training gives")
-    started = datetime.fromisoformat(state["started"]).isoformat(timespec="seconds")
-    return Snapshot(epochs=epochs, penalty_start=penalty_start, seconds=seconds, started=started, **arrays)
+    started = datetime.fromisoformat(content["started"]).isoformat(timespec="seconds")
+    return TrainingState(epochs=epochs, penalty_start=penalty_start, seconds=seconds, started=started, **tree, **exact)
 
 
-def _array(state: dict[str, Any], name: str, kind: torch.dtype) -> Array:
-    tensor = state[name]
+def _tensor(array: Array, kind: torch.dtype) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(kind)
+
+
+def _array(content: Mapping[str, Any], name: str, kind: torch.dtype, shape: tuple[int, ...]) -> Array:
+    tensor = content[name]
     if not isinstance(tensor, Tensor) or tensor.dtype != kind:
         raise TypeError(f"{name} is not a tensor of {kind}")
+    if tensor.shape != shape:
+        raise ValueError(f"{name} is of shape {tuple(tensor.shape)}, not {shape}")
     found: Array = tensor.double().contiguous().numpy()
     return found

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.probe import Tensors
 from jumpstart_exp.engines.state_recorder import running_tensors
-from jumpstart_exp.networks.build import build
+from jumpstart_exp.networks.build import build, parameter_shapes
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.networks.mlp import RectangularMLP
 from jumpstart_exp.result import CENSUS, CurveRow
@@ -80,21 +80,6 @@ class Snapshots:
         tensors = {**unpacked(self.parameters[state], self.cell), **running_tensors(self.running[state])}
         load_tensors(network, tensors)
         return network.eval()
-
-
-def parameter_shapes(cell: Cell) -> dict[str, tuple[int, ...]]:
-    """Shapes of a network's parameters by torch's names: weight and bias of each layer, then of its batch norm."""
-    width, outputs, layout = cell.width, 1 if cell.dataset.classes == 2 else cell.dataset.classes, cell.network.layout
-    taps: tuple[int, ...] = {"cnn": (cell.network.kernel,) * 2, "conv2x1": (2,), "mlp": ()}[layout]
-    channels = {"cnn": (cell.dataset.image or (0,))[0], "conv2x1": 1, "mlp": cell.dataset.features}[layout]
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer in range(cell.depth):
-        shapes[f"hidden.{layer}.weight"] = (width, width if layer else channels, *taps)
-        shapes[f"hidden.{layer}.bias"] = (width,)
-        if cell.network.norm == "batch":
-            shapes |= {f"norms.{layer}.weight": (width,), f"norms.{layer}.bias": (width,)}
-    pools = layout == "cnn" and cell.network.head == "max_avg_pool"
-    return shapes | {"output.weight": (outputs, width * (2 if pools else cell.positions)), "output.bias": (outputs,)}
 
 
 def packed(tensors: Tensors, cell: Cell) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -16,9 +16,9 @@ from jumpstart_exp.engines.eager.forward import forward_of
 from jumpstart_exp.engines.native.engine import NativeEngine
 from jumpstart_exp.engines.probe import Tensors
 from jumpstart_exp.engines.state_recorder import Watch
-from jumpstart_exp.inspect.recorded_states import CURVE, Snapshots, cell_of, load_tensors, packed, parameter_shapes
+from jumpstart_exp.inspect.recorded_states import CURVE, Snapshots, cell_of, load_tensors, packed
 from jumpstart_exp.inspect.turning_points import epochs_to_keep, turning_points
-from jumpstart_exp.networks.build import build, dtype
+from jumpstart_exp.networks.build import build, dtype, parameter_shapes
 from jumpstart_exp.result import CENSUS, METRICS, Result
 from jumpstart_exp.settings import SettingError, legible
 from jumpstart_exp.store import cell_schema

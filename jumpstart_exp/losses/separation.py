@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from jumpstart_exp.losses.extremes import whole_extremes
 from jumpstart_exp.measures.recording import ReluRecorder
-from jumpstart_exp.settings import SettingError, check_settings
+from jumpstart_exp.settings import SettingError, check_settings, refuse
 from jumpstart_exp.specs.penalty import PenaltySpec
 
 Extremes = Mapping[str, tuple[Tensor, Tensor]]
@@ -206,14 +206,17 @@ class SeparationPenalty(nn.Module):
             signed = entries if sign > 0 else -entries
             if real_entries is not None:
                 signed = signed.masked_fill(~real_entries, -torch.inf)
-            if self.spec.ties == "shared":
-                extreme = signed.amax(dim=2)
-            else:
-                chosen = signed.detach().argmax(dim=2, keepdim=True)
-                if self.spec.ties == "random":
+            match self.spec.ties:
+                case "shared":
+                    extreme = signed.amax(dim=2)
+                case "single":
+                    extreme = signed.gather(2, signed.detach().argmax(dim=2, keepdim=True)).squeeze(2)
+                case "random":
                     constraint = kind + ("+" if sign > 0 else "-")
                     chosen = _drawn_tie(signed.detach(), real_constraints, partial(draw, constraint), layers)
-                extreme = signed.gather(2, chosen).squeeze(2)
+                    extreme = signed.gather(2, chosen).squeeze(2)
+                case other:
+                    raise refuse("penalty.ties", other, "shared, single or random")
             if real_constraints is not None:
                 extreme = extreme[:, real_constraints]
             found.append(sign * extreme)
@@ -243,7 +246,13 @@ class SeparationPenalty(nn.Module):
         v = torch.cat([self.pairs(*extremes[kind]).flatten() for kind in self.spec.kind])
         if self.spec.layer_weights is not None:
             v = v * self.spec.layer_weights[layer]
-        return self._aggregate([v]) if self.spec.aggregate != "mean" else v.sum(), v.numel()
+        match self.spec.aggregate:
+            case "sum" | "mean":
+                return v.sum(), v.numel()
+            case "l2" | "sum_sq":
+                return self._aggregate([v]), v.numel()
+            case other:
+                raise _no_aggregate(other)
 
     def of_parts(self, parts: Sequence[tuple[Tensor, int]]) -> Tensor:
         """The penalty of one batch, a scalar, from the parts of all its layers.
@@ -253,12 +262,16 @@ class SeparationPenalty(nn.Module):
         """
         self._check_layers(len(parts))
         values = torch.stack([value for value, _ in parts])
-        if self.spec.aggregate == "mean":
-            return values.sum() / sum(count for _, count in parts)
-        if self.spec.aggregate == "l2":
-            norm: Tensor = torch.linalg.vector_norm(values)
-            return norm
-        return values.sum()
+        match self.spec.aggregate:
+            case "sum" | "sum_sq":
+                return values.sum()
+            case "mean":
+                return values.sum() / sum(count for _, count in parts)
+            case "l2":
+                norm: Tensor = torch.linalg.vector_norm(values)
+                return norm
+            case other:
+                raise _no_aggregate(other)
 
     def pairs(self, largest: Tensor, smallest: Tensor) -> Tensor:
         """The pairs of deficits v, from extremes of any shape."""
@@ -274,14 +287,18 @@ class SeparationPenalty(nn.Module):
 
     def _aggregate(self, pairs: list[Tensor]) -> Tensor:
         v = torch.cat(pairs) if len(pairs) > 1 else pairs[0]
-        if self.spec.aggregate == "sum":
-            return v.sum()
-        if self.spec.aggregate == "mean":
-            return v.mean()
-        if self.spec.aggregate == "sum_sq":
-            return v.square().sum()
-        norm: Tensor = torch.linalg.vector_norm(v)
-        return norm
+        match self.spec.aggregate:
+            case "sum":
+                return v.sum()
+            case "mean":
+                return v.mean()
+            case "sum_sq":
+                return v.square().sum()
+            case "l2":
+                norm: Tensor = torch.linalg.vector_norm(v)
+                return norm
+            case other:
+                raise _no_aggregate(other)
 
 
 def by_kind(kind: str, units: Tensor, points: Tensor) -> Extremes:
@@ -293,13 +310,17 @@ def by_kind(kind: str, units: Tensor, points: Tensor) -> Extremes:
         points: maxima and minima (2, points); a layer's are those of its points, a tie the first point's.
     """
     found: dict[str, tuple[Tensor, Tensor]] = {}
-    if "U" in kind:
-        found["U"] = (units[0], units[1])
-    if "P" in kind:
-        found["P"] = (points[0], points[1])
-    if "L" in kind:
-        top, bottom = points[0].argmax(), points[1].argmin()
-        found["L"] = (points[0].index_select(0, top[None]), points[1].index_select(0, bottom[None]))
+    for one in kind:
+        match one:
+            case "U":
+                found["U"] = (units[0], units[1])
+            case "P":
+                found["P"] = (points[0], points[1])
+            case "L":
+                top, bottom = points[0].argmax(), points[1].argmin()
+                found["L"] = (points[0].index_select(0, top[None]), points[1].index_select(0, bottom[None]))
+            case other:
+                raise refuse("penalty.kind", other, "U, P, UP or L")
     return found
 
 
@@ -314,15 +335,23 @@ def _equal_shapes(layers: Sequence[Tensor]) -> Iterator[list[int]]:
 def _arranged(g: Tensor, kind: str, scope: str) -> Tensor:
     """(layers, constraints, entries): a constraint's entries in (point, channel, position) order."""
     layers, points, channels, positions = g.shape
-    if kind == "L":
-        return g.reshape(layers, 1, -1)
-    if kind == "U":
-        if scope == "channel":
+    match kind, scope:
+        case "L", _:
+            return g.reshape(layers, 1, -1)
+        case "U", "channel":
             return g.permute(0, 2, 1, 3).reshape(layers, channels, points * positions)
-        return g.permute(0, 2, 3, 1).reshape(layers, channels * positions, points)
-    if scope == "channel":
-        return g.reshape(layers, points, channels * positions)
-    return g.permute(0, 1, 3, 2).reshape(layers, points * positions, channels)
+        case "U", "position":
+            return g.permute(0, 2, 3, 1).reshape(layers, channels * positions, points)
+        case "P", "channel":
+            return g.reshape(layers, points, channels * positions)
+        case "P", "position":
+            return g.permute(0, 1, 3, 2).reshape(layers, points * positions, channels)
+        case other:
+            raise ValueError(f"penalty.kind and penalty.scope are {other}")
+
+
+def _no_aggregate(name: str) -> SettingError:
+    return refuse("penalty.aggregate", name, "sum, mean, l2 or sum_sq")
 
 
 def _masks(

@@ -5,9 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from jumpstart_exp.networks.activations import ACTIVATIONS
+from jumpstart_exp.networks.blocks import block
+from jumpstart_exp.networks.norms import norm_modules
+from jumpstart_exp.settings import refuse
+
 
 class RectangularCNN(nn.Module):
-    """`depth` convolutions of equal `width` that keep the image's size, each → (batch norm) → ReLU, then a head.
+    """`depth` convolutions of equal `width` that keep the image's size, each → (norm) → activation, then a head.
 
     The head is one affine layer on all activations (`flatten`, the MNIST study) or on each channel's mean and
     maximum (`max_avg_pool`, the CIFAR studies; CPAIOR, section 4). No pooling in between, stride 1, zero padding.
@@ -19,9 +24,13 @@ class RectangularCNN(nn.Module):
         outputs: logits.
         kernel: height and width of the filters, odd.
         head: `flatten` or `max_avg_pool`.
-        norm: `none` or `batch`.
+        activation: a name in `ACTIVATIONS`.
+        norm: a name in `NORMS`.
         norm_eps: ε of the batch norm.
         norm_momentum: weight of the new batch in its running averages.
+
+    Raises:
+        SettingError: there is no such head, activation or norm.
     """
 
     def __init__(
@@ -33,6 +42,7 @@ class RectangularCNN(nn.Module):
         *,
         kernel: int = 3,
         head: str = "flatten",
+        activation: str = "relu",
         norm: str = "none",
         norm_eps: float = 1e-3,
         norm_momentum: float = 0.01,
@@ -41,11 +51,16 @@ class RectangularCNN(nn.Module):
         channels, height, width_of_image = image
         fan_ins = [channels] + [width] * (depth - 1)
         self.hidden = nn.ModuleList(nn.Conv2d(fan_in, width, kernel, padding=kernel // 2) for fan_in in fan_ins)
-        self.norms = nn.ModuleList(
-            nn.BatchNorm2d(width, eps=norm_eps, momentum=norm_momentum) for _ in range(depth if norm == "batch" else 0)
-        )
-        self.pools = head == "max_avg_pool"
-        self.output = nn.Linear(2 * width if self.pools else width * height * width_of_image, outputs)
+        self.activation = block(ACTIVATIONS, "network.activation", activation)
+        self.norms = norm_modules(norm, depth, width, 2, norm_eps, norm_momentum)
+        match head:
+            case "flatten":
+                self.pools, seen = False, width * height * width_of_image
+            case "max_avg_pool":
+                self.pools, seen = True, 2 * width
+            case _:
+                raise refuse("network.head", head, "flatten or max_avg_pool")
+        self.output = nn.Linear(seen, outputs)
 
     def forward(self, x: Tensor, dropout: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
         """Logits (points, outputs) and the pre-activation of every hidden layer.
@@ -56,8 +71,8 @@ class RectangularCNN(nn.Module):
                 like that input.
 
         Returns:
-            logits, and one pre-activation (what the ReLU sees) a hidden layer: (points, width, height, width of the
-            image).
+            logits, and one pre-activation (what the activation sees) a hidden layer: (points, width, height, width of
+            the image).
         """
         pre_activations = []
         for index, layer in enumerate(self.hidden):
@@ -67,7 +82,7 @@ class RectangularCNN(nn.Module):
             if self.norms:
                 pre_activation = self.norms[index](pre_activation)
             pre_activations.append(pre_activation)
-            x = torch.relu(pre_activation)
+            x = self.activation.value(pre_activation)
         return self.output(self.pooled(x)), pre_activations
 
     def pooled(self, x: Tensor) -> Tensor:

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from jumpstart_exp.networks.activations import ACTIVATIONS
+from jumpstart_exp.networks.blocks import block
+from jumpstart_exp.networks.norms import norm_modules
+from jumpstart_exp.settings import refuse
+
 
 class RectangularMLP(nn.Module):
-    """`depth` hidden layers of equal `width`, each affine → (batch norm) → ReLU, then one affine output layer.
+    """`depth` hidden layers of equal `width`, each affine → (norm) → activation, then one affine output layer.
 
     Layout `conv2x1` is the authors' own for the MOONS grid: the two features are two positions of one channel,
     and a hidden layer is a convolution of kernel 2 that keeps both positions, the second padded with zero
@@ -23,20 +27,26 @@ class RectangularMLP(nn.Module):
         outputs: int,
         *,
         layout: str = "mlp",
+        activation: str = "relu",
         norm: str = "none",
         norm_eps: float = 1e-3,
         norm_momentum: float = 0.01,
     ) -> None:
         super().__init__()
-        self.is_conv = layout == "conv2x1"
+        match layout:
+            case "mlp":
+                self.is_conv = False
+            case "conv2x1":
+                self.is_conv = True
+            case _:
+                raise refuse("network.layout", layout, "mlp or conv2x1 for an MLP")
+        self.activation = block(ACTIVATIONS, "network.activation", activation)
         first = 1 if self.is_conv else features
         fan_ins = [first] + [width] * (depth - 1)
         self.hidden = nn.ModuleList(
             nn.Conv1d(fan_in, width, kernel_size=2) if self.is_conv else nn.Linear(fan_in, width) for fan_in in fan_ins
         )
-        self.norms = nn.ModuleList(
-            nn.BatchNorm1d(width, eps=norm_eps, momentum=norm_momentum) for _ in range(depth if norm == "batch" else 0)
-        )
+        self.norms = norm_modules(norm, depth, width, 1, norm_eps, norm_momentum)
         self.output = nn.Linear(width * (features if self.is_conv else 1), outputs)
 
     def forward(self, x: Tensor, dropout: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
@@ -48,7 +58,7 @@ class RectangularMLP(nn.Module):
                 like that input: (points, units), in the 2×1 layout (points, channels, 2).
 
         Returns:
-            logits, and one pre-activation (what the ReLU sees) a hidden layer: (points, width), in the 2×1
+            logits, and one pre-activation (what the activation sees) a hidden layer: (points, width), in the 2×1
             layout (points, width, 2).
         """
         pre_activations = []
@@ -61,5 +71,5 @@ class RectangularMLP(nn.Module):
             if self.norms:
                 pre_activation = self.norms[index](pre_activation)
             pre_activations.append(pre_activation)
-            x = torch.relu(pre_activation)
+            x = self.activation.value(pre_activation)
         return self.output(x.flatten(1)), pre_activations

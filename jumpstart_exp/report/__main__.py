@@ -1,7 +1,7 @@
 """`python -m jumpstart_exp.report`: draw every figure and write every table that the store supports."""
 
-import math
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,30 +9,23 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
+from jumpstart_exp.report.registry import KINDS, Section, Stored, sections
 from jumpstart_exp.settings import SettingError, legible
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jumpstart_exp.report.registry import Section
+_KINDS = "\n".join(
+    textwrap.fill(kind.shows, 101, initial_indent=f"  {name:16}", subsequent_indent=" " * 18, break_on_hyphens=False)
+    for name, kind in KINDS.items()
+)
 
-USAGE = """\
+USAGE = f"""\
 Usage: python -m jumpstart_exp.report [results_dir=results] [only=KIND] [threshold=0.95] [data_dir=data]
        python -m jumpstart_exp.report figure=cpaior-2 [variant=paper|code] [moment=best|last]
 
 Draws what the stored results support, at best and at last epoch; it trains nothing:
-  page            all of it in one file that opens offline: RESULTS_DIR/report.html.
-  heatmaps        accuracy over depth × width, of every result, with the frontier; where all networks
-                  are equally wide, a row a method with its numbers.
-  scatters        accuracy against the number of parameters, of CNNs at three depth-width pairs or more.
-  tables          of figures with two methods or more: best accuracy, networks that train, and who is
-                  best how often; what the penalty costs in time and memory against relu.
-  seeds           means and shares of seeds that train with their intervals, best against last epoch,
-                  differences between methods, how deep each width trains and how many times deeper.
-  comparison      ours against the published numbers: figures, tables, the papers' statements.
-  inside          the data layer by layer, decision surfaces, dead units over time, of cells that
-                  python -m jumpstart_exp.inspect has trained again.
-  initialisation  dead units and points before training, measured and by the papers' formulas.
+{_KINDS}
 PNG and PDF in RESULTS_DIR/figures; Markdown, LaTeX and CSV in RESULTS_DIR/tables.
 
 figure=NAME draws one figure or table of the papers at its column width (PDF and PNG, or LaTeX and
@@ -44,10 +37,7 @@ separate figures.
 """
 
 EMPTY = "run `python -m jumpstart_exp -m +experiment=quick` or `make heatmaps` first"
-KINDS = ("page", "heatmaps", "scatters", "tables", "seeds", "comparison", "inside", "initialisation")
-"""What `only=` takes; `registry.KINDS` says what each needs."""
-
-_CHOICES = {"only": KINDS, "variant": ("paper", "code"), "moment": ("best", "last")}
+_CHOICES = {"only": tuple(KINDS), "variant": ("paper", "code"), "moment": ("best", "last")}
 
 _OF_A_FIGURE = ("variant", "moment")
 
@@ -67,42 +57,33 @@ def main(arguments: list[str]) -> int:
             print(USAGE, end="")
             return 0
         if name not in known or not value:
-            return _complain(f"{argument!r} is not an argument of the report: {_allowed()}", 2)
+            figure = "figure=NAME (with variant=paper|code, moment=best|last)"
+            allowed = f"results_dir=FOLDER, only={'|'.join(KINDS)}, {figure}, threshold=ACCURACY, data_dir=FOLDER"
+            return _complain(f"{argument!r} is not an argument of the report: {allowed} or --help", 2)
         values[name] = value[1:-1] if len(value) > 1 and value[0] == value[-1] in ("'", '"') else value
     for name, choices in _CHOICES.items():
         if name in values and values[name] not in choices:
             return _complain(f"{name}={values[name]} is not allowed: one of {', '.join(choices)}", 2)
-    if "only" in values and "figure" in values:
+    figure = values.get("figure", "")
+    if figure and "only" in values:
         return _complain("only= and figure= do not go together: one figure of the papers, or all of a kind", 2)
     for name in _OF_A_FIGURE:
-        if name in values and "figure" not in values:
+        if name in values and not figure:
             return _complain(f"{name}= goes with figure=NAME, a figure of the papers", 2)
-    if "figure" in values and "threshold" in values and "-table-" not in values["figure"]:
-        return _complain(f"threshold= goes with the papers' tables: it changes nothing in {values['figure']}", 2)
-    threshold = _threshold(values["threshold"]) if "threshold" in values else None
-    if threshold is not None and math.isnan(threshold):
+    if figure and "threshold" in values and "-table-" not in figure:
+        return _complain(f"threshold= goes with the papers' tables: it changes nothing in {figure}", 2)
+    try:
+        threshold = float(values["threshold"]) if "threshold" in values else None
+        if threshold is not None and not 0 < threshold <= 1:
+            raise ValueError
+    except ValueError:
         return _complain(f"threshold={values['threshold']} is not allowed: it must be above 0 and at most 1", 2)
     return _report(values, threshold)
-
-
-def _allowed() -> str:
-    figure = "figure=NAME (with variant=paper|code, moment=best|last)"
-    return f"results_dir=FOLDER, only={'|'.join(KINDS)}, {figure}, threshold=ACCURACY, data_dir=FOLDER or --help"
-
-
-def _threshold(typed: str) -> float:
-    """The number, NaN where it is none that an accuracy can have."""
-    try:
-        number = float(typed)
-    except ValueError:
-        return math.nan
-    return number if 0 < number <= 1 else math.nan
 
 
 def _report(values: dict[str, str], threshold: float | None) -> int:
     # imported here so that --help and a bad argument answer at once
     from jumpstart_exp.config.run import named_folder
-    from jumpstart_exp.report import registry
     from jumpstart_exp.report.papers.published import PublishedError
     from jumpstart_exp.report.papers.sources import PaperError
     from jumpstart_exp.report.table.grid import GridError, figure_grids
@@ -126,8 +107,8 @@ def _report(values: dict[str, str], threshold: float | None) -> int:
                 return _draw_paper_figure(values, results, table, threshold)
             found = [grid.at_threshold(threshold) for grid in figure_grids(table)]
             grids = named_by_study(found, table)
-            stored = registry.Stored(results, data, store, table, grids, threshold)
-            work = list(registry.sections(stored, only)) if grids else []
+            stored = Stored(results, data, store, table, grids, threshold)
+            work = list(sections(stored, only)) if grids else []
         except (StoreError, GridError, PublishedError, PaperError) as error:
             return _complain(str(error))
         finally:
@@ -136,11 +117,11 @@ def _report(values: dict[str, str], threshold: float | None) -> int:
     if not grids:
         return _complain(f"no results in {results}: the store {'is empty' if not caught else 'has no other'}; {EMPTY}")
     if not work:
-        return _complain(f"only={only}: nothing in {results} can be drawn, it needs {registry.KINDS[only]}")
+        return _complain(f"only={only}: nothing in {results} can be drawn, it needs {KINDS[only].needs}")
     return _draw(work, results)
 
 
-def _draw(work: "list[Section]", results: Path) -> int:
+def _draw(work: list[Section], results: Path) -> int:
     """Do the sections' jobs, each told by its title and files."""
     from jumpstart_exp.store import StoreError
 

@@ -9,23 +9,58 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import pandas as pd
+if TYPE_CHECKING:  # the command's --help needs the kinds alone, at once
+    import pandas as pd
 
-from jumpstart_exp.report.table.grid import FigureGrid
-from jumpstart_exp.store import Store
+    from jumpstart_exp.report.table.grid import FigureGrid
+    from jumpstart_exp.store import Store
+
+
+class Kind(NamedTuple):
+    """What `only=` can ask for: what that shows, and what it needs."""
+
+    shows: str
+    needs: str
+
 
 KINDS = {
-    "page": "a result",
-    "heatmaps": "a result",
-    "scatters": "CNNs (network.layout=cnn) that trained at three depth-width pairs or more",
-    "tables": "two methods or more in one figure",
-    "seeds": "a result",
-    "comparison": "cells of a published study, say +experiment=cpaior_moons or table2_50x4",
-    "inside": "kept states of a stored cell: make inspect, or python -m jumpstart_exp.inspect key=…",
-    "initialisation": "networks with Glorot's initial weights and without batch norm",
+    "page": Kind("all of it in one file that opens offline: RESULTS_DIR/report.html.", "a result"),
+    "heatmaps": Kind(
+        "accuracy over depth × width, of every result, with the frontier; where all networks are equally wide, a row a "
+        "method with its numbers.",
+        "a result",
+    ),
+    "scatters": Kind(
+        "accuracy against the number of parameters, of CNNs at three depth-width pairs or more.",
+        "CNNs (network.layout=cnn) that trained at three depth-width pairs or more",
+    ),
+    "tables": Kind(
+        "of figures with two methods or more: best accuracy, networks that train, and who is best how often; what the "
+        "penalty costs in time and memory against relu.",
+        "two methods or more in one figure",
+    ),
+    "seeds": Kind(
+        "means and shares of seeds that train with their intervals, best against last epoch, differences between "
+        "methods, how deep each width trains and how many times deeper.",
+        "a result",
+    ),
+    "comparison": Kind(
+        "ours against the published numbers: figures, tables, the papers' statements.",
+        "cells of a published study, say +experiment=cpaior_moons or table2_50x4",
+    ),
+    "inside": Kind(
+        "the data layer by layer, decision surfaces, dead units over time, of cells that python -m "
+        "jumpstart_exp.inspect has trained again.",
+        "kept states of a stored cell: make inspect, or python -m jumpstart_exp.inspect key=…",
+    ),
+    "initialisation": Kind(
+        "dead units and points before training, measured and by the papers' formulas.",
+        "networks with Glorot's initial weights and without batch norm",
+    ),
 }
-"""What `only=` can ask for, and what it needs."""
+"""What the report can make, by the name that `only=` takes."""
 
 _PACKAGES = ("figures", "tables", "papers", "inside", "page")
 
@@ -42,9 +77,9 @@ class Stored:
 
     results_dir: Path
     data_dir: Path
-    store: Store
-    table: pd.DataFrame
-    grids: tuple[FigureGrid, ...]
+    store: "Store"
+    table: "pd.DataFrame"
+    grids: "tuple[FigureGrid, ...]"
     threshold: float | None
 
 
@@ -64,49 +99,31 @@ class Section:
     jobs: tuple[Job, ...]
 
 
-@dataclass(frozen=True)
-class _OfGrid:
-    kind: str
-    rank: int
-    jobs: Callable[[FigureGrid], Iterable[Job]]
+_OfGrid = Callable[["FigureGrid"], Iterable[Job]]
+_OfStore = Callable[[Stored], Iterable[Job]]
+
+_of_grids: list[tuple[int, str, _OfGrid]] = []
+_of_stores: list[tuple[int, str, str, _OfStore]] = []
 
 
-@dataclass(frozen=True)
-class _OfStore:
-    kind: str
-    rank: int
-    title: str
-    jobs: Callable[[Stored], Iterable[Job]]
-
-
-_of_grids: list[_OfGrid] = []
-_of_stores: list[_OfStore] = []
-
-
-def of_grid(kind: str, rank: int) -> Callable[[Callable[[FigureGrid], Iterable[Job]]], None]:
+def of_grid(kind: str, rank: int) -> Callable[[_OfGrid], None]:
     """Register what can be made of one figure's grid; of smaller rank comes first.
 
     Raises:
         ValueError: there is no such kind.
     """
-
-    def register(jobs: Callable[[FigureGrid], Iterable[Job]]) -> None:
-        _of_grids.append(_OfGrid(_known(kind), rank, jobs))
-
-    return register
+    _check(kind)
+    return lambda jobs: _of_grids.append((rank, kind, jobs))
 
 
-def of_store(kind: str, rank: int, title: str) -> Callable[[Callable[[Stored], Iterable[Job]]], None]:
+def of_store(kind: str, rank: int, title: str) -> Callable[[_OfStore], None]:
     """Register what can be made of the whole store, under a title of its own; of smaller rank comes first.
 
     Raises:
         ValueError: there is no such kind.
     """
-
-    def register(jobs: Callable[[Stored], Iterable[Job]]) -> None:
-        _of_stores.append(_OfStore(_known(kind), rank, title, jobs))
-
-    return register
+    _check(kind)
+    return lambda jobs: _of_stores.append((rank, kind, title, jobs))
 
 
 def sections(stored: Stored, only: str) -> Iterator[Section]:
@@ -117,14 +134,13 @@ def sections(stored: Stored, only: str) -> Iterator[Section]:
         only: one of KINDS; empty for all of them.
     """
     _discover()
-    wanted = {only} if only else {*KINDS}
     for grid in stored.grids:
-        found = [output for output in sorted(_of_grids, key=lambda output: output.rank) if output.kind in wanted]
-        if jobs := tuple(job for output in found for job in output.jobs(grid)):
-            yield Section(_counted(grid), jobs)
-    for output in sorted(_of_stores, key=lambda output: output.rank):
-        if output.kind in wanted and (jobs := tuple(output.jobs(stored))):
-            yield Section(output.title, jobs)
+        made = sorted(_of_grids, key=lambda output: output[0])
+        if found := tuple(job for _, kind, jobs in made if only in ("", kind) for job in jobs(grid)):
+            yield Section(_counted(grid), found)
+    for _, kind, title, of_store in sorted(_of_stores, key=lambda output: output[0]):
+        if only in ("", kind) and (found := tuple(of_store(stored))):
+            yield Section(title, found)
 
 
 def _discover() -> None:
@@ -135,13 +151,11 @@ def _discover() -> None:
             import_module(f"jumpstart_exp.report.{package}.{module.name}")
 
 
-def _known(kind: str) -> str:
+def _check(kind: str) -> None:
     if kind not in KINDS:
         raise ValueError(f"kind={kind} is not known: one of {', '.join(KINDS)}")
-    return kind
 
 
-def _counted(grid: FigureGrid) -> str:
+def _counted(grid: "FigureGrid") -> str:
     counts = (int(grid.present.sum()), "cell"), (len(grid.methods), "method"), (len(grid.seeds), "seed")
-    shown = ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
-    return f"{grid.title}: {shown}"
+    return f"{grid.title}: " + ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)

@@ -7,7 +7,7 @@ from jumpstart_exp.settings import setting
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A rectangular network but for its depth and width (METHOD: hidden layer = affine → norm → ReLU)."""
+    """A rectangular network but for its depth and width (METHOD: hidden layer = affine → norm → activation)."""
 
     layout: str = setting(
         "mlp", choices=("mlp", "conv2x1", "cnn"), about="cnn: images; conv2x1: the authors' MOONS grid"
@@ -16,9 +16,10 @@ class NetworkSpec:
     head: str = setting(
         "flatten", choices=("flatten", "max_avg_pool"), about="what a CNN's output layer sees: all, or global pooling"
     )
-    norm: str = setting("none", choices=("none", "batch"), about="between affine map and ReLU", role="method")
-    norm_eps: float = setting(1e-3, above=0, about="ε of the batch norm", role="method")
+    activation: str = setting("relu", choices=("relu",), neutral="relu", about="of the hidden layers", role="method")
+    norm: str = setting("none", choices=("none", "batch"), about="between affine map and activation", role="method")
+    norm_eps: float = setting(1e-3, above=0, about="ε of the batch norm", role="method", tunes=True)
     norm_momentum: float = setting(
-        0.01, above=0, high=1, about="weight of the new batch in the running averages", role="method"
+        0.01, above=0, high=1, about="weight of the new batch in the running averages", role="method", tunes=True
     )
     init: str = setting("glorot_uniform", choices=("glorot_uniform", "kaiming_uniform", "zero"), role="method")

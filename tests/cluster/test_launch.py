@@ -611,8 +611,7 @@ def test_a_dry_run_leaves_out_what_is_stored_or_queued(sweep, scheduler, capsys)
 # the command
 
 
-@pytest.mark.slow
-def test_the_command_without_submitit_or_slurm_ends_with_one_line(command, tmp_path, monkeypatch):
+def test_the_command_without_submitit_or_slurm_ends_with_one_line(answer, tmp_path, monkeypatch):
     shim = tmp_path / "shim"
     shim.mkdir()
     (shim / "sitecustomize.py").write_text("import sys\nsys.modules['submitit'] = None\n")
@@ -629,15 +628,14 @@ def test_the_command_without_submitit_or_slurm_ends_with_one_line(command, tmp_p
     assert hidden.returncode == 1
     assert hidden.stderr == "error: hydra/launcher=fleet_slurm needs the extra cluster: pip install '.[cluster]'\n"
     hide_slurm(tmp_path / "empty", monkeypatch)
-    done = command(*line)
+    done = answer(*line)
     assert done.returncode == 1 and done.stderr.startswith("error: hydra/launcher=fleet_slurm has to be started where")
     assert done.stderr.count("\n") == 1
-    done = command(*line, "dry_run=true")
+    done = answer(*line, "dry_run=true")
     assert done.returncode == 0 and "nothing was submitted" in done.stdout
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
@@ -651,8 +649,8 @@ def test_the_command_without_submitit_or_slurm_ends_with_one_line(command, tmp_p
         ("hydra.launcher.minutes_per_taks=3", "minutes_per_task"),
     ],
 )
-def test_the_command_refuses_a_bad_setting_in_one_line(command, typed, words):
-    done = command("-m", "hydra/launcher=fleet_slurm", "depth=2,3", typed, "dry_run=true")
+def test_the_command_refuses_a_bad_setting_in_one_line(answer, typed, words):
+    done = answer("-m", "hydra/launcher=fleet_slurm", "depth=2,3", typed, "dry_run=true")
     assert done.returncode == 2
     assert words in done.stderr and done.stderr.count("\n") == 1
 

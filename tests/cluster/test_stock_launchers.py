@@ -197,7 +197,6 @@ def test_what_sbatch_refuses_is_said_in_a_line(slurm, start):
     assert "nothing was submitted" in error and "nvalid partition" in error
 
 
-@pytest.mark.slow
 def test_ctrl_c_here_ends_the_jobs_too(start, tmp_path):
     sweep = start("-m", "hydra/launcher=submitit_local", "depth=2,3", "optimizer.epochs=10000000", *LONG)
     wait_for("both are in training", lambda: all(is_in_training(tmp_path, depth, 10_000_000) for depth in (2, 3)))
@@ -207,7 +206,6 @@ def test_ctrl_c_here_ends_the_jobs_too(start, tmp_path):
     assert not [pid for pid in python_processes() if Path(f"/proc/{pid}/cwd").resolve() == tmp_path]
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_the_job_in_training_and_begins_no_other(start, tmp_path):
     sweep = start("-m", "hydra/launcher=basic", "depth=2,3", "optimizer.epochs=10000000", *LONG)
     wait_for("the first is in training", lambda: is_in_training(tmp_path, 2, 10_000_000))
@@ -219,7 +217,6 @@ def test_ctrl_c_ends_the_job_in_training_and_begins_no_other(start, tmp_path):
     assert not is_in_training(tmp_path, 3, 10_000_000)
 
 
-@pytest.mark.slow
 def test_a_job_that_is_killed_here_takes_no_other_along(start, tmp_path):
     depths = ["depth=2,120", f"optimizer.epochs={EPOCHS}"]  # the second is not done when submitit gives up the first
     sweep = start("-m", "hydra/launcher=submitit_local", *depths, *LONG)
@@ -237,8 +234,8 @@ def test_a_job_that_is_killed_here_takes_no_other_along(start, tmp_path):
     assert sorted(stored(tmp_path)["depth"]) == [2, 120]
 
 
-def test_a_dry_run_shows_the_table_and_launches_nothing(command, tmp_path):
-    done = command("-m", "hydra/launcher=submitit_local", "depth=2,3", "dry_run=true")
+def test_a_dry_run_shows_the_table_and_launches_nothing(answer, tmp_path):
+    done = answer("-m", "hydra/launcher=submitit_local", "depth=2,3", "dry_run=true")
     assert done.returncode == 0 and "dry run" in done.stdout and "2, a cell each" in done.stdout
     assert not (tmp_path / "results").exists()
 
@@ -309,7 +306,6 @@ def test_what_was_never_submitted_is_not_on_record(false_slurm, command, tmp_pat
     assert Records(tmp_path / "results").submissions() == []
 
 
-@pytest.mark.slow
 def test_what_was_submitted_is_on_record_whatever_becomes_of_it(false_slurm, command, tmp_path):
     false_slurm("scontrol", "echo 'MaxArraySize            = 1000'")
     false_slurm("sacct", "echo 'JobID|State|NodeList'; echo '7_0|FAILED|n'; echo '7_1|FAILED|n'")
@@ -321,7 +317,6 @@ def test_what_was_submitted_is_on_record_whatever_becomes_of_it(false_slurm, com
     assert len(kept.tasks) == 2
 
 
-@pytest.mark.slow
 def test_a_sweep_has_one_folder_that_no_other_of_the_same_second_has(command, tmp_path):
     assert command("-m", "hydra/launcher=submitit_local", "depth=2", "optimizer.epochs=2").returncode == 0
     (folder,) = (tmp_path / "results" / "jobs").iterdir()

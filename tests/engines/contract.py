@@ -18,7 +18,8 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.base import DatasetSpec
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines import Engine
-from jumpstart_exp.engines.eager.engine import EagerEngine, Training
+from jumpstart_exp.engines.eager.engine import EagerEngine
+from jumpstart_exp.engines.eager.training import Loss, Training
 from jumpstart_exp.engines.native.engine import NativeEngine
 from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.engines.probe import Probe
@@ -174,7 +175,7 @@ def _watched(seen: list[Array]) -> Iterator[None]:
     """The pre-activations of every training step, (layers, points, channels, positions) each."""
     genuine = Training.loss
 
-    def loss(training: Training, x: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, ...]:
+    def loss(training: Training, x: torch.Tensor, *rest: Any) -> Loss:
         def keep(module: object, inputs: object, outputs: tuple[torch.Tensor, list[torch.Tensor]]) -> None:
             layers = torch.stack(outputs[1]).detach().double().numpy()
             seen.append(layers if layers.ndim == 4 else layers[..., None])

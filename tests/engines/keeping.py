@@ -88,11 +88,14 @@ def state_of(checkpoints: Checkpoints, cell: Cell) -> State:
 
 def same(one: State, other: State) -> bool:
     """Whether two states are equal to the bit, apart from clocks."""
-    return one.keys() == other.keys() and all(
-        torch.equal(value, other[name]) if isinstance(value, torch.Tensor) else value == other[name]
-        for name, value in one.items()
-        if name not in ("seconds", "started")
-    )
+
+    def equal(value: Any, against: Any) -> bool:
+        if isinstance(value, dict):
+            return same(value, against)
+        return torch.equal(value, against) if isinstance(value, torch.Tensor) else bool(value == against)
+
+    clocks = ("seconds", "started")
+    return one.keys() == other.keys() and all(equal(one[name], other[name]) for name in one if name not in clocks)
 
 
 def drifting_away() -> tuple[Cell, Data]:

@@ -413,7 +413,7 @@ def of_another_cell(path: Path, checkpoints: Checkpoints) -> None:
 
 
 def of_another_version(path: Path, _: Checkpoints) -> None:
-    write(path, {**read(path), "version": 0})
+    write(path, {**read(path), "version": 2})
 
 
 def not_a_checkpoint(path: Path, _: Checkpoints) -> None:
@@ -484,12 +484,12 @@ def lacking(name: str) -> Callable[[dict[str, Any]], None]:
 
 
 def with_other_moments(state: dict[str, Any]) -> None:
-    moments = state["adam"]["state"][0]
+    moments = state["optimizer"]["state"][0]
     moments["exp_avg"] = moments["exp_avg"][:1].clone()
 
 
 def without_moments(state: dict[str, Any]) -> None:
-    del state["adam"]["state"][1]
+    del state["optimizer"]["state"][1]
 
 
 UNFIT: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -687,7 +687,7 @@ def alive(group: int) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_sweep_of_cnns_that_is_killed_goes_on_within_its_cells(
     start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:

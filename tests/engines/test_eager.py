@@ -12,7 +12,9 @@ from numpy_training import Array, Epoch, NumpyTraining
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data, load
 from jumpstart_exp.engines.eager import forward
-from jumpstart_exp.engines.eager.engine import EagerEngine, Training
+from jumpstart_exp.engines.eager.engine import EagerEngine
+from jumpstart_exp.engines.eager.random_draws import batches, tie_draws
+from jumpstart_exp.engines.eager.training import Training
 from jumpstart_exp.networks.mlp import RectangularMLP
 from jumpstart_exp.result import METRICS, Metric, Result
 
@@ -568,7 +570,7 @@ def test_dropout_belongs_to_the_point_not_to_its_batch(layout: str) -> None:
 
     def task_loss(points: torch.Tensor | None, epoch: int) -> float:
         chosen = slice(None) if points is None else points
-        return float(training.loss(data.x_train[chosen], y_train[chosen], epoch, 0, points)[1].item())
+        return float(training.loss(data.x_train[chosen], y_train[chosen], epoch, 0, points).terms["task"].item())
 
     alone = [task_loss(torch.tensor([point]), 5) for point in range(20)]
     assert task_loss(None, 5) == pytest.approx(np.mean(alone), rel=1e-12)
@@ -590,11 +592,10 @@ def test_shuffling_takes_a_new_order_every_epoch_and_seed() -> None:
     orders = set()
     for seed in (0, 1):
         cell = make_cell(depth=1, width=2, dataset=SMALL, optimizer={"batch_size": 7}, seed=seed)
-        training = Training(cell, data_of(cell), CPU, None)
         for epoch in range(3):
-            batches = [points.tolist() for points in training._batches(epoch) if points is not None]
-            assert [len(points) for points in batches] == [7, 7, 6], "the last, smaller batch is kept"
-            order = tuple(point for batch in batches for point in batch)
+            found = [points.tolist() for points in batches(cell, 20, epoch) if points is not None]
+            assert [len(points) for points in found] == [7, 7, 6], "the last, smaller batch is kept"
+            order = tuple(point for batch in found for point in batch)
             assert sorted(order) == list(range(20))
             orders.add(order)
     assert len(orders) == 6
@@ -616,7 +617,7 @@ def test_a_small_network_learns_the_moons() -> None:
     assert result.val_acc.last is not None and result.val_acc.last >= 0.8
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_penalty_trains_what_plain_relu_does_not() -> None:
     """CPAIOR, fig. 2: at depth 40 and width 10 plain networks stay near chance, jumpstarted ones learn the moons.
 
@@ -639,10 +640,9 @@ def test_the_penalty_trains_what_plain_relu_does_not() -> None:
 
 def test_random_ties_of_units_differ_from_batch_to_batch_and_those_of_points_go_with_the_point() -> None:
     cell = make_cell(dataset=SMALL, depth=1, width=8, penalty={"kind": "UP", "ties": "random"})
-    training = Training(cell, data_of(cell), CPU, None)
 
     def drawn(constraint: str, batch: int, points: list[int], count: int) -> list[int]:
-        draw = training._tie_draws(3, batch, torch.tensor(points))
+        draw = tie_draws(cell, 3, batch, np.array(points))
         assert draw is not None
         return draw(constraint, 0, count).tolist()
 
@@ -659,12 +659,13 @@ def test_the_probe_is_the_next_step_of_the_training(name: str, steps: int) -> No
     cell = named_cell(name)
     training = Training(cell, data_of(cell), CPU, None)
     for epoch in range(steps):
-        training.step(training.loss(training.x_train, training.y_train, epoch, 0, None)[0])
+        training.step(training.loss(training.x_train, training.y_train, epoch, 0, None).total)
     before = named_parameters(training)
-    total, task, penalty, _ = training.loss(training.x_train, training.y_train, steps, 0, None)
-    training.step(total)
+    loss = training.loss(training.x_train, training.y_train, steps, 0, None)
+    training.step(loss.total)
     found = EagerEngine().probe(cell, data_of(cell), steps)
-    assert (found.task_loss, found.penalty) == (task.item(), penalty.item())
+    assert found.task_loss == loss.terms["task"].item()
+    assert found.penalty == (loss.terms["separation"].item() if cell.penalty_weight else 0)
     assert found.parameters.keys() == found.gradients.keys() == before.keys()
     for key, parameter in training.network.named_parameters():
         assert np.array_equal(found.parameters[key], before[key])

@@ -223,8 +223,9 @@ def test_a_measurement_of_the_training_alone_keeps_nothing(always: Checkpoints) 
 
 
 HOSTILE: dict[str, tuple[str, Any]] = {
-    "numbers": ("numbers", 1),
-    "moments": ("numbers", -1),
+    "parameters": ("parameters", 1),
+    "moments": ("slots", -1),
+    "statistics": ("running", 1),
     "census": ("census_start", 1),
     "metrics": ("metrics", 1),
     "half a row": ("curve", 1),
@@ -232,7 +233,7 @@ HOSTILE: dict[str, tuple[str, Any]] = {
     "epochs below zero": ("epochs", -(2**62)),
     "all epochs": ("epochs", EPOCHS),
     "epochs beyond": ("epochs", 2**62),
-    "a text": ("numbers", "abc"),
+    "a text": ("parameters", "abc"),
     "nothing": ("metrics", None),
     "best epoch": ("metrics", math.nan),
     "best epoch beyond": ("metrics", 1e300),
@@ -245,7 +246,7 @@ def test_cpp_takes_no_state_that_does_not_fit(name: str, always: Checkpoints, mo
     """Whatever Python lets through: it is an exception, and no memory beyond an array is read."""
     cell = CELLS["batch norm"]
     train_kept(NativeEngine(checkpoints=always), [cell], data_of(cell), kill_after(7))
-    state_from, (entry, value) = native._state, HOSTILE[name]
+    state_from, (entry, value) = native._resumed, HOSTILE[name]
 
     def spoilt(snapshot: Any) -> Any:
         state = state_from(snapshot)
@@ -259,6 +260,6 @@ def test_cpp_takes_no_state_that_does_not_fit(name: str, always: Checkpoints, mo
             state[entry] = np.resize(state[entry].ravel(), state[entry].size + value)
         return state
 
-    monkeypatch.setattr(native, "_state", spoilt)
+    monkeypatch.setattr(native, "_resumed", spoilt)
     with pytest.raises((ValueError, TypeError, RuntimeError)):
         train_one(NativeEngine(checkpoints=always), cell)

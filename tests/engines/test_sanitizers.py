@@ -35,7 +35,7 @@ def build(folder: Path, sanitizers: str, sources: Path = SOURCES) -> Path:
     return folder / "sanitize"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
 def test_clean_under(sanitizers: str, tmp_path: Path) -> None:

@@ -72,36 +72,44 @@ def begins_anew(make: Callable[..., Engine], checkpoints: Checkpoints, reason: s
 def put(name: str, where: Any, value: float) -> Callable[[State], None]:
     """Another number in a tensor."""
 
-    def spoil(state: State) -> None:
-        state[name] = state[name].clone()
-        state[name][where] = value
+    def changed(own: torch.Tensor) -> torch.Tensor:
+        own = own.clone()
+        own[where] = value
+        return own
 
-    return spoil
+    return instead(name, changed)
 
 
 def instead(name: str, value: Any) -> Callable[[State], None]:
-    """Another value, or one made of what is there."""
+    """Another value, or one made of what is there, at a dotted name in the state's tree."""
+    *branches, leaf = name.split(".")
 
     def spoil(state: State) -> None:
-        state[name] = value(state[name]) if callable(value) else value
+        for branch in branches:
+            state = state[branch]
+        state[leaf] = value(state[leaf]) if callable(value) else value
 
     return spoil
 
 
 HOSTILE: dict[str, Callable[[State], None]] = {
-    "one parameter fewer": instead("parameters", lambda own: own[:, :-1].clone()),
-    "one parameter more": instead("parameters", lambda own: own[:, [0, *range(own.shape[1])]]),
-    "no moments": instead("parameters", lambda own: own[:1].clone()),
-    "parameters in a row": instead("parameters", lambda own: own.flatten()),
-    "another precision": instead("parameters", lambda own: own.double()),
-    "whole numbers": instead("parameters", lambda own: own.long()),
-    "no memory": instead("parameters", lambda own: torch.empty_like(own, device="meta")),
-    "a list": instead("parameters", lambda own: own.tolist()),
-    "nothing": instead("parameters", None),
-    "a parameter that is no number": put("parameters", (0, 3), math.nan),
-    "an infinite parameter": put("parameters", (0, 0), -math.inf),
-    "no statistics": instead("running", lambda own: own[..., :0].clone()),
-    "statistics of another depth": instead("running", lambda own: own[:, :2].clone()),
+    "one parameter fewer": instead("network.parameters", lambda own: own[:-1].clone()),
+    "one parameter more": instead("network.parameters", lambda own: own[[0, *range(len(own))]]),
+    "no moments": instead("optimizer", {}),
+    "one moment": lambda state: state["optimizer"].pop("exp_avg_sq"),
+    "a moment too many": instead("optimizer", lambda own: {**own, "step": own["exp_avg"]}),
+    "a short moment": instead("optimizer.exp_avg", lambda own: own[:-1].clone()),
+    "another method's": instead("method", {"shift": torch.zeros(1)}),
+    "parameters in two rows": instead("network.parameters", lambda own: torch.stack([own, own])),
+    "another precision": instead("network.parameters", lambda own: own.double()),
+    "whole numbers": instead("network.parameters", lambda own: own.long()),
+    "no memory": instead("network.parameters", lambda own: torch.empty_like(own, device="meta")),
+    "a list": instead("network.parameters", lambda own: own.tolist()),
+    "nothing": instead("network.parameters", None),
+    "a parameter that is no number": put("network.parameters", 3, math.nan),
+    "an infinite parameter": put("network.parameters", 0, -math.inf),
+    "no statistics": instead("network.running", lambda own: own[..., :0].clone()),
+    "statistics of another depth": instead("network.running", lambda own: own[:, :2].clone()),
     "three metrics": instead("metrics", lambda own: own[:3].clone()),
     "an infinite best": put("metrics", (1, 1), math.inf),
     "a best epoch that is no number": put("metrics", (0, 2), math.nan),
@@ -135,7 +143,17 @@ HOSTILE: dict[str, Callable[[State], None]] = {
     "no engine's": lambda state: state.pop("engine"),
     **{
         f"without {name}": lambda state, name=name: state.pop(name)
-        for name in ("epochs", "parameters", "running", "metrics", "penalty_start", "census_start", "curve", "pending")
+        for name in (
+            "epochs",
+            "network",
+            "method",
+            "optimizer",
+            "metrics",
+            "penalty_start",
+            "census_start",
+            "curve",
+            "pending",
+        )
     },
     "without anything": lambda state: state.clear(),
 }
@@ -150,6 +168,14 @@ def test_a_state_that_no_training_leaves_is_named_and_the_cell_begins_anew(
     HOSTILE[name](state)
     always.save(CELL.key, state)
     begins_anew(make, always, "")
+
+
+def test_a_checkpoint_of_an_older_version_is_refused_by_name(make: Callable[..., Engine], always: Checkpoints) -> None:
+    train_kept(make(always), [CELL], DATA, kill_after(KEPT))
+    path = path_of(always, CELL)
+    torch.save({"version": 2, "key": CELL.key, "state": state_of(always, CELL)}, path)
+    path.write_bytes(hashlib.sha256(path.read_bytes()).digest() + path.read_bytes())
+    begins_anew(make, always, "it is of version 2 of checkpoints, this program's is 3")
 
 
 def test_what_is_sound_is_taken(make: Callable[..., Engine], always: Checkpoints) -> None:
@@ -196,7 +222,7 @@ def test_a_damaged_file_is_named_and_runs_no_code(
     elif damage == "empty":
         content = b""
     else:
-        document: dict[str, Any] = {"version": 2, "key": CELL.key}
+        document: dict[str, Any] = {"version": 3, "key": CELL.key}
         if damage == "a list for a state":
             document["state"] = [1, 2]
         torch.save(document, path)

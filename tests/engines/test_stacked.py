@@ -665,7 +665,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
         """A capture computes nothing: what the calls have changed is taken back."""
 
         def __init__(self, fleet: Fleet) -> None:
-            parts = (fleet.stack, fleet.adam, fleet.ledger, fleet.stack.norm)
+            parts = (fleet.stack, fleet.optimizer, fleet.ledger, fleet.stack.norm)
             tensors = [v for part in parts if part for v in vars(part).values() if isinstance(v, torch.Tensor)]
             tensors += [fleet.stack.weights.flat]
             self.values = [(tensor, tensor.clone()) for tensor in tensors]

@@ -15,6 +15,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.stacked import engine as stacked
+from jumpstart_exp.engines.stacked import fleet
 from jumpstart_exp.engines.stacked.engine import StackedEngine
 from jumpstart_exp.engines.stacked.fleet import Fleet
 from jumpstart_exp.result import Result
@@ -119,13 +120,13 @@ def test_a_cell_that_was_kept_with_an_open_epoch_and_one_with_a_settled_one(
     kept(cells[:1], always, 6, curve_every=6)
     kept(cells[1:], always, 6, curve_every=4)
     assert [len(state_of(always, cell)["pending"]) for cell in cells] == [0, 2]
-    expected, restored, restore = uninterrupted(cells), list[list[int]](), Fleet._restore
+    expected, restored, restore = uninterrupted(cells), list[list[int]](), fleet.restore
 
-    def noting(self: Fleet, snapshots: Any) -> None:
-        restored.append([len(own.pending) for own in snapshots])
-        restore(self, snapshots)
+    def noting(whole: Fleet, states: Any) -> Any:
+        restored.append([len(own.pending) for own in states])
+        return restore(whole, states)
 
-    monkeypatch.setattr(Fleet, "_restore", noting)
+    monkeypatch.setattr(fleet, "restore", noting)
     found, _ = train_kept(StackedEngine(curve_every=4, checkpoints=always), cells, data_of(cells[0]))
     assert restored == [[2], [0]], "two fleets"
     assert [row.epoch for row in found[cells[0].key].curve] == [1, 6, 8, 12]
@@ -213,8 +214,8 @@ def test_a_file_is_as_large_as_its_cell(always: Checkpoints) -> None:
     """A part of the fleet's tensors that were stored as it is would bring all of them."""
     cells = [make_cell(depth=2, width=3, seed=seed) for seed in range(40)]
     kept(cells, always, 3)
-    parameters = state_of(always, cells[0])["parameters"]
-    assert path_of(always, cells[0]).stat().st_size < parameters.numel() * 8 + 8000
+    parameters = state_of(always, cells[0])["network"]["parameters"]
+    assert path_of(always, cells[0]).stat().st_size < 3 * parameters.numel() * 8 + 8000
 
 
 def test_a_kill_between_two_files_costs_the_second_nothing_but_an_epoch(always: Checkpoints) -> None:

@@ -88,12 +88,13 @@ def check(engine: Engine, seeds: int) -> None:
             assert both.pvalue > 0.001, (method, moment)
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not instruction_sets(), reason="the C++ engine is not built")
 def test_native_trains_as_many_as_the_reference() -> None:
     check(NativeEngine(threads=2), SEEDS)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_reference_still_trains_as_many() -> None:
     check(EagerEngine(curve_every=EPOCHS), 10)
 

@@ -16,8 +16,6 @@ from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.fleets import form_fleets
 
-pytestmark = pytest.mark.slow
-
 ENGINES_HERE = [name for name, engine in ENGINES.items() if engine.refuses(Cell()) is None]
 
 LIMIT = 600_000_000

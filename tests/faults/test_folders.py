@@ -16,8 +16,6 @@ from jumpstart_exp.engines import ENGINES
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.records import Records
 
-pytestmark = pytest.mark.slow
-
 FASTEST = [name for name, engine in ENGINES.items() if engine.refuses(Cell()) is None][-1]
 MORE = [f"engine={FASTEST}", "device=cpu", "hydra.launcher.workers=1", "optimizer.epochs=30"]
 GRID = ["-m", "method=relu,sep_up", "depth=2,3", "width=3,4", *MORE]
@@ -29,6 +27,7 @@ NAMES = {
     "accents and signs": "Äußerst früh: 1=2, {a}[b] $HOME ~ %j * ü#",
     "200 characters": "long " * 40,
 }
+HARDEST = ("a newline, a tab", "accents and signs")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "results"
 
 
-@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, id=kind, marks=[] if kind in HARDEST else pytest.mark.soak) for kind, name in NAMES.items()],
+)
 def test_a_folder_of_any_name_will_do(name: str, sweeps: Sweeps, whole: Path, tmp_path: Path) -> None:
     here = tmp_path / name
     results, where = here / name, f"results_dir={name}"
@@ -132,7 +134,10 @@ def long_whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "results"
 
 
-@pytest.mark.parametrize("seconds", [-3600, 365 * 86400], ids=["an hour back", "a year forward"])
+@pytest.mark.parametrize(
+    "seconds",
+    [pytest.param(-3600, id="an hour back"), pytest.param(365 * 86400, id="a year forward", marks=pytest.mark.soak)],
+)
 def test_a_clock_that_jumps_in_mid_sweep_does_nothing(
     seconds: int, sweeps: Sweeps, clock: Path, long_whole: Path, tmp_path: Path
 ) -> None:

@@ -15,8 +15,6 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import ENGINES
 from jumpstart_exp.store import Store
 
-pytestmark = pytest.mark.slow
-
 COUNT = 160
 GRID = ["-m", "method=relu,sep_up", "depth=2,3", "width=3", "seed=range(40)", "optimizer.epochs=20", "curve_every=10"]
 """Stored 64 at a time, so in three parts."""
@@ -86,7 +84,7 @@ def assert_goes_on(sweeps: Sweeps, folder: Path, whole: Path) -> None:
     assert set(rows_by_key(folder / "results").values()) == {1}
 
 
-@pytest.mark.parametrize("phase", [CURVES, CELLS])
+@pytest.mark.parametrize("phase", [pytest.param(CURVES, marks=pytest.mark.soak), CELLS])
 def test_a_disk_that_fills_up_loses_nothing(phase: str, sweeps: Sweeps, whole: Path, tmp_path: Path) -> None:
     with tmpfs(tmp_path / "disk", "3m") as disk, Reader(disk / "results"):
         code, said = sweeps.run(disk, [*GRID, *MORE], How(deeds=(Deed(phase, 2, fill, (disk,)),)))

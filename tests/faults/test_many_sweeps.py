@@ -10,8 +10,6 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import ENGINES
 from jumpstart_exp.store import Store
 
-pytestmark = pytest.mark.slow
-
 FASTEST = [name for name, engine in ENGINES.items() if engine.refuses(Cell()) is None][-1]
 MORE = [f"engine={FASTEST}", "device=cpu", "hydra.launcher.workers=1", "optimizer.epochs=30"]
 
@@ -20,6 +18,7 @@ def grid(seeds: str) -> list[str]:
     return ["-m", "method=relu,sep_up", "depth=2,3", "width=3", f"seed=range({seeds})", *MORE]
 
 
+@pytest.mark.soak
 def test_eight_sweeps_over_the_same_grid_at_once(sweeps: Sweeps, tmp_path: Path) -> None:
     code, said = sweeps.run(tmp_path / "alone", grid("0,20"))
     assert code == 0, said

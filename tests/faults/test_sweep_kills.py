@@ -38,12 +38,11 @@ from jumpstart_exp.cluster.survey import Watch
 from jumpstart_exp.engines import ENGINES
 from jumpstart_exp.store import Store
 
-pytestmark = pytest.mark.slow
-
 ENGINES_HERE = [name for name, engine in ENGINES.items() if engine.refuses(Cell()) is None]
 FASTEST = ENGINES_HERE[-1]
 
-KILLS = 22
+EACH_ENGINE = [pytest.param(name, marks=[] if name == FASTEST else pytest.mark.soak) for name in ENGINES_HERE]
+
 IMPORTS = 1.5
 """Seconds that Python takes at least until it has imported torch."""
 
@@ -89,22 +88,24 @@ def deaths(lasts: dict[str, float], rng: random.Random) -> Iterator[Death]:
             yield Death(phase, rng.choice((1, 1, 2)) if phase in (CURVES, CELLS) else 1, seconds, rng.random() < 0.5)
 
 
-def test_a_sweep_killed_at_any_instant_goes_on_from_there(sweeps: Sweeps, tmp_path: Path) -> None:
+@pytest.mark.parametrize("least", [len(PHASES), pytest.param(22, marks=pytest.mark.soak)])
+def test_a_sweep_killed_at_any_instant_goes_on_from_there(least: int, sweeps: Sweeps, tmp_path: Path) -> None:
+    """At the beginning of every phase once; then at random instants of them."""
     whole = sweeps.start(tmp_path / "whole", MANY, How(slow_disk=SLOW_DISK))
     assert whole.ended() == 0, whole.output()
     coming = deaths(longest(whole), random.Random(0))
     with Kills("SIGKILL of the sweep").logged() as kills:
-        for number in itertools.count():
+        for number in range(least):
             folder = tmp_path / f"harmed {number}"
             with Reader(folder / "results") as reader:
-                while kill_once(sweeps, folder, reader, kills, next(coming)) and kills.hits.total() < KILLS:
+                while kill_once(sweeps, folder, reader, kills, next(coming)) and kills.hits.total() < least:
                     pass
                 code, said = sweeps.run(folder, MANY)
                 assert code == 0, said
             assert_same_results(folder / "results", tmp_path / "whole" / "results")
             assert set(rows_by_key(folder / "results").values()) == {1}
             assert not list((folder / "results" / "checkpoints").glob("*"))
-            if kills.hits.total() >= KILLS:
+            if kills.hits.total() >= least and set(kills.hits) >= set(PHASES):
                 break
         assert set(kills.hits) >= set(PHASES), "every phase is hit"
         assert not kills.lost.total()
@@ -151,7 +152,7 @@ SOME = {
 """A few seconds of work."""
 
 
-@pytest.mark.parametrize("engine", ENGINES_HERE)
+@pytest.mark.parametrize("engine", EACH_ENGINE)
 def test_killed_workers_cost_the_cells_that_they_had_alone(engine: str, sweeps: Sweeps, tmp_path: Path) -> None:
     grid = ["-m", "method=relu,sep_up", "width=3", "seed=range(3)", "device=cpu", f"engine={engine}", *SOME[engine]]
     assert sweeps.run(tmp_path / "whole", grid)[0] == 0

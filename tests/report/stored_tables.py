@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.report.figures.heatmaps import draw_grid
+from jumpstart_exp.report.figures.drawing import save_figures
+from jumpstart_exp.report.figures.heatmaps import heatmap_figure
 from jumpstart_exp.report.table.grid import figure_grids
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -98,4 +99,4 @@ def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def draw_heatmaps(table: pd.DataFrame, folder: Path) -> list[Path]:
     """Every figure of the table."""
-    return [path for grid in figure_grids(table) for path in draw_grid(grid, folder)]
+    return [path for grid in figure_grids(table) for path in save_figures(grid, heatmap_figure, folder, grid.slug)]

@@ -194,7 +194,6 @@ def report(results: Path) -> tuple[int, list[str]]:
     return code, said.splitlines()
 
 
-@pytest.mark.slow
 def test_results_that_cannot_be_written_are_one_line(guarded: Path) -> None:
     code, lines = report(guarded)
     errors = [line for line in lines if line.startswith("error")]
@@ -202,7 +201,6 @@ def test_results_that_cannot_be_written_are_one_line(guarded: Path) -> None:
     assert {path.name for path in guarded.iterdir()} == {"cells", "curves"}
 
 
-@pytest.mark.slow
 def test_only_the_folders_of_the_report_have_to_be_writable(guarded: Path) -> None:
     before = files(guarded)
     guarded.chmod(0o755)

@@ -335,7 +335,7 @@ class Kill:
 
 
 def kills(phases: Sequence[str], count: int, within: float, seed: int) -> Iterator[Kill]:
-    """Every phase exactly; then random instants, half of them spread over the phases."""
+    """Every phase exactly; then `count` random instants, half of them spread over the phases."""
     yield from (Kill(phase, exactly=True) for phase in phases)
     instants = random.Random(seed)
     for number in range(count):

@@ -93,7 +93,6 @@ steps = st.lists(
 )
 
 
-@pytest.mark.slow
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps, names=st.randoms(use_true_random=False))
 def test_any_store_reads_the_same_before_and_after(tmp_path: Path, steps: list[tuple[str, Any]], names: Any) -> None:
@@ -207,7 +206,6 @@ WRITING = [(pq, "write_table"), (os, "fsync"), (os, "replace"), (os, "unlink")]
 READING = [(os, "listdir"), (pq, "ParquetFile")]
 
 
-@pytest.mark.slow
 def test_readers_see_the_same_at_every_step_of_a_compaction(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(store)
     before = reading(store)
@@ -258,7 +256,6 @@ def copies(store: Store, folder: Path, step: int = 1) -> Iterator[tuple[int, Sto
         shutil.rmtree(folder / str(number))
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("reader", ["stored", "cells", "curves", "row", "follow"])
 def test_a_whole_compaction_at_every_step_of_a_reader(
@@ -386,7 +383,6 @@ def test_a_second_compaction_is_refused_while_one_is_at_work(store: Store) -> No
     assert len(cell_parts(store)) < 5
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("calls", [WRITING, READING])
 def test_two_compactions_without_locks_lose_nothing(
@@ -647,26 +643,26 @@ def test_old_curves_stay_where_a_listing_has_missed_their_rows(store: Store, mon
 
 
 @pytest.mark.parametrize("name", ["results", "my results", "it's", 'say "x"', "[a] results", "ä/ö"])
-def test_the_command_compacts_whatever_the_folder_is_called(command: Any, tmp_path: Path, name: str) -> None:
+def test_the_command_compacts_whatever_the_folder_is_called(answer: Any, tmp_path: Path, name: str) -> None:
     store = filled(Store(tmp_path / name))
     before = reading(store)
-    done = command("compact", f"results_dir={name}", module="jumpstart_exp.store")
+    done = answer("compact", f"results_dir={name}", module="jumpstart_exp.store")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{name}: 7 rows, 5 parts became 2 parts\n"
     assert_reads(store, before)
 
 
-def test_quotes_around_the_folder_are_taken_off(command: Any, tmp_path: Path) -> None:
+def test_quotes_around_the_folder_are_taken_off(answer: Any, tmp_path: Path) -> None:
     filled(Store(tmp_path / "my results"))
-    done = command("compact", "results_dir='my results'", module="jumpstart_exp.store")
+    done = answer("compact", "results_dir='my results'", module="jumpstart_exp.store")
     assert done.stdout == "my results: 7 rows, 5 parts became 2 parts\n"
 
 
-def test_the_command_names_what_it_cannot_read(command: Any, tmp_path: Path) -> None:
+def test_the_command_names_what_it_cannot_read(answer: Any, tmp_path: Path) -> None:
     store = filled(Store(tmp_path / "results"))
     bad = store.cells_dir / "part-1.parquet"
     bad.write_text("no part")
-    done = command("compact", module="jumpstart_exp.store")
+    done = answer("compact", module="jumpstart_exp.store")
     assert done.returncode == 0
     assert done.stdout == "results: 7 rows, 6 parts became 3 parts\n"
     (line,) = done.stderr.splitlines()
@@ -683,8 +679,8 @@ def test_the_command_names_what_it_cannot_read(command: Any, tmp_path: Path) -> 
         (["compact", "--results_dir=x"], "'--results_dir=x' is not an argument of the store"),
     ],
 )
-def test_a_bad_argument_is_refused_in_a_line(command: Any, tmp_path: Path, arguments: list[str], said: str) -> None:
-    done = command(*arguments, module="jumpstart_exp.store")
+def test_a_bad_argument_is_refused_in_a_line(answer: Any, tmp_path: Path, arguments: list[str], said: str) -> None:
+    done = answer(*arguments, module="jumpstart_exp.store")
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -692,15 +688,15 @@ def test_a_bad_argument_is_refused_in_a_line(command: Any, tmp_path: Path, argum
 
 
 @pytest.mark.parametrize("argument", ["-h", "--help"])
-def test_help_says_how_it_is_used(command: Any, argument: str) -> None:
-    done = command(argument, module="jumpstart_exp.store")
+def test_help_says_how_it_is_used(answer: Any, argument: str) -> None:
+    done = answer(argument, module="jumpstart_exp.store")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Usage: python -m jumpstart_exp.store compact [results_dir=results]\n")
     assert "2,000 parts" in done.stdout
 
 
-def test_where_there_is_no_store_the_command_says_so(command: Any, tmp_path: Path) -> None:
-    done = command("compact", module="jumpstart_exp.store")
+def test_where_there_is_no_store_the_command_says_so(answer: Any, tmp_path: Path) -> None:
+    done = answer("compact", module="jumpstart_exp.store")
     assert (done.returncode, done.stdout) == (1, "")
     assert "results_dir='results' has no store: there is no results/cells" in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -38,10 +38,10 @@ def filled(results_dir: Path) -> Store:
     return store
 
 
-@pytest.mark.slow
-def test_a_killed_compaction_changes_nothing(forked: Forked, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [0, pytest.param(60, marks=pytest.mark.soak)])
+def test_a_killed_compaction_changes_nothing(forked: Forked, tmp_path: Path, more: int) -> None:
     log = KillLog("compaction")
-    coming = list(kills(COMPACTION_PHASES, 60, within=0.15, seed=3))
+    coming = list(kills(COMPACTION_PHASES, more, within=0.15, seed=3))
     for first in range(0, len(coming), KILLS_A_STORE):
         store = filled(tmp_path / str(first))
         before, curves = store.cells(COLUMNS), store.curves()
@@ -72,7 +72,6 @@ def test_a_killed_compaction_changes_nothing(forked: Forked, tmp_path: Path) -> 
     assert log.lost.total() == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("locks", [False, True])
 def test_several_compactions_at_once_lose_nothing(forked: Forked, tmp_path: Path, locks: bool) -> None:
     store = filled(tmp_path / "results")

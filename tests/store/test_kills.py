@@ -42,10 +42,10 @@ def check(store: Store, may_be_there: set[int]) -> set[int]:
     return there
 
 
-@pytest.mark.slow
-def test_a_killed_writer_loses_nothing_that_it_reported(forked: Forked, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [0, pytest.param(200, marks=pytest.mark.soak)])
+def test_a_killed_writer_loses_nothing_that_it_reported(forked: Forked, tmp_path: Path, more: int) -> None:
     log = KillLog("store writer")
-    coming = list(kills(WRITE_PHASES, 200, within=0.05, seed=1))
+    coming = list(kills(WRITE_PHASES, more, within=0.05, seed=1))
     for first in range(0, len(coming), KILLS_A_STORE):
         store = Store(tmp_path / str(first))
         follower = store.follow(["seed"])
@@ -73,11 +73,11 @@ def test_a_killed_writer_loses_nothing_that_it_reported(forked: Forked, tmp_path
     assert log.lost.total() == 0
 
 
-@pytest.mark.slow
-def test_a_kill_while_labels_are_added_loses_none_that_was_reported(forked: Forked, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [0, pytest.param(35, marks=pytest.mark.soak)])
+def test_a_kill_while_labels_are_added_loses_none_that_was_reported(forked: Forked, tmp_path: Path, more: int) -> None:
     log = KillLog("store writer")
     store = Store(tmp_path / "results")
-    coming = list(kills(LABEL_PHASES, 35, within=0.03, seed=2))
+    coming = list(kills(LABEL_PHASES, more, within=0.03, seed=2))
     for number, kill in enumerate(coming):
         if number % 6 == 0:
             store = Store(tmp_path / str(number))

@@ -96,7 +96,7 @@ def measured(large: Path, what: str, expected: int) -> None:
     assert peak < GIBIBYTE
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_sweep_of_a_hundred_thousand_cells_is_planned_in_a_gigabyte(large: Path) -> None:
     arguments = [sys.executable, "-c", MEASURED_COMMAND, *SWEEP, f"results_dir={large}"]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=1200, cwd=large.parent)
@@ -110,7 +110,7 @@ def test_a_sweep_of_a_hundred_thousand_cells_is_planned_in_a_gigabyte(large: Pat
     assert peak < GIBIBYTE
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_hundred_thousand_cells_are_read_in_seconds_and_a_gigabyte(large: Path) -> None:
     expected = {"stored": CELLS, "filtered": CELLS // 50, "cells": CELLS}
     for what, count in expected.items():

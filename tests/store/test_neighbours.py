@@ -33,7 +33,6 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
 
 
-@pytest.mark.slow
 def test_eight_processes_write_the_same_cells_into_one_store(forked: Forked, store: Store) -> None:
     seeds = list(range(12))
     reader = forked.start("poll", store)
@@ -89,7 +88,6 @@ def test_what_a_dead_host_left_blocks_nobody(store: Store) -> None:
     assert len(store.cells()) == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("work", "phase"),
     [

@@ -141,7 +141,6 @@ def test_labels_that_the_store_lacks_are_to_be_added(store: Store) -> None:
 # Running it
 
 
-@pytest.mark.slow
 def test_a_sweep_trains_stores_and_goes_on_where_it_stopped(
     store: Store, settings: Callable[..., RunSettings], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -435,7 +434,6 @@ def mixed() -> list[Cell]:
     return [cell(0), cell(1), batches[0], cell(DEADLY), cell(2), batches[1], cell(3)]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("two_engines")
 def test_two_engines_share_a_sweep(
     store: Store, settings: Callable[..., RunSettings], capsys: pytest.CaptureFixture[str]
@@ -481,7 +479,6 @@ def test_an_engine_asked_for_has_to_train_every_cell_that_is_left(
     assert run_sweep(mixed(), settings(engine="threads"), 2) == {}
 
 
-@pytest.mark.slow
 def test_a_fleet_in_training_is_stored_as_it_goes_and_stopped_at_once(
     store: Store, settings: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:

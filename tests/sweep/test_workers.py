@@ -62,7 +62,6 @@ def no_worker_is_left() -> Iterator[None]:
     assert wait_for(lambda: not multiprocessing.active_children())
 
 
-@pytest.mark.slow
 def test_all_results_arrive_and_are_those_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     cells = [cell(seed) for seed in range(5)]
@@ -87,7 +86,6 @@ def test_no_cells_need_no_workers() -> None:
     assert list(train_in_parallel([], SETUP, 4)) == []
 
 
-@pytest.mark.slow
 def test_a_killed_worker_costs_only_the_cell_that_it_trained() -> None:
     results: list[Result] = []
     signals = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]  # the first two are the parent's business
@@ -114,7 +112,6 @@ def test_a_killed_worker_costs_only_the_cell_that_it_trained() -> None:
     assert failed.traceback is not None and failed.traceback.endswith(f"last heard of after 0 epochs: {failed.error}")
 
 
-@pytest.mark.slow
 def test_a_killed_worker_leaves_its_neighbour_alone_and_closing_ends_that_at_once() -> None:
     events = train_in_parallel([[cell(0, ENDLESS)], [cell(1, ENDLESS)]], SETUP, 2)
     both_train(events)
@@ -144,9 +141,10 @@ def test_a_cell_is_known_to_train_from_its_first_moment() -> None:
     events.close()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("workers", "deadly"), [(1, [2]), (2, [0, 5])])
-@pytest.mark.parametrize("engine", ["OneByOne", "AllAtOnce", "Silent", "Threads"])
+@pytest.mark.parametrize(
+    ("engine", "workers", "deadly"),
+    [("OneByOne", 1, [2]), ("AllAtOnce", 2, [0, 5]), ("Silent", 1, [0, 5]), ("Threads", 2, [2])],
+)
 def test_a_deadly_cell_costs_only_itself_whatever_the_fleet(engine: str, workers: int, deadly: list[int]) -> None:
     made = getattr(fake_engines, engine)
     cells = [cell(fake_engines.DEADLY + seed if seed in deadly else seed) for seed in range(7)]
@@ -163,7 +161,6 @@ def test_a_deadly_cell_costs_only_itself_whatever_the_fleet(engine: str, workers
     assert {result.started for result in results if result.status == "done"} == {"cpu, 3 threads"}
 
 
-@pytest.mark.slow
 def test_what_a_fleet_finished_is_not_trained_again_after_its_worker_died() -> None:
     cells = [cell(0), cell(1), cell(fake_engines.DEADLY), cell(3)]
     setup = EngineSetup(fake_engines.OneByOne, "cpu", None, Path("data"))
@@ -188,7 +185,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)

@@ -1,12 +1,10 @@
-"""A CNN's pass as the eager engine runs it: ReLU in place, and no activation kept for the penalty.
+"""A CNN's pass as the eager engine runs it: no activation is kept for the penalty.
 
 Plain autograd keeps a copy of every pre-activation for the penalty, and reads each several times. Here a layer's
-ReLU and the extremes of its constraints are one pass over the activations, and the way back needs only where the
-extremes are (`single` ties over whole channels: `_SeparatedReLU`). Other constraints need the pre-activations once
-more: then these are what is kept, and the ReLU is done again on the way back (`_ConvolutionOfReLU`).
+activation and the extremes of its constraints are one step (`single` ties over whole channels: `Activating.separate`).
+Other constraints need the pre-activations once more: then these are what is kept (`convolution_of_kept`).
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,11 +13,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from jumpstart_exp.engines.native.kernels import find_positions, pull_positions, separate, takes_rows
-from jumpstart_exp.losses.extremes import find_extremes, flat_entries
+from jumpstart_exp.engines.eager.activating import activating
+from jumpstart_exp.engines.eager.chunks import LayerCounts, PenaltyOfParts
+from jumpstart_exp.engines.native.kernels import find_positions, pull_positions, takes_rows
 from jumpstart_exp.losses.separation import Extremes, SeparationPenalty, TieDraws, by_kind
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.result import LayerCensus
+from jumpstart_exp.settings import refuse
 
 
 def forward(
@@ -43,38 +43,39 @@ def forward(
         tie_draws: draws for `random` ties.
         half: convolutions, activations and the head's product in bfloat16.
     """
-    compute = torch.bfloat16 if half else network.output.weight.dtype
+    compute, act = torch.bfloat16 if half else network.output.weight.dtype, activating(network.activation)
     x = x.to(compute, memory_format=torch.channels_last)
     whole_channels = penalty is not None and penalty.spec.scope == "channel" and penalty.spec.ties == "single"
     extremes: list[Extremes] = []
     parts: list[tuple[Tensor, int]] = []
-    pre_activation: Tensor | None = None  # of the layer before, where its ReLU is still to come
+    pre_activation: Tensor | None = None  # of the layer before, where its activation is still to come
     for index, layer in enumerate(network.hidden):
         assert isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
         weight, bias = layer.weight.to(compute), layer.bias.to(compute)
         if pre_activation is not None and dropout is not None:
-            x, pre_activation = _ReLUOfKept.apply(pre_activation), None  # type: ignore[no-untyped-call]
+            x, pre_activation = act.of_kept(pre_activation), None
         if pre_activation is not None:
-            g: Tensor = _ConvolutionOfReLU.apply(pre_activation, weight, bias, layer.padding[0])  # type: ignore[no-untyped-call]
+            assert isinstance(layer.padding, tuple)
+            g = act.convolution_of_kept(pre_activation, weight, bias, layer.padding[0])
         else:
             x = x if dropout is None else x * dropout[index].to(compute)
             g = F.conv2d(x, weight, bias, padding=layer.padding)
         if network.norms:
             g = network.norms[index](g)
         if penalty is None:
-            x = _ReLU.apply(g)  # type: ignore[no-untyped-call]
+            x = act.apply(g)
         elif whole_channels:
-            x, *found = _SeparatedReLU.apply(g, penalty.spec.margin_above, penalty.spec.margin_below)  # type: ignore[no-untyped-call]
-            extremes.append(by_kind(penalty.spec.kind, *found))
+            x, units, points = act.separate(g, penalty.spec.margin_above, penalty.spec.margin_below)
+            extremes.append(by_kind(penalty.spec.kind, units, points))
         else:
             parts.append(_part_of_kept(penalty, g, index, tie_draws))
             pre_activation = g
     if pre_activation is not None:
-        x = _ReLUOfKept.apply(pre_activation)  # type: ignore[no-untyped-call]
+        x = act.of_kept(pre_activation)
     logits = _logits(network, x)
     if penalty is None:
         return logits, None
-    if penalty.spec.layers == "all":
+    if _constrains_logits(penalty):
         found = _extremes(penalty, logits[:, :, None], len(network.hidden), tie_draws)
         extremes.append(found)
         parts.append(penalty.part(len(network.hidden), found))
@@ -83,8 +84,10 @@ def forward(
 
 def survey(
     network: RectangularCNN, chunks: Iterable[Tensor], penalty: SeparationPenalty | None, *, half: bool = False
-) -> tuple[float | None, LayerCensus]:
-    """Penalty (before λ) and census of all points together, as if they were one batch; to be called without gradients.
+) -> tuple[Tensor, float | None, LayerCensus]:
+    """Logits, penalty (before λ; None without one) and census of all points together, as if they were one batch.
+
+    To be called without gradients.
 
     Args:
         network: float32 or float64.
@@ -92,9 +95,10 @@ def survey(
         penalty: None for the census alone.
         half: convolutions, activations and the head's product in bfloat16.
     """
-    compute = torch.bfloat16 if half else network.output.weight.dtype
-    census = [_LayerSurvey() for _ in network.hidden]
+    compute, act = torch.bfloat16 if half else network.output.weight.dtype, activating(network.activation)
+    census = [LayerCounts() for _ in network.hidden]
     total = None if penalty is None else PenaltyOfParts(penalty)
+    logits: list[Tensor] = []
     for x in chunks:
         h = x.to(compute, memory_format=torch.channels_last)
         for index, layer in enumerate(network.hidden):
@@ -103,79 +107,40 @@ def survey(
             if network.norms:
                 g = network.norms[index](g)
             by_position = _position_extremes(penalty, g)
-            h, units, points = _SeparatedReLU.apply(g, -torch.inf, torch.inf)  # type: ignore[no-untyped-call]
+            h, units, points = act.separate(g, -torch.inf, torch.inf)
             census[index].add(units, points)
             if total is not None:
                 total.add(index, by_position or by_kind(total.kinds, units, points))
-        if total is not None and total.penalty.spec.layers == "all":
-            logits = _logits(network, h)
-            whole = by_kind(total.kinds, _both(logits, 0), _both(logits, 1))  # a logit is a channel of one position
+        logits.append(_logits(network, h))
+        if total is not None and _constrains_logits(total.penalty):
+            last = logits[-1]
+            whole = by_kind(total.kinds, _both(last, 0), _both(last, 1))  # a logit is a channel of one position
             total.add(len(network.hidden), whole)
-    return None if total is None else total.value(), LayerCensus(
-        *zip(*(layer.shares() for layer in census), strict=True)
-    )
+    fractions = LayerCensus(*zip(*(layer.fractions() for layer in census), strict=True))
+    return torch.cat(logits), None if total is None else total.value(), fractions
 
 
-class PenaltyOfParts:
-    """The penalty of a batch whose points come in parts: a point's constraints are its own, the others grow."""
-
-    def __init__(self, penalty: SeparationPenalty) -> None:
-        self.penalty, self.kinds = penalty, penalty.spec.kind
-        self._grown: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
-        self._sum, self._sum_of_squares, self._count = 0.0, 0.0, 0
-
-    def add(self, layer: int, extremes: Extremes) -> None:
-        """A part's extremes of one layer."""
-        for kind, (largest, smallest) in extremes.items():
-            if kind == "P":
-                self._add_pairs(layer, largest, smallest)
-            else:
-                known = self._grown.get((layer, kind), (largest, smallest))
-                self._grown[layer, kind] = torch.maximum(known[0], largest), torch.minimum(known[1], smallest)
-
-    def value(self) -> float:
-        """The penalty, before λ, of all parts that were added."""
-        for (layer, _), (largest, smallest) in self._grown.items():
-            self._add_pairs(layer, largest, smallest)
-        self._grown.clear()
-        aggregate = self.penalty.spec.aggregate
-        if aggregate in ("sum", "mean"):
-            return self._sum / (self._count if aggregate == "mean" else 1)
-        return self._sum_of_squares if aggregate == "sum_sq" else math.sqrt(self._sum_of_squares)
-
-    def _add_pairs(self, layer: int, largest: Tensor, smallest: Tensor) -> None:
-        weights = self.penalty.spec.layer_weights
-        v = self.penalty.pairs(largest, smallest).double() * (1.0 if weights is None else weights[layer])
-        self._sum += v.sum().item()
-        self._sum_of_squares += v.square().sum().item()
-        self._count += v.numel()
-
-
-class _LayerSurvey:
-    """Dead and linear units and points of one layer, over points that come in parts."""
-
-    def __init__(self) -> None:
-        self.units: Tensor | None = None
-        self.dead_points, self.linear_points, self.points = 0, 0, 0
-
-    def add(self, units: Tensor, points: Tensor) -> None:
-        known = units if self.units is None else self.units
-        self.units = torch.stack([torch.maximum(known[0], units[0]), torch.minimum(known[1], units[1])])
-        self.dead_points += int((points[0] <= 0).sum())
-        self.linear_points += int((points[1] > 0).sum())
-        self.points += points.shape[1]
-
-    def shares(self) -> tuple[float, float, float, float]:
-        assert self.units is not None
-        dead, linear = (self.units[0] <= 0).double().mean(), (self.units[1] > 0).double().mean()
-        return dead.item(), linear.item(), self.dead_points / self.points, self.linear_points / self.points
+def _constrains_logits(penalty: SeparationPenalty) -> bool:
+    match penalty.spec.layers:
+        case "hidden":
+            return False
+        case "all":
+            return True
+        case other:
+            raise refuse("penalty.layers", other, "hidden or all")
 
 
 def _position_extremes(penalty: SeparationPenalty | None, g: Tensor) -> Extremes | None:
-    if penalty is None or penalty.spec.scope == "channel" or penalty.spec.kind == "L":
+    if penalty is None or penalty.spec.kind == "L":
         return None
-    both = {"U": (g.amax(0).flatten(), g.amin(0).flatten()), "P": (g.amax(1).flatten(), g.amin(1).flatten())}
-    return {kind: both[kind] for kind in penalty.spec.kind}
+    match penalty.spec.scope:
+        case "channel":
+            return None
+        case "position":
+            both = {"U": (g.amax(0).flatten(), g.amin(0).flatten()), "P": (g.amax(1).flatten(), g.amin(1).flatten())}
+            return {kind: both[kind] for kind in penalty.spec.kind}
+        case other:
+            raise refuse("penalty.scope", other, "channel or position")
 
 
 def _both(values: Tensor, axis: int) -> Tensor:
@@ -187,85 +152,13 @@ def _logits(network: RectangularCNN, x: Tensor) -> Tensor:
     return F.linear(network.pooled(x), weight.to(x.dtype), bias.to(x.dtype)).to(weight.dtype)
 
 
-class _ReLU(torch.autograd.Function):
-    """ReLU in place, forth and back."""
-
-    @staticmethod
-    def forward(ctx: Any, g: Tensor) -> Tensor:
-        h = g.relu_()
-        ctx.mark_dirty(h)
-        ctx.save_for_backward(h)
-        return h
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (h,) = ctx.saved_tensors
-        return _masked(grad, h)
-
-
-class _ReLUOfKept(torch.autograd.Function):
-    """ReLU of pre-activations that are kept anyway: its outputs are not."""
-
-    @staticmethod
-    def forward(ctx: Any, g: Tensor) -> Tensor:
-        ctx.save_for_backward(g)
-        return torch.relu(g)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (g,) = ctx.saved_tensors
-        return _masked(grad, g)
-
-
-class _SeparatedReLU(torch.autograd.Function):
-    """ReLU in place with the extremes of every channel (over points and positions) and point (channels, positions).
-
-    A tie goes to the lowest flat index in (point, channel, position) order. What is kept beside ReLU's output is one
-    index an extreme. Where an extreme reaches its margin the penalty's gradient is 0, and the index of no matter.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, g: Tensor, margin_above: float, margin_below: float) -> tuple[Tensor, Tensor, Tensor]:
-        found = separate(g, margin_above, margin_below)
-        if found is None:
-            units, unit_entries, points, point_entries = find_extremes(g)
-            unit_entries, point_entries = (flat_entries(entries, g) for entries in (unit_entries, point_entries))
-            g.relu_()
-        else:
-            units, unit_entries, points, point_entries = found
-        ctx.mark_dirty(g)
-        ctx.save_for_backward(g, unit_entries, point_entries)
-        return g, units, points
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor, unit_grad: Tensor, point_grad: Tensor) -> tuple[Tensor, None, None]:
-        h, unit_entries, point_entries = ctx.saved_tensors
-        masked = _masked(grad, h)
-        flat = masked.as_strided((masked.numel(),), (1,))  # dense in memory, whatever the order of its axes
-        entries = torch.cat([unit_entries.flatten(), point_entries.flatten()])
-        pulls = torch.cat([unit_grad.flatten(), point_grad.flatten()])
-        flat.index_add_(0, entries, pulls.to(flat.dtype))
-        return masked, None, None
-
-
-def _masked(grad: Tensor, h: Tensor) -> Tensor:
-    """The gradient of ReLU's input; in the gradient's own memory where that is laid out like h: nobody else has it."""
-    if grad.stride() != h.stride():
-        grad = torch.empty_like(h).copy_(grad)
-    masked: Tensor = torch.ops.aten.threshold_backward.grad_input(grad, h, 0, grad_input=grad)
-    return masked
-
-
 def _part_of_kept(penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieDraws | None) -> tuple[Tensor, int]:
     value, count = _PartOfKept.apply(g, penalty, layer, tie_draws)  # type: ignore[no-untyped-call]
     return value, count
 
 
 class _PartOfKept(torch.autograd.Function):
-    """What a layer brings to the penalty; on the way back it is computed again, so nothing but g is kept."""
+    """What a layer brings to the penalty; in the backward pass it is computed again, so nothing but g is kept."""
 
     @staticmethod
     def forward(
@@ -313,33 +206,3 @@ class _SharedPositions(torch.autograd.Function):
     def backward(ctx: Any, unit_grad: Tensor, point_grad: Tensor) -> Tensor:
         g, units, unit_shares, points, point_shares = ctx.saved_tensors
         return pull_positions(g, units, unit_grad / unit_shares, points, point_grad / point_shares)
-
-
-class _ConvolutionOfReLU(torch.autograd.Function):
-    """A convolution of ReLU(g) that keeps g and not the ReLU's output."""
-
-    @staticmethod
-    def forward(ctx: Any, g: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
-        ctx.save_for_backward(g, weight)
-        ctx.padding = padding
-        return F.conv2d(torch.relu(g), weight, bias, padding=padding)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        g, weight = ctx.saved_tensors
-        padding = [ctx.padding] * 2
-        below, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            grad,
-            torch.relu(g),
-            weight,
-            [weight.shape[0]],
-            [1, 1],
-            padding,
-            [1, 1],
-            False,
-            [0, 0],
-            1,
-            [True, True, True],
-        )
-        return _masked(below, g), of_weight, of_bias, None

@@ -124,10 +124,12 @@ class EagerEngine:
                         parameter.copy_(torch.from_numpy(np.asarray(initial[name])))
             x, y = training.full_batch()
             for epoch in range(steps):
-                training.step(training.loss(x, y, epoch, 0, None)[0])
-            total, task, penalty, _ = training.loss(x, y, steps, 0, None)
-            gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True, materialize_grads=True)
-        return Probe(task.item(), penalty.item(), _arrays(dict(zip(named, gradients, strict=True))), _arrays(named))
+                training.step(training.loss(x, y, epoch, 0, None).total)
+            loss = training.loss(x, y, steps, 0, None)
+            gradients = torch.autograd.grad(loss.total, list(named.values()), allow_unused=True, materialize_grads=True)
+        terms = {name: term.item() for name, term in loss.terms.items()}
+        of_parameters = _arrays(dict(zip(named, gradients, strict=True)))
+        return Probe(terms["task"], terms.get("separation", 0.0), of_parameters, _arrays(named))
 
     def train(
         self,

@@ -1,16 +1,13 @@
-"""One cell's training, step by step: the loop of the papers, and what is measured on the way."""
+"""One cell's training in eager, step by step: the loop of the papers, and what is measured on the way."""
 
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from jumpstart_exp.cell import Cell
@@ -18,21 +15,18 @@ from jumpstart_exp.data.augmentation import flip_and_crop
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.checkpoint import Keeper
 from jumpstart_exp.engines.eager.forward import forward_of
+from jumpstart_exp.engines.eager.metrics import Tracker, trackers
+from jumpstart_exp.engines.eager.random_draws import Points, batches, dropout_factors, tie_draws
+from jumpstart_exp.engines.eager.states import restore, state_of
+from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.replay import Replayed
-from jumpstart_exp.losses.separation import TieDraws
+from jumpstart_exp.losses.task import task_of
 from jumpstart_exp.memory import peak_memory_bytes
+from jumpstart_exp.methods import methods_of
+from jumpstart_exp.methods.interface import Batch
 from jumpstart_exp.networks.build import count_parameters, dtype
-from jumpstart_exp.randomness import Stream, draws, keep_threshold
-from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Metric, Result
-
-_TIE_STREAMS = {
-    "U+": Stream.TIE_UNIT_ABOVE,
-    "U-": Stream.TIE_UNIT_BELOW,
-    "P+": Stream.TIE_POINT_ABOVE,
-    "P-": Stream.TIE_POINT_BELOW,
-    "L+": Stream.TIE_LAYER_ABOVE,
-    "L-": Stream.TIE_LAYER_BELOW,
-}
+from jumpstart_exp.randomness import Stream, draws
+from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Result
 
 _TOLD_EVERY = 1.0
 """Seconds in an epoch after which its progress is told."""
@@ -42,6 +36,34 @@ _SURVEYS = 10
 
 _NUMBERS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 24}
 """Numbers of a layer's activations that an evaluation has in memory: points go through the network in chunks."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss of one batch.
+
+    Attributes:
+        terms: by name, scalars before their weights: `task`, and what the methods add.
+        weights: of the terms.
+        right: predictions that are right, their number.
+    """
+
+    terms: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+    right: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What is descended."""
+        weighted = [
+            term if self.weights[name] == 1 else self.weights[name] * term
+            for name, term in self.terms.items()
+            if self.weights[name] != 0
+        ]
+        total = weighted[0]
+        for term in weighted[1:]:
+            total = total + term
+        return total
 
 
 class Training:
@@ -57,7 +79,7 @@ class Training:
     """
 
     epochs_run: int
-    metrics: "dict[str, _Tracker]"
+    metrics: dict[str, Tracker]
 
     def __init__(
         self,
@@ -77,7 +99,12 @@ class Training:
         self.x_train, self.x_val = (
             x.to(device) if data.mean else x.to(device, dtype(cell)) for x in (data.x_train, data.x_val)
         )
-        self.y_train, self.y_val = (_targets(y, cell).to(device) for y in (data.y_train, data.y_val))
+        self.task, self.methods = task_of(cell.dataset), methods_of(cell)
+        self.y_train, self.y_val = (self.task.targets(y, dtype(cell)).to(device) for y in (data.y_train, data.y_val))
+        self.weights = {"task": float(cell.task_loss)}
+        for method in self.methods:
+            self.weights |= method.weights
+        self.batch_count = math.ceil(len(self.x_train) / cell.batch_size)
         self.replayed = Replayed(device) if self._is_graph() else None
         self.rows: dict[int, Tensor] = {}  # by batch size, what a replayed step reads
         self.begun = time.perf_counter()
@@ -91,15 +118,15 @@ class Training:
     @property
     def epochs_done(self) -> float:
         """Epochs that are trained, with the share of the one in training."""
-        return self.epochs_run + self.batches_done / self._batch_count()
+        return self.epochs_run + self.batches_done / self.batch_count
 
     def epochs(self) -> Iterator[float]:
         """Train, yielding the epochs done after each and in long ones; ends early when the training diverges."""
         for epoch in range(self.epochs_run + 1, self.cell.optimizer.epochs + 1):
             yield from self._train_epoch(epoch - 1)
-            train_loss, train_acc, penalty = self._seen_in_training()
+            train_loss, train_acc, method_terms = self._seen_in_training()
             val_loss, val_acc = self._validate()
-            if not (math.isfinite(train_loss + val_loss + penalty) and self._parameters_finite()):
+            if not (math.isfinite(train_loss + val_loss + method_terms) and self._parameters_finite()):
                 self.diverged_epoch = epoch
                 return
             is_last = epoch == self.cell.optimizer.epochs
@@ -139,14 +166,14 @@ class Training:
             penalty_last=self.penalty_last if done else None,
             census_start=self.census_start,
             census_last=self.census_last if done else None,
-            seconds=self._seconds(),
+            seconds=self.seconds,
             peak_memory_bytes=_peak_memory_bytes(self.device),
             started=self.started,
             curve=tuple(self.curve),
         )
 
-    def loss(self, x: Tensor, y: Tensor, epoch: int, batch: int, points: Tensor | None) -> tuple[Tensor, ...]:
-        """Total loss, task loss, penalty (before λ) and number of right predictions of one batch in training mode.
+    def loss(self, x: Tensor, y: Tensor, epoch: int, batch: int, points: Tensor | None) -> Loss:
+        """The loss of one batch in training mode.
 
         Args:
             x: points as the network sees them.
@@ -155,53 +182,46 @@ class Training:
             batch: number of the batch in its epoch.
             points: indices of the points in the training set; None for all in order.
         """
-        cell = self.cell
-        logits, penalty = self.forward.train(
-            x, self._dropout(epoch, points, len(x)), self._tie_draws(epoch, batch, points)
-        )
-        task = _task_loss(logits, y)
-        right = (_predictions(logits) == y).sum()
-        total = task if cell.task_loss else torch.zeros_like(task)
-        if penalty is None:
-            return total, task, torch.zeros_like(task), right
-        return total + cell.penalty_weight * penalty, task, penalty, right
+        rows: Points = np.arange(len(x)) if points is None else points.cpu().numpy()
+        dropout = dropout_factors(self.cell, epoch, rows, self.device)
+        seen = self._with_parameters(self.forward.train(x, dropout, tie_draws(self.cell, epoch, batch, rows)))
+        terms = {"task": self.task.loss(seen.outputs, y)}
+        for method in self.methods:
+            terms |= method.loss_terms(seen)
+        return Loss(terms, self.weights, (self.task.predictions(seen.outputs) == y).sum())
 
     def full_batch(self) -> tuple[Tensor, Tensor]:
         """All training points as the network sees them, not augmented, and their targets."""
         return self.data.inputs(self.x_train, dtype(self.cell)), self.y_train
 
     def step(self, total: Tensor) -> None:
-        """One Adam step down the gradient of the total loss."""
+        """One step of the optimizer down the gradient of the total loss."""
         self.steps += 1
-        optimizer = self.cell.optimizer
-        if optimizer.eps_rule == "keras":
-            # ε̂ stands beside √v before the bias correction: torch's ε is ε̂ over √(1 − β₂ᵗ)
-            self.adam.param_groups[0]["eps"] = optimizer.eps / math.sqrt(1 - optimizer.beta2**self.steps)
-        self.adam.zero_grad()
+        optimizer(self.cell.optimizer).before_step(self.optimizer, self.cell.optimizer, self.steps)
+        self.optimizer.zero_grad()
         torch.autograd.backward(total)
-        self.adam.step()
+        self.optimizer.step()
 
     def _begin(self) -> None:
         """The state before the first step."""
-        optimizer = self.cell.optimizer
         self.forward = forward_of(self.cell, self.device)
         self.network = self.forward.network
-        self.parameters = list(self.network.parameters())
-        self.adam = torch.optim.Adam(
-            self.parameters,
-            lr=optimizer.lr,
-            betas=(optimizer.beta1, optimizer.beta2),
-            eps=optimizer.eps,
-            fused=True,
-            capturable=self.device.type == "cuda",
-        )
+        self.method_parameters = {
+            name: value.to(self.device, dtype(self.cell)).requires_grad_()
+            for method in self.methods
+            for name, value in method.extra_parameters(self.cell, self.data).items()
+        }
+        self.parameters = [*self.network.parameters(), *self.method_parameters.values()]
+        spec = self.cell.optimizer
+        self.optimizer = optimizer(spec).build(self.parameters, spec, self.device.type == "cuda")
         self.steps = 0
         self.epochs_run = 0
         self.batches_done = 0  # of the epoch in training
-        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # of it: loss, right predictions, penalty
+        # of it: right predictions, the task's loss, the methods' terms
+        self.sums = torch.zeros(1 + len(self.weights), dtype=torch.float64, device=self.device)
         self.seconds_before = 0.0
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
-        self.metrics = {name: _Tracker(largest=name.endswith("acc")) for name in METRICS}
+        self.metrics = trackers()
         self.curve: list[CurveRow] = []
 
     def _goes_on(self) -> bool:
@@ -210,7 +230,7 @@ class Training:
         if self.keeper is None or state is None:
             return False
         try:
-            self._restore(state)
+            restore(self, state)
         except Exception as error:  # whatever does not fit, the cell can begin anew
             self.keeper.refuse(self.cell.key, error)
             self._begin()
@@ -219,8 +239,7 @@ class Training:
 
     def _train_epoch(self, epoch: int) -> Iterator[float]:
         told = time.monotonic()
-        batches = self._batch_count()
-        for batch, order in enumerate(self._batches(epoch)):
+        for batch, order in enumerate(batches(self.cell, len(self.x_train), epoch)):
             if batch < self.batches_done:
                 continue  # trained before the checkpoint from which this goes on
             points = None if order is None else torch.from_numpy(order).to(self.device)
@@ -230,26 +249,27 @@ class Training:
                 self._replay(epoch, batch, points)
             self.batches_done = batch + 1
             self._keep_if_due()
-            if time.monotonic() - told > _TOLD_EVERY and self.batches_done < batches:
+            if time.monotonic() - told > _TOLD_EVERY and self.batches_done < self.batch_count:
                 told = time.monotonic()
-                yield epoch + self.batches_done / batches
+                yield epoch + self.batches_done / self.batch_count
 
     def _seen_in_training(self) -> tuple[float, float, float]:
-        """Loss and accuracy of the epoch that was trained, and the sum of its batches' penalties; begins the next."""
+        """Loss and accuracy of the epoch that was trained, and the sum of the methods' terms; begins the next."""
         n_train = len(self.x_train)
-        loss_sum, right_sum, penalty_sum = self.sums.tolist()
+        right_sum, loss_sum, *term_sums = self.sums.tolist()
         self.sums.zero_()
         self.batches_done = 0
-        return loss_sum / n_train, right_sum / n_train, penalty_sum
+        return loss_sum / n_train, right_sum / n_train, sum(term_sums)
 
     def _train_batch(self, epoch: int, batch: int, points: Tensor | None) -> None:
         x, y = (self.x_train, self.y_train) if points is None else (self.x_train[points], self.y_train[points])
         if self.cell.dataset.is_augmented:
             rows = np.arange(len(x)) if points is None else points.cpu().numpy()
             x = flip_and_crop(x, draws(Stream.AUGMENTATION, self.cell.seed, epoch, [0], rows, 3)[0])
-        total, task, penalty, right = self.loss(self.data.inputs(x, dtype(self.cell)), y, epoch, batch, points)
-        self.step(total)
-        self.sums += torch.stack([task.detach().double() * len(x), right.double(), penalty.detach().double()])
+        loss = self.loss(self.data.inputs(x, dtype(self.cell)), y, epoch, batch, points)
+        self.step(loss.total)
+        task, *terms = (loss.terms[name].detach().double() for name in self.weights)
+        self.sums += torch.stack([loss.right.double(), task * len(x), *terms])
 
     def _is_graph(self) -> bool:
         """Whether a step depends on nothing but the batch's points, so that it can be a CUDA graph."""
@@ -267,76 +287,27 @@ class Training:
         rows = None if points is None else self.rows[size]
         self.replayed(lambda: self._train_batch(epoch, batch, rows), size)
 
-    def _batch_count(self) -> int:
-        return math.ceil(len(self.x_train) / self.cell.batch_size)
-
-    def _batches(self, epoch: int) -> Iterator[npt.NDArray[np.int64] | None]:
-        n_train, size = len(self.x_train), self.cell.batch_size
-        if size == n_train:
-            yield None
-            return
-        order = np.arange(n_train)
-        if self.cell.optimizer.shuffle:
-            numbers = draws(Stream.BATCH_ORDER, self.cell.seed, epoch, [0], order, 1)[0, :, 0]
-            order = np.argsort(numbers, kind="stable")
-        for first in range(0, n_train, size):
-            yield order[first : first + size]
-
-    def _dropout(self, epoch: int, points: Tensor | None, count: int) -> list[Tensor] | None:
-        cell, spec = self.cell, self.cell.dropout
-        rate = spec.rate * (1 - epoch / spec.anneal_epochs)
-        if rate <= 0:
-            return None
-        rows = np.arange(count) if points is None else points.cpu().numpy()
-        threshold, scale = keep_threshold(rate), 1 / (1 - rate)
-        first, later = self._input_shapes()
-        factors: list[Tensor] = []
-        # a CNN's layers one by one: their draws take many times the memory of their activations
-        groups = [[layer] for layer in range(1, cell.depth)] if len(later) == 3 else [range(1, cell.depth)]
-        for layers, shape in [([0], first), *((group, later) for group in groups)]:
-            drawn = draws(Stream.DROPOUT, cell.seed, epoch, layers, rows, math.prod(shape))
-            kept = torch.from_numpy((drawn >= threshold) * scale).to(self.device, dtype(cell))
-            factors += kept.reshape(*kept.shape[:2], *shape).unbind()
-        return factors
-
-    def _input_shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Shape of the input of the first and of every later hidden layer, without the points."""
-        cell = self.cell
-        if cell.network.layout == "cnn":
-            assert cell.dataset.image is not None
-            return cell.dataset.image, (cell.width, *cell.dataset.image[1:])
-        if cell.network.layout == "conv2x1":
-            return (1, 2), (cell.width, 2)
-        return (cell.dataset.features,), (cell.width,)
-
-    def _tie_draws(self, epoch: int, batch: int, points: Tensor | None) -> TieDraws | None:
-        if self.cell.penalty_weight == 0 or self.cell.penalty.ties != "random":
-            return None
-        rows = np.arange(len(self.x_train)) if points is None else points.cpu().numpy()
-
-        def drawn(constraint: str, layer: int, count: int) -> Tensor:
-            # a unit's or layer's constraint belongs to a batch, a point's to the point
-            stream, seed = _TIE_STREAMS[constraint], self.cell.seed
-            if constraint.startswith("P"):
-                numbers = draws(stream, seed, epoch, [layer], rows, count // len(rows))[0]
-            else:
-                numbers = draws(stream, seed, epoch, [layer], [batch], count)[0]
-            return torch.from_numpy(numbers.reshape(-1).astype(np.int64))
-
-        return drawn
-
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
         count, loss, right = len(self.y_val), 0.0, 0
         for x, y in zip(self._chunks(self.x_val), self._chunks_of(self.y_val), strict=True):
-            logits = self.forward.logits(x)
-            loss += _task_loss(logits, y).item() * (len(y) / count)
-            right += int((_predictions(logits) == y).sum().item())
+            outputs = self.forward.outputs(x)
+            loss += self.task.loss(outputs, y).item() * (len(y) / count)
+            right += int((self.task.predictions(outputs) == y).sum().item())
         return loss, right / count
 
+    @torch.no_grad()
     def _survey(self) -> tuple[float | None, LayerCensus]:
         """Penalty (before λ) and census of the whole training set in evaluation mode."""
-        return self.forward.survey(self._chunks(self.x_train))
+        seen, census = self.forward.survey(self._chunks(self.x_train))
+        measured: dict[str, float] = {}
+        for method in self.methods:
+            measured |= method.evaluate(self._with_parameters(seen))
+        return measured.get("separation"), census
+
+    def _with_parameters(self, seen: Batch) -> Batch:
+        """With what the methods train beside the network."""
+        return replace(seen, parameters=self.method_parameters) if self.method_parameters else seen
 
     def _chunks(self, x: Tensor) -> Iterator[Tensor]:
         return (self.data.inputs(part, dtype(self.cell)) for part in self._chunks_of(x))
@@ -349,72 +320,14 @@ class Training:
     def _parameters_finite(self) -> bool:
         return bool(torch.cat([parameter.detach().flatten() for parameter in self.parameters]).isfinite().all())
 
-    def _seconds(self) -> float:
+    @property
+    def seconds(self) -> float:
+        """Of training so far."""
         return self.seconds_before + time.perf_counter() - self.begun
 
     def _keep_if_due(self) -> None:
         if self.keeper is not None and self.keeper.is_due(self.cell.key):
-            self.keeper.save(self.cell.key, self._state())
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "network": self.network.state_dict(),
-            "adam": self.adam.state_dict(),
-            "steps": self.steps,
-            "epochs_run": self.epochs_run,
-            "batches_done": self.batches_done,
-            "sums": self.sums.cpu(),
-            "seconds": self._seconds(),
-            "started": self.started,
-            "metrics": {name: vars(tracker) for name, tracker in self.metrics.items()},
-            "curve": [asdict(row) for row in self.curve],
-            "penalty": (self.penalty_start, self.penalty_last),
-            "census": [None if seen is None else asdict(seen) for seen in (self.census_start, self.census_last)],
-        }
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        settings = [{**group} for group in self.adam.param_groups]
-        self.adam.load_state_dict(state["adam"])
-        for group, own in zip(self.adam.param_groups, settings, strict=True):
-            group.update(own)  # the cell's, and this device's: the checkpoint may come from another
-        for parameter in self.parameters:
-            moments = self.adam.state[parameter]
-            if not parameter.shape == moments["exp_avg"].shape == moments["exp_avg_sq"].shape:
-                raise ValueError("a moment does not have its parameter's shape")
-        self.steps, self.epochs_run, self.batches_done = (
-            int(state[name]) for name in ("steps", "epochs_run", "batches_done")
-        )
-        batches = self._batch_count()
-        is_within = 0 <= self.epochs_run <= self.cell.optimizer.epochs and 0 <= self.batches_done <= batches
-        if not is_within or self.steps != self.epochs_run * batches + self.batches_done:
-            raise ValueError(f"step {self.steps} is not in epoch {self.epochs_run}, batch {self.batches_done}")
-        self.sums.copy_(state["sums"])
-        self.seconds_before, self.started = float(state["seconds"]), str(state["started"])
-        for name, values in state["metrics"].items():
-            vars(self.metrics[name]).update(values)
-        self.curve = [CurveRow(**row) for row in state["curve"]]
-        self.penalty_start, self.penalty_last = state["penalty"]
-        start, last = (LayerCensus(**seen) for seen in state["census"])
-        self.census_start, self.census_last = start, last
-
-
-class _Tracker:
-    """Last and best value of one metric over the epochs."""
-
-    def __init__(self, *, largest: bool) -> None:
-        self.sign = 1 if largest else -1
-        self.last: float | None = None
-        self.best: float | None = None
-        self.best_epoch: int | None = None
-
-    def add(self, epoch: int, value: float) -> None:
-        self.last = value
-        if self.best is None or self.sign * value > self.sign * self.best:
-            self.best, self.best_epoch = value, epoch
-
-    def metric(self, *, keep_last: bool) -> Metric:
-        return Metric(self.last if keep_last else None, self.best, self.best_epoch)
+            self.keeper.save(self.cell.key, state_of(self))
 
 
 def _curve_row(
@@ -428,22 +341,6 @@ def _curve_row(
 ) -> CurveRow:
     fractions = (None if seen is None else seen.mean(name) for name in CENSUS)
     return CurveRow(epoch, train_acc, val_acc, train_loss, val_loss, penalty, *fractions)
-
-
-def _targets(y: Tensor, cell: Cell) -> Tensor:
-    """Class indices, as numbers for the binary loss."""
-    return y.to(dtype(cell)) if cell.dataset.classes == 2 else y
-
-
-def _task_loss(logits: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy in nats; one logit is the log-odds of class 1."""
-    if logits.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(logits[:, 0], y)
-    return F.cross_entropy(logits, y)
-
-
-def _predictions(logits: Tensor) -> Tensor:
-    return logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(dim=1)
 
 
 def _peak_memory_bytes(device: torch.device) -> int:

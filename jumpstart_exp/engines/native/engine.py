@@ -14,10 +14,14 @@ from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
 from jumpstart_exp.engines.native.cost import seconds_of
 from jumpstart_exp.engines.native.extension import missing, native
 from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.state_recorder import Watch, running_tensors
-from jumpstart_exp.engines.training_state import CURVE_COLUMNS, Snapshot, load_snapshot, parameter_shapes
+from jumpstart_exp.engines.training_state import CURVE_COLUMNS, TrainingState, load_training_state
 from jumpstart_exp.memory import peak_memory_bytes
+from jumpstart_exp.networks.activations import ACTIVATIONS
+from jumpstart_exp.networks.blocks import block
+from jumpstart_exp.networks.build import parameter_shapes, running_shape
 from jumpstart_exp.result import METRICS, CurveRow, LayerCensus, Metric, Result
 from jumpstart_exp.settings import refuse
 
@@ -140,7 +144,7 @@ class NativeEngine:
         watched = [] if watch is None else list(watch.epochs)
         for cell in largest_first:
             every = self.curve_every or max(1, round(cell.optimizer.epochs / 100))
-            state = _state(load_snapshot(keeper, cell))
+            state = _resumed(load_training_state(keeper, cell))
             specs.append({**_spec(cell, every, self.evaluate), "state": state, "watched": watched})
 
         def progress(index: int, epochs: int) -> None:
@@ -153,12 +157,12 @@ class NativeEngine:
 
         def keep(index: int, found: Mapping[str, Any]) -> None:
             cell = largest_first[index]
-            snapshot = _snapshot(cell, found)
+            state = _training_state(cell, found)
             if watch is not None and found["is_watched"]:
-                tensors = _tensors(snapshot.parameters[0], parameter_shapes(cell))
-                watch.on_state(cell, snapshot.epochs, {**tensors, **running_tensors(snapshot.running)})
+                tensors = _tensors(state.network["parameters"], parameter_shapes(cell))
+                watch.on_state(cell, state.epochs, {**tensors, **running_tensors(state.network["running"])})
             if found["is_due"]:
-                keeper.save(cell.key, snapshot.state(cell))
+                keeper.save(cell.key, state.content(cell))
 
         keeper.is_requested()  # what was requested before concerns other cells
         try:
@@ -190,37 +194,43 @@ class NativeEngine:
 
 
 def _spec(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
-    penalty, network, optimizer, dropout = cell.penalty, cell.network, cell.optimizer, cell.dropout
-    classes = cell.dataset.classes
+    """The cell as the C++ engine takes it: choices by their names, of which it refuses those that it does not know."""
+    penalty, network, adam, dropout = cell.penalty, cell.network, cell.optimizer, cell.dropout
+    is_constrained = cell.penalty_weight > 0
     return {
         "depth": cell.depth,
         "width": cell.width,
         "features": cell.dataset.features,
-        "outputs": 1 if classes == 2 else classes,
-        "conv2x1": network.layout == "conv2x1",
-        "batch_norm": network.norm == "batch",
+        "outputs": cell.dataset.outputs,
+        "task": cell.dataset.task,
+        "layout": network.layout,
+        "activation": network.activation,
+        "norm": network.norm,
         "norm_eps": network.norm_eps,
         "norm_momentum": network.norm_momentum,
         "init": network.init,
-        "is_float64": cell.precision == "float64",
+        "gain": block(ACTIVATIONS, "network.activation", network.activation).gain,
+        "precision": cell.precision,
         "task_loss": cell.task_loss,
-        "kind": penalty.kind if cell.penalty_weight else "none",
-        "per_position": penalty.scope == "position",
+        "kind": penalty.kind if is_constrained else "none",
+        "scope": penalty.scope,
+        "layers": penalty.layers if is_constrained else "hidden",
         "aggregate": penalty.aggregate,
         "ties": penalty.ties,
-        "layer_weights": list(penalty.layer_weights or ()) if cell.penalty_weight else [],
+        "layer_weights": list(penalty.layer_weights or ()) if is_constrained else [],
         "weight": penalty.weight,
         "balance": penalty.balance,
         "margin_above": penalty.margin_above,
         "margin_below": penalty.margin_below,
         "dropout_rate": dropout.rate,
         "dropout_anneal_epochs": float(dropout.anneal_epochs),
-        "lr": optimizer.lr,
-        "beta1": optimizer.beta1,
-        "beta2": optimizer.beta2,
-        "eps": optimizer.eps,
-        "keras_eps": optimizer.eps_rule == "keras",
-        "epochs": optimizer.epochs,
+        "optimizer": adam.name,
+        "lr": adam.lr,
+        "beta1": adam.beta1,
+        "beta2": adam.beta2,
+        "eps": adam.eps,
+        "eps_rule": adam.eps_rule,
+        "epochs": adam.epochs,
         "curve_every": curve_every,
         "evaluate": evaluate,
         "seed": cell.seed,
@@ -229,30 +239,33 @@ def _spec(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
     }
 
 
-def _state(snapshot: Snapshot | None) -> dict[str, Any] | None:
+def _resumed(state: TrainingState | None) -> dict[str, Any] | None:
     """A training as the C++ engine takes it up."""
-    if snapshot is None:
+    if state is None:
         return None
     return {
-        "epochs": snapshot.epochs,
-        "numbers": np.concatenate([snapshot.parameters.ravel(), snapshot.running.ravel()]),
-        "metrics": snapshot.metrics,
-        "penalty_start": snapshot.penalty_start,
-        "census_start": np.ascontiguousarray(snapshot.census_start.T),
-        "curve": snapshot.curve,
-        "seconds": snapshot.seconds,
-        "started": datetime.fromisoformat(snapshot.started).timestamp(),
+        "epochs": state.epochs,
+        "parameters": state.network["parameters"],
+        "slots": np.concatenate([np.empty(0), *state.optimizer.values()]),
+        "running": state.network["running"].ravel(),
+        "metrics": state.metrics,
+        "penalty_start": state.penalty_start,
+        "census_start": np.ascontiguousarray(state.census_start.T),
+        "curve": state.curve,
+        "seconds": state.seconds,
+        "started": datetime.fromisoformat(state.started).timestamp(),
     }
 
 
-def _snapshot(cell: Cell, found: Mapping[str, Any]) -> Snapshot:
+def _training_state(cell: Cell, found: Mapping[str, Any]) -> TrainingState:
     """A training as the C++ engine hands it over."""
-    units = cell.depth * cell.width if cell.network.norm == "batch" else 0
-    parameters, running = np.split(found["numbers"], [len(found["numbers"]) - 2 * units])
-    return Snapshot(
+    names = optimizer(cell.optimizer).slots
+    slots = found["slots"].reshape(len(names), -1)
+    return TrainingState(
         epochs=found["epochs"],
-        parameters=parameters.reshape(3, -1),
-        running=running.reshape(2, cell.depth, -1),
+        network={"parameters": found["parameters"], "running": found["running"].reshape(running_shape(cell))},
+        method={},
+        optimizer=dict(zip(names, slots, strict=True)),
         metrics=found["metrics"].reshape(len(METRICS), 3),
         penalty_start=found["penalty_start"],
         census_start=found["census_start"].reshape(cell.depth, -1).T,

@@ -15,7 +15,8 @@ from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.stacked.fleet import Fleet, Outcome
-from jumpstart_exp.engines.training_state import Snapshot, load_snapshot
+from jumpstart_exp.engines.stacked.states import states_of
+from jumpstart_exp.engines.training_state import TrainingState, load_training_state
 from jumpstart_exp.memory import available_memory_bytes, peak_memory_bytes
 from jumpstart_exp.result import Result, traceback_of
 
@@ -81,12 +82,14 @@ class StackedEngine:
         positions_matter = cell.positions > 1 and penalty.kind != "L"
         return (
             cell.network.layout,
+            cell.network.activation,
             cell.network.norm,
             (penalty.kind, penalty.aggregate, penalty.ties, penalty.scope if positions_matter else "")
             if cell.penalty_weight
             else None,
             cell.dropout.rate > 0,
             cell.precision,
+            cell.optimizer.name,
             cell.optimizer.epochs,
             _width_class(cell),
         )
@@ -151,40 +154,40 @@ class StackedEngine:
         with _one_thread():
             fleets = self._fleets(cells)
             while fleets:
-                mates = fleets.pop()
+                part = fleets.pop()
                 try:
-                    fleets += self._train_fleet(mates, data, on_result, on_progress)[::-1]
+                    fleets += self._train_fleet(part, data, on_result, on_progress)[::-1]
                 finally:
-                    self.keeper.end([cell.key for cell in mates.cells])
+                    self.keeper.end([cell.key for cell in part.cells])
 
-    def _fleets(self, cells: Sequence[Cell]) -> "list[_Mates]":
+    def _fleets(self, cells: Sequence[Cell]) -> "list[_FleetPart]":
         """Those that are furthest come last: they are trained first."""
-        groups: dict[tuple[int, int], _Mates] = {}
+        groups: dict[tuple[int, int], _FleetPart] = {}
         for cell in cells:
-            snapshot = load_snapshot(self.keeper, cell)
-            progress = (0, 0) if snapshot is None else (snapshot.epochs, len(snapshot.pending))
-            mates = groups.setdefault(progress, _Mates([], []))
-            mates.cells.append(cell)
-            if snapshot is not None:
-                mates.snapshots.append(snapshot)
+            state = load_training_state(self.keeper, cell)
+            progress = (0, 0) if state is None else (state.epochs, len(state.pending))
+            part = groups.setdefault(progress, _FleetPart([], []))
+            part.cells.append(cell)
+            if state is not None:
+                part.states.append(state)
         return [groups[progress] for progress in sorted(groups)]
 
     def _train_fleet(
         self,
-        mates: "_Mates",
+        part: "_FleetPart",
         data: Data,
         on_result: Callable[[Result], None],
         on_progress: Callable[[Cell, float], None],
-    ) -> "list[_Mates]":
+    ) -> "list[_FleetPart]":
         """Train a fleet; where it fails, the halves of what is left of it, to be trained again."""
-        cells, snapshots = mates.cells, mates.snapshots
+        cells, states = part.cells, part.states
         now, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-        started = [snapshot.started for snapshot in snapshots] or [now] * len(cells)
-        before = [snapshot.seconds for snapshot in snapshots] or [0.0] * len(cells)
+        started = [state.started for state in states] or [now] * len(cells)
+        before = [state.seconds for state in states] or [0.0] * len(cells)
         for cell in cells:
             on_progress(cell, 0)
-        for cell, snapshot in zip(cells, snapshots, strict=False):
-            on_progress(cell, snapshot.epochs)
+        for cell, state in zip(cells, states, strict=False):
+            on_progress(cell, state.epochs)
         self.keeper.begin([cell.key for cell in cells])
         left = dict(enumerate(cells))
         total = sum(self.estimate_seconds(cell) for cell in cells)
@@ -193,7 +196,7 @@ class StackedEngine:
         def seconds(index: int) -> float:
             return before[index] + (time.perf_counter() - clock) * shares[index]
 
-        events = self._events(mates, data, left)
+        events = self._events(part, data, left)
         while True:
             try:
                 finished = next(events, None)
@@ -209,16 +212,16 @@ class StackedEngine:
                 on_result(self._result(cell, outcome, started[index], seconds(index)))
             for cell in left.values():
                 on_progress(cell, epochs)
-            for index, snapshot in kept.items():
-                own = replace(snapshot, seconds=seconds(index), started=started[index])
-                self.keeper.save(cells[index].key, own.state(cells[index]))
+            for index, state in kept.items():
+                own = replace(state, seconds=seconds(index), started=started[index])
+                self.keeper.save(cells[index].key, own.content(cells[index]))
         del events  # and all that the fleet has allocated
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         again = list(left)
         if len(again) > 1:
             middle = (len(again) + 1) // 2
-            return [mates.part(again[:middle]), mates.part(again[middle:])]
+            return [part.part(again[:middle]), part.part(again[middle:])]
         for index, cell in left.items():
             on_result(
                 Result(
@@ -235,17 +238,17 @@ class StackedEngine:
         return []
 
     def _events(
-        self, mates: "_Mates", data: Data, left: Mapping[int, Cell]
-    ) -> Iterator[tuple[int, dict[int, Outcome], dict[int, Snapshot]]]:
+        self, part: "_FleetPart", data: Data, left: Mapping[int, Cell]
+    ) -> Iterator[tuple[int, dict[int, Outcome], dict[int, TrainingState]]]:
         """Train a fleet in slices of time: epochs done, what became of cells since, and the others if they are due.
 
         Cells are given by index; those of a fleet are begun together, and kept together.
         """
-        fleet = Fleet(mates.cells, data, self.device, self.curve_every, snapshots=mates.snapshots or None)
+        fleet = Fleet(part.cells, data, self.device, self.curve_every, states=part.states or None)
         while fleet.is_training:
             outcomes = fleet.train_for(_LOOK_EVERY)
             is_due = any(self.keeper.is_due(cell.key) for cell in left.values())
-            yield fleet.epochs_done, outcomes, fleet.snapshots() if is_due else {}
+            yield fleet.epochs_done, outcomes, states_of(fleet) if is_due else {}
 
     def _result(self, cell: Cell, outcome: Outcome, started: str, seconds: float) -> Result:
         """The cell's result; the seconds are its share of the fleet's."""
@@ -275,14 +278,14 @@ class StackedEngine:
 
 
 @dataclass(frozen=True)
-class _Mates:
-    """Cells to be trained as a fleet, with their snapshots, all after the same epoch; none where they begin."""
+class _FleetPart:
+    """Cells to be trained as a fleet, with their states, all after the same epoch; none where they begin."""
 
     cells: list[Cell]
-    snapshots: list[Snapshot]
+    states: list[TrainingState]
 
-    def part(self, indices: Sequence[int]) -> "_Mates":
-        return _Mates([self.cells[index] for index in indices], [self.snapshots[i] for i in indices if self.snapshots])
+    def part(self, indices: Sequence[int]) -> "_FleetPart":
+        return _FleetPart([self.cells[index] for index in indices], [self.states[i] for i in indices if self.states])
 
 
 def _width_class(cell: Cell) -> int:

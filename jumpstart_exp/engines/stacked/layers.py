@@ -10,6 +10,7 @@ The backward pass is written out, so that all of a step's work is a fixed list o
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +21,24 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.probe import Tensors
 from jumpstart_exp.engines.stacked.layout import Rows
-from jumpstart_exp.engines.stacked.norm import Norm
+from jumpstart_exp.engines.stacked.norm import BatchNorm
 from jumpstart_exp.engines.stacked.parameters import Blocks, fold, unfold
 from jumpstart_exp.engines.stacked.random_bits import draws_of_rows
+from jumpstart_exp.networks.activations import ACTIVATIONS
+from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.networks.build import build
+from jumpstart_exp.networks.norms import NORMS
 from jumpstart_exp.randomness import Stream
+from jumpstart_exp.settings import refuse
+
+
+class Leaving(NamedTuple):
+    """What some of a layer's networks hand on, (networks, units, points) each."""
+
+    pre: Tensor
+    post: Tensor  # where their activations go
+    kept: Tensor | None  # their dropout
+    padding: Tensor | None  # (networks, units, 1): what has an activation without being a unit; None where nothing has
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,7 @@ class Layer:
     kept: Tensor | None  # their dropout
     affine: Tensor
     pre_train: Tensor
-    leaving: Sequence[tuple[Tensor, Tensor, Tensor | None]]  # pre-activations, where their ReLU goes, its dropout
+    leaving: Sequence[Leaving]
     slope: Tensor
     back: Tensor
 
@@ -56,14 +70,21 @@ class Stack(Rows):
         super().__init__(cells, len(data.x_train), device)
         one = cells[0]
         self.features = one.dataset.features
-        self.outputs = 1 if one.dataset.classes == 2 else one.dataset.classes
-        self.has_norm, self.has_dropout = one.network.norm == "batch", one.dropout.rate > 0
+        self.outputs = one.dataset.outputs
+        self.activation = block(ACTIVATIONS, "network.activation", one.network.activation)
+        self.has_norm = bool(block(NORMS, "network.norm", one.network.norm).parameters)
+        self.has_dropout = one.dropout.rate > 0
         x = torch.cat([data.x_train, data.x_val]).to(device, self.dtype).T
         self.x = torch.cat([x, torch.ones_like(x[:1])])
         self._allocate(self.x.shape[1])
-        self.norm: Norm | None = None
-        if self.has_norm:
-            self.norm = Norm(self, self.weights.norm, self.gradients.norm, self.affine, self.pre, self.slope)
+        self.norm: BatchNorm | None
+        match one.network.norm:
+            case "none":
+                self.norm = None
+            case "batch":
+                self.norm = BatchNorm(self, self.weights.norm, self.gradients.norm, self.affine, self.pre, self.slope)
+            case other:
+                raise refuse("network.norm", other, "none or batch for the engine stacked")
         self.layers = [self._layer(index) for index in range(one.depth)]
 
     def _allocate(self, points: int) -> None:
@@ -103,12 +124,13 @@ class Stack(Rows):
         here = slice(rows.start - networks, rows.stop - networks)  # among the rows of later layers
         onward = slice(here.stop, here.stop + deeper)
         pre = self.pre[rows]
-        leaving: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        leaving: list[Leaving] = []
         if deeper:
             kept = self.kept[onward] if self.has_dropout else None
-            leaving.append((pre[:deeper], self.inputs[onward, :-1], kept))
+            leaving.append(Leaving(pre[:deeper], self.inputs[onward, :-1], kept, self._padding(rows, 0, deeper)))
         if deeper < count:
-            leaving.append((pre[deeper:], self.last[deeper:count, :-1], None))
+            padding = self._padding(rows, deeper, count)
+            leaving.append(Leaving(pre[deeper:], self.last[deeper:count, :-1], None, padding))
         weights = self.matrices[1][here] if index else self.matrices[0]
         return Layer(
             rows=rows,
@@ -122,6 +144,12 @@ class Stack(Rows):
             slope=self.slope[rows],
             back=self.back[:count],
         )
+
+    def _padding(self, rows: slice, first: int, end: int) -> Tensor | None:
+        """Where padded units, of which all pre-activations are 0, would reach the next layer's weights."""
+        if not self.is_padded or self.activation.value(torch.zeros(1)).item() == 0:
+            return None
+        return ~self.is_real[rows][first:end].repeat_interleave(self.positions, 1)[:, :, None]
 
     def named(self, blocks: Blocks, index: int) -> dict[str, Tensor]:
         """A network's parts of the blocks by torch's names and in torch's shapes: views."""
@@ -201,10 +229,12 @@ class Stack(Rows):
                 torch.mm(layer.weights.flatten(0, 1), self.x, out=layer.affine.flatten(0, 1))
             if self.norm is not None:
                 self.norm.forward(layer.rows, training=training)
-            for pre, post, kept in layer.leaving:
-                torch.clamp_min(pre, 0, out=post)
-                if dropout and kept is not None:
-                    post.mul_(kept)
+            for leaving in layer.leaving:
+                self.activation.write(leaving.pre, leaving.post)
+                if leaving.padding is not None:
+                    leaving.post.masked_fill_(leaving.padding, 0)
+                if dropout and leaving.kept is not None:
+                    leaving.post.mul_(leaving.kept)
         torch.bmm(self.weights.output, self.last, out=self.logits)
         if self.norm is not None and training:
             self.norm.update()
@@ -219,7 +249,7 @@ class Stack(Rows):
         for layer in reversed(self.layers):
             # `back` holds the gradients of this layer's outputs, the output layer's own where a network ends here
             passed = layer.back if has_penalty else layer.slope
-            torch.ops.aten.threshold_backward.grad_input(layer.back, layer.pre_train, 0, grad_input=passed)
+            self.activation.backward(layer.back, layer.pre_train, passed)
             if has_penalty:
                 layer.slope.add_(layer.back)
             if self.norm is not None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from jumpstart_exp.engines.stacked.layout import Rows
 
 
-class Norm:
+class BatchNorm:
     """Batch norm of all rows: a channel's statistics run over positions and training points.
 
     Validation points, and all points in evaluation mode, are normalised by the running averages.

@@ -10,6 +10,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.stacked.layout import Rows
 from jumpstart_exp.engines.stacked.random_bits import draws_of_rows
 from jumpstart_exp.randomness import Stream
+from jumpstart_exp.settings import refuse
 
 _TIE_STREAMS = {
     ("U", "above"): Stream.TIE_UNIT_ABOVE,
@@ -57,8 +58,16 @@ class Penalty:
             cell.depth * sum(_constraints(kind, spec.scope, cell, rows.n_train) for kind in self.axes) for cell in cells
         ]
         self.pairs = rows.numbers(pairs).to(rows.dtype)
-        per_pair = {"sum": [1.0] * len(cells), "mean": [1 / own for own in pairs], "sum_sq": [2.0] * len(cells)}
-        factors = per_pair.get(spec.aggregate, per_pair["sum"])
+        match self.aggregate:
+            case "sum" | "l2":
+                factors = [1.0] * len(cells)
+            case "mean":
+                factors = [1 / own for own in pairs]
+            case "sum_sq":
+                factors = [2.0] * len(cells)
+            case other:
+                raise refuse("penalty.aggregate", other, "sum, mean, l2 or sum_sq")
+        self.is_squared = self.aggregate in ("l2", "sum_sq")
         self.weight = rounded(by_row(own.weight * factor for own, factor in zip(specs, factors, strict=True)))
         # the largest where the entry comes first in (point, channel, position) order
         entries = rows.n_train * rows.units
@@ -74,18 +83,22 @@ class Penalty:
             slope: of the same shape; None for the value alone.
             epoch: counted from 0, for the draws of random ties.
         """
-        if self.aggregate != "l2":
-            total = self._sweep(pre, slope, self.weight, epoch)
-            return total / self.pairs if self.aggregate == "mean" else total
-        norm = self._sweep(pre, None, self.weight, None).sqrt()
-        if slope is not None:
-            inverse = norm.reciprocal().masked_fill_(norm == 0, 0)
-            self._sweep(pre, slope, self.weight * inverse[self.rows.owner, None, None, None], epoch)
-        return norm
+        match self.aggregate:
+            case "sum" | "sum_sq":
+                return self._sweep(pre, slope, self.weight, epoch)
+            case "mean":
+                return self._sweep(pre, slope, self.weight, epoch) / self.pairs
+            case "l2":
+                norm = self._sweep(pre, None, self.weight, None).sqrt()
+                if slope is not None:
+                    inverse = norm.reciprocal().masked_fill_(norm == 0, 0)
+                    self._sweep(pre, slope, self.weight * inverse[self.rows.owner, None, None, None], epoch)
+                return norm
+            case other:
+                raise refuse("penalty.aggregate", other, "sum, mean, l2 or sum_sq")
 
     def _sweep(self, pre: Tensor, slope: Tensor | None, weight: Tensor, epoch: Tensor | None) -> Tensor:
         """Σv or Σv² of every network; adds weight·∂v (times v where squared) to the slope."""
-        is_squared = self.aggregate in ("l2", "sum_sq")
         totals = []
         for rows in self.rows.chunks():
             total = pre.new_zeros(rows.stop - rows.start)
@@ -93,21 +106,24 @@ class Penalty:
                 found = {side: self._deficits(pre[rows], rows, side, axes) for side in ("above", "below")}
                 above, below = (found[side][2] * self.shares[kind, side][rows] for side in found)
                 pair = above + below
-                total += (pair.square() if is_squared else pair).sum((1, 2, 3))
+                total += (pair.square() if self.is_squared else pair).sum((1, 2, 3))
                 if slope is None:
                     continue
                 for side, (entries, extreme, deficit) in found.items():
                     steepness = self.shares[kind, side][rows] * weight[rows]
-                    coefficient = deficit.sign_().mul_(steepness * pair if is_squared else steepness)
+                    coefficient = deficit.sign_().mul_(steepness * pair if self.is_squared else steepness)
                     chosen = torch.eq(entries, extreme, out=torch.empty_like(slope[rows]))
-                    if self.ties == "shared":
-                        coefficient = coefficient / chosen.sum(axes, keepdim=True)
-                    elif self.ties == "single":
-                        # no number is negative, so their bits are in the same order, and faster to compare
-                        lowest = chosen.mul_(self.rank).view(self.bits).amax(axes, keepdim=True)
-                        torch.eq(chosen, lowest.view(chosen.dtype), out=chosen)
-                    else:
-                        chosen = self._drawn(chosen, kind, side, axes, rows, epoch)
+                    match self.ties:
+                        case "shared":
+                            coefficient = coefficient / chosen.sum(axes, keepdim=True)
+                        case "single":
+                            # no number is negative, so their bits are in the same order, and faster to compare
+                            lowest = chosen.mul_(self.rank).view(self.bits).amax(axes, keepdim=True)
+                            torch.eq(chosen, lowest.view(chosen.dtype), out=chosen)
+                        case "random":
+                            chosen = self._drawn(chosen, kind, side, axes, rows, epoch)
+                        case other:
+                            raise refuse("penalty.ties", other, "shared, single or random")
                     slope[rows].addcmul_(chosen, coefficient, value=-1 if side == "above" else 1)
             totals.append(total)
         return self.rows.by_network(torch.cat(totals))
@@ -151,13 +167,22 @@ class Penalty:
 
 def _axes(kind: str, scope: str) -> tuple[int, ...]:
     """The axes over which a constraint's maximum runs."""
-    if kind == "L":
-        return (1, 2, 3)
-    own = 3 if kind == "U" else 1
-    return (own,) if scope == "position" else tuple(sorted((own, 2)))
+    match kind, scope:
+        case "L", _:
+            return (1, 2, 3)
+        case "U", "channel":
+            return (2, 3)
+        case "U", "position":
+            return (3,)
+        case "P", "channel":
+            return (1, 2)
+        case "P", "position":
+            return (1,)
+        case other:
+            raise ValueError(f"penalty.kind and penalty.scope are {other}")
 
 
 def _constraints(kind: str, scope: str, cell: Cell, points: int) -> int:
     """Pairs of constraints that a hidden layer has."""
-    each = cell.positions if scope == "position" else 1
+    each = {"position": cell.positions, "channel": 1}[scope]
     return {"U": cell.width * each, "P": points * each, "L": 1}[kind]

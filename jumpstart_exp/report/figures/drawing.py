@@ -3,13 +3,13 @@
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import matplotlib.style
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
@@ -91,3 +91,21 @@ def figure_title(grid: FigureGrid, moment: str, letters: float) -> str:
 def title_lines(title: str) -> list[str]:
     """A method's title in lines that fit above a panel or into a legend."""
     return textwrap.wrap(title, width=24) or [title]
+
+
+def wrapped(text: str, room: float, size: float, letter: float, indent: str = "") -> list[str]:
+    """The text in lines of at most `room` inches, of letters of `size` points that are `letter` of that wide."""
+    letters = int(room * 72 / (size * letter))
+    return textwrap.wrap(text, letters, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def line_height(size: float) -> float:
+    """Inches of a line of text of so many points."""
+    return size * 1.3 / 72
+
+
+def write_lines(
+    figure: Figure | SubFigure, lines: Sequence[str], place: tuple[float, float], size: float, gid: str = ""
+) -> None:
+    """Write lines of text below a place of the figure, in its own coordinates."""
+    figure.text(*place, "\n".join(lines), fontsize=size, va="top", linespacing=1.25, gid=gid or None)

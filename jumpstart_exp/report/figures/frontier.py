@@ -1,9 +1,7 @@
 """The frontier as curves: how deep networks of each width train, one line a method; drawing only."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +12,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from jumpstart_exp.report.captions import frontier_caption, no_ratio_told, ratio_told
-from jumpstart_exp.report.figures.drawing import save_figure, title_lines
+from jumpstart_exp.report.figures.drawing import line_height, save_figure, title_lines, wrapped, write_lines
 from jumpstart_exp.report.figures.scatters import Look, method_looks
 from jumpstart_exp.report.registry import Job, of_grid
 from jumpstart_exp.report.statistics.differences import comparisons
-from jumpstart_exp.report.statistics.frontier import Frontier, FrontierPoint, Start, frontier_ratio, frontiers
+from jumpstart_exp.report.statistics.frontier import Frontier, Start, frontier_ratio, frontiers
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
 
 STARTS: dict[Start, str] = {
@@ -35,45 +33,33 @@ _TITLES = 0.3  # inches above a panel
 _TICKS = 0.45  # inches below a panel
 _TEXT_SIZE = 7.0  # points
 _TITLE_SIZE = 11.0  # points
-_LINE = _TEXT_SIZE * 1.3 / 72  # inches
+_LETTER = 0.53  # of a text's size; the width of a letter
 _NONE = -0.11  # of the axis, where a width without frontier stands
 _MISSING = -0.22  # of the axis, where a width stands whose depths that would decide are not in the store
 _MARKER = 4.5  # points
-
-
-def draw_frontier_figure(grid: FigureGrid, folder: Path) -> list[Path]:
-    """Draw the frontiers of all methods as SLUG_frontier, PNG and PDF; the same grid, the same bytes.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    return save_figure(partial(frontier_figure, grid), folder, f"{grid.slug}_frontier")
+_BAR: dict[str, Any] = {"linewidth": 2.6, "alpha": 0.35}
+_ARROW: dict[str, Any] = {
+    "arrowstyle": "-|>,head_width=0.18,head_length=0.35",
+    "linewidth": 0.9,
+    "shrinkA": 0,
+    "shrinkB": 0,
+}
 
 
 def frontier_figure(grid: FigureGrid) -> Figure:
     """Width across, depth upwards, one line a method; best epoch beside last.
 
-    Where it makes a difference, both ways to begin stand below each other.
-
-    Bars are the intervals, arrows say "at least". Below each panel stands how many times deeper the methods train than
-    others.
+    Where it makes a difference, both ways to begin stand below each other. Bars are the intervals, arrows say "at
+    least". Below each panel stands how many times deeper the methods train than others.
     """
     panel = (max(_PANEL[0], 0.3 * len(grid.widths)), _PANEL[1])
     width = _MARGIN[0] + 2 * panel[0] + _GAP + 0.2 + _LEGEND + _MARGIN[1]
-    starts = shown_starts(grid)
-    told = {
-        (start, moment): _told(grid, moment, start, int(panel[0] * 72 / (_TEXT_SIZE * 0.53)))
-        for start in starts
-        for moment in MOMENTS
-    }
-    texts = [max(len(told[start, moment]) for moment in MOMENTS) * _LINE + 0.12 for start in starts]
-    title = textwrap.wrap(f"{grid.title}: frontier", int(width * 72 / (_TITLE_SIZE * 0.56)), break_on_hyphens=False)
-    caption = textwrap.wrap(
-        frontier_caption(grid, both_starts=len(starts) > 1),
-        int((width - 0.3) * 72 / (_TEXT_SIZE * 0.53)),
-        break_on_hyphens=False,
-    )
-    above, below = 0.1 + 0.2 * len(title), (len(caption) + 1) * _LINE
+    starts, line = shown_starts(grid), line_height(_TEXT_SIZE)
+    told = {start: [_told(grid, moment, start, panel[0]) for moment in MOMENTS] for start in starts}
+    texts = [max(map(len, told[start])) * line + 0.12 for start in starts]
+    title = wrapped(f"{grid.title}: frontier", width, _TITLE_SIZE, 0.56)
+    caption = wrapped(frontier_caption(grid, both_starts=len(starts) > 1), width - 0.3, _TEXT_SIZE, _LETTER)
+    above, below = 0.1 + 0.2 * len(title), (len(caption) + 1) * line
     height = above + sum(_TITLES + panel[1] + _TICKS + text for text in texts) + below
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
@@ -87,17 +73,10 @@ def frontier_figure(grid: FigureGrid) -> Figure:
             ax = figure.add_axes((left / width, bottom / height, panel[0] / width, panel[1] / height))
             ax.set_title(f"{moment} epoch, {STARTS[start]}", fontsize=8.5)
             _draw_frontiers(ax, grid, frontiers(grid, moment, start=start), looks)
-            figure.text(
-                left / width,
-                (bottom - _TICKS) / height,
-                "\n".join(told[start, moment]),
-                fontsize=_TEXT_SIZE,
-                va="top",
-                linespacing=1.25,
-                gid=f"ratios {start} {moment}",
-            )
+            place, gid = (left / width, (bottom - _TICKS) / height), f"ratios {start} {moment}"
+            write_lines(figure, told[start][column], place, _TEXT_SIZE, gid)
         top = bottom - _TICKS - text
-    figure.text(0.15 / width, below / height, "\n".join(caption), fontsize=_TEXT_SIZE, va="top", linespacing=1.25)
+    write_lines(figure, caption, (0.15 / width, below / height), _TEXT_SIZE)
     _draw_legend(figure, grid, looks, (1 - (_LEGEND + _MARGIN[1]) / width, 1 - (above + _TITLES) / height))
     return figure
 
@@ -116,15 +95,14 @@ def shown_starts(grid: FigureGrid) -> tuple[Start, ...]:
     return ("grid",) if depths["grid"] == depths["first"] else ("grid", "first")
 
 
-def _told(grid: FigureGrid, moment: str, start: Start, letters: int) -> list[str]:
-    """The ratios of all comparisons in lines of so many letters."""
+def _told(grid: FigureGrid, moment: str, start: Start, room: float) -> list[str]:
+    """The ratios of all comparisons in lines that fit into so many inches."""
     titles = dict(zip(grid.methods, grid.method_titles, strict=True))
     lines = []
     for own, other in comparisons(grid.methods):
         ratio = frontier_ratio(grid, moment, own, other, start=start)
         told = no_ratio_told(grid, own, other) if ratio is None else ratio_told(ratio)
-        text = f"{titles[own]} against {titles[other]}: {told}"
-        lines += textwrap.wrap(text, letters, subsequent_indent="   ", break_on_hyphens=False)
+        lines += wrapped(f"{titles[own]} against {titles[other]}: {told}", room, _TEXT_SIZE, _LETTER, indent="   ")
     return lines
 
 
@@ -147,16 +125,12 @@ def _draw_frontiers(ax: Axes, grid: FigureGrid, found: Sequence[Frontier], looks
             gid = f"{kind} {frontier.method}"
             ax.plot(xs[where], np.full(int(where.sum()), y), linestyle="none", gid=gid, **{**style, **look})
         for x, point in zip(xs, frontier.points, strict=True):
-            _draw_interval(ax, float(x), point, none, colour, frontier.method)
+            if point.low is not None and point.high is not None and point.low != point.high:
+                ends, gid = (point.low or none, point.high or none), f"interval {frontier.method}"
+                ax.plot([x, x], ends, color=colour, solid_capstyle="butt", gid=gid, **_BAR)
             if point.is_open and point.depth is not None:
-                arrow = {"arrowstyle": "-|>,head_width=0.18,head_length=0.35", "color": colour, "linewidth": 0.9}
-                ax.annotate(
-                    "",
-                    xy=(x, point.depth + 0.09 * deepest),
-                    xytext=(x, point.depth),
-                    arrowprops={**arrow, "shrinkA": 0, "shrinkB": 0},
-                    gid=f"open {frontier.method}",
-                )
+                tip, arrow, gid = point.depth + 0.09 * deepest, {**_ARROW, "color": colour}, f"open {frontier.method}"
+                ax.annotate("", (x, tip), (x, point.depth), arrowprops=arrow, gid=gid)
     ticks = [tick for tick in MaxNLocator(6, integer=True).tick_values(0, deepest) if 0 < tick <= deepest * 1.1]
     lowest = [(none, "none")]
     if any(point.depth is None and point.is_cut for frontier in found for point in frontier.points):
@@ -175,13 +149,6 @@ def _draw_frontiers(ax: Axes, grid: FigureGrid, found: Sequence[Frontier], looks
     ax.set_ylabel("depth", labelpad=1)
 
 
-def _draw_interval(ax: Axes, x: float, point: FrontierPoint, none: float, colour: str, method: str) -> None:
-    if point.low is None or point.high is None or point.low == point.high:
-        return
-    ends = [none if end == 0 else end for end in (point.low, point.high)]
-    ax.plot([x, x], ends, color=colour, linewidth=2.6, alpha=0.35, solid_capstyle="butt", gid=f"interval {method}")
-
-
 def _draw_legend(figure: Figure, grid: FigureGrid, looks: dict[str, Look], place: tuple[float, float]) -> None:
     handles = []
     for method, title in zip(grid.methods, grid.method_titles, strict=True):
@@ -190,7 +157,7 @@ def _draw_legend(figure: Figure, grid: FigureGrid, looks: dict[str, Look], place
         handles.append(Line2D([], [], color=colour, marker=marker, markersize=_MARKER, linewidth=1.1, label=label))
     grey: dict[str, Any] = {"color": "0.35"}
     if len(grid.seeds) > 1:
-        handles.append(Line2D([], [], label="95 % interval", linewidth=2.6, alpha=0.35, **grey))
+        handles.append(Line2D([], [], label="95 % interval", **_BAR, **grey))
     if any(str(text.get_gid()).startswith("open ") for ax in figure.axes for text in ax.texts):
         label = "at least: no deeper\nnetwork was trained"
         handles.append(Line2D([], [], label=label, linestyle="none", marker="^", **grey))
@@ -212,4 +179,4 @@ def _draw_legend(figure: Figure, grid: FigureGrid, looks: dict[str, Look], place
 @of_grid("seeds", rank=30)
 def _frontiers(grid: FigureGrid) -> Iterator[Job]:
     if len(grid.depths) > 1:
-        yield Job("figures", partial(draw_frontier_figure, grid))
+        yield Job("figures", partial(save_figure, partial(frontier_figure, grid), name=f"{grid.slug}_frontier"))

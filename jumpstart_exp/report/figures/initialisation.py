@@ -1,12 +1,11 @@
 """Dead units and points at initialisation over depth, a line a width, measured beside the formulas: drawing only."""
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,8 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from jumpstart_exp.report.figures.drawing import save_figure
-from jumpstart_exp.report.registry import Job as Registered
-from jumpstart_exp.report.registry import Stored, of_store
+from jumpstart_exp.report.registry import Job, Stored, of_store
 from jumpstart_exp.report.statistics.initialisation import MEASURES, Initialisation, InitialisedDataset, initialisations
 
 _PANEL = (0.95, 1.35)  # inches of a panel and its gap; wider where there are few
@@ -31,18 +29,11 @@ _MEASURE_TITLES = {
     "dead_points": "points dead\nin some layer",
     "dead_layer": "networks with\na dead layer",
 }
-
-
 _UNDERFLOW = (
     " In the 2×1 layout activations about halve from layer to layer, because Glorot's bound counts two positions and "
     "the second one is padded; after some 120 layers they are below float32's normal range, which the engine native "
     "counts as 0, and even wide networks are dead, of which the formulas know nothing."
 )
-
-
-def initialisation_jobs(table: pd.DataFrame) -> list[tuple[str, Callable[[Path], list[Path]]]]:
-    """What can be drawn of the store's table of cells: a name, and the function that writes it into a folder."""
-    return [(each.slug, partial(draw_initialisation, each)) for each in initialisations(table)]
 
 
 def draw_initialisation(dataset: InitialisedDataset, folder: Path) -> list[Path]:
@@ -56,24 +47,25 @@ def draw_initialisation(dataset: InitialisedDataset, folder: Path) -> list[Path]
 
 def initialisation_figure(dataset: InitialisedDataset) -> Figure:
     """A row of panels a measure and a column a width, each over depth, a colour a layout, formulas dashed."""
-    widths = _shown_widths(dataset)
-    panel = max(_PANEL[0], (_LEAST_WIDTH - _MARGIN[0]) / len(widths))
-    size = len(widths) * panel + _MARGIN[0], len(MEASURES) * _PANEL[1] + _MARGIN[1]
+    widths = sorted({width for layout in dataset.layouts for width in layout.widths})
+    places = np.linspace(0, len(widths) - 1, min(len(widths), _MOST_WIDTHS)).round().astype(int)
+    panel = max(_PANEL[0], (_LEAST_WIDTH - _MARGIN[0]) / len(places))
+    size = len(places) * panel + _MARGIN[0], len(MEASURES) * _PANEL[1] + _MARGIN[1]
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = np.asarray(figure.subplots(len(MEASURES), len(widths), sharex=True, sharey=True, squeeze=False))
+    axes = np.asarray(figure.subplots(len(MEASURES), len(places), sharex=True, sharey=True, squeeze=False))
     for row, measure in zip(axes, MEASURES, strict=True):
-        for ax, width in zip(row, widths, strict=True):
+        for ax, place in zip(row, places, strict=True):
             for layout in dataset.layouts:
-                if width in layout.widths:
-                    _draw(ax, layout, measure, width)
+                if widths[place] in layout.widths:
+                    _draw(ax, layout, measure, widths[place])
         row[0].set_ylabel(_MEASURE_TITLES[measure])
-    for ax, width in zip(axes[0], widths, strict=True):
-        ax.set_title(f"width {width}", fontsize=8)
-    for ax in axes[-1]:
-        ax.set_xlabel("depth")
+    for top, bottom, place in zip(axes[0], axes[-1], places, strict=True):
+        top.set_title(f"width {widths[place]}", fontsize=8)
+        bottom.set_xlabel("depth")
+    colours = dict(_LAYOUTS[layout.layout] for layout in dataset.layouts)
     handles = [
-        *(Line2D([], [], color=colour, label=title) for title, colour in _colours(dataset).values()),
+        *(Line2D([], [], color=colour, label=title) for title, colour in colours.items()),
         Patch(color="0.3", alpha=_BAND, linewidth=0, label="95 % interval over seeds"),
         Line2D([], [], color="0.3", linestyle="--", linewidth=0.9, label="formula"),
     ]
@@ -99,34 +91,18 @@ def initialisation_caption(dataset: InitialisedDataset) -> str:
     doubled = any(layout.layout == "conv2x1" for layout in dataset.layouts)
     activations = "twice the width in the 2×1 layout, else the width" if doubled else "the width"
     widths = {width for layout in dataset.layouts for width in layout.widths}
+    points, layers = (f"1 − (1 − {share}ⁿ)^depth".replace(" ", "\N{NO-BREAK SPACE}") for share in "qp")
     some = f"{_MOST_WIDTHS} of {len(widths)} widths; " if len(widths) > _MOST_WIDTHS else ""
     return (
         f"Glorot uniform weights, zero biases, {seeds}; {some}at each depth a seed's network begins with the layers of "
         "its shallower ones. A point that is dead in a layer is dead in all later ones, because biases are zero, so it "
-        f"is counted in the last. Formulas (ICLR, A.2; CPAIOR, section 3): points {_formula('q')} with q = ½ and n "
-        f"activations a layer ({activations}); layers {_formula('p')} with n = width and the share p of dead units as "
+        f"is counted in the last. Formulas (ICLR, A.2; CPAIOR, section 3): points {points} with q = ½ and n "
+        f"activations a layer ({activations}); layers {layers} with n = width and the share p of dead units as "
         "measured in layer 1, and for all later layers in layer 2; units p. The formulas take units and layers as "
         "independent. They are not: inputs of later layers are nonnegative and end up near one line, where a unit is "
         "active for all points or for none, so p grows with depth, and units, and points, die together."
         + (_UNDERFLOW if doubled else "")
     )
-
-
-def _formula(share: str) -> str:
-    """The formula in one line that is not broken."""
-    return f"1 − (1 − {share}ⁿ)^depth".replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _shown_widths(dataset: InitialisedDataset) -> list[int]:
-    """The widths that have a column: all, or if there are too many, some from the first to the last."""
-    widths = sorted({width for layout in dataset.layouts for width in layout.widths})
-    places = np.linspace(0, len(widths) - 1, min(len(widths), _MOST_WIDTHS)).round().astype(int)
-    return [widths[place] for place in places]
-
-
-def _colours(dataset: InitialisedDataset) -> dict[str, tuple[str, str]]:
-    """Title and colour of each layout that the figure has."""
-    return {layout.layout: _LAYOUTS[layout.layout] for layout in dataset.layouts}
 
 
 def _draw(ax: Axes, layout: Initialisation, measure: str, width: int) -> None:
@@ -146,6 +122,6 @@ def _draw(ax: Axes, layout: Initialisation, measure: str, width: int) -> None:
 
 
 @of_store("initialisation", rank=20, title="dead at initialisation")
-def _initialisation(stored: Stored) -> Iterator[Registered]:
-    for _, write in initialisation_jobs(stored.table):
-        yield Registered("figures", write)
+def _initialisation(stored: Stored) -> Iterator[Job]:
+    for dataset in initialisations(stored.table):
+        yield Job("figures", partial(draw_initialisation, dataset))

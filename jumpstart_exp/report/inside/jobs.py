@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from jumpstart_exp.cell import Cell
+from jumpstart_exp.cell import Cell, cell_fields
 from jumpstart_exp.console import Notice
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.loading import load
@@ -21,20 +21,14 @@ from jumpstart_exp.report.figures.drawing import save_figure
 from jumpstart_exp.report.inside.census_over_time import census_figure
 from jumpstart_exp.report.inside.dynamics import dynamics_figure
 from jumpstart_exp.report.inside.transforms import transforms_figure
-from jumpstart_exp.report.registry import Job as Registered
-from jumpstart_exp.report.registry import Stored, of_store
+from jumpstart_exp.report.registry import Job, Stored, Write, of_store
 from jumpstart_exp.report.table.names import method_rank
-
-Job = Callable[[Path], list[Path]]
 
 WIDTH_INCHES = 5.5
 """Of a figure: the text width of the ICLR paper."""
 
 _MOST_ROWS = 8
 """Networks of a figure of transforms."""
-
-_OF_A_METHOD = re.compile(r"(penalty|dropout)\.|network\.(norm|init)")
-"""Settings in which methods differ; cells that differ in others stand in different figures."""
 
 
 class SnapshotWarning(Notice):
@@ -43,7 +37,7 @@ class SnapshotWarning(Notice):
 
 def inside_jobs(
     results_dir: Path, table: pd.DataFrame, data_dir: Path = Path("data"), width_inches: float = WIDTH_INCHES
-) -> list[tuple[str, Job]]:
+) -> list[tuple[str, Write]]:
     """What can be drawn of the kept states of the table's cells: a title each, and what draws it into a folder.
 
     Of every cell its dynamics and its census over time; of cells that differ in nothing but the method the data
@@ -66,7 +60,7 @@ def inside_jobs(
         except SnapshotError as error:
             warnings.warn(str(error), SnapshotWarning, stacklevel=2)
     cells.sort(key=_rank)
-    jobs: list[tuple[str, Job]] = []
+    jobs: list[tuple[str, Write]] = []
     for name, cell_keys in _groups(cells, data_dir):
         draw = partial(_transforms, results_dir, cell_keys, width_inches, data_dir)
         jobs.append((f"data transformed: {name}", partial(_save, draw, name)))
@@ -90,7 +84,8 @@ def _groups(cells: Sequence[Cell], data_dir: Path) -> Iterator[tuple[str, list[s
     """Names of the figures of transforms, and the keys of their rows."""
     contexts: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
-        described = {name: value for name, value in cell.description().items() if not _OF_A_METHOD.match(name)}
+        fields = cell_fields()
+        described = {name: value for name, value in cell.description().items() if fields[name].role != "method"}
         contexts[json.dumps(described, sort_keys=True)].append(cell)
     missing: set[str] = set()
     for context, together in contexts.items():
@@ -136,6 +131,6 @@ def _save(draw: Callable[[], Figure], name: str, folder: Path) -> list[Path]:
 
 
 @of_store("inside", rank=10, title="inside the networks")
-def _inside(stored: Stored) -> Iterator[Registered]:
+def _inside(stored: Stored) -> Iterator[Job]:
     for _, write in inside_jobs(stored.results_dir, stored.table, stored.data_dir):
-        yield Registered("figures", write)
+        yield Job("figures", write)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.page.beside import claim_entries, layout_entries, published_beside
@@ -50,8 +52,8 @@ def write_page(
         OSError: the file cannot be written.
         StoreError: the curves cannot be read.
     """
-    frame, style, script = _asset("page.html"), _asset("page.css"), _script()
-    room = LARGEST - sum(len(text.encode()) for text in (frame, style, script))
+    style, script = _asset("page.css"), _script()
+    room = LARGEST - sum(len(text.encode()) for text in (_asset("page.html"), style, script))
     beside = published_beside(table, grids, published) if published is not None else []
     contents = page_contents(
         table,
@@ -62,11 +64,11 @@ def write_page(
         claims=claim_entries(claims),
         layouts=layout_entries(layouts),
     )
-    write_whole(path, _page(frame, style, script, contents.head, contents.block.text()).encode())
+    write_whole(path, _page(style, script, contents.head, contents.block.text()).encode())
     return path
 
 
-def _page(frame: str, style: str, script: str, head: dict[str, Any], block: str) -> str:
+def _page(style: str, script: str, head: dict[str, Any], block: str) -> str:
     policy = "; ".join(
         (
             "default-src 'none'",
@@ -77,9 +79,10 @@ def _page(frame: str, style: str, script: str, head: dict[str, Any], block: str)
             "form-action 'none'",
         )
     )
-    parts = {"POLICY": policy, "STYLE": style, "SCRIPT": script, "HEAD": _json(head), "BLOCK": block}
-    pieces = frame.split("%%")  # text, name, text, name, …: what is filled in is never searched again
-    return "".join(parts[piece] if index % 2 else piece for index, piece in enumerate(pieces))
+    template = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
+    # what is made here and cannot be mistaken for markup; all else that a template is given is escaped
+    own = {name: Markup(text) for name, text in {"style": style, "script": script, "head": _json(head)}.items()}
+    return template.from_string(_asset("page.html")).render(policy=Markup(policy), block=block, **own)
 
 
 def _json(head: dict[str, Any]) -> str:

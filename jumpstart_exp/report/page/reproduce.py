@@ -2,6 +2,8 @@
 
 import dataclasses
 import shlex
+import types
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from hydra.types import RunMode
 from numpy.typing import NDArray
 from omegaconf.errors import OmegaConfBaseException
 
-from jumpstart_exp.cell import NUMERICS, Cell
+from jumpstart_exp.cell import NUMERICS, Cell, cell_fields
 from jumpstart_exp.config.schema import check_variant, conf_dir, plain_config, register_schema, split_config
 from jumpstart_exp.settings import SettingError
 
@@ -27,7 +29,6 @@ PROGRAM = "python -m jumpstart_exp"
 MOST_COMPOSED = 150
 """Distinct sets of settings for which a command is looked for: composing takes a tenth of a second."""
 
-_AXES = ("depth", "width", "seed")
 _VARIANTS = ("paper", "code")
 _GROUPS = ("dataset", "variant", "optimizer", "method")
 
@@ -99,7 +100,7 @@ class _Composer(ExitStack):
 
 def _sets(table: pd.DataFrame) -> NDArray[np.int64]:
     """A number for every distinct set of what a command says besides depth, width and seed; the first row has 0."""
-    described = [name for name in _described(table) if name not in _AXES]
+    described = [name for name, field in cell_fields().items() if field.role != "axis"]
     codes = np.zeros(len(table), np.int64)
     for name in ("method", "numerics", *described):
         if name in table.columns:
@@ -108,22 +109,14 @@ def _sets(table: pd.DataFrame) -> NDArray[np.int64]:
     return np.asarray(codes, np.int64)
 
 
-def _described(table: pd.DataFrame) -> list[str]:
-    parts = ("dataset.", "network.", "penalty.", "dropout.", "optimizer.")
-    return [name for name in table.columns if name.startswith(parts) or name in Cell().description()]
+def _axes() -> list[str]:
+    """The settings that a command says one by one: depth, width and seed."""
+    return [name for name, field in cell_fields().items() if field.role == "axis"]
 
 
 def _command(row: Mapping[str, Any], composer: _Composer) -> Command:
-    names = (
-        "key",
-        "method",
-        *_AXES,
-        *_fields(Cell()),
-        "dataset",
-        *(name for name in row if name.startswith("dataset.")),
-    )
-    wanted = {name: _plain(row.get(name)) for name in names}
-    axes = [f"{name}={wanted[name]}" for name in _AXES]
+    wanted = {name: _plain(row.get(name)) for name in ("key", "method", *cell_fields())}
+    axes = [f"{name}={wanted[name]}" for name in _axes()]
     best: tuple[str, ...] | None = None
     for base in _bases(wanted):
         cell = composer.cell(base)
@@ -175,11 +168,12 @@ def _changes(cell: Cell, wanted: Mapping[str, Any]) -> list[str]:
     """The overrides that make the cell's settings those of the row."""
     changes = []
     for name, has in _fields(cell).items():
-        value = wanted.get(name)
-        if value is None:
-            if name == "dropout.rate" and has != 0:
-                changes.append(f"{name}=0")
-            elif name in _NULLABLE and has is not None and cell.description().get(name) is not None:
+        value, neutral = wanted.get(name), cell_fields()[name].neutral
+        if value is None and neutral is not None:
+            if has not in (None, neutral):
+                changes.append(f"{name}={_spelled(neutral, has)}")
+        elif value is None:
+            if _takes_null(name) and has is not None and cell.description().get(name) is not None:
                 changes.append(f"{name}=null")
         elif isinstance(has, tuple) or isinstance(value, list):
             if list(has or ()) != list(value):
@@ -189,7 +183,8 @@ def _changes(cell: Cell, wanted: Mapping[str, Any]) -> list[str]:
     return changes
 
 
-_NULLABLE = ("dataset.n_train", "dataset.n_val", "dataset.noise", "optimizer.batch_size", "penalty.layer_weights")
+def _takes_null(name: str) -> bool:
+    return types.NoneType in typing.get_args(cell_fields()[name].type)
 
 
 def _fields(cell: Cell) -> dict[str, Any]:
@@ -201,7 +196,7 @@ def _fields(cell: Cell) -> dict[str, Any]:
             for inner in dataclasses.fields(value):
                 if (field.name, inner.name) != ("dataset", "name"):
                     found[f"{field.name}.{inner.name}"] = getattr(value, inner.name)
-        elif field.name not in (*_AXES, "method"):
+        elif field.name not in (*_axes(), "method"):
             found[field.name] = value
     return found
 

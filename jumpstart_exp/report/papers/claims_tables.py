@@ -1,12 +1,15 @@
-"""The papers' statements with their verdicts as Markdown, LaTeX and CSV: writing only."""
+"""The papers' statements with their verdicts as a table."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from jumpstart_exp.config.studies import VARIANTS
-from jumpstart_exp.report.papers.claims import NOT_TRAINED, VERDICTS, Claim, Finding, count_verdicts
-from jumpstart_exp.report.papers.comparison_tables import ComparisonTable, WithCommand, blank, write_table
+from jumpstart_exp.report.papers.claims import NOT_TRAINED, VERDICTS, Claim, count_verdicts
 from jumpstart_exp.report.table.names import dataset_title
+from jumpstart_exp.report.tables.table import MISSING, Cell, Column, Table, WithCommand, at, write_table
 
 FRONTIER_TOLD = (
     "Greatest depths of MOONS are counted from a width's first depth that trains, because with one hidden layer plain "
@@ -17,11 +20,10 @@ FRONTIER_TOLD = (
 )
 """How the claims count frontiers, and why."""
 
-_NUMBERS = (
+_FINDING = (
     *("name", "paper", "place", "statement", "published", "measured", "criterion", "by_table", "variant"),
-    *("value", "low", "high", "count", "unit", "is_at_least", "verdict", "note", "command", "quote"),
+    *("value", "low", "high", "count", "unit", "is_at_least", "verdict", "note", "command", "quote", "ours"),
 )
-_COLUMNS = (2.0, 4.5, 4.5, 1.8, 1.4, *(width for _ in VARIANTS for width in (2.2, 3.0)))  # centimetres, in LaTeX
 
 
 def write_claims(claims: Sequence[Claim], folder: Path) -> list[Path]:
@@ -30,14 +32,30 @@ def write_claims(claims: Sequence[Claim], folder: Path) -> list[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
-    heads = ["paper", "statement", "measured", "criterion", "by table"]
-    heads += [f"{variant}: {word}" for variant in VARIANTS for word in ("ours", "verdict")]
-    numbers: list[list[object]] = [[*_NUMBERS]]
     ordered = sorted(claims, key=_is_untrained)
-    numbers += [_numbers(claim, finding) for claim in ordered for finding in claim.findings]
-    rows = [_row(claim) for claim in ordered]
-    columns = f"llllr{'ll' * len(VARIANTS)}"
-    table = ComparisonTable(claims_caption(claims), tuple(heads), rows, numbers, columns, _COLUMNS)
+    rows = [
+        {
+            **vars(claim),
+            "published": " ".join(f"{number:g}" for number in claim.published),
+            **({} if finding.measure is None else vars(finding.measure)),
+            **vars(finding),
+        }
+        for claim in ordered
+        for finding in claim.findings
+    ]
+    columns = [
+        Column("paper", "{paper}, {place}", "l", width=2.0),
+        Column("statement", "{statement}", "l", width=4.5),
+        Column("measured", "{measured}", "l", width=4.5),
+        Column("criterion", "{criterion}", "l", width=1.8),
+        Column("by table", "{by_table}", width=1.4),
+    ]
+    for variant in VARIANTS:
+        ours = at("variant", variant, lambda row: row.ours or MISSING)
+        columns.append(Column(f"{variant}: ours", ours, "l", width=2.2))
+        columns.append(Column(f"{variant}: verdict", at("variant", variant, _verdict), "l", width=3.0))
+    values = pd.DataFrame(rows, columns=[*_FINDING], dtype=object)
+    table = Table(claims_caption(claims), values, columns, by=("name",), shown_only=("ours",))
     return write_table(table, folder, "published_claims")
 
 
@@ -73,26 +91,6 @@ def _is_untrained(claim: Claim) -> bool:
     return all(finding.verdict == NOT_TRAINED for finding in claim.findings)
 
 
-def _row(claim: Claim) -> list[str | WithCommand]:
-    row: list[str | WithCommand] = [
-        f"{claim.paper}, {claim.place}",
-        claim.statement,
-        claim.measured,
-        claim.criterion,
-        claim.by_table or "–",
-    ]
-    for finding in claim.findings:
-        said = "; ".join(part for part in (finding.verdict, finding.note) if part)
-        row += [finding.ours or "–", said if finding.command is None else WithCommand(said, finding.command)]
-    return row
-
-
-def _numbers(claim: Claim, finding: Finding) -> list[object]:
-    published = " ".join(f"{number:g}" for number in claim.published)
-    said: list[object] = [claim.name, claim.paper, claim.place, claim.statement, published, claim.measured]
-    own = finding.measure
-    measured: list[object] = [""] * 6
-    if own is not None:
-        measured = [own.value, blank(own.low), blank(own.high), own.count, own.unit, own.is_at_least]
-    verdict = [finding.verdict, finding.note, finding.command or "", claim.quote]
-    return [*said, claim.criterion, claim.by_table, finding.variant, *measured, *verdict]
+def _verdict(row: Any) -> Cell:
+    said = "; ".join(part for part in (row.verdict, row.note) if part)
+    return said if row.command is None else WithCommand(said, row.command)

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from jumpstart_exp.config.studies import STUDIES, Study, study, study_cells
 from jumpstart_exp.inspect.recorded_states import SnapshotError
 from jumpstart_exp.report.figures.drawing import METRICS, figure_files
-from jumpstart_exp.report.figures.print_heatmaps import PrintAxes, PrintPanel, method_panel, print_heatmaps, rows_panel
+from jumpstart_exp.report.figures.panels import Panel
+from jumpstart_exp.report.figures.print_heatmaps import PrintAxes, method_panel, print_heatmaps, rows_panel
 from jumpstart_exp.report.figures.print_scatters import ScatterColumn, print_scatters
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.papers.figures import FIGURES, WIDTHS, PaperFigure
@@ -25,7 +26,8 @@ from jumpstart_exp.report.papers.sources import (
     variants_of,
 )
 from jumpstart_exp.report.table.grid import FigureGrid, GridError, figure_grids
-from jumpstart_exp.report.tables.print_tables import as_latex, in_markdown, performance_table, summary_table
+from jumpstart_exp.report.tables.print_tables import performance_table, summary_table
+from jumpstart_exp.report.tables.table import as_latex, as_markdown
 
 DPI = 300
 """Dots per inch of the PNG files."""
@@ -147,7 +149,7 @@ def _draw_grid(figure: PaperFigure, source: PaperSource, moment: str) -> Figure:
     cells = study_cells(source.study, source.variant)
     depths, widths = sorted({cell.depth for cell in cells}), sorted({cell.width for cell in cells})
     shown = [(label, title) for label, title in figure.methods if label in {cell.method for cell in cells}]
-    panels: list[PrintPanel] = []
+    panels: list[Panel] = []
     for metric in figure.metrics:
         column = f"{metric}_{moment}"
         if figure.kind == "rows":
@@ -166,7 +168,6 @@ def _draw_grid(figure: PaperFigure, source: PaperSource, moment: str) -> Figure:
         panels,
         axes,
         columns=figure.columns,
-        chance=grid.chance,
         line=paper_line(figure, source, moment),
         width_inches=WIDTHS[figure.paper],
     )
@@ -196,7 +197,7 @@ def _table(figure: PaperFigure, source: PaperSource, moment: str, threshold: flo
         table = summary_table(_only_grid(source).at_threshold(threshold), figure.methods, moment, line)
     else:
         table = performance_table(source.rows, figure.methods, moment, line)
-    return {"tex": as_latex(table).encode(), "md": in_markdown(table).encode()}
+    return {"tex": as_latex(table).encode(), "md": as_markdown(table).encode()}
 
 
 def _only_grid(source: PaperSource) -> FigureGrid:

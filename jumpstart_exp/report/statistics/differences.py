@@ -9,14 +9,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from jumpstart_exp.report.statistics.cost import BASELINE
 from jumpstart_exp.report.statistics.intervals import (
+    EQUAL,
     Floats,
+    drawn_counts,
     false_discovery,
     mean_interval,
     percentile_interval,
-    resamples,
 )
 from jumpstart_exp.report.statistics.success import trained
-from jumpstart_exp.report.table.grid import FigureGrid
+from jumpstart_exp.report.table.grid import FigureGrid, once_a_grid
 
 LEAST_SEEDS = 2
 """Seeds of a place from which on there is something to say about seeds."""
@@ -34,7 +35,6 @@ COMPARED = ("train_acc", "val_acc", "trains")
 """What is compared at a moment: training accuracy, validation accuracy, and whether a seed trains (0 or 1)."""
 
 _SECOND_PAIR = ("sep_up", "relu_bn")
-_EQUAL = 1e-9  # sums of differences that differ by less, relative to their size, differ in rounding only
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ def comparisons(methods: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return (*pairs, *([_SECOND_PAIR] if {*_SECOND_PAIR} <= {*methods} else []))
 
 
+@once_a_grid
 def paired_differences(grid: FigureGrid, method: str, baseline: str, compared: str, moment: str) -> PairedDifferences:
     """What `method` has more than `baseline`, place by place.
 
@@ -140,24 +141,21 @@ def best_minus_last(grid: FigureGrid, metric: str) -> Floats:
     return grid.accuracy[f"{metric}_best"] - grid.accuracy[f"{metric}_last"]
 
 
+@once_a_grid
 def flatteries(grid: FigureGrid) -> tuple[Flattery, ...]:
     """How much the best epoch flatters each method, in the grid's order."""
     gaps = {metric: best_minus_last(grid, metric) for metric in ("train_acc", "val_acc")}
-    succeeded = {moment: trained(grid, moment) for moment in ("best", "last")}
+    succeeded = {moment: np.where(grid.present, trained(grid, moment), np.nan) for moment in ("best", "last")}
     base = grid.methods.index(BASELINE) if BASELINE in grid.methods else None
     found = []
     for method, label in enumerate(grid.methods):
-        is_compared = base is not None and base != method
-        shares = {
-            moment: over_places(np.where(grid.present[method], of_moment[method], np.nan))
-            for moment, of_moment in succeeded.items()
-        }
+        shares = {moment: over_places(of_moment[method]) for moment, of_moment in succeeded.items()}
         found.append(
             Flattery(
                 method=label,
                 accuracy={metric: over_places(gap[method]) for metric, gap in gaps.items()},
                 beyond_baseline={
-                    metric: over_places(gap[method] - gap[base]) if is_compared else None
+                    metric: None if base in (None, method) else over_places(gap[method] - gap[base])
                     for metric, gap in gaps.items()
                 },
                 trains={moment: share for moment, share in shares.items() if share is not None},
@@ -187,10 +185,7 @@ def over_places(values: ArrayLike) -> Estimate | None:
     mean = float((filled.sum(axis=0) / counted.sum(axis=0)).mean())
     if len(seeds) < 2:
         return Estimate(mean, None, None, len(seeds), places)
-    drawn = resamples(len(seeds))
-    times = np.zeros(drawn.shape)
-    np.add.at(times, (np.arange(len(drawn))[:, None], drawn), 1.0)
-    totals, counts = times @ filled, times @ counted
+    totals, counts = (drawn_counts(len(seeds)) @ part for part in (filled, counted))
     means = np.divide(totals, counts, out=np.zeros(totals.shape), where=counts > 0).sum(axis=1)
     low, high = percentile_interval((means / (counts > 0).sum(axis=1))[:, None])
     return Estimate(mean, float(low[0]), float(high[0]), len(seeds), places)
@@ -220,7 +215,7 @@ def sign_flip_p(differences: ArrayLike) -> Floats:
         packed = rows[own][known[own]].reshape(len(own), count)
         signs = _all_signs(int(count)) if count <= MOST_ENUMERATED else _drawn_signs(int(count))
         # a sum that equals the one found but for rounding counts as equal
-        least = np.abs(packed.sum(axis=1)) - _EQUAL * np.abs(packed).sum(axis=1)
+        least = np.abs(packed.sum(axis=1)) - EQUAL * np.abs(packed).sum(axis=1)
         as_far = (np.abs(signs @ packed.T) >= least).sum(axis=0)
         found[own] = as_far / len(signs) if count <= MOST_ENUMERATED else (as_far + 1) / (FLIPS + 1)
     return found.reshape(array.shape[:-1])

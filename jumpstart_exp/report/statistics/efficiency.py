@@ -1,5 +1,6 @@
 """Parameter efficiency: accuracy against the number of parameters (CPAIOR, figures 3 and 4), statistics only."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -36,21 +37,21 @@ def has_scatter(grid: FigureGrid) -> bool:
 
 def points(grid: FigureGrid, column: str) -> list[Point]:
     """A point for every method, depth and width with an accuracy (a column of the store) and a number of parameters."""
-    values, means, partly = grid.accuracy[column], grid.mean(column), grid.partly_untrained()
+    means, partly = grid.mean(column), grid.partly_untrained()
     found = []
-    for place in np.argwhere(~np.isnan(means) & (grid.n_params > 0)):
-        method, depth, width = (int(index) for index in place)
-        known = values[method, depth, width][~np.isnan(values[method, depth, width])]
+    for place in zip(*np.nonzero(~np.isnan(means) & (grid.n_params > 0)), strict=True):
+        method, depth, width = place
+        low, high = (float(end(grid.accuracy[column][place])) for end in (np.nanmin, np.nanmax))
         found.append(
             Point(
-                grid.methods[method],
-                grid.depths[depth],
-                grid.widths[width],
-                int(grid.n_params[method, depth, width]),
-                float(means[method, depth, width]),
-                float(known.min()),
-                float(known.max()),
-                bool(partly[method, depth, width]),
+                method=grid.methods[method],
+                depth=grid.depths[depth],
+                width=grid.widths[width],
+                n_params=int(grid.n_params[place]),
+                mean=float(means[place]),
+                low=low,
+                high=high,
+                partial=bool(partly[place]),
             )
         )
     return found
@@ -74,16 +75,15 @@ def best_of_pairs(candidates: Iterable[Point], most: int) -> list[Point]:
     First the pairs of the best points' Pareto front, then those on the front of any method, then the others; the
     accurate before the less accurate. Where there are more than `most` pairs the others are left out.
     """
-    candidates = list(candidates)
     best: dict[tuple[int, int], Point] = {}
+    of_method: dict[str, list[Point]] = defaultdict(list)
     for point in candidates:
+        of_method[point.method].append(point)
         pair = (point.depth, point.width)
         if pair not in best or point.mean > best[pair].mean:
             best[pair] = point
-    methods = {point.method for point in candidates}
-    fronts = [pareto_front(point for point in candidates if point.method == method) for method in methods]
     overall = {(point.depth, point.width) for point in pareto_front(best.values())}
-    any_method = {(point.depth, point.width) for front in fronts for point in front}
+    any_method = {(point.depth, point.width) for own in of_method.values() for point in pareto_front(own)}
 
     def merit(point: Point) -> tuple[bool, bool, float, int, int]:
         pair = (point.depth, point.width)

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jumpstart_exp.report.statistics.cost import BASELINE
-from jumpstart_exp.report.statistics.intervals import Floats, percentile_interval, resamples
+from jumpstart_exp.report.statistics.intervals import Floats, drawn_counts, percentile_interval
+from jumpstart_exp.report.statistics.seedwise import or_none
 from jumpstart_exp.report.statistics.success import trained
-from jumpstart_exp.report.table.grid import FigureGrid
+from jumpstart_exp.report.table.grid import FigureGrid, once_a_grid
 
 LEAST_SHARE = 0.5
 """A depth fails when fewer seeds than this share train."""
@@ -86,6 +87,7 @@ def frontiers(grid: FigureGrid, moment: str, *, start: Start = "grid") -> tuple[
     return tuple(frontier(grid, moment, method, start=start) for method in grid.methods)
 
 
+@once_a_grid
 def frontier(grid: FigureGrid, moment: str, method: str, *, start: Start = "grid") -> Frontier:
     """One method's frontier.
 
@@ -115,6 +117,7 @@ def frontier(grid: FigureGrid, moment: str, method: str, *, start: Start = "grid
     return Frontier(method, tuple(points))
 
 
+@once_a_grid
 def deepest_frontier(grid: FigureGrid, moment: str, method: str, *, start: Start = "grid") -> FrontierPoint | None:
     """The greatest of a method's frontiers, at the first width that has it; None without any cell.
 
@@ -164,6 +167,7 @@ def common_depths(grid: FigureGrid, *methods: str) -> NDArray[np.bool_]:
     return np.asarray(present.any(axis=(2, 3)).all(axis=0))
 
 
+@once_a_grid
 def frontier_ratio(
     grid: FigureGrid,
     moment: str,
@@ -180,37 +184,38 @@ def frontier_ratio(
     Raises:
         ValueError: the grid has no such method.
     """
-    pair = [grid.methods.index(method), grid.methods.index(baseline)]
-    both_have = common_seeds(grid, method, baseline)
+    seeds_of_both = common_seeds(grid, method, baseline)
     shared = common_depths(grid, method, baseline)
     depths = [depth for depth, is_shared in zip(grid.depths, shared, strict=True) if is_shared]
-    succeeded = trained(grid, moment)[pair][..., both_have]
-    present = grid.present[pair][..., both_have]
+    pair = np.array([grid.methods.index(method), grid.methods.index(baseline)])
+    present = grid.present[pair][..., seeds_of_both]
+    succeeded = trained(grid, moment)[pair][..., seeds_of_both]
     own, other = (_reach(succeeded[i][shared], present[i][shared], depths, start) for i in range(2))
     both = (own.steps > 0) & (other.steps > 0)
     if not both.any():
         return None
     logs = _log_ratios(own, own.steps, other, other.steps)[both]
     seeds = min(int(_fewest(reach, reach.deciding)[both].min()) for reach in (own, other))
-    values = np.full(0, np.nan)
+    low, high, without = None, None, 0
     if seeds > 1:
         resampled = _log_ratios(own, _resampled(own), other, _resampled(other))
         counts = (~np.isnan(resampled)).sum(axis=1)
         values = np.where(counts > 0, np.exp(np.nansum(resampled, axis=1) / np.maximum(counts, 1)), np.nan)
-    low, high = percentile_interval(values[:, None]) if len(values) else (np.full(1, np.nan),) * 2
+        low, high = (or_none(end[0]) for end in percentile_interval(values[:, None]))
+        without = int(np.isnan(values).sum())
     return FrontierRatio(
         method=method,
         baseline=baseline,
         ratio=float(np.exp(logs.mean())),
-        low=None if np.isnan(low[0]) else float(low[0]),
-        high=None if np.isnan(high[0]) else float(high[0]),
+        low=low,
+        high=high,
         widths=_values(grid.widths, both),
         ratios=tuple(float(ratio) for ratio in np.exp(logs)),
         left_out=_values(grid.widths, present.any(axis=(0, 1, 3)) & ~both),
         at_least=_values(grid.widths, both & own.is_open),
         at_most=_values(grid.widths, both & other.is_open),
         seeds=seeds,
-        resamples_without=int(np.isnan(values).sum()),
+        resamples_without=without,
     )
 
 
@@ -285,9 +290,19 @@ def _fewest(reach: _Reach, steps: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _resampled(reach: _Reach) -> NDArray[np.int64]:
-    """`steps` of every resample of the seeds that the method has anywhere, (resamples, widths)."""
-    seeds = np.flatnonzero(reach.present.any(axis=(0, 1)))
-    return _resampled_steps(reach, seeds[resamples(len(seeds))])
+    """`steps` of every resample of the seeds that the method has anywhere, (resamples, widths).
+
+    Where a place has seeds, but none that was drawn, it stays as it is: in a store that is still growing, few seeds
+    at a place are no failure.
+    """
+    there = reach.present.any(axis=(0, 1))
+    drawn = drawn_counts(int(there.sum()))
+    trained_count, count = (
+        (drawn @ values[..., there].reshape(-1, drawn.shape[1]).T.astype(np.float64)).reshape(-1, *values.shape[:2])
+        for values in (reach.succeeded, reach.present)
+    )
+    passes = np.where(count > 0, trained_count >= LEAST_SHARE * count, _passes(reach.succeeded, reach.present))
+    return _steps(passes, reach.start)
 
 
 def _ends(resampled: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -295,23 +310,6 @@ def _ends(resampled: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.i
     ordered = np.sort(resampled, axis=0)
     first = int(np.floor(0.025 * (len(ordered) - 1)))
     return ordered[first], ordered[len(ordered) - 1 - first]
-
-
-def _resampled_steps(reach: _Reach, drawn: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`steps` of every resample, (resamples, widths), of the drawn seeds, (resamples, seeds).
-
-    Where a place has seeds, but none that was drawn, it stays as it is: in a store that is still growing, few seeds
-    at a place are no failure.
-    """
-    times = np.zeros((len(drawn), reach.present.shape[-1]))
-    np.add.at(times, (np.arange(len(drawn))[:, None], drawn), 1.0)
-    places = reach.present.shape[:-1]
-    trained_count, count = (
-        (times @ values.reshape(-1, values.shape[-1]).T.astype(np.float64)).reshape(len(drawn), *places)
-        for values in (reach.succeeded, reach.present)
-    )
-    passes = np.where(count > 0, trained_count >= LEAST_SHARE * count, _passes(reach.succeeded, reach.present))
-    return _steps(passes, reach.start)
 
 
 def _log_ratios(own: _Reach, steps: NDArray[np.int64], other: _Reach, others: NDArray[np.int64]) -> Floats:

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from jumpstart_exp.report.statistics.intervals import Floats, mean_interval, wilson
+from jumpstart_exp.report.table.fields import AXES, Settings, setting_columns, told, usual
 from jumpstart_exp.report.table.names import dataset_title
 
 LAYOUTS = {"mlp": 1, "conv2x1": 2}
@@ -26,7 +27,7 @@ POINT_INACTIVE = 0.5
 MEASURES = ("dead_units", "dead_points", "dead_layer")
 """What is measured: shares of units, of points dead in some layer, and of networks that have a dead layer."""
 
-_NEEDED = ("dead_units_by_layer_start", "dead_points_by_layer_start", "network.init", "network.norm", "precision")
+_CENSUS = ("dead_units_by_layer_start", "dead_points_by_layer_start")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +69,7 @@ class InitialisedDataset:
 
 @dataclass(frozen=True)
 class _Network:
-    depth: int
-    width: int
-    seed: int
+    place: tuple[int, int, int]  # depth, width, seed
     dead_units: Floats
     dead_points: Floats
 
@@ -79,31 +78,28 @@ def initialisations(table: pd.DataFrame) -> list[InitialisedDataset]:
     """What the store's table of cells says about networks before training, a dataset each, sorted by title.
 
     Counted are networks with Glorot's uniform weights, without batch norm, in float32, of the layouts `mlp` and
-    `conv2x1`. Initial weights depend on neither method nor optimizer, so networks of equal depth, width and seed are
-    counted once.
+    `conv2x1`, that have nothing else of their own. Initial weights depend on neither penalty nor optimizer, so
+    networks of equal depth, width and seed are counted once.
     """
-    if table.empty or any(name not in table.columns for name in _NEEDED):
+    if table.empty or any(name not in table.columns for name in _CENSUS):
         return []
-    found: dict[tuple[tuple[str, Hashable], ...], dict[str, list[_Network]]] = defaultdict(lambda: defaultdict(list))
-    described = [name for name in table.columns if name == "dataset" or name.startswith("dataset.")]
-    plain = table[
-        (table["network.init"] == "glorot_uniform")
-        & (table["network.norm"] == "none")
-        & (table["precision"] == "float32")  # what a deep network's activations fall below differs by precision
-        & table["network.layout"].isin([*LAYOUTS])
-    ]
-    own = ["network.layout", "depth", "width", "seed"]
-    data = plain[described].astype(object).where(plain[described].notna(), None)
-    columns = [*(plain[name].tolist() for name in own), *(plain[name].tolist() for name in _NEEDED[:2])]
-    for values, layout, depth, width, seed, units, points in zip(
-        data.itertuples(index=False, name=None), *columns, strict=True
-    ):
-        context = tuple(zip(described, map(_plain, values), strict=True))
-        if not _is_census(units, depth) or not _is_census(points, depth):
+    matters = ("dataset", "network.", "precision")
+    columns = setting_columns(table[[name for name in table.columns if name.startswith(matters)]])
+    of_data = {name: values for name, values in columns.items() if name == "dataset" or name.startswith("dataset.")}
+    # what a deep network's activations fall below differs by precision
+    plain = [name for name in columns if name.startswith("network.") or name == "precision"]
+    plain.remove("network.layout")
+    found: dict[tuple[Hashable, ...], dict[str, list[_Network]]] = defaultdict(lambda: defaultdict(list))
+    measured = zip(*(table[name] for name in ("network.layout", *AXES, *_CENSUS)), strict=True)
+    for row, (layout, depth, width, seed, units, points) in enumerate(measured):
+        if layout not in LAYOUTS or any(columns[name][row] not in (None, usual(name)) for name in plain):
             continue
-        shares = np.asarray(units, np.float64), np.asarray(points, np.float64)
-        found[context][layout].append(_Network(int(depth), int(width), int(seed), *shares))
-    datasets = [_dataset(dict(context), layouts) for context, layouts in found.items()]
+        if _is_census(units, depth) and _is_census(points, depth):
+            network = _Network(
+                (int(depth), int(width), int(seed)), np.asarray(units, np.float64), np.asarray(points, np.float64)
+            )
+            found[tuple(values[row] for values in of_data.values())][layout].append(network)
+    datasets = [_dataset(dict(zip(of_data, values, strict=True)), layouts) for values, layouts in found.items()]
     return sorted(datasets, key=lambda each: (each.title, each.slug))
 
 
@@ -116,9 +112,8 @@ def dead_somewhere(dead: Floats, exponent: Floats, depth: Floats) -> Floats:
     return np.asarray(1 - (1 - dead**exponent) ** depth)
 
 
-def _dataset(context: Mapping[str, Hashable], layouts: Mapping[str, list[_Network]]) -> InitialisedDataset:
-    text = json.dumps({name: value for name, value in context.items() if value is not None}, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+def _dataset(context: Settings, layouts: Mapping[str, list[_Network]]) -> InitialisedDataset:
+    digest = hashlib.sha256(json.dumps(told(context), sort_keys=True).encode()).hexdigest()[:8]
     name = str(context["dataset"])
     return InitialisedDataset(
         title=dataset_title(name),
@@ -128,22 +123,20 @@ def _dataset(context: Mapping[str, Hashable], layouts: Mapping[str, list[_Networ
 
 
 def _layout(layout: str, networks: list[_Network]) -> Initialisation:
-    depths = sorted({network.depth for network in networks})
-    widths = sorted({network.width for network in networks})
-    seeds = sorted({network.seed for network in networks})
-    shape = (len(depths), len(widths), len(seeds))
-    values = {name: np.full(shape, np.nan) for name in MEASURES}
+    axes = depths, widths, _ = [sorted({network.place[axis] for network in networks}) for axis in range(3)]
+    values = {name: np.full([len(axis) for axis in axes], np.nan) for name in MEASURES}
     early: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
-    for network in sorted(networks, key=lambda each: (each.width, each.seed, each.depth)):  # sums in one order
+    for network in sorted(networks, key=lambda each: (each.place[1:], each.place)):  # sums in one order
         # a network of several methods has the same census in each, and one place
-        place = depths.index(network.depth), widths.index(network.width), seeds.index(network.seed)
+        place = tuple(axis.index(value) for axis, value in zip(axes, network.place, strict=True))
+        _, width, seed = network.place
         values["dead_units"][place] = np.mean(network.dead_units)
         # biases are zero: what is dead in a layer is the zero input of the next one, and dead in all that follow
         values["dead_points"][place] = network.dead_points[-1]
         values["dead_layer"][place] = network.dead_units[-1] == 1.0
         for layer, share in enumerate(network.dead_units[:2]):
             # a seed has the same first layers at every depth
-            early[layer, network.width][network.seed] = float(share)
+            early[layer, width][seed] = float(share)
     first, second = (
         np.array([np.mean([*early[layer, width].values()]) if early[layer, width] else np.nan for width in widths])
         for layer in range(2)
@@ -188,11 +181,3 @@ def _is_census(shares: object, depth: int) -> bool:
         return False
     values = np.asarray(shares, dtype=np.float64)
     return bool(np.all((values >= 0) & (values <= 1)))
-
-
-def _plain(value: object) -> Hashable:
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | float | np.number):
-        return float(value)
-    return None if value is None else str(value)

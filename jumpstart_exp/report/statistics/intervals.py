@@ -6,6 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import false_discovery_control
 
 CONFIDENCE = 0.95
 """Level of every interval in the report."""
@@ -13,22 +14,26 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 """Bootstrap resamples behind an interval."""
 
+EQUAL = 1e-9
+"""Accuracies, their means and sums that differ by less differ in rounding only."""
+
 Floats = NDArray[np.float64]
 
+_TAILS = (50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE))  # percentiles
 
-def wilson(successes: ArrayLike, trials: ArrayLike, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
+
+def wilson(successes: ArrayLike, trials: ArrayLike) -> tuple[Floats, Floats]:
     """The Wilson score interval of a share (Wilson, 1927), entry by entry.
 
     Args:
         successes: how many of the trials succeeded.
         trials: how many there were; both broadcast to one shape.
-        confidence: the interval's level.
 
     Returns:
         low and high, fractions in [0, 1]; NaN where there were no trials.
     """
     count, total = np.broadcast_arrays(np.asarray(successes, np.float64), np.asarray(trials, np.float64))
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
     known = np.where(total > 0, total, np.nan)
     share = count / known
     middle = share + z**2 / (2 * known)
@@ -48,28 +53,36 @@ def resamples(count: int) -> NDArray[np.int64]:
     return drawn
 
 
-def percentile_interval(values: Floats, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
+@cache
+def drawn_counts(count: int, each: float = 1.0) -> Floats:
+    """How often each resample has each of `count` entries, (RESAMPLES, count); a drawing counts `each`."""
+    times = np.zeros((RESAMPLES, count))
+    np.add.at(times, (np.arange(RESAMPLES)[:, None], resamples(count)), each)
+    times.setflags(write=False)
+    return times
+
+
+def percentile_interval(values: Floats) -> tuple[Floats, Floats]:
     """The percentile interval of bootstrapped values over the first axis; NaN values are left out."""
-    tails = [50 * (1 - confidence), 50 * (1 + confidence)]
     columns = values.reshape(len(values), math.prod(values.shape[1:]))
     known = ~np.isnan(columns)
     ends = np.full((2, columns.shape[1]), np.nan)
-    whole = known.all(axis=0) & (len(values) > 0)
-    ends[:, whole] = np.percentile(columns[:, whole], tails, axis=0) if whole.any() else 0.0
+    whole = known.all(axis=0)
+    if len(values) and whole.any():
+        ends[:, whole] = np.percentile(columns[:, whole], _TAILS, axis=0)
     for column in np.flatnonzero(known.any(axis=0) & ~whole):
-        ends[:, column] = np.percentile(columns[known[:, column], column], tails)
+        ends[:, column] = np.percentile(columns[known[:, column], column], _TAILS)
     low, high = ends.reshape(2, *values.shape[1:])
     return low, high
 
 
-def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[Floats, Floats, Floats]:
+def mean_interval(values: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """Mean over the last axis with its percentile bootstrap interval; NaN entries are left out.
 
     Every row's known values are resampled by themselves. With few seeds such an interval is somewhat too narrow.
 
     Args:
         values: (…, seeds).
-        confidence: the interval's level.
 
     Returns:
         mean, low and high, (…); mean is NaN where nothing is known, low and high where there are fewer than two values.
@@ -84,7 +97,7 @@ def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[Fl
         packed = rows[own][known[own]].reshape(len(own), count)
         mean[own] = packed.mean(axis=1)
         if count > 1:
-            low[own], high[own] = _bootstrapped(packed, confidence)
+            low[own], high[own] = _bootstrapped(packed)
     shape = array.shape[:-1]
     return mean.reshape(shape), low.reshape(shape), high.reshape(shape)
 
@@ -94,30 +107,17 @@ def false_discovery(p: ArrayLike) -> Floats:
 
     Rejecting what is at most α keeps the expected share of false rejections at most α.
     """
-    values = np.asarray(p, np.float64)
-    adjusted = np.full(values.shape, np.nan)
-    known = ~np.isnan(values)
-    given = values[known]
-    order = np.argsort(-given, kind="stable")
-    ranks = np.arange(len(given), 0, -1)
-    found = np.minimum.accumulate(given[order] * len(given) / np.maximum(ranks, 1))
-    back = np.empty(len(given))
-    back[order] = np.minimum(found, 1.0)
-    adjusted[known] = back
+    adjusted = np.array(p, np.float64)
+    known = ~np.isnan(adjusted)
+    adjusted[known] = false_discovery_control(adjusted[known])
     return adjusted
 
 
-def _bootstrapped(packed: Floats, confidence: float) -> tuple[Floats, Floats]:
+def _bootstrapped(packed: Floats) -> tuple[Floats, Floats]:
     """The interval of every row's mean, (rows, values); rows in blocks, so that memory stays small."""
-    count = packed.shape[1]
-    weights = np.zeros((RESAMPLES, count))
-    np.add.at(weights, (np.arange(RESAMPLES)[:, None], resamples(count)), 1 / count)
-    parts = [percentile_interval(weights @ block.T, confidence) for block in _blocks(packed)]
+    weights = drawn_counts(packed.shape[1], 1 / packed.shape[1])
+    blocks = (packed[start : start + 2048] for start in range(0, len(packed), 2048))
+    low, high = np.concatenate([percentile_interval(weights @ block.T) for block in blocks], axis=1)
     # a mean of equal values may differ from them in the last digit
     least, most = packed.min(axis=1), packed.max(axis=1)
-    low, high = (np.concatenate(side) for side in zip(*parts, strict=True))
     return np.clip(low, least, most), np.clip(high, least, most)
-
-
-def _blocks(packed: Floats) -> list[Floats]:
-    return [packed[start : start + 2048] for start in range(0, len(packed), 2048)]

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jumpstart_exp.report.statistics.intervals import Floats, mean_interval, percentile_interval, resamples
+from jumpstart_exp.report.statistics.intervals import EQUAL, Floats, mean_interval, percentile_interval, resamples
 from jumpstart_exp.report.table.grid import FigureGrid
 
 MOMENT = "best"
 """The published numbers are of the best epoch."""
-
-_EQUAL = 1e-9  # accuracies that differ by less differ in rounding only
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,7 @@ def ratio_over_seeds(totals: Floats, counts: Floats) -> Interval | None:
     totals, counts = totals[own], counts[own]
     if not len(counts):
         return None
-    low: float | None = None
-    high: float | None = None
+    low, high = None, None
     if len(counts) > 1:
         drawn = resamples(len(counts))
         ends = percentile_interval(totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
@@ -57,7 +54,7 @@ def complete_seeds(grid: FigureGrid, methods: tuple[str, ...], pairs: int) -> ND
 def wins_by_seed(first: Floats, second: Floats) -> NDArray[np.int64]:
     """At how many pairs the first accuracy is the higher one, seed by seed, of (…, seeds); any beats NaN."""
     axes = tuple(range(first.ndim - 1))
-    higher = np.nan_to_num(first, nan=-1.0) > np.nan_to_num(second, nan=-1.0) + _EQUAL
+    higher = np.nan_to_num(first, nan=-1.0) > np.nan_to_num(second, nan=-1.0) + EQUAL
     return np.asarray(higher.sum(axis=axes), dtype=np.int64)
 
 

@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jumpstart_exp.report.statistics.cost import BASELINE
+from jumpstart_exp.report.statistics.intervals import EQUAL, Floats
 from jumpstart_exp.report.statistics.success import trained
 from jumpstart_exp.report.table.grid import FigureGrid
 
-_Values = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-
 SUMMARISED = ("train_acc", "val_acc")
 """What is summarised, in the order of a method's columns."""
-
-_EQUAL = 1e-9  # means that differ by less differ in rounding only
 
 
 @dataclass(frozen=True)
@@ -95,11 +93,11 @@ _TIE = -1
 _LEFT_OUT = -2
 
 
-def _winners(grid: FigureGrid, column: str) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def _winners(grid: FigureGrid, column: str) -> NDArray[np.int64]:
     """The winning method's index at each pair, (depths, widths); or that it is a tie, or not compared."""
     count, means = _common_means(grid.accuracy[column])
     highest = means.max(axis=0)
-    shared = (means > highest - _EQUAL).sum(axis=0) > 1
+    shared = (means > highest - EQUAL).sum(axis=0) > 1
     return np.where(count == 0, _LEFT_OUT, np.where(shared, _TIE, means.argmax(axis=0)))
 
 
@@ -111,11 +109,11 @@ def _beats_baseline(grid: FigureGrid, moment: str, method: int) -> Mapping[str, 
         both = grid.accuracy[f"{metric}_{moment}"][[grid.methods.index(BASELINE), method]]
         count, (base, own) = _common_means(both)
         compared = count > 0
-        found[metric] = (int((compared & (own > base + _EQUAL)).sum()), int(compared.sum()))
+        found[metric] = (int((compared & (own > base + EQUAL)).sum()), int(compared.sum()))
     return found
 
 
-def _common_means(values: _Values) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.int64]], _Values]:
+def _common_means(values: Floats) -> tuple[NDArray[np.int64], Floats]:
     """How many seeds every method has at each pair, and each method's mean over these (methods, depths, widths)."""
     common = ~np.isnan(values).any(axis=0)
     count = common.sum(axis=-1)

@@ -4,10 +4,10 @@ Rows belong to one figure only if they agree in everything but depth, width, see
 different:
 
 * The *context* (dataset, layout, optimizer, task loss, precision) is equal within a figure.
-* *Method settings* (penalty, norm, initialisation, dropout) belong to the method's label. Where one label occurs
-  with several values (a λ sweep), those settings are *swept*, and each combination of their values is a figure of
-  its own. A setting without effect (λ under relu) fits every combination, so relu stands in every figure of a λ
-  sweep, and a combination that another one only makes more specific is no figure.
+* *Method settings* (penalty, norm, initialisation, dropout: fields of the role `method`) belong to the method's label.
+  Where one label occurs with several values (a λ sweep), those settings are *swept*, and each combination of their
+  values is a figure of its own. A setting without effect (λ under relu) fits every combination, so relu stands in
+  every figure of a λ sweep, and a combination that another one only makes more specific is no figure.
 """
 
 import hashlib
@@ -15,47 +15,38 @@ import json
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any
+from functools import cached_property, wraps
+from typing import Concatenate, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jumpstart_exp.cell import Cell
 from jumpstart_exp.console import Notice
 from jumpstart_exp.data import DATASETS
+from jumpstart_exp.report.table.fields import (
+    AXES,
+    Settings,
+    is_of_method,
+    is_optional,
+    off,
+    setting_columns,
+    told,
+    tunes,
+    usual,
+)
 from jumpstart_exp.report.table.names import dataset_title, label_title, method_rank, method_title
 from jumpstart_exp.settings import legible
-from jumpstart_exp.specs.dropout import DropoutSpec
-from jumpstart_exp.specs.network import NetworkSpec
-from jumpstart_exp.specs.penalty import PenaltySpec
 
 MOMENTS = ("best", "last")
 """When an accuracy is taken: at its best epoch or at the last one."""
 
-_METHOD_SETTING = re.compile(r"penalty\.|dropout\.|network\.norm|network\.init$")
-_DESCRIPTION = re.compile(r"(dataset|network|penalty|dropout|optimizer)\.")
-_AXES = ("depth", "width", "seed")
-_OWN_SETTINGS = {
-    "penalty.kind",
-    "penalty.balance",
-    "network.norm",
-    "network.init",
-    "dropout.rate",
-    "dropout.anneal_epochs",
-}
-"""What tells the methods apart: it names a figure only where a label occurs with several values of it."""
-
 _MOST_PLACES = 2_000_000
 _MOST_COLUMNS = 1500  # of heatmaps, the panels of all methods side by side
 _MOST_ROWS = 400
-
-_TRAINER = ("engine", "device")
-_OFF: dict[str, Hashable] = {"penalty.kind": "none", "dropout.rate": 0.0}
-"""Values that say that a method does without the thing altogether."""
 
 _NULL_WORDS = {
     "optimizer.batch_size": "full batch",
@@ -63,8 +54,6 @@ _NULL_WORDS = {
     "dataset.n_train": "all training points",
     "dataset.n_val": "all validation points",
 }
-
-_Settings = dict[str, Hashable]
 
 
 class GridWarning(Notice):
@@ -139,26 +128,61 @@ class FigureGrid:
         return int(count.min()), int(count.max())
 
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def once_a_grid(function: Callable[Concatenate[FigureGrid, _P], _T]) -> Callable[Concatenate[FigureGrid, _P], _T]:
+    """The function, its results kept as long as their grid is: several figures and tables ask for the same."""
+    known: WeakKeyDictionary[FigureGrid, dict[Hashable, _T]] = WeakKeyDictionary()
+
+    @wraps(function)
+    def kept(grid: FigureGrid, /, *arguments: _P.args, **named: _P.kwargs) -> _T:
+        results, asked = known.setdefault(grid, {}), (arguments, *sorted(named.items()))
+        if asked not in results:
+            results[asked] = function(grid, *arguments, **named)
+        return results[asked]
+
+    return kept
+
+
 @dataclass(frozen=True)
 class _Entry:
     row: int
     label: str
-    place: tuple[int, int, int]
-    context: tuple[tuple[str, Hashable], ...]
-    settings: _Settings
+    at: tuple[int, ...]  # along AXES
+    settings: Settings
 
 
 @dataclass(frozen=True)
 class _Draft:
-    context: _Settings
-    swept: _Settings
+    context: Settings
+    swept: Settings
     entries: tuple[_Entry, ...]
 
-    def settings(self) -> _Settings:
+    @property
+    def dataset(self) -> str:
+        return str(self.context["dataset"])
+
+    @property
+    def layout(self) -> str:
+        return str(self.context["network.layout"])
+
+    @property
+    def epochs(self) -> str:
+        return _spelled(self.context["optimizer.epochs"])
+
+    def axes(self) -> list[list[int]]:
+        return [sorted({entry.at[axis] for entry in self.entries}) for axis in range(len(AXES))]
+
+    def settings_of(self, label: str) -> Settings:
+        return next(entry.settings for entry in self.entries if entry.label == label)
+
+    @cached_property
+    def settings(self) -> Settings:
         """The figure's method settings: the swept ones, and those on which all its methods that have them agree."""
-        agreed: _Settings = {}
-        names = {name for entry in self.entries for name in entry.settings} - _OWN_SETTINGS
-        for name in sorted(names):
+        agreed: dict[str, Hashable] = {}
+        for name in filter(tunes, self.entries[0].settings):
             values = {entry.settings[name] for entry in self.entries} - {None}
             if len(values) == 1:
                 agreed[name] = values.pop()
@@ -178,59 +202,29 @@ def figure_grids(table: pd.DataFrame) -> list[FigureGrid]:
         GridError: two rows share a figure, method, depth, width and seed; seeds of one network differ in their
             number of parameters; or a dataset is unknown.
     """
-    contexts: dict[tuple[tuple[str, Hashable], ...], list[_Entry]] = defaultdict(list)
-    for entry in _entries(table):
-        contexts[entry.context].append(entry)
-    drafts = [draft for entries in contexts.values() for draft in _drafts(entries)]
+    if table.empty:
+        return []
+    columns = setting_columns(table)
+    axes = [[int(value) for value in table[name]] for name in AXES]
+    of_method = {name: values for name, values in columns.items() if is_of_method(name)}
+    of_context = {name: values for name, values in columns.items() if name not in (*of_method, *AXES)}
+    contexts: dict[tuple[Hashable, ...], list[_Entry]] = defaultdict(list)
+    for row, labels in enumerate(table["labels"]):
+        settings = {name: values[row] for name, values in of_method.items()}
+        at = tuple(axis[row] for axis in axes)
+        context = contexts[tuple(values[row] for values in of_context.values())]
+        context += [_Entry(row, label, at, settings) for label in sorted({*labels})]
+    drafts = [
+        _Draft(dict(zip(of_context, context, strict=True)), swept, joined)
+        for context, entries in contexts.items()
+        for swept, joined in _figures(entries)
+    ]
     grids = [_grid(draft, _title(draft, drafts), table) for draft in drafts if _can_be_shown(draft, drafts)]
     return sorted(grids, key=lambda grid: (_natural(grid.title), grid.slug))
 
 
-def _entries(table: pd.DataFrame) -> list[_Entry]:
-    if table.empty:
-        return []
-    axes = {name: [int(value) for value in table[name]] for name in _AXES}
-    described = {*Cell().description(), "numerics"} - {*_AXES}
-    names = sorted(name for name in table.columns if name in described or _DESCRIPTION.match(name))
-    columns = {name: [_plain(value) for value in table[name]] for name in names}
-    entries = []
-    for row, labels in enumerate(table["labels"]):
-        context = tuple((name, columns[name][row]) for name in names if not _METHOD_SETTING.match(name))
-        settings = {name: columns[name][row] for name in names if _METHOD_SETTING.match(name)}
-        place = (axes["depth"][row], axes["width"][row], axes["seed"][row])
-        entries += [_Entry(row, label, place, context, _spelled_out(settings)) for label in sorted({*labels})]
-    return entries
-
-
-def _plain(value: Any) -> Hashable:
-    """A hashable value that is equal wherever the setting is: numbers as floats, every null as None."""
-    if isinstance(value, list | tuple | np.ndarray):
-        return tuple(_plain(item) for item in value)
-    if value is None or pd.isna(value):
-        return None
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | float | np.number):
-        return float(value)
-    return str(value)
-
-
-def _spelled_out(settings: _Settings) -> _Settings:
-    """Method settings with a value where null stands for one; what stays None has no effect."""
-    spelled = dict(settings)
-    if spelled.get("dropout.rate") is None:
-        spelled["dropout.rate"] = 0.0
-    if spelled.get("penalty.kind") not in (None, "none"):
-        weights = spelled.get("penalty.layer_weights")
-        if weights is None:
-            spelled["penalty.layer_weights"] = 1.0
-        elif isinstance(weights, tuple) and len({*weights}) == 1:
-            spelled["penalty.layer_weights"] = weights[0]  # one number for all layers means the same at every depth
-    return spelled
-
-
-def _drafts(entries: list[_Entry]) -> list[_Draft]:
-    """The figures of one context."""
+def _figures(entries: list[_Entry]) -> list[tuple[Settings, tuple[_Entry, ...]]]:
+    """Swept settings and entries of the figures of one context."""
     labels: dict[str, list[_Entry]] = defaultdict(list)
     for entry in entries:
         labels[entry.label].append(entry)
@@ -239,13 +233,19 @@ def _drafts(entries: list[_Entry]) -> list[_Draft]:
     swept = sorted(set().union(*varying.values()))
     members: dict[tuple[Hashable, ...], list[_Entry]] = defaultdict(list)
     for label, of_label in labels.items():
+        # without the thing altogether a method fits every figure, unless it has it elsewhere
+        fits_all = [None if name in varying[label] else off(name) for name in swept]
         for entry in of_label:
-            members[tuple(_demand(entry, name, name in varying[label]) for name in swept)].append(entry)
-    drafts = []
-    for combination in _most_specific(members):
-        joined = tuple(entry for demand in members if _fits(demand, combination) for entry in members[demand])
-        drafts.append(_Draft(dict(entries[0].context), dict(zip(swept, combination, strict=True)), joined))
-    return drafts
+            values = (entry.settings[name] for name in swept)
+            demand = tuple(None if value == fits else value for value, fits in zip(values, fits_all, strict=True))
+            members[demand].append(entry)
+    return [
+        (
+            dict(zip(swept, combination, strict=True)),
+            tuple(entry for demand in members if _fits(demand, combination) for entry in members[demand]),
+        )
+        for combination in _most_specific(members)
+    ]
 
 
 def _with_zero_weight(entries: list[_Entry]) -> list[_Entry]:
@@ -253,25 +253,17 @@ def _with_zero_weight(entries: list[_Entry]) -> list[_Entry]:
     kinds = {entry.settings.get("penalty.kind") for entry in entries} - {"none", None}
     if len(kinds) != 1:
         return entries
-    zero: _Settings = {"penalty.kind": kinds.pop(), "penalty.weight": 0.0}
+    zero = {"penalty.kind": kinds.pop(), "penalty.weight": 0.0}
     return [
-        _Entry(entry.row, entry.label, entry.place, entry.context, {**entry.settings, **zero})
-        if entry.settings.get("penalty.kind") == "none"
-        else entry
+        replace(entry, settings={**entry.settings, **zero}) if entry.settings.get("penalty.kind") == "none" else entry
         for entry in entries
     ]
 
 
 def _varying(entries: list[_Entry]) -> set[str]:
     """Settings of which one label has several values; null beside one value follows from another setting."""
-    names = {name for entry in entries for name in entry.settings}
-    return {name for name in names if len({entry.settings.get(name) for entry in entries} - {None}) > 1}
-
-
-def _demand(entry: _Entry, name: str, varies: bool) -> Hashable:
-    """The value that a swept setting has to have in the entry's figures; None for any."""
-    value = entry.settings.get(name)
-    return None if not varies and value == _OFF.get(name) else value
+    names = entries[0].settings
+    return {name for name in names if len({entry.settings[name] for entry in entries} - {None}) > 1}
 
 
 def _most_specific(demands: Iterable[tuple[Hashable, ...]]) -> list[tuple[Hashable, ...]]:
@@ -296,8 +288,7 @@ def _fits(demand: tuple[Hashable, ...], combination: tuple[Hashable, ...]) -> bo
 
 def _can_be_shown(draft: _Draft, drafts: list[_Draft]) -> bool:
     """Whether there is paper for the figure, and memory for its arrays; a warning says where there is not."""
-    axes = [{entry.place[axis] for entry in draft.entries} for axis in range(3)]
-    methods, depths, widths, seeds = (len({entry.label for entry in draft.entries}), *map(len, axes))
+    methods, depths, widths, seeds = (len({entry.label for entry in draft.entries}), *map(len, draft.axes()))
     if methods * depths * widths * seeds <= _MOST_PLACES and methods * depths <= _MOST_COLUMNS and widths <= _MOST_ROWS:
         return True
     warnings.warn(
@@ -310,39 +301,39 @@ def _can_be_shown(draft: _Draft, drafts: list[_Draft]) -> bool:
 
 
 def _grid(draft: _Draft, title: str, table: pd.DataFrame) -> FigureGrid:
-    dataset = str(draft.context["dataset"])
-    if dataset not in DATASETS:
-        raise GridError(f"dataset={legible(dataset)} in the store is not a known dataset: one of {', '.join(DATASETS)}")
+    if draft.dataset not in DATASETS:
+        known = ", ".join(DATASETS)
+        raise GridError(f"dataset={legible(draft.dataset)} in the store is not a known dataset: one of {known}")
     methods = tuple(sorted({entry.label for entry in draft.entries}, key=method_rank))
-    axes = [sorted({entry.place[axis] for entry in draft.entries}) for axis in range(3)]
-    index = {name: i for i, name in enumerate(methods)}
-    positions = [{value: i for i, value in enumerate(values)} for values in axes]
-    shape = (len(methods), *(len(values) for values in axes))
-    owner = np.full(shape, -1)
+    axes = draft.axes()
+    indices = [{value: i for i, value in enumerate(values)} for values in (methods, *axes)]
+    owner = np.full([len(values) for values in indices], -1)
     for entry in draft.entries:
-        at = (index[entry.label], *(positions[axis][entry.place[axis]] for axis in range(3)))
-        if owner[at] >= 0:
-            depth, width, seed = entry.place
-            keys = " and ".join(legible(str(table["key"].iloc[row])) for row in (owner[at], entry.row))
+        place = tuple(index[value] for index, value in zip(indices, (entry.label, *entry.at), strict=True))
+        if owner[place] >= 0:
+            depth, width, seed = entry.at
+            keys = " and ".join(legible(str(table["key"].iloc[row])) for row in (owner[place], entry.row))
             raise GridError(
                 f"two results for {label_title(entry.label)} {depth}×{width} seed {seed} in one figure: keys {keys}"
             )
-        owner[at] = entry.row
-    status = np.append(table["status"].astype(str).to_numpy(dtype=object), "missing")[owner]
+        owner[place] = entry.row
+    status, engine, device = (
+        np.append(table[name].astype(str).to_numpy(dtype=object), missing)[owner]
+        for name, missing in (("status", "missing"), ("engine", ""), ("device", ""))
+    )
     done = status == "done"
     columns = [f"{metric}_{moment}" for metric in ("train_acc", "val_acc") for moment in MOMENTS]
     numbers = {name: _numbers(table, name, owner) for name in (*columns, "n_params", "seconds", "peak_memory_bytes")}
-    engine, device = (np.append(table[name].astype(str).to_numpy(dtype=object), "")[owner] for name in _TRAINER)
     return FigureGrid(
         title=title,
         slug=_slug(draft),
-        dataset=dataset,
-        layout=_layout(draft),
-        chance=1 / DATASETS[dataset].classes,
-        threshold=DATASETS[dataset].threshold,
+        dataset=draft.dataset,
+        layout=draft.layout,
+        chance=DATASETS[draft.dataset]().chance,
+        threshold=DATASETS[draft.dataset].threshold,
         methods=methods,
         method_titles=_method_titles(draft, methods),
-        penalised=tuple(label for label in methods if _is_only_penalised(_settings_of(draft, label))),
+        penalised=tuple(label for label in methods if _is_only_penalised(draft.settings_of(label))),
         depths=tuple(axes[0]),
         widths=tuple(axes[1]),
         seeds=tuple(axes[2]),
@@ -377,39 +368,37 @@ def _agreed_parameters(
     return np.asarray(most, dtype=np.int64)
 
 
-def _settings_of(draft: _Draft, label: str) -> _Settings:
-    return next(entry.settings for entry in draft.entries if entry.label == label)
-
-
 def _method_titles(draft: _Draft, methods: tuple[str, ...]) -> tuple[str, ...]:
     titles = []
     for label in methods:
-        settings = _settings_of(draft, label)
+        settings = draft.settings_of(label)
         titles.append(method_title(label, settings.get("penalty.aggregate"), settings.get("penalty.weight")))
     return tuple(
         title if titles.count(title) == 1 else label_title(label) for title, label in zip(titles, methods, strict=True)
     )
 
 
-def _is_only_penalised(settings: _Settings) -> bool:
-    plain = settings.get("network.norm") == "none" and settings["dropout.rate"] == 0.0
+def _is_only_penalised(settings: Settings) -> bool:
+    others = {name for name in settings if not (name.startswith("penalty.") or name == "network.init" or tunes(name))}
+    plain = all(settings[name] in (None, usual(name)) for name in others)
     return plain and settings.get("penalty.kind") not in (None, "none") and settings.get("penalty.weight") != 0.0
 
 
 def _title(draft: _Draft, drafts: list[_Draft]) -> str:
     """Dataset, layout, epochs and subset, then every other setting that the figures of this dataset do not share."""
-    alike = [other for other in drafts if other.context["dataset"] == draft.context["dataset"]]
-    parts = [dataset_title(str(draft.context["dataset"])), _layout(draft), f"{_epochs(draft)} epochs"]
+    alike = [other for other in drafts if other.dataset == draft.dataset]
+    parts = [dataset_title(draft.dataset), draft.layout, f"{draft.epochs} epochs"]
+    said = {"network.layout", "optimizer.epochs"}
     subset = draft.context.get("dataset.n_train")
     if subset is not None:
         parts.append(f"{_spelled(subset)} training points")
+        said.add("dataset.n_train")
     parts += [
         _in_words(name, draft.context[name])
-        for name in sorted(draft.context.keys() - {"network.layout", "optimizer.epochs"})
-        if not (name == "dataset.n_train" and subset is not None)
+        for name in sorted(draft.context.keys() - said)
         if len({other.context.get(name) for other in alike}) > 1
     ]
-    settings, others = draft.settings(), [other.settings() for other in alike]
+    settings, others = draft.settings, [other.settings for other in alike]
     parts += [
         _in_words(name, settings[name])
         for name in sorted(settings)
@@ -419,8 +408,9 @@ def _title(draft: _Draft, drafts: list[_Draft]) -> str:
 
 
 def _in_words(name: str, value: Hashable) -> str:
+    """A setting in a title; null is told only where it is a value of the setting."""
     if value is None:
-        return _NULL_WORDS.get(name, "")
+        return _NULL_WORDS.get(name, f"{name}=null" if is_optional(name) else "")
     return f"{name}={_spelled(value)}"
 
 
@@ -435,32 +425,11 @@ def _spelled(value: Hashable) -> str:
 
 
 def _slug(draft: _Draft) -> str:
-    settings = {name: value for name, value in draft.settings().items() if value != _default_settings().get(name)}
-    named = {**draft.context, **settings}
-    text = json.dumps(
-        {name: value for name, value in named.items() if value is not None},
-        sort_keys=True,
-        separators=(",", ":"),
-        allow_nan=False,
-    )
+    settings = {name: value for name, value in draft.settings.items() if value != usual(name)}
+    text = json.dumps(told({**draft.context, **settings}), sort_keys=True, separators=(",", ":"), allow_nan=False)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    words = [str(draft.context["dataset"]), _layout(draft), f"{_epochs(draft)}epochs"]
+    words = [draft.dataset, draft.layout, f"{draft.epochs}epochs"]
     return "_".join([*(re.sub(r"[^A-Za-z0-9-]+", "-", word) for word in words), digest])
-
-
-@cache
-def _default_settings() -> _Settings:
-    specs = {"network": NetworkSpec(), "penalty": PenaltySpec(), "dropout": DropoutSpec()}
-    defaults = {f"{part}.{name}": _plain(value) for part, spec in specs.items() for name, value in vars(spec).items()}
-    return {**defaults, "penalty.layer_weights": 1.0}
-
-
-def _layout(draft: _Draft) -> str:
-    return str(draft.context["network.layout"])
-
-
-def _epochs(draft: _Draft) -> str:
-    return _spelled(draft.context["optimizer.epochs"])
 
 
 def _natural(title: str) -> list[tuple[int, float, str]]:

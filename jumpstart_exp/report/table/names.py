@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Hashable
 
+from jumpstart_exp.data import DATASETS
 from jumpstart_exp.settings import legible
 
 LONGEST_TITLE = 72
@@ -24,8 +25,8 @@ _VARIANT = re.compile(r"(sep_(?:up|u|p|l))_(sum_sq|sum|mean|l2)_(\d+(?:\.\d+)?(?
 
 
 def dataset_title(name: str) -> str:
-    """The dataset's name in the papers' letters: CIFAR-10."""
-    return re.sub(r"([A-Z])(\d)", r"\1-\2", name.upper())
+    """The dataset's name as the papers write it: CIFAR-10."""
+    return DATASETS[name].title or name if name in DATASETS else legible(name)
 
 
 def method_title(label: str, aggregate: Hashable, weight: Hashable) -> str:

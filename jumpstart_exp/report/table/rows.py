@@ -1,7 +1,7 @@
 """The rows that a figure can be made of: what no training writes is named and left out."""
 
-import dataclasses
 import math
+import typing
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jumpstart_exp.config.run import RunSettings
-from jumpstart_exp.config.schema import known_settings
+from jumpstart_exp.cell import CellField, cell_fields
 from jumpstart_exp.console import Notice
 from jumpstart_exp.data import DATASETS
+from jumpstart_exp.report.table.fields import AXES
 from jumpstart_exp.settings import legible, shown
 
-_NEEDED = ("dataset", "depth", "width", "seed", "network.layout", "optimizer.epochs")
+_NEEDED = ("dataset", *AXES, "network.layout", "optimizer.epochs")  # what every figure is laid out and titled by
 _MOST_PARAMETERS = 10**11  # more than any memory holds
 _MEASURED: dict[str, tuple[float, float]] = {
     **{f"{metric}_{moment}": (0, 1) for metric in ("train_acc", "val_acc") for moment in ("best", "last")},
@@ -53,25 +53,32 @@ def sound_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def _wrong_values(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Each column that can be wrong, and the rows in which it is."""
-    run = {field.name for field in dataclasses.fields(RunSettings)}
-    rules = {name: rules for name, (_, rules) in known_settings().items() if name not in run}
-    rules["dataset"] = {"choices": tuple(DATASETS)}
-    for name in [*_NEEDED, *(name for name in (*rules, *_MEASURED) if name not in _NEEDED)]:
+    fields = cell_fields()
+    for name in dict.fromkeys((*_NEEDED, *fields, *_MEASURED)):
         if name not in table.columns:
             continue
         values = table[name]
-        known = values.notna().to_numpy()
         if name in _MEASURED:
             low, high = _MEASURED[name]
             right = _is_within(values, {"low": low, "high": high})
-        elif rules[name].get("choices"):
-            right = values.isin(rules[name]["choices"]).to_numpy()
-        elif name == "penalty.layer_weights":
-            weights = [np.asarray(of, dtype=np.float64) if has else 0.0 for has, of in zip(known, values, strict=True)]
-            right = np.array([bool(np.all(np.isfinite(of))) for of in weights], dtype=np.bool_)
+        elif name == "dataset":
+            right = values.isin([*DATASETS]).to_numpy()
         else:
-            right = _is_within(values, rules[name])
-        yield name, ~right & known if name not in _NEEDED else ~right
+            right = _is_allowed(values, fields[name])
+        yield name, ~right if name in _NEEDED else ~right & values.notna().to_numpy()
+
+
+def _is_allowed(values: pd.Series, field: CellField) -> NDArray[np.bool_]:
+    """Which of the values the field can have; for null any answer."""
+    kinds = (field.type, *typing.get_args(field.type))
+    if field.rules.get("choices"):
+        return np.asarray(values.isin(field.rules["choices"]))
+    if str in kinds:
+        return np.array([isinstance(value, str) for value in values], np.bool_)
+    if any(typing.get_origin(kind) is tuple for kind in kinds):
+        lists = [np.asarray(value, np.float64) if np.size(value) > 1 or pd.notna(value) else 0.0 for value in values]
+        return np.array([bool(np.all(np.isfinite(each))) for each in lists], np.bool_)
+    return _is_within(values, field.rules)
 
 
 def _is_within(values: pd.Series, rules: Mapping[str, Any]) -> NDArray[np.bool_]:

@@ -1,23 +1,17 @@
 """Which rows of the store belong to a published study, and how much of it is there."""
 
-import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from jumpstart_exp.cell import NUMERICS, Cell
-from jumpstart_exp.config.schema import known_settings, plain_config, split_config
+from jumpstart_exp.cell import NUMERICS, Cell, cell_fields
+from jumpstart_exp.config.schema import plain_config, split_config
 from jumpstart_exp.config.studies import STUDIES, VARIANTS, Study, load_study, study, study_cells
-
-_DESCRIPTION = re.compile(r"(dataset|network|penalty|dropout|optimizer)\.")
-
-_OF_A_CELL = re.compile(r"(penalty|dropout)\.|network\.(norm|init)|depth$|width$|optimizer\.lr$")
-"""Settings in which the cells of a study differ: methods, depths, widths and learning rates."""
+from jumpstart_exp.report.table.fields import described, is_of_method, plain
 
 _Description = frozenset[tuple[str, Hashable]]
 
@@ -86,10 +80,10 @@ class StudyTable:
 
     def _study(self, name: str, variant: str) -> Mapping[_Description, list[str]]:
         """The study's descriptions; nothing, and at once, where the table has no row that could be the study's."""
-        known = study(name)
-        if known.dataset not in self._datasets or _study_context(name, variant) not in self._contexts:
+        if study(name).dataset not in self._datasets:
             return {}
-        return _study_descriptions(name, variant)
+        context = _study_context(name, variant)
+        return _study_descriptions(name, variant) if any(context <= own for own in self._contexts) else {}
 
 
 def study_rows(table: pd.DataFrame, name: str, variant: str) -> pd.DataFrame:
@@ -117,11 +111,17 @@ def _study_context(name: str, variant: str) -> _Description:
     """The settings on which all cells of the study agree: cheap to have, it takes one composition."""
     _, master, _ = load_study(name, variant)
     cell = Cell.from_config(split_config(plain_config(master))[0], "")
-    return _context(_description((cell.description() | {"seed": None}).items()))
+    swept = {*master.hydra.sweeper.params}
+    return frozenset(item for item in _context(_description(cell.description().items())) if item[0] not in swept)
 
 
 def _context(description: _Description) -> _Description:
-    return frozenset((name, value) for name, value in description if not _OF_A_CELL.match(name))
+    fields = cell_fields()
+    return frozenset(
+        (name, value)
+        for name, value in description
+        if not (is_of_method(name) or (name in fields and fields[name].role == "axis"))
+    )
 
 
 @cache
@@ -129,10 +129,9 @@ def _study_descriptions(name: str, variant: str) -> Mapping[_Description, list[s
     """Every cell's description without its seed, with the labels of the methods that have it."""
     found: dict[_Description, list[str]] = defaultdict(list)
     for cell in study_cells(name, variant):
-        described = cell.description() | {"seed": None}
-        label, description = cell.method, _description(described.items())
-        if label not in found[description]:
-            found[description].append(label)
+        description = _description(cell.description().items())
+        if cell.method not in found[description]:
+            found[description].append(cell.method)
     return dict(found)
 
 
@@ -140,9 +139,8 @@ def _row_descriptions(table: pd.DataFrame) -> list[_Description]:
     """Every row's description without its seed; of a row of other numerics one that no study has."""
     if table.empty:
         return []
-    own = {*Cell().description()} - {"seed"}
-    names = [name for name in table.columns if name in own or _DESCRIPTION.match(name)]
-    columns = [[_plain(value) for value in table[name].tolist()] for name in names]
+    names = [name for name in described(table) if name != "numerics"]
+    columns = [[plain(value) for value in table[name].tolist()] for name in names]
     found = [_description(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
     if "numerics" not in table.columns:
         return found
@@ -151,23 +149,10 @@ def _row_descriptions(table: pd.DataFrame) -> list[_Description]:
 
 
 def _description(items: Iterable[tuple[str, Any]]) -> _Description:
-    """What a key is made of: settings without effect or with their neutral value are left out."""
-    neutral = _neutral()
+    """What a key is made of but the seed: settings without effect or with their neutral value are left out."""
+    fields = cell_fields()
     return frozenset(
-        (name, value) for name, value in items if value is not None and not (name in neutral and value == neutral[name])
+        (name, value)
+        for name, value in items
+        if value is not None and name != "seed" and not (name in fields and value == fields[name].neutral)
     )
-
-
-@cache
-def _neutral() -> Mapping[str, Any]:
-    return {name: rules["neutral"] for name, (_, rules) in known_settings().items() if rules.get("neutral") is not None}
-
-
-def _plain(value: Any) -> Hashable:
-    """A value of the store as a cell's description has it; every null is None."""
-    if isinstance(value, list | tuple | np.ndarray):
-        return tuple(float(item) for item in value)
-    if value is None or pd.isna(value):
-        return None
-    plain: Hashable = value.item() if isinstance(value, np.generic) else value
-    return plain

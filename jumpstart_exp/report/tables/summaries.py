@@ -1,39 +1,36 @@
-"""The report's tables as Markdown, LaTeX and CSV: writing only."""
+"""The summary of a figure (CPAIOR, table 1), and what the penalty costs, as tables."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
 from jumpstart_exp.report.registry import Job, of_grid
-from jumpstart_exp.report.statistics.cost import PairCost, Ratio, overall, pair_costs
-from jumpstart_exp.report.statistics.summary import SUMMARISED, BestNetwork, Summary, summarise
+from jumpstart_exp.report.statistics.cost import Ratio, overall, pair_costs
+from jumpstart_exp.report.statistics.summary import SUMMARISED, Summary, summarise
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
-from jumpstart_exp.report.tables.markup import Rows, csv_text, in_latex, in_markdown, markdown_table, write_texts
+from jumpstart_exp.report.tables.table import MISSING, Column, Table, write_table
 from jumpstart_exp.settings import legible
 
 LEAST_METHODS = 2
 """Methods from which on there is something to compare."""
 
-_COLUMNS = {"train_acc": "training", "val_acc": "validation"}
+ACROSS = dict(zip(SUMMARISED, ("training", "validation"), strict=True))
+"""What is summarised, in words: a method's columns."""
 
 
 def write_summaries(grid: FigureGrid, folder: Path) -> list[Path]:
-    """Write the summary (CPAIOR, table 1) at best and at last epoch as SLUG_MOMENT.md, .tex and .csv.
+    """Write the summary at best and at last epoch as SLUG_EPOCH.md, .tex and .csv.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    paths = []
-    for moment in MOMENTS:
-        summary = summarise(grid, moment)
-        caption, rows = summary_caption(grid, summary, moment), _summary_rows(summary)
-        texts = {
-            "md": _summary_markdown(grid, caption, rows),
-            "tex": _summary_latex(grid, caption, rows),
-            "csv": _summary_csv(grid, summary),
-        }
-        paths += write_texts(folder, f"{grid.slug}_{moment}", texts)
-    return paths
+    return [
+        path
+        for at_epoch in MOMENTS
+        for path in write_table(summary_table(grid, at_epoch), folder, f"{grid.slug}_{at_epoch}")
+    ]
 
 
 def write_costs(grid: FigureGrid, folder: Path) -> list[Path]:
@@ -42,108 +39,66 @@ def write_costs(grid: FigureGrid, folder: Path) -> list[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
-    costs = pair_costs(grid)
-    if not costs:
-        return []
-    return write_texts(folder, f"{grid.slug}_cost", {"md": _cost_markdown(grid, costs), "csv": _cost_csv(costs)})
+    table = cost_table(grid)
+    return [] if table is None else write_table(table, folder, f"{grid.slug}_cost", ("md", "csv"))
 
 
-def summary_caption(grid: FigureGrid, summary: Summary, moment: str) -> str:
-    """What the summary shows and by which rules."""
-    left_out = [f"{summary.left_out[metric]} ({word})" for metric, word in _COLUMNS.items()]
+def summary_table(grid: FigureGrid, at_epoch: str) -> Table:
+    """Every method's best network, networks that train, and pairs at which it is best; `at_epoch` best or last."""
+    summary = summarise(grid, at_epoch)
+    left_out = [f"{summary.left_out[metric]} ({word})" for metric, word in ACROSS.items()]
     same = len({*summary.left_out.values()}) == 1
     count = str(summary.left_out["train_acc"]) if same else " and ".join(left_out)
-    return (
-        f"{grid.title}, {moment} epoch. Best overall accuracy: over all single networks. A network trains if its "
-        f"training accuracy at this epoch is {_number(summary.threshold)} or more (chance is {_number(grid.chance)}); "
+    caption = (
+        f"{grid.title}, {at_epoch} epoch. Best overall accuracy: over all single networks. A network trains if its "
+        f"training accuracy at this epoch is {summary.threshold:.4g} or more (chance is {grid.chance:.4g}); "
         "one that is missing, diverged or failed does not. Best "
         "for the depth-width pair: the highest mean over the seeds for which every method has an accuracy; a tie is "
         f"nobody's. Pairs left out because some method has no accuracy there: {count}."
     )
+    beats = Column("better than ReLU at the pair", "{better_than_baseline} of {compared_with_baseline}", missing="")
+    is_needed = len(grid.methods) > LEAST_METHODS and any(method.beats_baseline for method in summary.methods)
+    columns = (
+        Column("best overall accuracy", "{best_accuracy:.6g}"),
+        Column("of depth×width (seed)", "{best_depth}×{best_width} ({best_seed})"),
+        Column("networks that train", "{trained} of {networks}"),
+        Column("best for the depth-width pair", "{wins} of {compared}"),
+        *([beats] if is_needed else []),
+        Column("ties", "{ties} of {compared}"),
+        *(Column(name, f"{{{name}}}") for name in ("seeds", "diverged", "failed")),
+    )
+    groups = [(title, len(ACROSS)) for title in grid.method_titles]
+    across = [*ACROSS.values()] * len(groups)
+    return Table(caption, summary_values(grid, summary), columns, across=across, groups=groups, digits=None)
 
 
-def _summary_rows(summary: Summary) -> Rows:
-    """Each row's name and its cells, two a method."""
-
-    def row(name: str, cells: Iterable[object]) -> list[str]:
-        return [name, *map(str, cells)]
-
-    each = [(method, metric) for method in summary.methods for metric in SUMMARISED]
-    return [
-        row("best overall accuracy", (_accuracy(method.best[metric]) for method, metric in each)),
-        row("of depth×width (seed)", (_network(method.best[metric]) for method, metric in each)),
-        row("networks that train", (f"{method.trained} of {method.networks}" for method, _ in each)),
-        row("best for the depth-width pair", (f"{m.wins[metric]} of {summary.compared[metric]}" for m, metric in each)),
-        *(
-            [row("better than ReLU at the pair", (_beats(method.beats_baseline, metric) for method, metric in each))]
-            if len(summary.methods) > LEAST_METHODS and any(method.beats_baseline for method in summary.methods)
-            else []
-        ),
-        row("ties", (f"{summary.ties[metric]} of {summary.compared[metric]}" for _, metric in each)),
-        row("seeds", (method.seeds for method, _ in each)),
-        row("diverged", (method.diverged for method, _ in each)),
-        row("failed", (method.failed for method, _ in each)),
-    ]
+def summary_values(grid: FigureGrid, summary: Summary) -> pd.DataFrame:
+    """The summary's numbers, a row for every method and accuracy: LABEL training, LABEL validation."""
+    rows = {}
+    for label, method in zip(grid.methods, summary.methods, strict=True):
+        for metric, word in ACROSS.items():
+            best, beaten = method.best[metric], method.beats_baseline
+            better, compared = (None, None) if beaten is None else beaten[metric]
+            rows[f"{label} {word}"] = {
+                **{f"best_{name}": getattr(best, name, None) for name in ("accuracy", "depth", "width", "seed")},
+                "trained": method.trained,
+                "networks": method.networks,
+                "wins": method.wins[metric],
+                "better_than_baseline": better,
+                "compared_with_baseline": compared,
+                **{name: getattr(summary, name)[metric] for name in ("ties", "compared", "left_out")},
+                **{name: getattr(method, name) for name in ("seeds", "diverged", "failed")},
+                "threshold": summary.threshold,
+            }
+    return pd.DataFrame([*rows.values()], index=[*rows], dtype=object)
 
 
-def _beats(found: Mapping[str, tuple[int, int]] | None, metric: str) -> str:
-    return "" if found is None else "{} of {}".format(*found[metric])
-
-
-def _part_of(found: Mapping[str, tuple[int, int]] | None, metric: str, index: int) -> object:
-    return "" if found is None else found[metric][index]
-
-
-def _summary_markdown(grid: FigureGrid, caption: str, rows: Rows) -> str:
-    heads = [f"{in_markdown(title)} {word}" for title in grid.method_titles for word in _COLUMNS.values()]
-    return f"{in_markdown(caption)}\n\n{markdown_table(['', *heads], rows)}"
-
-
-def _summary_latex(grid: FigureGrid, caption: str, rows: Rows) -> str:
-    titles = [rf"\multicolumn{{{len(_COLUMNS)}}}{{c}}{{{in_latex(title)}}}" for title in grid.method_titles]
-    words = [word for _ in grid.methods for word in _COLUMNS.values()]
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{in_latex(caption)}}}",
-        rf"\begin{{tabular}}{{l{'r' * len(words)}}}",
-        r"\hline",
-        " & ".join(["", *titles]) + r" \\",
-        " & ".join(["", *words]) + r" \\",
-        r"\hline",
-        *(" & ".join(map(in_latex, row)) + r" \\" for row in rows),
-        r"\hline",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _summary_csv(grid: FigureGrid, summary: Summary) -> str:
-    each = [(method, metric) for method in summary.methods for metric in SUMMARISED]
-    best = [method.best[metric] for method, metric in each]
-    rows = [
-        ["", *(f"{label} {word}" for label in grid.methods for word in _COLUMNS.values())],
-        *(
-            [f"best_{name}", *(getattr(one, name, "") for one in best)]
-            for name in ("accuracy", "depth", "width", "seed")
-        ),
-        ["trained", *(method.trained for method, _ in each)],
-        ["networks", *(method.networks for method, _ in each)],
-        ["wins", *(method.wins[metric] for method, metric in each)],
-        *(
-            [f"{name}_baseline", *(_part_of(method.beats_baseline, metric, index) for method, metric in each)]
-            for index, name in enumerate(("better_than", "compared_with"))
-        ),
-        *([name, *(getattr(summary, name)[metric] for _, metric in each)] for name in ("ties", "compared", "left_out")),
-        *([name, *(getattr(method, name) for method, _ in each)] for name in ("seeds", "diverged", "failed")),
-        ["threshold", *(summary.threshold for _ in each)],
-    ]
-    return csv_text(rows)
-
-
-def _cost_markdown(grid: FigureGrid, costs: Sequence[PairCost]) -> str:
-    titles = dict(zip(grid.methods, map(in_markdown, grid.method_titles), strict=True))
+def cost_table(grid: FigureGrid) -> Table | None:
+    """What the penalty costs at every depth-width pair, summed up by method and engine; None where nothing is known."""
+    costs = pair_costs(grid)
+    if not costs:
+        return None
+    titles = dict(zip(grid.methods, grid.method_titles, strict=True))
     caption = (
         f"{grid.title}: what the penalty costs against plain ReLU. Means over the seeds that one engine trained on one "
         "device with and without the penalty, to the end and for the same epochs. Times of cells that were trained "
@@ -157,34 +112,50 @@ def _cost_markdown(grid: FigureGrid, costs: Sequence[PairCost]) -> str:
         )
     if any(cost.trained_on.startswith("stacked,") for cost in costs):
         caption += " The engine stacked divides a fleet's time by estimated cost: its ratios are partly estimates."
-    heads = ["method", "engine, device", "depth×width", "seeds", "s without", "s with", "time ratio"]
-    heads += ["MB without", "MB with", "memory ratio"]
     rows = []
     for cost in costs:
-        row = [
-            titles[cost.method],
-            in_markdown(legible(cost.trained_on)),
-            f"{cost.depth}×{cost.width}",
-            str(cost.seeds),
-        ]
-        row += [*map(_number, cost.seconds), f"{cost.time_ratio:.2f}"]
-        if cost.memory is None or cost.memory_ratio is None:
-            row += ["–"] * 3
-        else:
-            row += [*(f"{size / 1e6:.1f}" for size in cost.memory), f"{cost.memory_ratio:.2f}"]
-        rows.append(row)
-    lines = []
-    for method, trained_on in dict.fromkeys((cost.method, cost.trained_on) for cost in costs):
-        own = [cost for cost in costs if (cost.method, cost.trained_on) == (method, trained_on)]
-        time, memory = overall([cost.time_ratio for cost in own]), overall([cost.memory_ratio for cost in own])
-        where = in_markdown(legible(trained_on))
-        lines.append(f"- {titles[method]} ({where}): time {_in_words(time)}; memory {_in_words(memory)}")
-    return (
-        f"{in_markdown(caption)}\n\n"
-        + "\n".join(lines)
-        + "\n\n"
-        + markdown_table(heads, rows, f"lll{'r' * (len(heads) - 3)}")
+        size = cost.memory or (None, None)
+        engine, device = cost.trained_on.split(", ", 1)
+        rows.append(
+            {
+                "method": cost.method,
+                "engine": engine,
+                "device": device,
+                "depth": cost.depth,
+                "width": cost.width,
+                "seeds": cost.seeds,
+                "seconds_without": cost.seconds[0],
+                "seconds_with": cost.seconds[1],
+                "time_ratio": cost.time_ratio,
+                "memory_bytes_without": size[0],
+                "memory_bytes_with": size[1],
+                "memory_ratio": cost.memory_ratio,
+                "trained_on": legible(cost.trained_on),
+            }
+        )
+    values = pd.DataFrame(rows, dtype=object)
+    columns = (
+        Column("method", lambda row: titles[row.method], "l"),
+        Column("engine, device", "{trained_on}", "l"),
+        Column("depth×width", "{depth}×{width}", "l"),
+        Column("seeds", "{seeds}"),
+        Column("s without", "{seconds_without:.4g}"),
+        Column("s with", "{seconds_with:.4g}"),
+        Column("time ratio", "{time_ratio:.2f}"),
+        Column("MB without", lambda row: _megabytes(row.memory_bytes_without)),
+        Column("MB with", lambda row: _megabytes(row.memory_bytes_with)),
+        Column("memory ratio", "{memory_ratio:.2f}"),
     )
+    notes = []
+    for names, own in values.groupby(["method", "trained_on"], sort=False):
+        method, trained_on = map(str, names)
+        time, memory = (_in_words(overall([*own[ratio]])) for ratio in ("time_ratio", "memory_ratio"))
+        notes.append(f"{titles[method]} ({trained_on}): time {time}; memory {memory}")
+    return Table(caption, values, columns, notes=notes, shown_only=("trained_on",), digits=None)
+
+
+def _megabytes(size: float | None) -> str:
+    return MISSING if size is None else f"{size / 1e6:.1f}"
 
 
 def _in_words(ratio: Ratio | None) -> str:
@@ -192,29 +163,6 @@ def _in_words(ratio: Ratio | None) -> str:
         return "unknown"
     pairs = f"{ratio.pairs} pair{'s' * (ratio.pairs != 1)}"
     return f"× {ratio.median:.2f} (median), × {ratio.geometric_mean:.2f} (geometric mean) over {pairs}"
-
-
-def _cost_csv(costs: Sequence[PairCost]) -> str:
-    names = ["method", "engine", "device", "depth", "width", "seeds", "seconds_without", "seconds_with", "time_ratio"]
-    rows: list[list[object]] = [[*names, "memory_bytes_without", "memory_bytes_with", "memory_ratio"]]
-    for cost in costs:
-        engine, device = cost.trained_on.split(", ", 1)
-        memory = cost.memory or ("", "")
-        row = [cost.method, engine, device, cost.depth, cost.width, cost.seeds, *cost.seconds, cost.time_ratio]
-        rows.append([*row, *memory, "" if cost.memory_ratio is None else cost.memory_ratio])
-    return csv_text(rows)
-
-
-def _accuracy(best: BestNetwork | None) -> str:
-    return "–" if best is None else f"{best.accuracy:.6g}"
-
-
-def _network(best: BestNetwork | None) -> str:
-    return "–" if best is None else f"{best.depth}×{best.width} ({best.seed})"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}"
 
 
 @of_grid("tables", rank=20)

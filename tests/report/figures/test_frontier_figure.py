@@ -1,7 +1,5 @@
 """What the frontier's figure, and the frontier over the heatmaps, show, read back from their artists."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -9,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from stored_tables import CIFAR10, METHODS, cell, grid_rows, row, table
 
-from jumpstart_exp.report.figures.frontier import draw_frontier_figure, frontier_figure, shown_starts
+from jumpstart_exp.report.figures.frontier import frontier_figure, shown_starts
 from jumpstart_exp.report.figures.heatmaps import heatmap_figure
 from jumpstart_exp.report.figures.panels import FRONTIER, LATE_FRONTIER
 from jumpstart_exp.report.statistics.intervals import resamples
@@ -138,7 +136,7 @@ def test_one_seed_says_that_it_has_no_interval() -> None:
 
 
 def test_the_threshold_is_said_and_used() -> None:
-    figure = frontier_figure(reaching(GRID), threshold=0.55)
+    figure = frontier_figure(reaching(GRID).at_threshold(0.55))
     assert curves(figure.axes[0], "relu") == [[(0, 20), (1, 20)]]
     assert "at least 0.55" in figure.texts[-1].get_text().replace("\n", " ")
 
@@ -161,7 +159,7 @@ def test_over_the_heatmap_a_step_line_stands_behind_the_last_depth_that_trains()
 
 
 def test_over_the_heatmap_the_threshold_is_a_setting_and_one_depth_has_no_frontier() -> None:
-    ax = heatmap_figure(reaching(GRID), "best", threshold=0.55).axes[0]
+    ax = heatmap_figure(reaching(GRID).at_threshold(0.55), "best").axes[0]
     assert {x for x, _ in frontier_lines(ax)[FRONTIER]} == {3.42}
     single = only(grid_rows(["relu"], [5], [2, 4], [0], lambda c: 1.0))
     assert not heatmap_figure(single, "best").axes[0].lines
@@ -214,10 +212,3 @@ def test_no_text_overlaps_another_or_is_cut(methods: list[str], widths: list[int
         assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, name
         assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, name
         assert not [other for other, its in found[:i] if box.overlaps(its)], name
-
-
-def test_files_are_named_and_a_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
-    grid = reaching(GRID)
-    first, second = (draw_frontier_figure(grid, tmp_path / run) for run in ("one", "two"))
-    assert [path.name for path in first] == [f"{grid.slug}_frontier.png", f"{grid.slug}_frontier.pdf"]
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]

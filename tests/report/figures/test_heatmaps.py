@@ -231,19 +231,6 @@ def test_no_text_overlaps_another_or_is_cut(methods, depths, widths, settings) -
         assert not any(box.overlaps(other) for other in boxes[:i])
 
 
-def test_files_are_named_and_a_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
-    rows = grid_rows(["relu", "sep_up"], [1, 5], [2, 4], [0, 1], by_place)[:-2]
-    rows += [row(cell("relu", 1, 2, 0, optimizer__epochs=7), 0.6)]
-    first = draw_heatmaps(table(rows), tmp_path / "one")
-    slugs = [grid.slug for grid in figure_grids(table(rows))]
-    names = [f"{slug}_{moment}.{kind}" for slug in slugs for moment in ("best", "last") for kind in ("png", "pdf")]
-    assert [path.name for path in first] == names
-    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == sorted(names)
-    second = draw_heatmaps(table(rows[::-1]), tmp_path / "two")
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-    assert b"/FontFile2" in first[1].read_bytes() and b"CreationDate" not in first[1].read_bytes()
-
-
 def test_bytes_do_not_depend_on_the_process(tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from stored_tables import *;"

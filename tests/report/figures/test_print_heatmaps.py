@@ -34,7 +34,7 @@ def drawn(grid: FigureGrid, depths=DEPTHS, widths=WIDTHS, columns: int = 2, line
     panels = [method_panel(grid, name, "train_acc_best", name, depths, widths) for name in ("relu", "sep_up")]
     axes = PrintAxes(tuple(map(str, depths)), tuple(map(str, widths)))
     with plain_style():
-        return print_heatmaps(panels, axes, columns=columns, chance=0.5, line=line, width_inches=4.8)
+        return print_heatmaps(panels, axes, columns=columns, line=line, width_inches=4.8)
 
 
 def panels_of(figure: Figure) -> list[Axes]:
@@ -104,7 +104,7 @@ def test_rows_are_methods_the_first_at_the_top_with_their_numbers() -> None:
     panel = rows_panel(grid, ["relu", "sep_up"], "val_acc_best", "Validation", [2, 10], 10)
     axes = PrintAxes(("2", "10"), ("Sep-UP", "ReLU"), "depth (width 10)", "")
     with plain_style():
-        (ax,) = panels_of(print_heatmaps([panel], axes, columns=1, chance=0.5, line="", width_inches=5.5))
+        (ax,) = panels_of(print_heatmaps([panel], axes, columns=1, line="", width_inches=5.5))
     expected = {(d, m): 0.65 + depth / 1000 + 0.05 * m for d, depth in enumerate((2, 10)) for m in (0, 1)}
     numbers = {(int(text.get_position()[0]), 1 - int(text.get_position()[1])): text.get_text() for text in ax.texts}
     assert numbers == {place: f"{value:.2f}" for place, value in expected.items()}

@@ -1,7 +1,5 @@
 """What a drawn scatter shows, read back from its artists."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -12,7 +10,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from stored_tables import CIFAR10, METHODS, MNIST, VARIANTS, cell, grid_rows, parameters, row, table
 
-from jumpstart_exp.report.figures.scatters import LOOKS, depth_styles, draw_scatter, method_looks, scatter_figure
+from jumpstart_exp.report.figures.scatters import LOOKS, depth_styles, method_looks, scatter_figure
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
 
 DEPTHS, WIDTHS = [10, 20, 30], [2, 8, 16, 32, 64, 96, 192]
@@ -235,15 +233,3 @@ def test_the_axis_has_ticks_that_can_be_told_apart() -> None:
         ticks = [tick for tick in figure.axes[-1].get_xticks() if low <= tick <= high]
         texts = [text.get_text() for text in figure.axes[-1].get_xticklabels()]
         assert 2 <= len(ticks) <= 9 and len({*texts}) == len(texts)
-
-
-def test_files_are_named_and_a_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
-    rows = grid_rows(["relu", "sep_up"], [10, 20], [8, 16], [0, 1], rough, **CIFAR10)[:-1]
-    grid = only(rows)
-    first = draw_scatter(grid, tmp_path / "one")
-    names = [f"{grid.slug}_scatter_{moment}.{kind}" for moment in ("best", "last") for kind in ("png", "pdf")]
-    assert [path.name for path in first] == names
-    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == sorted(names)
-    second = draw_scatter(only(rows[::-1]), tmp_path / "two")
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-    assert len({path.read_bytes() for path in first}) == 4

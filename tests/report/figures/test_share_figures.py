@@ -1,7 +1,5 @@
 """What the figures over seeds show, read back from their artists."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -11,7 +9,7 @@ from matplotlib.text import Text
 from stored_tables import CIFAR10, METHODS, VARIANTS, cell, grid_rows, row, table
 
 from jumpstart_exp.report.captions import pairs_told, wilson_told
-from jumpstart_exp.report.figures.shares import differences_figure, draw_differences, draw_moments, moments_figure
+from jumpstart_exp.report.figures.shares import differences_figure, moments_figure
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
 
 
@@ -84,7 +82,7 @@ def test_the_share_of_seeds_that_train_counts_lost_seeds() -> None:
     np.testing.assert_allclose(values(sep_up[0]), [[2 / 3, 2 / 3], [2 / 3, 1 / 3]], err_msg="seed 0 diverged")
     np.testing.assert_allclose(values(sep_up[1]), 0)
     assert len(sep_up[0].collections) == 1, "a lost seed is counted in the share, and not marked"
-    shown = values(panels(moments_figure(some(), "trains", threshold=0.8))[1][1])
+    shown = values(panels(moments_figure(some().at_threshold(0.8), "trains"))[1][1])
     np.testing.assert_allclose(shown, [[2 / 3, 2 / 3], [2 / 3, 1 / 3]], err_msg="the threshold is a setting")
 
 
@@ -183,13 +181,3 @@ def test_no_text_overlaps_another_or_is_cut(methods, depths, widths, settings) -
             assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1, name
             assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, name
             assert not [other for other, its in boxes[:i] if box.overlaps(its)], name
-
-
-def test_files_are_named_and_a_second_run_writes_the_same_bytes(tmp_path: Path) -> None:
-    grid = only(grid_rows(["relu", "sep_up"], [2], [2], [0, 1], lambda c: 0.9 + c.seed / 100))
-    first, second = (draw_moments(grid, tmp_path / run) for run in ("one", "two"))
-    names = [f"{grid.slug}_moments_{measured}" for measured in ("train_acc", "val_acc", "trains")]
-    assert [path.name for path in first] == [f"{name}.{kind}" for name in names for kind in ("png", "pdf")]
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-    names = [f"{grid.slug}_differences_{moment}.{kind}" for moment in ("best", "last") for kind in ("png", "pdf")]
-    assert [path.name for path in draw_differences(grid, tmp_path)] == names

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.mnist import Mnist
-from jumpstart_exp.inspect.recorded_states import CURVE, Snapshots, parameter_shapes, write_snapshots
+from jumpstart_exp.inspect.recorded_states import CURVE, Snapshots, write_snapshots
+from jumpstart_exp.networks.build import parameter_shapes
 from jumpstart_exp.report.inside.activations import layers_of, projected, surface
 from jumpstart_exp.report.inside.census_over_time import census_figure, column_edges, root_ticks
 from jumpstart_exp.report.inside.dynamics import dynamics_figure, letter_of

@@ -21,7 +21,6 @@ from jumpstart_exp.inspect.recorded_states import (
     SnapshotError,
     Snapshots,
     packed,
-    parameter_shapes,
     read_snapshots,
     snapshot_path,
     stored_keys,
@@ -29,7 +28,7 @@ from jumpstart_exp.inspect.recorded_states import (
     write_snapshots,
 )
 from jumpstart_exp.inspect.recorded_states import cell_of as described_cell
-from jumpstart_exp.networks.build import build, count_parameters
+from jumpstart_exp.networks.build import build, count_parameters, parameter_shapes
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 

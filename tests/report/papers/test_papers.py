@@ -17,7 +17,8 @@ from stored_tables import parameters, row, table
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.studies import STUDIES, study_cells
-from jumpstart_exp.inspect.recorded_states import CURVE, Snapshots, parameter_shapes, write_snapshots
+from jumpstart_exp.inspect.recorded_states import CURVE, Snapshots, write_snapshots
+from jumpstart_exp.networks.build import parameter_shapes
 from jumpstart_exp.report.figures.drawing import plain_style
 from jumpstart_exp.report.papers.drawn import draw_paper_figure, paper_commands, paper_names, write_paper_figure
 from jumpstart_exp.report.papers.figures import FIGURES, WIDTHS

@@ -12,7 +12,6 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.report.statistics.differences import (
     FLIPS,
     Estimate,
-    _drawn_signs,
     best_minus_last,
     comparisons,
     flatteries,
@@ -84,8 +83,9 @@ def test_many_seeds_have_seeded_random_flips_that_come_near_the_exact_p_value() 
     exact = (np.abs(signs @ values.T) >= np.abs(values.sum(axis=1)) - 1e-9).mean(axis=0)
     found = sign_flip_p(values)
     assert np.all(np.abs(found - exact) < 4 * np.sqrt(exact * (1 - exact) / FLIPS) + 1 / FLIPS)
-    _drawn_signs.cache_clear()
-    np.testing.assert_array_equal(found, sign_flip_p(values))
+    flips = 1 - 2.0 * np.random.Generator(np.random.PCG64([15, FLIPS])).integers(0, 2, size=(FLIPS, 15))
+    as_far = (np.abs(flips @ values.T) >= np.abs(values.sum(axis=1)) - 1e-9).sum(axis=0)
+    np.testing.assert_array_equal(found, (as_far + 1) / (FLIPS + 1), "always the same flips")
     assert sign_flip_p(np.ones(40)) == 1 / (FLIPS + 1), "never 0: the flips found include the one at hand"
 
 
@@ -119,7 +119,7 @@ def test_seeds_that_train_are_compared_with_diverged_ones_as_not_trained() -> No
     rows += [row(cell("sep_up", 2, 2, seed), value) for seed, value in enumerate((0.99, 0.5, 0.99, 0.99, 0.99))]
     of = paired_differences(only(rows), "sep_up", "relu", "trains", "best")
     assert (of.mean[0, 0], of.pairs[0, 0], of.left_out[0, 0]) == (0.0, 4, 1)  # 0, -1, 0, +1
-    assert paired_differences(only(rows), "sep_up", "relu", "trains", "best", 0.4).mean[0, 0] == 0.25
+    assert paired_differences(only(rows).at_threshold(0.4), "sep_up", "relu", "trains", "best").mean[0, 0] == 0.25
 
 
 def test_only_corrected_p_values_are_significant() -> None:

@@ -95,7 +95,7 @@ def test_moment_and_threshold_are_used() -> None:
     grid = only(grid_rows(["relu"], [1, 5], [2], [0], lambda c: 1.0 if c.depth == 1 else 0.97))
     assert [p.depth for f in frontiers(grid, "best") for p in f.points] == [5]
     assert [p.depth for f in frontiers(grid, "last") for p in f.points] == [None], "0.1 less at the last epoch"
-    assert [p.depth for f in frontiers(grid, "best", 0.98) for p in f.points] == [1]
+    assert [p.depth for f in frontiers(grid.at_threshold(0.98), "best") for p in f.points] == [1]
 
 
 def slow_interval(reached: list[int]) -> tuple[int, int]:

@@ -16,9 +16,9 @@ from jumpstart_exp.measures.census import census
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.report.figures.drawing import plain_style
 from jumpstart_exp.report.figures.initialisation import (
+    draw_initialisation,
     initialisation_caption,
     initialisation_figure,
-    initialisation_jobs,
 )
 from jumpstart_exp.report.statistics.initialisation import MEASURES, Initialisation, dead_somewhere, initialisations
 
@@ -234,10 +234,9 @@ def test_the_caption_says_how_many_seeds_and_why_the_formulas_differ() -> None:
     assert "twice the width" in initialisation_caption(both) and "float32" in initialisation_caption(both)
 
 
-def test_jobs_write_the_same_bytes_whatever_the_rows_order(tmp_path: Path) -> None:
+def test_the_same_bytes_are_written_whatever_the_rows_order(tmp_path: Path) -> None:
     rows = rows_of(depths=[1, 4], widths=[2])
-    ((name, job),) = initialisation_jobs(table(rows))
-    ((again, other),) = initialisation_jobs(table(rows[::-1]))
-    assert name == again
-    for one, two in zip(job(tmp_path / "one"), other(tmp_path / "two"), strict=True):
-        assert one.name == two.name and one.stem == name and one.read_bytes() == two.read_bytes()
+    (dataset,), (again,) = initialisations(table(rows)), initialisations(table(rows[::-1]))
+    files = draw_initialisation(dataset, tmp_path / "one"), draw_initialisation(again, tmp_path / "two")
+    for one, two in zip(*files, strict=True):
+        assert one.stem == two.stem == dataset.slug and one.read_bytes() == two.read_bytes()

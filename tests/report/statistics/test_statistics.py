@@ -18,12 +18,11 @@ from jumpstart_exp.report.statistics.intervals import (
 
 
 @pytest.mark.parametrize("trials", [1, 3, 10, 20, 85])
-@pytest.mark.parametrize("confidence", [0.9, 0.95])
-def test_wilson_intervals_are_scipys(trials: int, confidence: float) -> None:
+def test_wilson_intervals_are_scipys(trials: int) -> None:
     counts = np.arange(trials + 1)
-    low, high = wilson(counts, trials, confidence)
+    low, high = wilson(counts, trials)
     for count in counts:
-        found = stats.binomtest(int(count), trials).proportion_ci(confidence, method="wilson")
+        found = stats.binomtest(int(count), trials).proportion_ci(0.95, method="wilson")
         assert (low[count], high[count]) == pytest.approx((found.low, found.high), abs=1e-12)
     assert low[0] == 0 and high[-1] == 1
 
@@ -86,17 +85,19 @@ def test_equal_values_have_an_interval_without_width() -> None:
 
 def test_percentiles_leave_out_unknown_resamples_column_by_column() -> None:
     values = np.array([[math.nan, 5.0, 1.0], [math.nan, math.nan, 2.0], [math.nan, 7.0, 3.0]])
-    low, high = percentile_interval(values, confidence=0.5)
-    np.testing.assert_allclose(low, [math.nan, 5.5, 1.5])
-    np.testing.assert_allclose(high, [math.nan, 6.5, 2.5])
+    low, high = percentile_interval(values)
+    np.testing.assert_allclose(low, [math.nan, 5.05, 1.05])
+    np.testing.assert_allclose(high, [math.nan, 6.95, 2.95])
     low, high = percentile_interval(np.empty((0, 2)))
     assert np.isnan([low, high]).all() and low.shape == (2,)
 
 
-def test_false_discovery_adjusts_as_scipy_and_leaves_out_what_is_unknown() -> None:
-    p = np.random.default_rng(0).uniform(size=(5, 8)) ** 3
-    p[0, :3] = 0.01  # ties
-    np.testing.assert_allclose(false_discovery(p).ravel(), stats.false_discovery_control(p.ravel()), rtol=1e-12)
-    with_gaps = np.insert(p.ravel(), [0, 7, 40], np.nan)
-    np.testing.assert_allclose(false_discovery(with_gaps), np.insert(false_discovery(p).ravel(), [0, 7, 40], np.nan))
+def test_false_discovery_adjusts_step_by_step_and_leaves_out_what_is_unknown() -> None:
+    p = np.random.default_rng(0).uniform(size=40) ** 3
+    p[:3] = 0.01  # ties
+    # of the k-th smallest of m: the least of p · m / j over all j from k on (Benjamini and Hochberg, 1995)
+    least = [min([1.0, *(q * len(p) / (p <= q).sum() for q in p if q >= own)]) for own in p]
+    np.testing.assert_allclose(false_discovery(p), least)
+    gaps = np.insert(p, [0, 7, 40], np.nan)
+    np.testing.assert_allclose(false_discovery(gaps.reshape(1, 43)), [np.insert(least, [0, 7, 40], np.nan)])
     assert false_discovery([]).shape == (0,) and np.isnan(false_discovery([np.nan])).all()

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from stored_tables import CIFAR10, MNIST, cell, row, table
 
-from jumpstart_exp.report.statistics.success import train_shares, trained, training_threshold
+from jumpstart_exp.report.statistics.success import train_shares, trained
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
 
 
@@ -15,10 +15,9 @@ def only(rows: list[dict]) -> FigureGrid:
 
 
 def test_thresholds_are_095_for_moons_and_twice_the_majority_share_for_images() -> None:
-    assert training_threshold("moons") == 0.95
-    assert training_threshold("mnist") == pytest.approx(2 * 0.11236666666666667)  # 6,742 ones of 60,000 digits
-    assert training_threshold("cifar10") == pytest.approx(0.2)
-    assert training_threshold("cifar100") == pytest.approx(0.02)
+    settings = ({}, MNIST, CIFAR10, CIFAR10 | {"dataset": {"name": "cifar100"}})
+    found = [only([row(cell("relu", 2, 2, 0, **of), 0.5)]).threshold for of in settings]
+    assert found == pytest.approx([0.95, 2 * 6742 / 60_000, 0.2, 0.02])  # 6,742 ones of 60,000 digits
 
 
 def test_a_seed_trains_from_the_threshold_on_at_its_moment() -> None:
@@ -27,7 +26,7 @@ def test_a_seed_trains_from_the_threshold_on_at_its_moment() -> None:
         each["train_acc_last"] = last
     assert trained(only(rows), "best")[0, 0, 0].tolist() == [False, True, True, True]
     assert trained(only(rows), "last")[0, 0, 0].tolist() == [True, False, True, False]
-    assert trained(only(rows), "best", threshold=1.0)[0, 0, 0].tolist() == [False, False, False, True]
+    assert trained(only(rows).at_threshold(1.0), "best")[0, 0, 0].tolist() == [False, False, False, True]
 
 
 def test_an_accuracy_that_misses_the_threshold_by_rounding_alone_trains() -> None:
@@ -46,8 +45,3 @@ def test_shares_count_lost_seeds_and_not_missing_ones() -> None:
     found = stats.binomtest(3, 5).proportion_ci(method="wilson")
     assert (shares.low[0, 0, 0], shares.high[0, 0, 0]) == pytest.approx((found.low, found.high))
     assert np.isnan(shares.low[0, 0, 1])
-
-
-def test_mnist_has_its_own_threshold() -> None:
-    rows = [row(cell("relu", 2, 2, seed, **MNIST), value) for seed, value in enumerate((0.22, 0.23))]
-    assert trained(only(rows), "best")[0, 0, 0].tolist() == [False, True]

@@ -20,7 +20,7 @@ def test_networks_that_train_are_single_runs_that_reach_the_threshold_at_that_mo
     assert best.threshold == 0.95
     assert [m.trained for m in best.methods] == [2, 2], "0.95 itself trains"
     assert [m.trained for m in last.methods] == [0, 0], "at the last epoch all have 0.1 less"
-    assert [m.trained for m in summarise(only(rows), "last", 0.85).methods] == [2, 2]
+    assert [m.trained for m in summarise(only(rows).at_threshold(0.85), "last").methods] == [2, 2]
     assert [(m.networks, m.seeds, m.diverged, m.failed) for m in best.methods] == [(4, 3, 1, 0), (4, 3, 0, 1)]
 
 

@@ -1,4 +1,4 @@
-// The way back, layer by layer, each updated as soon as its gradient is known.
+// The backward pass, layer by layer, each updated as soon as its gradient is known.
 #pragma once
 
 #include <limits>
@@ -19,7 +19,7 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
     const int stride = set.layout.stride;
     const bool is_output = to + 1 == spec_.depth;
     const T* dropped = dropping && !is_output ? hidden_[to + 1].dropped : nullptr;
-    const bool by_point = has_penalty_ && fast_penalty_ && spec_.per_point;
+    const bool by_point = has_penalty_ && fast_penalty_ && constrained_.points;
     const bool above_any = by_point && layer.point_above, below_any = by_point && layer.point_below;
     T *high = tie_work_, *low = tie_work_ + stride, *high_part = low + stride, *low_part = high_part + stride;
     if (above_any || below_any) {
@@ -56,8 +56,8 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
                     const V<T> pre = load(layer.pre + place);
                     V<T> gradient = sums[r][v];
                     if (dropped) gradient = load(dropped + place) != T(0) ? gradient * dropout_scale : V<T>{};
-                    gradient = pre > T(0) ? gradient : V<T>{};
-                    store(activation + place, larger<T>(V<T>{}, pre));
+                    gradient = before_activation<T>(spec_.activation, gradient, pre);
+                    store(activation + place, activated<T>(spec_.activation, pre));
                     if (above_any) {
                         const V<T> most = load(high + points);
                         const Mask<T> found = pre == most;
@@ -143,13 +143,13 @@ bool Network<T>::add_extra(int index, std::int64_t epoch) {
     const Hidden<T>& layer = hidden_[index];
     const int stride = train_.layout.stride, count = train_.layout.count;
     const T margin_above = T(spec_.margin_above), margin_below = T(spec_.margin_below);
-    const bool joined = positions_ == 2 && !spec_.per_position;
+    const bool joined = positions_ == 2 && !per_position_;
     bool added = false;
     const auto clear_once = [&] {
         if (!added) std::memset(extra_, 0, sizeof(T) * std::size_t(segments_) * stride);
         added = true;
     };
-    if (spec_.per_unit && layer.unit_violated) {
+    if (constrained_.units && layer.unit_violated) {
         const int step = joined ? 2 : 1;
         for (int segment = 0; segment < segments_; segment += step) {
             const T high = layer.unit_high[segment / step], low = layer.unit_low[segment / step];
@@ -183,7 +183,7 @@ bool Network<T>::add_extra(int index, std::int64_t epoch) {
             }
         }
     }
-    if (spec_.per_point && (layer.point_above || layer.point_below)) {
+    if (constrained_.points && (layer.point_above || layer.point_below)) {
         clear_once();
         for (int side = 0; side < 2; ++side) {
             if (side == 0 ? !layer.point_above : !layer.point_below) continue;
@@ -232,7 +232,7 @@ bool Network<T>::add_extra(int index, std::int64_t epoch) {
                 }
         }
     }
-    if (spec_.per_layer) {
+    if (constrained_.layers) {
         const T high = layer.layer_high, low = layer.layer_low, found = violation(layer, high, low);
         for (int side = 0; side < 2; ++side) {
             const T value = side == 0 ? high : low;
@@ -294,11 +294,19 @@ void Network<T>::parameter_gradient(int index, const T* gradient, const T* in, T
 }
 
 template <class T>
+void Network<T>::update(const Block<T>& block, const T* gradient) {
+    switch (spec_.optimizer) {
+        case Optimizer::adam: return adam(block, gradient);
+    }
+    __builtin_trap();
+}
+
+template <class T>
 void Network<T>::adam(const Block<T>& block, const T* gradient) {
     const T step = adam_.step, root = adam_.root, eps = adam_.eps;
     const T new_share = T(1 - spec_.beta1), kept = T(spec_.beta2), new_square = T(1 - spec_.beta2);
     V<T> bad = parameters_bad_;
-    T *values = block.values, *mean = values + block.length, *square = mean + block.length;
+    T *values = block.values, *mean = block.slot(0), *square = block.slot(1);
     for (int i = 0; i < block.length; i += lanes<T>) {
         const V<T> g = load(gradient + i);
         const V<T> m = load(mean + i) + (g - load(mean + i)) * new_share;
@@ -312,12 +320,28 @@ void Network<T>::adam(const Block<T>& block, const T* gradient) {
     parameters_bad_ = bad;
 }
 
+// Adam's ε; Keras's stands beside √v before the bias correction `second`.
+template <class T>
+T Network<T>::eps_now(double second) const {
+    switch (spec_.eps_rule) {
+        case EpsRule::torch: return T(spec_.eps);
+        case EpsRule::keras: return T(spec_.eps / std::sqrt(second));
+    }
+    __builtin_trap();
+}
+
 template <class T>
 void Network<T>::start_step() {
     ++steps_;
-    const double first = 1 - std::pow(spec_.beta1, double(steps_)), second = 1 - std::pow(spec_.beta2, double(steps_));
-    adam_ = {T(spec_.lr / first), T(1 / std::sqrt(second)),
-             T(spec_.keras_eps ? spec_.eps / std::sqrt(second) : spec_.eps)};
+    switch (spec_.optimizer) {
+        case Optimizer::adam: {
+            const double first = 1 - std::pow(spec_.beta1, double(steps_));
+            const double second = 1 - std::pow(spec_.beta2, double(steps_));
+            adam_ = {T(spec_.lr / first), T(1 / std::sqrt(second)), eps_now(second)};
+            return;
+        }
+    }
+    __builtin_trap();
 }
 
 template <class T>
@@ -332,7 +356,7 @@ void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
         if (l > 0) {
             const bool with_extra = has_penalty_ && !fast_penalty_ && add_extra(l - 1, epoch);
             propagate(l - 1, dropping, dropout_scale, with_extra, gradient, next, activations_[0]);
-            if (has_penalty_ && fast_penalty_ && spec_.per_unit && hidden_[l - 1].unit_violated)
+            if (has_penalty_ && fast_penalty_ && constrained_.units && hidden_[l - 1].unit_violated)
                 add_unit_fast(hidden_[l - 1], next);
             in = activations_[0];
         }
@@ -347,9 +371,9 @@ void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
                 ++place;
             });
         } else {
-            adam(block, parameters);
+            update(block, parameters);
         }
-        if (l > 0 && spec_.batch_norm)
+        if (l > 0 && has_norm_)
             normalise_backward(blocks_[l - 1], hidden_[l - 1], next, parameter_gradients_[(l - 1) % 2]);
         gradient = next;
     }

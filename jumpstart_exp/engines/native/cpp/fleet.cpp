@@ -39,14 +39,16 @@ std::vector<const Kernel*> kernels() {
 }
 
 std::int64_t parameter_count(const Spec& spec) {
-    const std::int64_t width = spec.width, taps = spec.conv2x1 ? 2 : 1;
+    const std::int64_t width = spec.width, taps = positions_of(spec.architecture);
     const std::int64_t first = width * (spec.features + 1), hidden = width * (width * taps + 1);
-    const std::int64_t norms = spec.batch_norm ? 2 * width * spec.depth : 0;
+    const std::int64_t norms = norm_numbers(spec.norm) * width * spec.depth;
     return first + (spec.depth - 1) * hidden + norms + spec.outputs * (width * taps + 1);
 }
 
+std::int64_t running_count(const Spec& spec) { return norm_numbers(spec.norm) * std::int64_t(spec.depth) * spec.width; }
+
 std::int64_t state_count(const Spec& spec) {
-    return 3 * parameter_count(spec) + (spec.batch_norm ? 2 * std::int64_t(spec.depth) * spec.width : 0);
+    return (1 + slots_of(spec.optimizer)) * parameter_count(spec) + running_count(spec);
 }
 
 Workspace::Workspace(std::size_t bytes) : data_(std::aligned_alloc(64, (bytes + 63) / 64 * 64)) {

@@ -20,7 +20,7 @@ FORCE_INLINE void Network<T>::finish_rows(V<T> (&values)[ROWS][VECTORS], int seg
         }
         if (out) {
 #pragma GCC unroll 8
-            for (int v = 0; v < VECTORS; ++v) store(out + start + v * lanes<T>, larger<T>(V<T>{}, values[r][v]));
+            for (int v = 0; v < VECTORS; ++v) store(out + start + v * lanes<T>, activated<T>(spec_.activation, values[r][v]));
         }
     }
     if (!with_extremes) return;
@@ -203,8 +203,8 @@ template <class T>
 void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
     const T margin_above = T(spec_.margin_above), margin_below = T(spec_.margin_below);
     const int stride = set.layout.stride;
-    const bool joined = positions_ == 2 && !spec_.per_position;
-    if (spec_.per_layer) {
+    const bool joined = positions_ == 2 && !per_position_;
+    if (constrained_.layers) {
         V<T> high = load(unit_max_), low = load(unit_min_);
         for (int segment = 1; segment < segments_; ++segment) {
             high = larger<T>(high, load(unit_max_ + segment * lanes<T>));
@@ -216,7 +216,7 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
         found[0] = violation(layer, layer.layer_high, layer.layer_low);
         add_penalty(found);
     }
-    if (spec_.per_unit) {
+    if (constrained_.units) {
         const int count = joined ? spec_.width : segments_;
         if (joined)
             for (int unit = 0; unit < count; ++unit) {
@@ -237,7 +237,7 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
         }
         layer.unit_violated = any<T>(any_violated);
     }
-    if (spec_.per_point) {
+    if (constrained_.points) {
         Mask<T> any_above = {}, any_below = {};
         for (int i = 0; i < (joined ? 1 : positions_) * stride; i += lanes<T>) {
             V<T> high = load(point_max_ + i), low = load(point_min_ + i);
@@ -284,7 +284,7 @@ void Network<T>::count_census(const Set& set, double* four) {
     four[3] = double(linear_points) / set.layout.count;
 }
 
-// Logits of a set of points. Training keeps what the way back needs; training and survey measure the penalty.
+// Logits of a set of points. Training keeps what the backward pass needs; training and survey measure the penalty.
 template <class T>
 void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64_t dropout_threshold,
                          std::int64_t epoch, double* census) {
@@ -302,13 +302,13 @@ void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64
                  dropout_threshold);
             in = layer.dropped;
         }
-        if (training && spec_.batch_norm) {
+        if (training && has_norm_) {
             affine(set, block, false, in, &layer, nullptr, nullptr, nullptr, false);
             normalise(set, block, layer);
             activate(set, layer, out, with_extremes);
         } else {
             const T* scale = nullptr;
-            if (spec_.batch_norm) {
+            if (has_norm_) {
                 for (int r = 0; r < spec_.width; ++r) {
                     norm_scale_[r] = block.values[block.norm_offset() + r] /
                                      std::sqrt(layer.running_variance[r] + T(spec_.norm_eps));
@@ -327,9 +327,17 @@ void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64
     affine(set, blocks_[spec_.depth], true, in, nullptr, logits_, nullptr, nullptr, false);
 }
 
-// Cross-entropy summed over the points, right predictions, and the mean cross-entropy's gradient.
+// The task's loss summed over the points, right predictions, and the mean loss's gradient.
 template <class T>
 typename Network<T>::Score Network<T>::score(const Set& set, bool with_loss, bool with_gradient) {
+    switch (spec_.task) {
+        case Task::classification: return score_classes(set, with_loss, with_gradient);
+    }
+    __builtin_trap();
+}
+
+template <class T>
+typename Network<T>::Score Network<T>::score_classes(const Set& set, bool with_loss, bool with_gradient) {
     const int stride = set.layout.stride, count = set.layout.count;
     const T share = spec_.task_loss ? T(1) / T(count) : T(0);
     if (spec_.outputs == 1) {

@@ -151,13 +151,17 @@ private:
 
 template <class Use>
 void with_network(const Spec& spec, const Points& train, const Points& val, void* workspace, Use use) {
-    if (spec.is_float64) {
-        Network<double> network(spec, train, val, workspace);
-        use(network);
-    } else {
-        Network<float> network(spec, train, val, workspace);
-        use(network);
+    switch (spec.precision) {
+        case Precision::float32: {
+            Network<float> network(spec, train, val, workspace);
+            return use(network);
+        }
+        case Precision::float64: {
+            Network<double> network(spec, train, val, workspace);
+            return use(network);
+        }
     }
+    __builtin_trap();
 }
 
 std::size_t workspace_bytes(const Spec& spec, int train_points, int val_points) {

@@ -10,17 +10,79 @@
 
 namespace jumpstart {
 
+// What module.cpp has no name for never comes here; a switch that leaves one of these out does not compile.
+enum class Architecture { mlp, conv2x1 };
+enum class Activation { relu };
+enum class Norm { none, batch };
+enum class Init { glorot_uniform, kaiming_uniform, zero };
+enum class Precision { float32, float64 };
+enum class Task { classification };
+enum class Kind { none, U, P, UP, L };
+enum class Scope { channel, position };
 enum class Aggregate { sum, mean, l2, sum_sq };
 enum class Ties { shared, single, random };
-enum class Init { glorot_uniform, kaiming_uniform, zero };
+enum class Optimizer { adam };
+enum class EpsRule { torch, keras };
+
+constexpr int positions_of(Architecture architecture) {
+    switch (architecture) {
+        case Architecture::mlp: return 1;
+        case Architecture::conv2x1: return 2;
+    }
+    __builtin_trap();
+}
+// Parameters, and as many running statistics, that a norm has for every unit of a hidden layer.
+constexpr int norm_numbers(Norm norm) {
+    switch (norm) {
+        case Norm::none: return 0;
+        case Norm::batch: return 2;
+    }
+    __builtin_trap();
+}
+// Numbers that an optimizer keeps beside every parameter.
+constexpr int slots_of(Optimizer optimizer) {
+    switch (optimizer) {
+        case Optimizer::adam: return 2;  // the first and the second moment
+    }
+    __builtin_trap();
+}
+struct Constraints {
+    bool units, points, layers;
+};
+constexpr Constraints constraints_of(Kind kind) {
+    switch (kind) {
+        case Kind::none: return {false, false, false};
+        case Kind::U: return {true, false, false};
+        case Kind::P: return {false, true, false};
+        case Kind::UP: return {true, true, false};
+        case Kind::L: return {false, false, true};
+    }
+    __builtin_trap();
+}
+constexpr bool has_a_constraint_a_position(Scope scope) {
+    switch (scope) {
+        case Scope::channel: return false;
+        case Scope::position: return true;
+    }
+    __builtin_trap();
+}
 
 struct Spec {
     int depth, width, features, outputs;  // one output is the log-odds of class 1
-    bool conv2x1, batch_norm, is_float64, task_loss, keras_eps, evaluate;
+    bool task_loss, evaluate;
+    Architecture architecture;
+    Activation activation;
+    Norm norm;
     Init init;
-    bool per_unit, per_point, per_layer, per_position;  // which constraints; all false without a penalty
+    double gain;  // of the initial weights of hidden layers
+    Precision precision;
+    Task task;
+    Kind kind;
+    Scope scope;
     Aggregate aggregate;
     Ties ties;
+    Optimizer optimizer;
+    EpsRule eps_rule;
     const double* layer_weights;  // depth numbers, or null for 1
     double weight, balance, margin_above, margin_below;
     double norm_eps, norm_momentum;
@@ -102,7 +164,7 @@ struct Separation {
 };
 
 // The same layer with one constraint a position: a unit's over the images, an image's over its channels. Of each its
-// maximum, then its minimum, with how many entries share it; or, on the way back, what each of these is pulled by.
+// maximum, then its minimum, with how many entries share it; or, in the backward pass, what each of these is pulled by.
 struct PositionSeparation {
     const void* pre_activations;  // (images, positions, channels)
     bool is_float64;
@@ -128,7 +190,9 @@ struct Kernel {
 };
 
 std::int64_t parameter_count(const Spec&);
-// Parameters in torch's order, Adam's first and second moments likewise, all running means, all running variances.
+// Running means of all hidden layers, then their running variances.
+std::int64_t running_count(const Spec&);
+// Parameters in torch's order, every slot of the optimizer likewise, the running statistics.
 std::int64_t state_count(const Spec&);
 
 }  // namespace jumpstart

@@ -39,6 +39,9 @@ Enum choice(const nb::dict& values, const char* name, std::initializer_list<std:
     throw std::invalid_argument(std::string(name) + "='" + text + "' is not known to the C++ engine");
 }
 
+// Which layers the penalty constrains: the engine knows no others.
+enum class Layers { hidden };
+
 constexpr std::size_t curve_columns = 10;
 
 // In the order of jumpstart_exp.result.METRICS.
@@ -64,7 +67,12 @@ State state_from(const nb::dict& values, const Spec& spec) {
     const std::int64_t epochs = get<std::int64_t>(values, "epochs");
     if (epochs <= 0 || epochs >= spec.epochs) throw std::invalid_argument("epochs are not within the training");
     outcome.epochs_run = epochs;
-    state.numbers = numbers_from(values, "numbers", std::size_t(state_count(spec)));
+    const std::size_t parameters = std::size_t(parameter_count(spec)), slots = std::size_t(slots_of(spec.optimizer));
+    for (const auto& [name, count] : {std::pair{"parameters", parameters}, std::pair{"slots", slots * parameters},
+                                      std::pair{"running", std::size_t(running_count(spec))}}) {
+        const std::vector<double> part = numbers_from(values, name, count);
+        state.numbers.insert(state.numbers.end(), part.begin(), part.end());
+    }
     state.census_start = numbers_from(values, "census_start", 4 * std::size_t(spec.depth));
     outcome.penalty_start = get<double>(values, "penalty_start");
     const std::vector<double> metrics = numbers_from(values, "metrics", 12);
@@ -92,12 +100,12 @@ Job job_from(const nb::dict& values) {
     spec.width = get<int>(values, "width");
     spec.features = get<int>(values, "features");
     spec.outputs = get<int>(values, "outputs");
-    spec.conv2x1 = get<bool>(values, "conv2x1");
-    spec.batch_norm = get<bool>(values, "batch_norm");
-    spec.is_float64 = get<bool>(values, "is_float64");
     spec.task_loss = get<bool>(values, "task_loss");
-    spec.keras_eps = get<bool>(values, "keras_eps");
     spec.evaluate = get<bool>(values, "evaluate");
+    spec.architecture = choice<Architecture>(values, "layout",
+                                             {{"mlp", Architecture::mlp}, {"conv2x1", Architecture::conv2x1}});
+    spec.activation = choice<Activation>(values, "activation", {{"relu", Activation::relu}});
+    spec.norm = choice<Norm>(values, "norm", {{"none", Norm::none}, {"batch", Norm::batch}});
     spec.init = choice<Init>(values, "init", {{"glorot_uniform", Init::glorot_uniform},
                                               {"kaiming_uniform", Init::kaiming_uniform},
                                               {"zero", Init::zero}});
@@ -107,11 +115,17 @@ Job job_from(const nb::dict& values) {
                                                              {"sum_sq", Aggregate::sum_sq}});
     spec.ties = choice<Ties>(values, "ties",
                              {{"shared", Ties::shared}, {"single", Ties::single}, {"random", Ties::random}});
-    const std::string kind = get<std::string>(values, "kind");
-    spec.per_unit = kind == "U" || kind == "UP";
-    spec.per_point = kind == "P" || kind == "UP";
-    spec.per_layer = kind == "L";
-    spec.per_position = get<bool>(values, "per_position");
+    spec.gain = get<double>(values, "gain");
+    spec.precision =
+        choice<Precision>(values, "precision", {{"float32", Precision::float32}, {"float64", Precision::float64}});
+    spec.task = choice<Task>(values, "task", {{"classification", Task::classification}});
+    spec.optimizer = choice<Optimizer>(values, "optimizer", {{"adam", Optimizer::adam}});
+    spec.eps_rule = choice<EpsRule>(values, "eps_rule", {{"torch", EpsRule::torch}, {"keras", EpsRule::keras}});
+    spec.kind = choice<Kind>(
+        values, "kind",
+        {{"none", Kind::none}, {"U", Kind::U}, {"P", Kind::P}, {"UP", Kind::UP}, {"L", Kind::L}});
+    spec.scope = choice<Scope>(values, "scope", {{"channel", Scope::channel}, {"position", Scope::position}});
+    choice<Layers>(values, "layers", {{"hidden", Layers::hidden}});
     job.layer_weights = get<std::vector<double>>(values, "layer_weights");
     if (!job.layer_weights.empty() && job.layer_weights.size() != std::size_t(spec.depth))
         throw std::invalid_argument("layer_weights must have one number a hidden layer");
@@ -183,7 +197,7 @@ nb::object array(std::vector<double> numbers) {
 }
 
 // What `state_from` takes, and why it was handed over; without its curve where nothing will go on from it.
-nb::dict to_dict(Kept& kept) {
+nb::dict to_dict(Kept& kept, const Spec& spec) {
     const Outcome& outcome = kept.state.outcome;
     std::vector<double> metrics, curve;
     for (const Best* best : metrics_of(outcome))
@@ -195,7 +209,14 @@ nb::dict to_dict(Kept& kept) {
     result["is_watched"] = kept.is_watched;
     result["is_due"] = kept.is_due;
     result["epochs"] = outcome.epochs_run;
-    result["numbers"] = array(std::move(kept.state.numbers));
+    const auto part = [&](std::int64_t first, std::int64_t last) {
+        const auto begin = kept.state.numbers.begin();
+        return array(std::vector<double>(begin + first, begin + last));
+    };
+    const std::int64_t parameters = parameter_count(spec), all = state_count(spec), running = all - running_count(spec);
+    result["parameters"] = part(0, parameters);
+    result["slots"] = part(parameters, running);
+    result["running"] = part(running, all);
     result["census_start"] = array(std::move(kept.state.census_start));
     result["penalty_start"] = outcome.penalty_start;
     result["metrics"] = array(std::move(metrics));
@@ -253,7 +274,7 @@ void train(const nb::list& specs, const Numbers& x_train, const Labels& y_train,
             more = fleet.wait(poll_milliseconds, progress, kept, finished);
         }
         for (const Progress& step : progress) on_progress(step.index, step.epochs);
-        for (Kept& state : kept) on_kept(state.index, to_dict(state));
+        for (Kept& state : kept) on_kept(state.index, to_dict(state, jobs[state.index].spec));
         for (const Finished& result : finished) on_result(result.index, to_dict(result, jobs[result.index]));
         return more;
     };

@@ -1,11 +1,12 @@
 // Activations are stored as rows (unit, then position), the points contiguous along a row and padded to whole vectors.
 // Padding repeats the last point, so a maximum or minimum never sees anything that is not there; what sums over points
 // is masked, and the loss's gradient is 0 in the padding. A layer's parameters are one block: its weight's rows with
-// the bias as their last number, then the batch norm's weight and bias; beside it Adam's two moments.
+// the bias as their last number, then the batch norm's weight and bias; beside it the optimizer's slots.
 #pragma once
 
 #include <cmath>
 
+#include "activations.hpp"
 #include "arithmetic.hpp"
 #include "kernel.hpp"
 #include "random.hpp"
@@ -16,12 +17,13 @@ namespace {
 
 template <class T>
 struct Block {
-    T* values;  // then the first moments, then the second, `length` each
+    T* values;  // then the optimizer's slots, `length` numbers each
     int rows, columns, length;
     bool has_norm;
 
     T* weight() const { return values; }
     T* bias() const { return values + columns; }
+    T* slot(int number) const { return values + (1 + number) * std::size_t(length); }
     int row_stride() const { return columns + 1; }
     int norm_offset() const { return rows * (columns + 1); }
     int used() const { return rows * (columns + 1) + (has_norm ? 2 * rows : 0); }
@@ -65,9 +67,10 @@ private:
     };
 
     const Spec& spec_;
+    const Constraints constrained_;
     Arena arena_;
     int positions_, segments_;  // rows of a hidden layer
-    bool has_penalty_, fast_penalty_;
+    bool has_norm_, per_position_, has_penalty_, fast_penalty_;
     double constraints_;
     Set train_, val_;
     Block<T>* blocks_;
@@ -115,6 +118,8 @@ private:
     void start_step();
     void end_penalty();
     Score score(const Set& set, bool with_loss, bool with_gradient);
+    Score score_classes(const Set& set, bool with_loss, bool with_gradient);
+    T eps_now(double second) const;
 
     void backward(std::int64_t epoch, T dropout_scale, Probe* probe);
     void propagate(int to, bool dropping, T dropout_scale, bool with_extra, const T* from_gradient, T* to_gradient,
@@ -126,6 +131,7 @@ private:
     void add_unit_fast(const Hidden<T>& layer, T* gradient);
     void normalise_backward(const Block<T>& block, const Hidden<T>& layer, T* gradient, T* parameter_gradient);
     void parameter_gradient(int index, const T* gradient, const T* in, T* out);
+    void update(const Block<T>& block, const T* gradient);
     void adam(const Block<T>& block, const T* gradient);
 
     // A constraint's gradient at its maximum and minimum. Rounded before it is added anywhere, so that two sides that
@@ -149,17 +155,28 @@ private:
     }
     void add_penalty(V<T> found) { penalty_sums_ += squares() ? found * found : found; }
     bool stopped() const { return control_ && control_->stop.load(std::memory_order_relaxed); }
-    bool squares() const { return spec_.aggregate == Aggregate::l2 || spec_.aggregate == Aggregate::sum_sq; }
+    bool squares() const {
+        switch (spec_.aggregate) {
+            case Aggregate::sum:
+            case Aggregate::mean: return false;
+            case Aggregate::l2:
+            case Aggregate::sum_sq: return true;
+        }
+        __builtin_trap();
+    }
 };
 
 template <class T>
 Network<T>::Network(const Spec& spec, const Points& train, const Points& val, void* memory)
     : spec_(spec),
+      constrained_(constraints_of(spec.kind)),
       arena_(memory),
-      positions_(spec.conv2x1 ? 2 : 1),
+      positions_(positions_of(spec.architecture)),
       segments_(spec.width * positions_),
-      has_penalty_(spec.per_unit || spec.per_point || spec.per_layer),
-      fast_penalty_(!spec.conv2x1 && spec.ties == Ties::single && !spec.per_layer),
+      has_norm_(norm_numbers(spec.norm) > 0),
+      per_position_(has_a_constraint_a_position(spec.scope)),
+      has_penalty_(constrained_.units || constrained_.points || constrained_.layers),
+      fast_penalty_(positions_ == 1 && spec.ties == Ties::single && !constrained_.layers),
       train_(take_set(train)),
       val_(take_set(val)) {
     const int stride = train_.layout.stride;
@@ -172,15 +189,15 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
         Block<T> block;
         block.rows = l == spec.depth ? spec.outputs : spec.width;
         block.columns = l == spec.depth ? segments_ : l == 0 ? spec.features : spec.width * positions_;
-        block.has_norm = spec.batch_norm && l < spec.depth;
+        block.has_norm = has_norm_ && l < spec.depth;
         block.length = (block.used() + lanes<T> - 1) / lanes<T> * lanes<T>;
-        block.values = arena_.take<T>(3 * std::size_t(block.length));
+        block.values = arena_.take<T>((1 + slots_of(spec.optimizer)) * std::size_t(block.length));
         longest = block.length > longest ? block.length : longest;
         if (has_memory) blocks_[l] = block;
         if (l == spec.depth) break;
         Hidden<T> layer = {};
         layer.pre = arena_.take<T>(std::size_t(segments_) * stride);
-        if (spec.batch_norm) {
+        if (has_norm_) {
             layer.normalised = arena_.take<T>(std::size_t(segments_) * stride);
             layer.deviation = arena_.take<T>(spec.width);
             layer.running_mean = arena_.take<T>(spec.width);
@@ -213,9 +230,9 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
     tie_work_ = arena_.take<T>(4 * std::size_t(stride));
     norm_scale_ = arena_.take<T>(spec.width);
     norm_shift_ = arena_.take<T>(spec.width);
-    const double scope = spec.per_position ? positions_ : 1;
-    constraints_ = spec.depth * ((spec.per_unit ? scope * spec.width : 0.0) +
-                                 (spec.per_point ? scope * train.count : 0.0) + (spec.per_layer ? 1.0 : 0.0));
+    const double each = per_position_ ? positions_ : 1;
+    constraints_ = spec.depth * ((constrained_.units ? each * spec.width : 0.0) +
+                                 (constrained_.points ? each * train.count : 0.0) + (constrained_.layers ? 1.0 : 0.0));
     if (!has_memory) return;
     fill_set(train_, train);
     fill_set(val_, val);
@@ -260,9 +277,9 @@ void Network<T>::each_parameter(Visit visit) {
 template <class T>
 template <class Visit>
 void Network<T>::each_of_state(Visit visit) {
-    for (int part = 0; part < 3; ++part)
+    for (int part = 0; part <= slots_of(spec_.optimizer); ++part)
         each_parameter([&](int l, int offset) { visit(blocks_[l].values[part * blocks_[l].length + offset]); });
-    if (!spec_.batch_norm) return;
+    if (!has_norm_) return;
     for (int l = 0; l < spec_.depth; ++l)
         for (int r = 0; r < spec_.width; ++r) visit(hidden_[l].running_mean[r]);
     for (int l = 0; l < spec_.depth; ++l)
@@ -278,21 +295,32 @@ void Network<T>::initialise(const double* initial) {
             Block<T>& block = blocks_[l];
             // a filter's fans count its two taps
             const int fan_in = block.columns, fan_out = block.rows * (l < spec_.depth ? positions_ : 1);
-            if (spec_.init != Init::zero) {
-                const bool glorot = spec_.init == Init::glorot_uniform;
-                const double bound = glorot ? std::sqrt(6.0 / (double(fan_in) + fan_out)) : 1 / std::sqrt(double(fan_in));
-                WeightStream stream(spec_.seed, std::uint64_t(l));
+            const double gain = l < spec_.depth ? spec_.gain : 1;
+            WeightStream stream(spec_.seed, std::uint64_t(l));
+            const auto draw_weights = [&](double bound) {
                 for (int r = 0; r < block.rows; ++r)
                     for (int c = 0; c < block.columns; ++c)
                         block.values[r * block.row_stride() + c] = T(bound * stream.next());
-                if (!glorot)
-                    for (int r = 0; r < block.rows; ++r) block.bias()[r * block.row_stride()] = T(bound * stream.next());
+            };
+            const auto draw_biases = [&](double bound) {
+                for (int r = 0; r < block.rows; ++r) block.bias()[r * block.row_stride()] = T(bound * stream.next());
+            };
+            switch (spec_.init) {
+                case Init::glorot_uniform:
+                    draw_weights(gain * std::sqrt(6.0 / (double(fan_in) + fan_out)));
+                    break;
+                case Init::kaiming_uniform:
+                    draw_weights(gain * (1 / std::sqrt(double(fan_in))));
+                    draw_biases(1 / std::sqrt(double(fan_in)));
+                    break;
+                case Init::zero:
+                    break;
             }
             if (block.has_norm)
                 for (int r = 0; r < block.rows; ++r) block.values[block.norm_offset() + r] = T(1);
         }
     }
-    if (spec_.batch_norm)
+    if (has_norm_)
         for (int l = 0; l < spec_.depth; ++l)
             for (int r = 0; r < spec_.width; ++r) hidden_[l].running_variance[r] = T(1);
 }

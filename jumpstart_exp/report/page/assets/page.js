@@ -25,15 +25,13 @@ async function start() {
   readAddress();
   await update();
 
-  byId("study").addEventListener("change", (event) => choose(() => {
-    state.study = studies.findIndex((study) => study.slug === event.target.value);
-    Object.assign(state, { method: null, seed: null, cell: null });
-  }));
-  byId("method").addEventListener("change", (event) => choose(() => { state.method = event.target.value === "all" ? null : Number(event.target.value); }));
-  byId("metric").addEventListener("change", (event) => choose(() => { state.metric = metricNamed(event.target.value); }));
-  byId("seed").addEventListener("change", (event) => choose(() => { state.seed = event.target.value === "mean" ? null : Number(event.target.value); }));
-  byId("beside").addEventListener("change", (event) => choose(() => { state.beside = event.target.checked; }));
-  byId("border").addEventListener("change", (event) => choose(() => { state.border = event.target.value; }));
+  const onChange = (id, change) => byId(id).addEventListener("change", (event) => choose(() => change(event.target.value, event.target)));
+  onChange("study", (slug) => Object.assign(state, { study: studies.findIndex((study) => study.slug === slug), method: null, seed: null, cell: null }));
+  onChange("method", (value) => { state.method = value === "all" ? null : Number(value); });
+  onChange("metric", (column) => { state.metric = metricNamed(column); });
+  onChange("seed", (value) => { state.seed = value === "mean" ? null : Number(value); });
+  onChange("beside", (value, box) => { state.beside = box.checked; });
+  onChange("border", (value) => { state.border = value; });
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
   window.addEventListener("hashchange", () => { if (readAddress()) update(); });
   document.querySelectorAll("nav a, a.skip").forEach((link) => link.addEventListener("click", (event) => {
@@ -54,8 +52,8 @@ async function start() {
     width = window.innerWidth;
     redraw();
   });
-  gridEvents(byId("panels"));
-  markEvents(byId("scatter-chart"));
+  placeEvents(byId("panels"), nextInGrid);
+  placeEvents(byId("scatter-chart"), nextMark);
 
   async function choose(change) {
     change();
@@ -111,40 +109,47 @@ async function start() {
     if (focused) field.querySelector("input:checked")?.focus();
   }
 
-  function gridEvents(box) {
-    const placeOf = (target) => target.dataset && target.dataset.d !== undefined ? ["m", "d", "w"].map((name) => Number(target.dataset[name])) : null;
-    box.addEventListener("pointermove", (event) => {
+  // What places of method × depth × width answer to, in pictures; `next` is the place that a key leads to, if any.
+  function placeEvents(box, next) {
+    const placeOf = ({ dataset }) => dataset && dataset.d !== undefined ? ["m", "d", "w"].map((name) => Number(dataset[name])) : null;
+    const on = (type, react) => box.addEventListener(type, (event) => {
       const place = placeOf(event.target);
-      if (place && event.pointerType !== "touch") showTip(place, event.clientX, event.clientY);
-      else hideTip();
+      if (place) react(event, place, event.target);
+      else if (type === "pointermove") hideTip();
     });
+    on("pointermove", (event, place) => event.pointerType === "touch" ? hideTip() : showTip(place, event.clientX, event.clientY));
     box.addEventListener("pointerleave", hideTip);
-    box.addEventListener("click", (event) => {
-      const place = placeOf(event.target);
-      if (place) { focusCell(event.target); open(place, event.target); }
+    on("click", (event, place, target) => { focusCell(target); open(place, target); });
+    on("focusin", (event, place, target) => {
+      outline(target, true);
+      const at = target.getBoundingClientRect();
+      if (target.matches(":focus-visible")) showTip(place, at.right, at.bottom);
     });
-    box.addEventListener("focusin", (event) => {
-      const place = placeOf(event.target);
-      if (!place) return;
-      outline(event.target, true);
-      const at = event.target.getBoundingClientRect();
-      if (event.target.matches(":focus-visible")) showTip(place, at.right, at.bottom);
-    });
-    box.addEventListener("focusout", (event) => { if (placeOf(event.target)) { outline(event.target, false); hideTip(); } });
-    box.addEventListener("keydown", (event) => {
-      const place = placeOf(event.target);
-      if (!place) return;
-      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); open(place, event.target); return; }
-      const study = studies[state.study], moves = {
-        ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1],
-        Home: [-study.depths.length, 0], End: [study.depths.length, 0], PageUp: [0, study.widths.length], PageDown: [0, -study.widths.length],
-      };
-      if (!(event.key in moves)) return;
+    on("focusout", (event, place, target) => { outline(target, false); hideTip(); });
+    on("keydown", (event, place, target) => {
+      const opens = event.key === "Enter" || event.key === " ", to = opens ? null : next(event.key, place, target);
+      if (!opens && !to) return;
       event.preventDefault();
-      const [right, up] = moves[event.key];
-      const d = clamp(place[1] + right, 0, study.depths.length - 1), w = clamp(place[2] + up, 0, study.widths.length - 1);
-      focusCell(event.target.closest("svg").querySelector(`[data-d="${d}"][data-w="${w}"]`));
+      if (opens) open(place, target);
+      else focusCell(to);
     });
+  }
+
+  function nextInGrid(key, [, d, w], target) {
+    const study = studies[state.study], depths = study.depths.length, widths = study.widths.length;
+    const move = {
+      ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1],
+      Home: [-depths, 0], End: [depths, 0], PageUp: [0, widths], PageDown: [0, -widths],
+    }[key];
+    if (!move) return null;
+    const at = [clamp(d + move[0], 0, depths - 1), clamp(w + move[1], 0, widths - 1)];
+    return target.closest("svg").querySelector(`[data-d="${at[0]}"][data-w="${at[1]}"]`);
+  }
+
+  function nextMark(key, place, target) {
+    const marks = [...target.parentNode.children], here = marks.indexOf(target);
+    const to = { ArrowRight: here + 1, ArrowUp: here + 1, ArrowLeft: here - 1, ArrowDown: here - 1, Home: 0, End: marks.length - 1 }[key];
+    return to === undefined ? null : marks[clamp(to, 0, marks.length - 1)];
   }
 
   function focusCell(rect) {
@@ -155,36 +160,9 @@ async function start() {
 
   function outline(rect, on) {
     const frame = rect.closest("svg").querySelector(".focus");
+    if (!frame) return;  // marks of a scatter have outlines of their own
     for (const name of ["x", "y"]) frame.setAttribute(name, rect.getAttribute(name));
     frame.setAttribute("visibility", on ? "visible" : "hidden");
-  }
-
-  function markEvents(box) {
-    box.addEventListener("pointermove", (event) => {
-      const { m, d, w } = event.target.dataset || {};
-      if (d !== undefined && event.pointerType !== "touch") showTip([m, d, w].map(Number), event.clientX, event.clientY);
-      else hideTip();
-    });
-    box.addEventListener("pointerleave", hideTip);
-    box.addEventListener("click", (event) => {
-      const { m, d, w } = event.target.dataset || {};
-      if (d !== undefined) { focusCell(event.target); open([m, d, w].map(Number), event.target); }
-    });
-    box.addEventListener("focusin", (event) => {
-      const { m, d, w } = event.target.dataset || {}, at = event.target.getBoundingClientRect();
-      if (d !== undefined && event.target.matches(":focus-visible")) showTip([m, d, w].map(Number), at.right, at.bottom);
-    });
-    box.addEventListener("focusout", hideTip);
-    box.addEventListener("keydown", (event) => {
-      const { m, d, w } = event.target.dataset || {};
-      if (d === undefined) return;
-      if (event.key === "Enter" || event.key === " ") { event.preventDefault(); open([m, d, w].map(Number), event.target); return; }
-      const marks = [...event.target.parentNode.children], here = marks.indexOf(event.target);
-      const next = { ArrowRight: here + 1, ArrowUp: here + 1, ArrowLeft: here - 1, ArrowDown: here - 1, Home: 0, End: marks.length - 1 }[event.key];
-      if (next === undefined) return;
-      event.preventDefault();
-      focusCell(marks[clamp(next, 0, marks.length - 1)]);
-    });
   }
 
   function showTip([m, d, w], x, y) {

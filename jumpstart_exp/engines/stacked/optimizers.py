@@ -1,10 +1,35 @@
-"""Adam for a fleet."""
+"""Optimizers of a fleet: each a class with its slots, tensors of a number for every parameter, and its step."""
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from jumpstart_exp.engines.stacked.layers import Stack
 from jumpstart_exp.engines.stacked.layout import CACHED_NUMBERS
+from jumpstart_exp.settings import refuse
+
+
+class FleetOptimizer(Protocol):
+    """All networks' optimizer; `slots` are named as in the table of optimizers."""
+
+    slots: dict[str, Tensor]
+
+    def step(self, steps: Tensor) -> None:
+        """One step down the gradients, which it spends, after so many others (a number on the device)."""
+
+
+def optimizer_of(stack: Stack) -> FleetOptimizer:
+    """The optimizer of a fleet's cells.
+
+    Raises:
+        SettingError: the engine does not have it.
+    """
+    match stack.cells[0].optimizer.name:
+        case "adam":
+            return Adam(stack)
+        case other:
+            raise refuse("optimizer.name", other, "adam for the engine stacked")
 
 
 class Adam:
@@ -19,10 +44,11 @@ class Adam:
         self.lr, self.beta1, self.beta2, self.eps = (
             stack.numbers(getattr(own, name) for own in specs) for name in ("lr", "beta1", "beta2", "eps")
         )
-        self.is_keras = stack.numbers(own.eps_rule == "keras" for own in specs)
+        self.is_keras = stack.numbers(_is_keras(own.eps_rule) for own in specs)
         self.dtype = stack.dtype
         self.weights, self.gradients = stack.weights.flat, stack.gradients.flat
         self.first_moment, self.second_moment = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
+        self.slots = {"exp_avg": self.first_moment, "exp_avg_sq": self.second_moment}
         self.size = CACHED_NUMBERS[stack.device.type]
         self.scratch = torch.empty_like(self.weights[: self.size])
         # what every parameter needs, in the parameters' precision
@@ -52,6 +78,16 @@ class Adam:
         """Each parameter's own of the networks' numbers; the only one where it serves all."""
         numbers = numbers.to(self.dtype)
         return numbers[0] if self.owners is None else numbers[self.owners]
+
+
+def _is_keras(eps_rule: str) -> bool:
+    match eps_rule:
+        case "torch":
+            return False
+        case "keras":
+            return True
+        case other:
+            raise refuse("optimizer.eps_rule", other, "torch or keras")
 
 
 def _part(numbers: Tensor, part: slice) -> Tensor:

@@ -1,0 +1,88 @@
+"""What a training draws at random: the order of batches, dropout, random ties, all addressed by epoch and point."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.losses.separation import TieDraws
+from jumpstart_exp.networks.build import dtype
+from jumpstart_exp.randomness import Stream, draws, keep_threshold
+from jumpstart_exp.settings import refuse
+
+Points = npt.NDArray[np.int64]
+
+_TIE_STREAMS = {
+    "U+": Stream.TIE_UNIT_ABOVE,
+    "U-": Stream.TIE_UNIT_BELOW,
+    "P+": Stream.TIE_POINT_ABOVE,
+    "P-": Stream.TIE_POINT_BELOW,
+    "L+": Stream.TIE_LAYER_ABOVE,
+    "L-": Stream.TIE_LAYER_BELOW,
+}
+
+
+def batches(cell: Cell, n_train: int, epoch: int) -> Iterator[Points | None]:
+    """Indices of the training points of every batch of an epoch (counted from 0); None for all in order."""
+    size = cell.batch_size
+    if size == n_train:
+        yield None
+        return
+    order = np.arange(n_train)
+    if cell.optimizer.shuffle:
+        numbers = draws(Stream.BATCH_ORDER, cell.seed, epoch, [0], order, 1)[0, :, 0]
+        order = np.argsort(numbers, kind="stable")
+    for first in range(0, n_train, size):
+        yield order[first : first + size]
+
+
+def dropout_factors(cell: Cell, epoch: int, points: Points, device: torch.device) -> list[Tensor] | None:
+    """A factor for the input of every hidden layer, shaped like it; None where nothing is dropped any more."""
+    rate = cell.dropout.rate * (1 - epoch / cell.dropout.anneal_epochs)
+    if rate <= 0:
+        return None
+    threshold, scale = keep_threshold(rate), 1 / (1 - rate)
+    first, later = _input_shapes(cell)
+    factors: list[Tensor] = []
+    # a CNN's layers one by one: their draws take many times the memory of their activations
+    groups = [[layer] for layer in range(1, cell.depth)] if len(later) == 3 else [range(1, cell.depth)]
+    for layers, shape in [([0], first), *((group, later) for group in groups)]:
+        drawn = draws(Stream.DROPOUT, cell.seed, epoch, layers, points, math.prod(shape))
+        kept = torch.from_numpy((drawn >= threshold) * scale).to(device, dtype(cell))
+        factors += kept.reshape(*kept.shape[:2], *shape).unbind()
+    return factors
+
+
+def tie_draws(cell: Cell, epoch: int, batch: int, points: Points) -> TieDraws | None:
+    """Draws for random ties of a batch; None where the cell has none."""
+    if cell.penalty_weight == 0 or cell.penalty.ties != "random":
+        return None
+
+    def drawn(constraint: str, layer: int, count: int) -> Tensor:
+        # a unit's or layer's constraint belongs to a batch, a point's to the point
+        stream, seed = _TIE_STREAMS[constraint], cell.seed
+        if constraint.startswith("P"):
+            numbers = draws(stream, seed, epoch, [layer], points, count // len(points))[0]
+        else:
+            numbers = draws(stream, seed, epoch, [layer], [batch], count)[0]
+        return torch.from_numpy(numbers.reshape(-1).astype(np.int64))
+
+    return drawn
+
+
+def _input_shapes(cell: Cell) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shape of the input of the first and of every later hidden layer, without the points."""
+    match cell.network.layout:
+        case "cnn":
+            assert cell.dataset.image is not None
+            return cell.dataset.image, (cell.width, *cell.dataset.image[1:])
+        case "conv2x1":
+            return (1, 2), (cell.width, 2)
+        case "mlp":
+            return (cell.dataset.features,), (cell.width,)
+        case other:
+            raise refuse("network.layout", other, "mlp, conv2x1 or cnn")

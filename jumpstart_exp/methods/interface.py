@@ -1,0 +1,48 @@
+"""What a method is: what it adds to a training beside the task's loss."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.loading import Data
+from jumpstart_exp.losses.separation import TieDraws
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch, or a whole set in evaluation mode, as it has gone through the network.
+
+    Attributes:
+        outputs: of the network, (points, outputs).
+        pre_activations: of each hidden layer, (points, units) or (points, channels, positions); none where the pass has
+            computed the separation penalty itself.
+        separation: that penalty, a scalar before λ; None where the pre-activations are there.
+        tie_draws: draws for random ties of that penalty.
+        parameters: what the methods train beside the network, by name.
+    """
+
+    outputs: Tensor
+    pre_activations: Sequence[Tensor] = ()
+    separation: Tensor | None = None
+    tie_draws: TieDraws | None = None
+    parameters: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Method(Protocol):
+    """Parameters and terms of the loss that a method adds to a training."""
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Of its terms in the loss, by name."""
+
+    def extra_parameters(self, cell: Cell, data: Data) -> dict[str, Tensor]:
+        """What is trained beside the network, as it begins, by name; the optimizer sees it, and checkpoints keep it."""
+
+    def loss_terms(self, batch: Batch) -> dict[str, Tensor]:
+        """Its terms of the loss, by name: scalars before their weights."""
+
+    def evaluate(self, batch: Batch) -> dict[str, float]:
+        """What is measured of a whole set in evaluation mode, by name; called without gradients."""

@@ -1,0 +1,109 @@
+"""The settings of the store's rows: what a cell's fields say of their role, and one value for what means the same."""
+
+import typing
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jumpstart_exp.cell import SPECS, cell_fields
+from jumpstart_exp.data import DATASETS
+from jumpstart_exp.settings import field_types
+
+AXES = ("depth", "width", "seed")
+"""Along what a figure's cells are laid out."""
+
+Settings = Mapping[str, Hashable]
+"""Values of a row by the settings' names: numbers as floats, null as None."""
+
+_LAYER_WEIGHTS = "penalty.layer_weights"
+_IN_FILE_NAMES = ("dataset.augment",)  # file names have always said it, neutral or not
+
+
+def described(table: pd.DataFrame) -> list[str]:
+    """The table's columns that describe cells, sorted; those of a version that this one does not know, too."""
+    parts = tuple(f"{part}." for part in ("dataset", *SPECS))
+    known = {*cell_fields(), "numerics"}
+    return sorted(name for name in table.columns if name in known or name.startswith(parts))
+
+
+def is_of_method(name: str) -> bool:
+    """Whether the setting tells compared methods apart; what this version does not know separates figures."""
+    return name in cell_fields() and cell_fields()[name].role == "method"
+
+
+def tunes(name: str) -> bool:
+    """Whether it is a strength of the method, on which the methods of a figure usually agree."""
+    return cell_fields()[name].tunes
+
+
+def usual(name: str) -> Hashable:
+    """What a cell has that says nothing of the setting: the neutral value, else the default; None if unknown."""
+    if name == _LAYER_WEIGHTS:
+        return 1.0
+    field = cell_fields().get(name)
+    if field is None:
+        return None
+    return plain(field.default if field.neutral is None or field.default is None else field.neutral)
+
+
+def off(name: str) -> Hashable:
+    """The value that says that a method does without the thing altogether; None where there is none."""
+    if name == "penalty.kind":  # the keys of all cells without penalty say none: it is not left out as neutral
+        return "none"
+    return plain(cell_fields()[name].neutral) if is_of_method(name) and not tunes(name) else None
+
+
+def is_optional(name: str) -> bool:
+    """Whether null is a value of the setting."""
+    return name in cell_fields() and type(None) in typing.get_args(cell_fields()[name].type)
+
+
+def told(settings: Settings) -> dict[str, Hashable]:
+    """The settings without those that file names leave out: what has no effect, or its neutral value."""
+    neutral = {name for name, field in cell_fields().items() if field.neutral is not None} - {*_IN_FILE_NAMES}
+    return {
+        name: value
+        for name, value in settings.items()
+        if value is not None and not (name in neutral and value == usual(name))
+    }
+
+
+def setting_columns(table: pd.DataFrame) -> dict[str, list[Hashable]]:
+    """Every setting's plain values, row by row, by name: what means the same is the same value.
+
+    A null, or a column that the table lacks, is the neutral value where the setting has one and can have an effect:
+    one of a dataset under this dataset, one of the penalty under a penalty. What stays None has no effect.
+    """
+    fields = cell_fields()
+    columns = {name: [plain(value) for value in table[name]] for name in described(table)}
+    nothing: list[Hashable] = [None] * len(table)
+    kinds, datasets = columns.get("penalty.kind", nothing), columns.get("dataset", nothing)
+    own = {name: {f"dataset.{inner}" for inner in field_types(spec)} for name, spec in DATASETS.items()}
+    for name in [_LAYER_WEIGHTS, *(name for name, field in fields.items() if field.neutral is not None)]:
+        values = columns.get(name, nothing)
+        if name == _LAYER_WEIGHTS:  # one number for all layers means the same at every depth
+            values = [value[0] if isinstance(value, tuple) and len({*value}) == 1 else value for value in values]
+        if name.startswith("penalty."):
+            acts = [kind not in (None, "none") for kind in kinds]
+        elif name.startswith("dataset."):
+            acts = [name in own.get(str(dataset), ()) for dataset in datasets]
+        else:
+            acts = [True] * len(table)
+        same, one = (None, plain(fields[name].neutral)), usual(name)
+        columns[name] = [one if act and value in same else value for act, value in zip(acts, values, strict=True)]
+    return dict(sorted(columns.items()))
+
+
+def plain(value: Any) -> Hashable:
+    """A hashable value that is equal wherever the setting is: numbers as floats, every null as None."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return tuple(plain(item) for item in value)
+    if value is None or pd.isna(value):
+        return None
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | float | np.number):
+        return float(value)
+    return str(value)
