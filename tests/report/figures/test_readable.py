@@ -1,9 +1,12 @@
 """No text of a figure is cut or overlaps another one, whatever the methods, depths and widths."""
 
+from collections.abc import Iterator
+
 import pytest
 from readable import check_readable
 from stored_tables import CIFAR10, METHODS, MNIST, VARIANTS, grid_rows, table
 
+from jumpstart_exp.report.figures.drawing import plain_style
 from jumpstart_exp.report.figures.frontier import frontier_figure
 from jumpstart_exp.report.figures.heatmaps import heatmap_figure
 from jumpstart_exp.report.figures.shares import differences_figure, moments_figure
@@ -11,6 +14,12 @@ from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
 
 DEPTHS, WIDTHS = [1, 2, 3, 4, 5, *range(10, 51, 5), *range(60, 151, 10)], [1, 2, 3, 4, 5, 10, 15, 20, 25]
 LONG = "a_label_that_nobody_would_ever_want_to_type"
+
+
+@pytest.fixture(autouse=True)
+def style() -> Iterator[None]:
+    with plain_style():
+        yield
 
 
 def grid_of(rows: list[dict]) -> FigureGrid:
