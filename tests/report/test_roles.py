@@ -34,7 +34,6 @@ CONTEXT: dict[str, Any] = {"low": 0, "neutral": 0.0, "role": "context"}
 @pytest.fixture
 def add(monkeypatch: pytest.MonkeyPatch) -> Add:
     """Add a field to a part of the cell; its default is its neutral value."""
-    monkeypatch.setattr("jumpstart_exp.report.page.reproduce._COMPOSED", {})  # cells with the field stay in the test
 
     def added(part: str, name: str, kind: type, field: dict[str, Any]) -> None:
         own = (name, kind, setting(field["neutral"], **field))

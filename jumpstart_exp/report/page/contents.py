@@ -1,7 +1,7 @@
 """What the page holds: a head of names and tables, and a block of numbers."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ STARTS: tuple[Start, ...] = ("first", "grid")
 _COUNTS = ("train_acc_best_epoch", "val_acc_best_epoch", "train_loss_best_epoch", "val_loss_best_epoch")
 _WHOLE = (*_COUNTS, "epochs_run", "diverged_epoch", "n_params")
 _LONGEST_ERROR = 400
+_MOST_LINES = 60  # of a traceback
 _KEYLESS = "the key in the store is not 32 hexadecimal digits, so no command can be checked against it"
 
 
@@ -80,8 +81,10 @@ def page_contents(
     block.add("rows.origin", origin.astype(np.uint16))
     found, sets = _commands(rows, is_key)
     block.add("rows.command", sets.astype(np.uint16))
-    errors, error = _errors(rows)
+    errors, error = _texts(rows, "error", lambda text: legible(text, _LONGEST_ERROR))
     block.add("rows.error", error.astype(np.uint32))
+    tracebacks, traceback = _texts(rows, "traceback", _traceback)
+    block.add("rows.traceback", traceback.astype(np.uint32))
     columns = {column: measured(table, column) for metric in METRICS for column in metric.columns()}
     studies = []
     for index, grid in enumerate(grids):
@@ -93,6 +96,7 @@ def page_contents(
         "origins": origins,
         "commands": [{"before": each.before, "after": each.after, "reason": each.reason} for each in found],
         "errors": errors,
+        "tracebacks": tracebacks,
         "studies": studies,
         "claims": list(claims),
         "layouts": list(layouts),
@@ -146,14 +150,19 @@ def _commands(rows: pd.DataFrame, is_key: NDArray[np.bool_]) -> tuple[list[Comma
     return [*found, Command(reason=_KEYLESS)], of_rows
 
 
-def _errors(rows: pd.DataFrame) -> tuple[list[str], NDArray[np.int64]]:
-    """The distinct error texts, and the place of each row's in the list, from 1; 0 for none."""
-    if "error" not in rows.columns:
+def _texts(rows: pd.DataFrame, column: str, shown: Callable[[str], str]) -> tuple[list[str], NDArray[np.int64]]:
+    """The distinct texts of a column as they are shown, and the place of each row's among them, from 1; 0 for none."""
+    if column not in rows.columns:
         return [], np.zeros(len(rows), np.int64)
-    texts = [legible(str(text), _LONGEST_ERROR) if isinstance(text, str) else "" for text in rows["error"]]
+    texts = [shown(text) if isinstance(text, str) else "" for text in rows[column]]
     known = list(dict.fromkeys(text for text in texts if text))
     number = {text: index + 1 for index, text in enumerate(known)}
     return known, np.array([number.get(text, 0) for text in texts], np.int64)
+
+
+def _traceback(text: str) -> str:
+    """The last lines of a traceback, each legible."""
+    return "\n".join(legible(line, _LONGEST_ERROR) for line in text.splitlines()[-_MOST_LINES:])
 
 
 def _add_grid(

@@ -5,22 +5,21 @@ import shlex
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from numpy.typing import NDArray
 from omegaconf.errors import OmegaConfBaseException
 
-from jumpstart_exp.cell import NUMERICS, Cell, cell_fields
-from jumpstart_exp.config.schema import check_variant, conf_dir, plain_config, register_schema, split_config
+from jumpstart_exp.cell import NUMERICS, SPECS, Cell, cell_fields
+from jumpstart_exp.config.composition import compose_one
+from jumpstart_exp.config.schema import conf_dir
+from jumpstart_exp.data import DATASETS
 from jumpstart_exp.settings import SettingError
 
 PROGRAM = "python -m jumpstart_exp"
@@ -54,48 +53,31 @@ def commands(table: pd.DataFrame) -> tuple[list[Command], NDArray[np.int64]]:
     """
     sets = _sets(table)
     found: list[Command] = []
-    with _Composer() as composer:
-        for number in range(int(sets.max()) + 1 if len(sets) else 0):
-            place = int(np.flatnonzero(sets == number)[0])
-            row = {str(name): table[name].iloc[place] for name in table.columns}
-            if int(row.get("numerics", NUMERICS)) != NUMERICS:
-                reason = "another version of the numerics trained this cell, so no command gives its numbers again"
-                found.append(Command(reason=reason))
-            elif number >= MOST_COMPOSED:
-                found.append(Command(reason="the store has too many different settings to check a command for each"))
-            else:
-                found.append(_command(row, composer))
+    for number in range(int(sets.max()) + 1 if len(sets) else 0):
+        place = int(np.flatnonzero(sets == number)[0])
+        row = {str(name): table[name].iloc[place] for name in table.columns}
+        if int(row.get("numerics", NUMERICS)) != NUMERICS:
+            reason = "another version of the numerics trained this cell, so no command gives its numbers again"
+            found.append(Command(reason=reason))
+        elif number >= MOST_COMPOSED:
+            found.append(Command(reason="the store has too many different settings to check a command for each"))
+        else:
+            found.append(_command(row))
     return found, sets
 
 
-_COMPOSED: dict[tuple[str, ...], Cell | None] = {}
-"""What was composed in this process, by its overrides: the configuration's files do not change meanwhile."""
+def _composed(overrides: Sequence[str]) -> Cell | None:
+    """The cell of these overrides; None if they give none."""
+    return _composed_once(tuple(overrides), tuple(SPECS.values()), tuple(DATASETS.values()))
 
 
-class _Composer(ExitStack):
-    """Composes cells with Hydra, which is started when it is first needed."""
-
-    _hydra: Any = None
-
-    def cell(self, overrides: Sequence[str]) -> Cell | None:
-        """The cell of these overrides; None if they give none."""
-        typed = tuple(overrides)
-        if typed not in _COMPOSED:
-            _COMPOSED[typed] = self._compose(list(typed))
-        return _COMPOSED[typed]
-
-    def _compose(self, overrides: list[str]) -> Cell | None:
-        if self._hydra is None:
-            register_schema()
-            self.enter_context(initialize_config_dir(conf_dir(), version_base="1.3"))
-            self._hydra = GlobalHydra.instance().hydra
-        try:
-            config = self._hydra.compose_config("config", overrides, RunMode.RUN, with_log_configuration=False)
-            choices = config.hydra.runtime.choices
-            check_variant(choices, self._hydra.config_loader.get_group_options("variant/of"))
-            return Cell.from_config(split_config(plain_config(config))[0], str(choices["method"]))
-        except (SettingError, HydraException, OmegaConfBaseException):
-            return None
+@cache
+def _composed_once(overrides: tuple[str, ...], *_: tuple[type, ...]) -> Cell | None:
+    """Once a process: the configuration's files do not change meanwhile."""
+    try:
+        return compose_one(overrides)
+    except (SettingError, HydraException, OmegaConfBaseException):
+        return None
 
 
 def _sets(table: pd.DataFrame) -> NDArray[np.int64]:
@@ -114,12 +96,12 @@ def _axes() -> list[str]:
     return [name for name, field in cell_fields().items() if field.role == "axis"]
 
 
-def _command(row: Mapping[str, Any], composer: _Composer) -> Command:
+def _command(row: Mapping[str, Any]) -> Command:
     wanted = {name: _plain(row.get(name)) for name in ("key", "method", *cell_fields())}
     axes = [f"{name}={wanted[name]}" for name in _axes()]
     best: tuple[str, ...] | None = None
     for base in _bases(wanted):
-        cell = composer.cell(base)
+        cell = _composed(base)
         if cell is None:
             continue
         overrides = (*base, *_changes(cell, wanted))
@@ -129,7 +111,7 @@ def _command(row: Mapping[str, Any], composer: _Composer) -> Command:
             break
     if best is None:
         return Command(reason="no settings of this version give this cell")
-    checked = composer.cell((*best, *axes))
+    checked = _composed((*best, *axes))
     if checked is None or checked.key != wanted["key"]:
         return Command(reason="no settings of this version give a cell with this key")
     groups = [text for text in best if text.partition("=")[0] in _GROUPS]

@@ -91,6 +91,7 @@ def test_hostile_texts_add_no_element(store: Store, tmp_path: Path) -> None:
     head = json.loads(part(text, "head"))
     assert head["studies"][0]["methods"][0]["label"] == HOSTILE_LABEL
     assert head["errors"] == [HOSTILE_ERROR]
+    assert head["tracebacks"] == [f"line\n  {HOSTILE_ERROR}"]
     assert HOSTILE_ENGINE in {origin["engine"] for origin in head["origins"]}
 
 

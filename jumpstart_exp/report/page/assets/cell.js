@@ -147,6 +147,7 @@ function numbersOf(study, contents, row, m, d, w) {
   const pair = (name, kind) => `${shown(at(`${name}_start`), kind)} → ${shown(at(`${name}_last`), kind)}`;
   const best = (name, kind) => `${shown(at(`${name}_best`), kind)}${at(`${name}_best_epoch`) ? ` at epoch ${at(`${name}_best_epoch`).toLocaleString("en")}` : ""}; last ${shown(at(`${name}_last`), kind)}`;
   const error = at("error") ? contents.head.errors[at("error") - 1] : "";
+  const traceback = at("traceback") ? contents.head.tracebacks[at("traceback") - 1] : "";
   const commit = origin.git_commit ? `${origin.git_commit.slice(0, 12)}${origin.git_dirty === "True" ? " with local changes" : ""}` : "unknown";
   const published = ["train_acc", "val_acc"].map((column) => study.publishedValue(m, d, w, { column }));
   return definitions([
@@ -164,6 +165,7 @@ function numbersOf(study, contents, row, m, d, w) {
     ["epochs", at("epochs_run").toLocaleString("en")],
     ["diverged", study.status(row) === "diverged" ? `at epoch ${at("diverged_epoch").toLocaleString("en")}` : null],
     ["error", error || null],
+    ["traceback", traceback ? make("details", {}, make("summary", {}, "all of it"), make("pre", {}, traceback)) : null],
     ["seconds", shown(at("seconds"))],
     ["engine", `${origin.engine} on ${origin.device}, torch ${origin.torch_version}, numpy ${origin.numpy_version}`],
     ["commit", `${commit}, version ${origin.jumpstart_exp_version}`],
