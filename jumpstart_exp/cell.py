@@ -23,8 +23,8 @@ from jumpstart_exp.settings import (
     field_types,
     legible,
     nearest,
-    refuse,
     setting,
+    setting_error,
     shown,
 )
 from jumpstart_exp.specs.dropout import DropoutSpec
@@ -129,7 +129,7 @@ class Cell:
         for name, kind in {"dataset": DatasetSpec, **SPECS}.items():
             spec = getattr(self, name)
             if not isinstance(spec, kind):
-                raise refuse(name, spec, f"a {kind.__name__}")
+                raise setting_error(name, spec, f"a {kind.__name__}")
             check_settings(spec, f"{name}.")
             if isinstance(spec, DatasetSpec | PenaltySpec):
                 spec.check()
@@ -146,12 +146,12 @@ class Cell:
         dataset = values.get("dataset", {})
         name = dataset.get("name", "moons") if isinstance(dataset, Mapping) else dataset
         if not isinstance(name, str) or name not in DATASETS:
-            raise refuse("dataset", name, "one of " + ", ".join(DATASETS))
+            raise setting_error("dataset", name, "one of " + ", ".join(DATASETS))
         classes: dict[str, type] = {**SPECS, "dataset": DATASETS[name]}
         for part, spec_class in classes.items():
             part_values = values.get(part, {})
             if not isinstance(part_values, Mapping):
-                raise refuse(part, part_values, "a group of settings: " + ", ".join(field_types(spec_class)))
+                raise setting_error(part, part_values, "a group of settings: " + ", ".join(field_types(spec_class)))
             _check_names(part_values, field_types(spec_class), f"{part}.")
             values[part] = spec_class(**part_values)
         _check_names(values, field_types(cls), "")
@@ -247,10 +247,10 @@ class Cell:
         try:
             self.method.encode()
         except UnicodeEncodeError:
-            raise refuse("method", self.method, "a text that can be stored (UTF-8)") from None
+            raise setting_error("method", self.method, "a text that can be stored (UTF-8)") from None
         n_train = self.dataset.sizes()[0]
         if self.network.norm == "batch" and self.positions == 1 and 1 in (self.batch_size, n_train % self.batch_size):
-            raise refuse(
+            raise setting_error(
                 "optimizer.batch_size",
                 self.batch_size,
                 f"such that no batch of the {n_train} training points has one point only",
@@ -259,17 +259,21 @@ class Cell:
         weights = self.penalty.layer_weights
         if weights is not None and self.penalty.kind != "none" and len(weights) != self.constrained_layers:
             allowed = f"{self.constrained_layers} numbers, one a constrained layer"
-            raise refuse("penalty.layer_weights", list(weights), allowed)
+            raise setting_error("penalty.layer_weights", list(weights), allowed)
         if self.network.layout == "cnn" and self.dataset.image is None:
-            raise refuse("network.layout", "cnn", f"mlp or conv2x1 for {self.dataset.name}", "a CNN takes images")
+            raise setting_error(
+                "network.layout", "cnn", f"mlp or conv2x1 for {self.dataset.name}", "a CNN takes images"
+            )
         if self.network.layout == "cnn" and self.network.kernel % 2 == 0:
-            raise refuse("network.kernel", self.network.kernel, "odd", "the padding is the same on both sides")
+            raise setting_error("network.kernel", self.network.kernel, "odd", "the padding is the same on both sides")
         if self.network.layout != "cnn" and self.precision in ("tf32", "bf16"):
-            raise refuse("precision", self.precision, f"float32 or float64 for {self.network.layout}")
+            raise setting_error("precision", self.precision, f"float32 or float64 for {self.network.layout}")
         if self.network.layout == "conv2x1" and self.dataset.features != 2:
-            raise refuse("network.layout", "conv2x1", f"mlp for {self.dataset.name}", "2×1 takes two features a point")
+            raise setting_error(
+                "network.layout", "conv2x1", f"mlp for {self.dataset.name}", "2×1 takes two features a point"
+            )
         if not self.task_loss and self.penalty_weight == 0:
-            raise refuse("task_loss", False, "true where there is no penalty", "nothing would be trained")
+            raise setting_error("task_loss", False, "true where there is no penalty", "nothing would be trained")
 
     def _without_effect(self) -> list[str]:
         none: list[str] = []

@@ -11,7 +11,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-Draws = npt.NDArray[np.uint32]
+RandomBits = npt.NDArray[np.uint32]
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -33,7 +33,9 @@ class Stream(IntEnum):
     AUGMENTATION = 9
 
 
-def draws(stream: Stream, seed: int, epoch: int, layers: Sequence[int], points: npt.ArrayLike, units: int) -> Draws:
+def random_bits(
+    stream: Stream, seed: int, epoch: int, layers: Sequence[int], points: npt.ArrayLike, units: int
+) -> RandomBits:
     """32-bit draws of shape (layers, points, units).
 
     The draw of (epoch, layer, point, unit) is word `unit % 4` of Philox4x32-10 at the counter

@@ -111,7 +111,7 @@ def allowed_values(hint: Any, rules: Mapping[str, Any]) -> str:
     return words + (" or null" if optional else "")
 
 
-def refuse(name: str, value: Any, allowed: str, about: str = "") -> SettingError:
+def setting_error(name: str, value: Any, allowed: str, about: str = "") -> SettingError:
     """The error for one setting: field, value, what is allowed."""
     return SettingError(
         f"{legible(name)}={shown(value)} is not allowed: it must be {allowed}" + (f" ({about})" if about else "")
@@ -137,7 +137,7 @@ def _converted(name: str, value: Any, hint: Any, rules: Mapping[str, Any]) -> An
     base, optional = _without_none(hint)
 
     def wrong(given: Any = value) -> SettingError:
-        return refuse(name, given, allowed_values(hint, rules), rules.get("about", ""))
+        return setting_error(name, given, allowed_values(hint, rules), rules.get("about", ""))
 
     if value is None:
         if optional:

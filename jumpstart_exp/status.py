@@ -13,12 +13,12 @@ from rich.table import Table
 
 from jumpstart_exp.arguments import read_arguments
 from jumpstart_exp.console import complain, output, show_warning
-from jumpstart_exp.settings import SettingError, legible, refuse
+from jumpstart_exp.settings import SettingError, legible, setting_error
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jumpstart_exp.cluster.survey import Loss, Survey
+    from jumpstart_exp.cluster.survey import Loss, SweepState
     from jumpstart_exp.store import Store
 
 USAGE = """\
@@ -64,7 +64,7 @@ def _status(values: Mapping[str, str]) -> int:
     Raises:
         SettingError: no cell that failed has such a key.
     """
-    from jumpstart_exp.cluster.survey import Watch
+    from jumpstart_exp.cluster.survey import SweepMonitor
     from jumpstart_exp.store import Store, StoreError
 
     results_dir, as_json = Path(values.get("results_dir", "results")).expanduser(), values.get("format") == "json"
@@ -73,7 +73,7 @@ def _status(values: Mapping[str, str]) -> int:
     try:
         if "failed" in values:
             return _show_failed(_failed(Store(results_dir), values["failed"]), as_json=as_json)
-        survey = Watch(results_dir).look()
+        survey = SweepMonitor(results_dir).look()
     except StoreError as error:
         return _fail(str(error), 1)
     if as_json:
@@ -96,7 +96,9 @@ def _failed(store: "Store", wanted: str) -> "pd.DataFrame":
         return rows
     own = rows[rows["key"].str.startswith(wanted)]
     if own.empty:
-        raise refuse("failed", wanted, f"all, or the beginning of a failed cell's key ({len(rows)} cells failed)")
+        raise setting_error(
+            "failed", wanted, f"all, or the beginning of a failed cell's key ({len(rows)} cells failed)"
+        )
     return own
 
 
@@ -128,7 +130,7 @@ def _show_failed(rows: "pd.DataFrame", *, as_json: bool) -> int:
     return 3 if found else 0
 
 
-def _show(results_dir: Path, survey: "Survey") -> None:
+def _show(results_dir: Path, survey: "SweepState") -> None:
     from jumpstart_exp.cluster.survey import words
 
     console = output()
@@ -172,12 +174,12 @@ def _sweep(loss: "Loss") -> str:
     return "the sweep of {}-{}-{} {}:{}:{}".format(*match.groups()) if match else legible(loss.sweep)
 
 
-def _queued(survey: "Survey") -> str:
+def _queued(survey: "SweepState") -> str:
     tasks = survey.tasks.get("queued", 0)
     return f"{_count(tasks, 'task waits', 'tasks wait')} for a node" if tasks else "next in the processes that run"
 
 
-def _time_left(survey: "Survey") -> str:
+def _time_left(survey: "SweepState") -> str:
     from jumpstart_exp.sweep.progress import duration
 
     if not survey.active:
@@ -187,7 +189,7 @@ def _time_left(survey: "Survey") -> str:
     return f"about {duration(survey.seconds_left)}"
 
 
-def _plain(survey: "Survey") -> dict[str, object]:
+def _plain(survey: "SweepState") -> dict[str, object]:
     return {
         "cells": survey.counts(),
         "tasks": dict(survey.tasks),

@@ -12,7 +12,7 @@ from jumpstart_exp.data.loading import Data, load
 from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.native.engine import NativeEngine
-from jumpstart_exp.inspect.recorded_states import Snapshots, write_snapshots
+from jumpstart_exp.inspect.recorded_states import RecordedStates, write_recorded_states
 from jumpstart_exp.inspect.retraining import retrain
 from jumpstart_exp.result import Result
 from jumpstart_exp.specs.dropout import DropoutSpec
@@ -61,7 +61,7 @@ def row_of(cell: Cell, engine: str = "eager") -> dict[str, Any]:
 
 
 @cache
-def kept(cell: Cell, engine: str = "eager", epochs: tuple[int, ...] | None = None, count: int = 12) -> Snapshots:
+def kept(cell: Cell, engine: str = "eager", epochs: tuple[int, ...] | None = None, count: int = 12) -> RecordedStates:
     """The cell's states."""
     row = row_of(cell, engine)
     return retrain(row, cell, Path("nowhere"), epochs=epochs, count=count, on_progress=lambda _: None)
@@ -72,11 +72,11 @@ def stored(results_dir: Path, cells: Sequence[Cell], engine: str = "eager", *, w
     store = Store(results_dir)
     store.write([trained(cell, engine) for cell in cells])
     for cell in cells if with_states else ():
-        write_snapshots(kept(cell, engine), results_dir)
+        write_recorded_states(kept(cell, engine), results_dir)
     return store
 
 
-def made_up(cell: Cell, accuracy: Sequence[float], epochs: Sequence[int], **fields: Any) -> Snapshots:
+def made_up(cell: Cell, accuracy: Sequence[float], epochs: Sequence[int], **fields: Any) -> RecordedStates:
     """States all alike, with a curve of these training accuracies, an epoch each."""
     real = kept(cell, epochs=(0,))
     curve = np.full((len(accuracy), real.curve.shape[1]), 0.25)
@@ -95,4 +95,4 @@ def made_up(cell: Cell, accuracy: Sequence[float], epochs: Sequence[int], **fiel
         "census": np.repeat(real.census[-1:], states, axis=0),
         "curve": curve,
     }
-    return Snapshots(**{**values, **fields})
+    return RecordedStates(**{**values, **fields})

@@ -19,7 +19,7 @@ from jumpstart_exp.data.mnist import Mnist
 from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.inspect import retraining
 from jumpstart_exp.inspect.__main__ import main
-from jumpstart_exp.inspect.recorded_states import read_snapshots, snapshot_path, unpacked
+from jumpstart_exp.inspect.recorded_states import read_recorded_states, snapshot_path, unpacked
 from jumpstart_exp.inspect.retraining import (
     InspectError,
     cell_of_row,
@@ -184,7 +184,7 @@ def test_a_cell_by_a_beginning_of_its_key(tmp_path: Path, inspect: Said) -> None
     assert len(lines) == 2
     for cell, line in zip(cells, lines, strict=True):
         assert f"{cell.method} 6×4 seed 0 ({cell.key[:8]}): the same values as stored; 3 states of 40 epochs" in line
-        assert read_snapshots(tmp_path, cell.key).epochs.tolist() == [0, 3, 40]
+        assert read_recorded_states(tmp_path, cell.key).epochs.tolist() == [0, 3, 40]
 
 
 def test_what_is_there_is_left_and_more_is_added(tmp_path: Path, inspect: Said) -> None:
@@ -219,7 +219,7 @@ def test_a_store_that_says_otherwise_is_believed_and_told(tmp_path: Path, inspec
     assert code == 0
     assert "not what is stored" in said and "stored 0.125" in said
     assert "trained by stacked" in noted and "need not" in noted
-    assert "stored 0.125" in read_snapshots(tmp_path, cell.key).agreement
+    assert "stored 0.125" in read_recorded_states(tmp_path, cell.key).agreement
 
 
 def test_a_study(tmp_path: Path, inspect: Said, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +346,7 @@ def test_as_a_user_runs_it(command: Callable[..., subprocess.CompletedProcess[st
     done = command(f"key={cell.key[:8]}", "epochs=2", module="jumpstart_exp.inspect")
     assert done.returncode == 0, done.stderr
     assert "the same values as stored" in done.stdout and done.stderr == ""
-    assert read_snapshots(tmp_path / "results", cell.key).cell == cell
+    assert read_recorded_states(tmp_path / "results", cell.key).cell == cell
 
 
 def test_training_again_does_not_touch_the_store(tmp_path: Path, inspect: Said) -> None:

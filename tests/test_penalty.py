@@ -394,7 +394,7 @@ def test_per_position_ties_are_among_points_for_units_and_among_channels_for_poi
     np.testing.assert_allclose(point, -1 / 3, rtol=1e-14)
 
 
-class Draws:
+class RandomBits:
     """Tie draws from a table by constraint and layer, 0 elsewhere; remembers what it was asked."""
 
     def __init__(self, table: dict[tuple[str, int], list[int]]) -> None:
@@ -414,7 +414,7 @@ def test_a_draw_chooses_among_the_tied_entries() -> None:
     # Unit 0: points 0, 2, 3 tie above (1 lower); unit 1: all four tie above.
     layer = np.array([[0.5, 0.0], [0.0, 0.0], [0.5, 0.0], [0.5, 0.0]])
     penalty = SeparationPenalty("U", balance=1.0, ties="random")
-    for draws, points in [
+    for random_bits, points in [
         ([0, 0], (0, 0)),
         ([THIRD, 2**30 - 1], (0, 0)),
         ([THIRD + 1, 2**30], (2, 1)),
@@ -424,7 +424,7 @@ def test_a_draw_chooses_among_the_tied_entries() -> None:
     ]:
         expected = np.zeros((4, 2))
         expected[points[0], 0] = expected[points[1], 1] = -1.0
-        gradient = gradients(penalty, [layer], tie_draws=Draws({("U+", 0): draws}))[0]
+        gradient = gradients(penalty, [layer], tie_draws=RandomBits({("U+", 0): random_bits}))[0]
         np.testing.assert_array_equal(gradient, expected)
 
 
@@ -440,11 +440,11 @@ def test_every_side_of_every_constraint_and_layer_has_its_own_draws() -> None:
         ("P+", 1): [LAST, LAST, LAST],
         ("P-", 1): [LAST, LAST, LAST],
     }
-    draws = Draws(table)
+    random_bits = RandomBits(table)
     first, second = gradients(
-        SeparationPenalty("UP", balance=0.25, ties="random"), [np.zeros((3, 2))] * 2, tie_draws=draws
+        SeparationPenalty("UP", balance=0.25, ties="random"), [np.zeros((3, 2))] * 2, tie_draws=random_bits
     )
-    assert draws.asked == {**{("U+", k): 2 for k in (0, 1)}, **{("U-", k): 2 for k in (0, 1)}} | {
+    assert random_bits.asked == {**{("U+", k): 2 for k in (0, 1)}, **{("U-", k): 2 for k in (0, 1)}} | {
         ("P" + side, k): 3 for side in "+-" for k in (0, 1)
     }
     units = np.array([[-0.25, 0.75], [0.0, 0.0], [0.75, -0.25]])
@@ -468,15 +468,15 @@ def test_draws_count_along_points_channels_and_positions(
     kind: str, scope: str, count: int, tied: Callable[[int], list[tuple[int, ...]]]
 ) -> None:
     values = np.random.default_rng(5).integers(0, 2**32, count).tolist()
-    draws = Draws({(kind + "+", 0): values})
+    random_bits = RandomBits({(kind + "+", 0): values})
     penalty = SeparationPenalty(kind, balance=1.0, ties="random", scope=scope)
-    gradient = gradients(penalty, [np.zeros((2, 3, 2))], tie_draws=draws)[0]
+    gradient = gradients(penalty, [np.zeros((2, 3, 2))], tie_draws=random_bits)[0]
     expected = np.zeros((2, 3, 2))
     for constraint, draw in enumerate(values):
         entries = tied(constraint)
         expected[entries[draw * len(entries) // 2**32]] -= 1.0
     np.testing.assert_array_equal(gradient, expected)
-    assert draws.asked[kind + "+", 0] == count
+    assert random_bits.asked[kind + "+", 0] == count
 
 
 def test_draws_come_from_torchs_generator_by_default() -> None:

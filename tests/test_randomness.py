@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jumpstart_exp.randomness import Stream, draws, keep_threshold, philox4x32, symmetric_uniform
+from jumpstart_exp.randomness import Stream, keep_threshold, philox4x32, random_bits, symmetric_uniform
 
 # Random123, examples/kat_vectors: "philox4x32 10": counter, key, result. The last: digits of π.
 KNOWN_ANSWERS = [
@@ -71,7 +71,7 @@ def test_philox_is_philox_everywhere(counter: tuple[int, ...], key: tuple[int, i
 def test_a_draw_is_addressed_by_seed_epoch_layer_point_and_unit(
     stream: Stream, seed: int, epoch: int, layers: list[int], points: list[int], units: int
 ) -> None:
-    found = draws(stream, seed, epoch, layers, points, units)
+    found = random_bits(stream, seed, epoch, layers, points, units)
     assert found.shape == (len(layers), len(points), units) and found.dtype == np.uint32
     for layer, point, unit in np.ndindex(found.shape):
         counter = (unit // 4, points[point], layers[layer], epoch)
@@ -85,19 +85,19 @@ def test_a_draw_is_addressed_by_seed_epoch_layer_point_and_unit(
 )
 def test_any_part_has_the_draws_of_the_whole(layers: list[int], points: list[int], units: int) -> None:
     """A subset of layers and points in any order, and fewer units, as in a batch or under padding."""
-    whole = draws(Stream.DROPOUT, 3, 7, range(10), range(20), 10)
-    part = draws(Stream.DROPOUT, 3, 7, layers, points, units)
+    whole = random_bits(Stream.DROPOUT, 3, 7, range(10), range(20), 10)
+    part = random_bits(Stream.DROPOUT, 3, 7, layers, points, units)
     assert np.array_equal(part, whole[np.ix_(layers, points)][..., :units])
 
 
 def test_no_layers_have_no_draws() -> None:
     """As in a network whose only hidden layer is its first."""
-    assert draws(Stream.DROPOUT, 0, 0, [], [0, 1], 3).shape == (0, 2, 3)
+    assert random_bits(Stream.DROPOUT, 0, 0, [], [0, 1], 3).shape == (0, 2, 3)
 
 
 def test_streams_seeds_and_epochs_differ() -> None:
     addresses = [(stream, seed, epoch) for stream in Stream for seed in (0, 1, 2**32 - 1) for epoch in (0, 1, 4999)]
-    found = {draws(*address, [0, 1], [0, 1, 2], 5).tobytes() for address in addresses}
+    found = {random_bits(*address, [0, 1], [0, 1, 2], 5).tobytes() for address in addresses}
     assert len(found) == len(addresses)
 
 
@@ -126,7 +126,7 @@ def test_the_threshold_is_the_floor_of_the_rate(rate: float, threshold: int) -> 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_as_many_are_dropped_as_the_rate_says(rate: float) -> None:
-    dropped = draws(Stream.DROPOUT, 0, 0, range(5), range(100), 40) < keep_threshold(rate)
+    dropped = random_bits(Stream.DROPOUT, 0, 0, range(5), range(100), 40) < keep_threshold(rate)
     deviation = (rate * (1 - rate) / dropped.size) ** 0.5
     assert abs(dropped.mean() - rate) < 4 * deviation
 

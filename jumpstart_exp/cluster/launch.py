@@ -19,7 +19,7 @@ from rich.table import Table
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import ClusterError, slurm
 from jumpstart_exp.cluster.packing import Batch, pack
-from jumpstart_exp.cluster.survey import Survey, Watch, words
+from jumpstart_exp.cluster.survey import SweepMonitor, SweepState, words
 from jumpstart_exp.cluster.task import FleetTask
 from jumpstart_exp.config.cluster_settings import ClusterSettings
 from jumpstart_exp.config.run import RunSettings
@@ -82,7 +82,7 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
         data_dir=str(Path(settings.data_dir).absolute()),
     )
     store, console = Store(Path(settings.results_dir)), output()
-    watch = Watch(store.results_dir)
+    watch = SweepMonitor(store.results_dir)
     records = watch.records
     if settings.dry_run:
         todo, packed = _planned(cells, store, watch, settings, cluster)
@@ -133,7 +133,7 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
 
 
 def _planned(
-    cells: Sequence[Cell], store: Store, watch: Watch, settings: RunSettings, cluster: ClusterSettings
+    cells: Sequence[Cell], store: Store, watch: SweepMonitor, settings: RunSettings, cluster: ClusterSettings
 ) -> tuple[Plan, _Packed]:
     """What there is to do, and how it would be submitted.
 
@@ -172,7 +172,7 @@ def check_cluster() -> None:
         )
 
 
-def _active(watch: Watch, dry_run: bool) -> frozenset[str]:
+def _active(watch: SweepMonitor, dry_run: bool) -> frozenset[str]:
     """Keys that jobs have already.
 
     Raises:
@@ -338,7 +338,7 @@ def _refusal(error: Exception, submitted: int, total: int) -> str:
     return f"SLURM refuses: {reason}; {went}, the same command submits the rest"
 
 
-def _wait(watch: Watch, own: set[str], console: Any) -> Survey:
+def _wait(watch: SweepMonitor, own: set[str], console: Any) -> SweepState:
     """Until nothing of the sweep runs or is queued, with a line that tells how far it is.
 
     Raises:
@@ -385,7 +385,7 @@ def _wait(watch: Watch, own: set[str], console: Any) -> Survey:
             ) from None
 
 
-def _progress_words(done: int, total: int, survey: Survey) -> str:
+def _progress_words(done: int, total: int, survey: SweepState) -> str:
     parts = [f"{done}/{total} cells"]
     parts += [f"{_tasks(survey.tasks[state])} {state}" for state in ("running", "queued") if survey.tasks.get(state)]
     if survey.seconds_left is not None:
@@ -395,7 +395,7 @@ def _progress_words(done: int, total: int, survey: Survey) -> str:
     return ", ".join(parts)
 
 
-def _errors(store: Store, own: set[str], survey: Survey) -> dict[str, str | None]:
+def _errors(store: Store, own: set[str], survey: SweepState) -> dict[str, str | None]:
     """By key what went wrong."""
     states = survey.states_of(own)
     stored = store.stored() if "failed" in states.values() else {}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jumpstart_exp.cluster import ClusterError
-from jumpstart_exp.settings import legible, refuse
+from jumpstart_exp.settings import legible, setting_error
 
 _SECONDS = 30.0
 _JOBS_A_CALL = 200
@@ -40,7 +40,7 @@ def check_folder(path: Path, name: str = "results_dir") -> None:
     """
     whole = str(path.expanduser().absolute())
     if bad := [words for letter, words in _REFUSED.items() if letter in whole]:
-        raise refuse(name, whole, f"a folder whose whole name has no {' and no '.join(bad)}, for jobs on SLURM")
+        raise setting_error(name, whole, f"a folder whose whole name has no {' and no '.join(bad)}, for jobs on SLURM")
 
 
 def is_here() -> bool:

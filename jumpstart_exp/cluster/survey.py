@@ -50,7 +50,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Survey:
+class SweepState:
     """A look at a results folder.
 
     Args:
@@ -105,7 +105,7 @@ class _Look:
                 self.states[key] = state
 
 
-class Watch:
+class SweepMonitor:
     """Looks at a results folder again and again, each time reading only what is new in the store.
 
     Args:
@@ -117,7 +117,7 @@ class Watch:
         self.follower = Store(results_dir).follow(["seconds", "error", "dataset", "depth", "width", "seed"])
         self.ends: dict[str, str] = {}
 
-    def look(self) -> Survey:
+    def look(self) -> SweepState:
         """What has become of everything.
 
         Raises:
@@ -131,7 +131,7 @@ class Watch:
             survey = self._look()
         return survey
 
-    def _look(self) -> Survey:
+    def _look(self) -> SweepState:
         # SLURM and the records before the store: what ends meanwhile is in the store then, and not lost
         submissions, runs = self.records.submissions(), self.records.runs()
         remark = None
@@ -262,7 +262,7 @@ def _task(job: str | None) -> str:
     return "" if job is None else job if "_" in job else f"{job}_0"
 
 
-def _survey(look: _Look, remark: str | None) -> Survey:
+def _survey(look: _Look, remark: str | None) -> SweepState:
     active = frozenset(key for key, state in look.states.items() if state in ("running", "queued"))
     losses = []
     counted: set[str] = set()
@@ -279,7 +279,7 @@ def _survey(look: _Look, remark: str | None) -> Survey:
         )
         for row in failed.itertuples()
     ]
-    return Survey(
+    return SweepState(
         look.states,
         look.tasks,
         _seconds_left(look, active),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jumpstart_exp.settings import SettingError, check_settings, legible, nearest, refuse, setting
+from jumpstart_exp.settings import SettingError, check_settings, legible, nearest, setting, setting_error
 
 PREFIX = "hydra.launcher."
 
@@ -62,7 +62,7 @@ class ClusterSettings:
         for name in _TEXTS:
             text = getattr(self, name)
             if text is not None and not (text.strip() and text.isprintable()):
-                raise refuse(f"{PREFIX}{name}", text, "a text of letters that print, in one line, or null")
+                raise setting_error(f"{PREFIX}{name}", text, "a text of letters that print, in one line, or null")
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> "ClusterSettings":
@@ -82,15 +82,15 @@ class ClusterSettings:
             or isinstance(setup, str)
             or not all(isinstance(line, str) and "\0" not in line for line in setup)
         ):
-            raise refuse(f"{PREFIX}setup", setup, "a list of shell commands")
+            raise setting_error(f"{PREFIX}setup", setup, "a list of shell commands")
         if not isinstance(parameters, Mapping) or not all(isinstance(name, str) for name in parameters):
-            raise refuse(f"{PREFIX}additional_parameters", parameters, "options of sbatch, as {name: value}")
+            raise setting_error(f"{PREFIX}additional_parameters", parameters, "options of sbatch, as {name: value}")
         for name in parameters:
             option = name.strip().lstrip("-").replace("-", "_").lower()
             if option in _TAKEN:
                 instead = f", set {PREFIX}{_TAKEN[option]}" if _TAKEN[option] else ""
                 allowed = f"left to the launcher{instead}"
-                raise refuse(f"{PREFIX}additional_parameters.{name}", parameters[name], allowed)
+                raise setting_error(f"{PREFIX}additional_parameters.{name}", parameters[name], allowed)
         return cls(**rest, extra=Extra(tuple(setup), dict(parameters)))
 
     @property

@@ -21,7 +21,7 @@ from jumpstart_exp.settings import (
     field_types,
     legible,
     nearest,
-    refuse,
+    setting_error,
 )
 
 _GROUPS = ("dataset", "method", "network", "optimizer", "variant/of", "variant", "experiment")
@@ -82,13 +82,13 @@ def check_override(typed: str) -> None:
         if not (isinstance(option, Glob) or (option is None and typed.startswith("~"))):
             _check_option(override, option)
         if known_settings().get(name, (None,))[0] is bool and type(single) is int and single not in (0, 1):
-            raise refuse(name, single, allowed_values(bool, {}), known_settings()[name][1].get("about", ""))
+            raise setting_error(name, single, allowed_values(bool, {}), known_settings()[name][1].get("about", ""))
         for depth, part in _parts(single):
             if depth > _DEEPEST:
-                raise refuse(name, single, "less deep")
+                raise setting_error(name, single, "less deep")
             if isinstance(part, int) and abs(part) > sys.float_info.max:
                 hint, rules = known_settings().get(name, (float, {}))
-                raise refuse(name, single, allowed_values(hint, rules), rules.get("about", ""))
+                raise setting_error(name, single, allowed_values(hint, rules), rules.get("about", ""))
 
 
 def unusable(overrides: Sequence[str], error: Exception) -> SettingError:
@@ -114,7 +114,7 @@ def _explained(error: HydraException | OmegaConfBaseException) -> str:
         group = next((name for name in _GROUPS if path.startswith(f"{name}/")), path.rpartition("/")[0])
         option = path.removeprefix(f"{group}/")
         allowed = [name for name in error.options if not name.endswith("_schema")]
-        return str(refuse(group, option, "one of " + ", ".join(allowed))) + nearest(option, allowed)
+        return str(setting_error(group, option, "one of " + ", ".join(allowed))) + nearest(option, allowed)
     if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?:\n| requires)", text):
         return f"{match[1]} has several values: to train them all add -m, python -m jumpstart_exp -m {match[1]}"
     if match := re.search(r"Could not override '([^']+)'", text):
@@ -126,16 +126,16 @@ def _explained(error: HydraException | OmegaConfBaseException) -> str:
     if match := re.search(r"(?s)Error merging override \+*([\w./]+)=(.*)", text):
         name, value = match[1], match[2]
         if name == f"{LAUNCHER_PREFIX}setup":
-            return str(refuse(name, value, "a list of shell commands"))
+            return str(setting_error(name, value, "a list of shell commands"))
         if name == "hydra.launcher.workers":
-            return str(refuse(name, value, "an integer of at least 1 or null"))
+            return str(setting_error(name, value, "an integer of at least 1 or null"))
         if name in known_settings():
             hint, rules = known_settings()[name]
-            return str(refuse(name, value, allowed_values(hint, rules), rules.get("about", "")))
+            return str(setting_error(name, value, allowed_values(hint, rules), rules.get("about", "")))
         members = [known.rpartition(".")[2] for known in known_settings() if known.rpartition(".")[0] == name]
         if not members:
             return str(unknown_setting(name))
-        return str(refuse(name, value, "a group of settings: " + ", ".join(members)))
+        return str(setting_error(name, value, "a group of settings: " + ", ".join(members)))
     cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
     if "Key 'method' is not in struct" in text:
         return "method cannot be left out: method=NAME"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jumpstart_exp.settings import (
     check_settings,
-    refuse,
     setting,
+    setting_error,
 )
 
 
@@ -40,7 +40,7 @@ def named_folder(name: str, typed: str) -> Path:
     Raises:
         SettingError: no file system takes such a name, or there is no such user.
     """
-    refused = refuse(name, typed, "the name of a folder")
+    refused = setting_error(name, typed, "the name of a folder")
     if not typed.strip() or "\0" in typed:
         raise refused
     try:
@@ -49,4 +49,4 @@ def named_folder(name: str, typed: str) -> Path:
     except UnicodeEncodeError:
         raise refused from None
     except RuntimeError:
-        raise refuse(name, typed, "the name of a folder, and ~ one of a user who has a home") from None
+        raise setting_error(name, typed, "the name of a folder, and ~ one of a user who has a home") from None

@@ -14,7 +14,7 @@ from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.settings import (
     field_types,
-    refuse,
+    setting_error,
 )
 
 _SCHEMAS: dict[type, type] = {}
@@ -62,7 +62,7 @@ def check_variant(choices: Mapping[str, str | None], options: list[str]) -> None
         SettingError: no such variant of this dataset.
     """
     if choices.get("variant") != "paper" and choices.get("variant/of") not in options:
-        raise refuse("variant", choices.get("variant"), f"paper for dataset={choices.get('dataset')}")
+        raise setting_error("variant", choices.get("variant"), f"paper for dataset={choices.get('dataset')}")
 
 
 def known_settings() -> Mapping[str, tuple[Any, Mapping[str, Any]]]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jumpstart_exp.data.image_files import ImageSet
-from jumpstart_exp.settings import refuse, setting
+from jumpstart_exp.settings import setting, setting_error
 
 Split = tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[np.int64]]
 """x_train, y_train, x_val, y_val: float64 features (points, features) or uint8 images (points, channels, height,
@@ -86,14 +86,14 @@ class DatasetSpec:
     def check(self) -> None:
         """Raise SettingError where values do not fit together."""
         if self.name != type(self).name:
-            raise refuse("dataset.name", self.name, f"{type(self).name} for {type(self).__name__}")
+            raise setting_error("dataset.name", self.name, f"{type(self).name} for {type(self).__name__}")
         for name, wanted, available in zip(
             ("n_train", "n_val"), (self.n_train, self.n_val), self.full_sizes(), strict=True
         ):
             if wanted is not None and wanted > available:
-                raise refuse(f"dataset.{name}", wanted, f"at most {available}, the points that {self.name} has")
+                raise setting_error(f"dataset.{name}", wanted, f"at most {available}, the points that {self.name} has")
             if wanted is not None and wanted != available and wanted < self.classes:
-                raise refuse(f"dataset.{name}", wanted, f"at least {self.classes}, one point of each class")
+                raise setting_error(f"dataset.{name}", wanted, f"at least {self.classes}, one point of each class")
 
 
 @dataclass(frozen=True)

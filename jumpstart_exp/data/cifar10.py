@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from jumpstart_exp.data.base import ImageSpec
 from jumpstart_exp.data.image_files import CifarSet, ImageSet
-from jumpstart_exp.settings import refuse, setting
+from jumpstart_exp.settings import setting, setting_error
 
 
 @dataclass(frozen=True)
@@ -36,4 +36,4 @@ class Cifar10(ImageSpec):
             case "unit":
                 return super().mean_and_std()
             case _:
-                raise refuse("dataset.scaling", self.scaling, "one of normalised, unit")
+                raise setting_error("dataset.scaling", self.scaling, "one of normalised, unit")

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from jumpstart_exp.data.base import DatasetSpec, Split
-from jumpstart_exp.settings import refuse, setting
+from jumpstart_exp.settings import setting, setting_error
 
 
 @dataclass(frozen=True)
@@ -47,5 +47,5 @@ class Moons(DatasetSpec):
     def check(self) -> None:
         """Raise SettingError where the split leaves no training point."""
         if self.full_sizes()[0] < 2:
-            raise refuse("dataset.test_size", self.test_size, "small enough to leave two training points")
+            raise setting_error("dataset.test_size", self.test_size, "small enough to leave two training points")
         super().check()

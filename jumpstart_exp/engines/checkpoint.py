@@ -30,7 +30,7 @@ _kept_for: dict[str, int] = {}
 """The cells in training in this process, by key: how many requests there had been when each was last kept."""
 
 
-def request_now() -> None:
+def request_checkpoint() -> None:
     """Have every cell that is in training in this process kept at its next epoch, or step where `eager` trains it.
 
     The cell's age and the interval do not matter; training goes on. A signal handler may call it, and any thread.
@@ -143,7 +143,7 @@ class Checkpoints:
         return self.folder / f"{key}.pt"
 
 
-class Keeper:
+class CheckpointWriter:
     """Keeps the cells that an engine has in training, each when it is due.
 
     Args:

@@ -9,7 +9,7 @@ from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.interface import Engine
 from jumpstart_exp.engines.native.engine import NativeEngine
 from jumpstart_exp.engines.stacked.engine import StackedEngine
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.settings import setting_error
 
 ENGINES: dict[str, type[Engine]] = {"eager": EagerEngine, "stacked": StackedEngine, "native": NativeEngine}
 """Every engine by name, the reference first, the fastest last."""
@@ -37,12 +37,12 @@ def choose_engines(name: str, device: str, cells: Sequence[Cell], has_cuda: bool
         SettingError: there is no such engine or device, or no engine allowed can train one of the cells.
     """
     if name != "auto" and name not in ENGINES:
-        raise refuse("engine", name, "one of auto, " + ", ".join(ENGINES))
+        raise setting_error("engine", name, "one of auto, " + ", ".join(ENGINES))
     is_here = has_cuda is None
     has_cuda = device != "cpu" and (_has_cuda() if has_cuda is None else has_cuda)
     if device == "cuda" and not has_cuda:
         why = "torch finds no CUDA device on this machine" if is_here else "no GPU is asked for (gpus_per_task)"
-        raise refuse("device", "cuda", "auto or cpu here", why)
+        raise setting_error("device", "cuda", "auto or cpu here", why)
     there = {"cpu", "cuda"} if has_cuda else {"cpu"}
     devices: dict[str, str] = {}
     for candidate in reversed(ENGINES) if name == "auto" else [name]:
@@ -50,20 +50,22 @@ def choose_engines(name: str, device: str, cells: Sequence[Cell], has_cuda: bool
         if possible:
             devices[candidate] = possible[-1]
         elif name != "auto":
-            raise refuse("device", device, " or ".join(["auto", *ENGINES[name].devices]), f"that is where {name} runs")
+            raise setting_error(
+                "device", device, " or ".join(["auto", *ENGINES[name].devices]), f"that is where {name} runs"
+            )
     return [_choose(cell, devices, name) for cell in cells]
 
 
 def _choose(cell: Cell, devices: dict[str, str], name: str) -> Choice:
     reasons: list[str] = []
     if cell.precision == "tf32" and set(devices.values()) == {"cpu"}:
-        raise refuse("precision", "tf32", "another one on the CPU", "only CUDA devices round to TF32")
+        raise setting_error("precision", "tf32", "another one on the CPU", "only CUDA devices round to TF32")
     for candidate, device in devices.items():
         reason = ENGINES[candidate].refuses(cell)
         if reason is None:
             return Choice(ENGINES[candidate], device, "; ".join(dict.fromkeys(reasons)))
         reasons.append(reason)
-    raise refuse("engine", name, "one that can train every cell", "; ".join(reasons))
+    raise setting_error("engine", name, "one that can train every cell", "; ".join(reasons))
 
 
 def _has_cuda() -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from jumpstart_exp.networks.blocks import block
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.settings import setting_error
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 
 
@@ -44,7 +44,7 @@ def _set_eps(adam: torch.optim.Optimizer, spec: OptimizerSpec, step: int) -> Non
             # ε̂ stands beside √v before the bias correction: torch's ε is ε̂ over √(1 − β₂ᵗ)
             adam.param_groups[0]["eps"] = spec.eps / math.sqrt(1 - spec.beta2**step)
         case other:
-            raise refuse("optimizer.eps_rule", other, "torch or keras")
+            raise setting_error("optimizer.eps_rule", other, "torch or keras")
 
 
 OPTIMIZERS: dict[str, Optimizer] = {

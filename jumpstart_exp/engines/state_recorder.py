@@ -10,7 +10,7 @@ from jumpstart_exp.engines.probe import Tensors
 
 
 @dataclass(frozen=True)
-class Watch:
+class StateRecorder:
     """The epochs after which an engine hands out the parameters of every cell that it trains.
 
     Attributes:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.engines.checkpoint import Keeper
+from jumpstart_exp.engines.checkpoint import CheckpointWriter
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.networks.build import dtype, parameter_shapes, running_shape
 from jumpstart_exp.result import CENSUS, METRICS, CurveRow
@@ -67,7 +67,7 @@ class TrainingState:
         return content | {name: _tensor(content[name], torch.float64) for name in _EXACT}
 
 
-def load_training_state(keeper: Keeper, cell: Cell) -> TrainingState | None:
+def load_training_state(keeper: CheckpointWriter, cell: Cell) -> TrainingState | None:
     """The cell's training as it was last kept; None where it begins anew: what cannot be used is named in a warning."""
     content = keeper.load(cell.key)
     if content is None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from jumpstart_exp.arguments import read_arguments
 from jumpstart_exp.console import complain, notes, output, show_warning
-from jumpstart_exp.settings import SettingError, legible, nearest, refuse
+from jumpstart_exp.settings import SettingError, legible, nearest, setting_error
 
 if TYPE_CHECKING:
     from jumpstart_exp.cell import Cell
-    from jumpstart_exp.inspect.recorded_states import Snapshots
+    from jumpstart_exp.inspect.recorded_states import RecordedStates
     from jumpstart_exp.store import Store
 
 USAGE = """\
@@ -77,13 +77,13 @@ def _order(values: Mapping[str, str]) -> _Order:
     if ("key" in values) == ("study" in values):
         raise SettingError("key=KEY or study=NAME is needed, one of them: --help tells more")
     if values["variant"] not in ("paper", "code"):
-        raise refuse("variant", values["variant"], "one of paper, code")
+        raise setting_error("variant", values["variant"], "one of paper, code")
     if "method" in values and "study" not in values:
         raise SettingError("method is for study=NAME: a key says its method")
     keys = tuple(dict.fromkeys(values["key"].split(","))) if "key" in values else ()
     for key in keys:
         if not re.fullmatch(rf"[0-9a-f]{{{_LEAST_LETTERS},32}}", key):
-            raise refuse("key", key, f"{_LEAST_LETTERS} to 32 digits 0-9 and a-f, the beginning of a stored key")
+            raise setting_error("key", key, f"{_LEAST_LETTERS} to 32 digits 0-9 and a-f, the beginning of a stored key")
     epochs = None
     if "epochs" in values:
         epochs = tuple(sorted({_integer("epochs", part, 0) for part in values["epochs"].split(",")}))
@@ -103,14 +103,14 @@ def _order(values: Mapping[str, str]) -> _Order:
 def _integer(name: str, text: str, low: int, high: int = 2**53) -> int:
     if not re.fullmatch(r"\d{1,16}", text, re.ASCII) or not low <= int(text) <= high:
         allowed = f"an integer of at least {low}" if high == 2**53 else f"an integer from {low} to {high}"
-        raise refuse(name, text, allowed)
+        raise setting_error(name, text, allowed)
     return int(text)
 
 
 def _inspect(order: _Order) -> int:
     # imported here so that --help and a bad argument answer at once
     from jumpstart_exp.data.image_files import DataError
-    from jumpstart_exp.inspect.recorded_states import SnapshotError
+    from jumpstart_exp.inspect.recorded_states import RecordedStatesError
     from jumpstart_exp.inspect.retraining import InspectError, cell_of_row, epochs_of
     from jumpstart_exp.store import Store, StoreError
 
@@ -127,9 +127,9 @@ def _inspect(order: _Order) -> int:
                 cell = cell_of_row(row)
                 last = epochs_of(row, cell)
                 if order.epochs and order.epochs[-1] > last:
-                    raise refuse("epochs", order.epochs[-1], f"at most {last}, the epochs of key={key}")
+                    raise setting_error("epochs", order.epochs[-1], f"at most {last}, the epochs of key={key}")
                 _inspect_cell(order, row, cell)
-            except (DataError, InspectError, SnapshotError) as error:
+            except (DataError, InspectError, RecordedStatesError) as error:
                 failed += 1
                 complain(str(error))
     except StoreError as error:
@@ -154,7 +154,7 @@ def _inspect_cell(order: _Order, row: dict[str, Any], cell: "Cell") -> None:
         TimeRemainingColumn,
     )
 
-    from jumpstart_exp.inspect.recorded_states import write_snapshots
+    from jumpstart_exp.inspect.recorded_states import write_recorded_states
     from jumpstart_exp.inspect.retraining import epochs_of, passes, retrain, states_to_keep, trainer_of
 
     count, title = states_to_keep(cell, order.count), f"{cell.title()} ({cell.key[:8]})"
@@ -183,7 +183,7 @@ def _inspect_cell(order: _Order, row: dict[str, Any], cell: "Cell") -> None:
             count=count,
             on_progress=lambda done: progress.update(task, completed=done),
         )
-    path = write_snapshots(snapshots, order.results_dir)
+    path = write_recorded_states(snapshots, order.results_dir)
     size = path.stat().st_size
     verdict = "the same values as stored"
     if snapshots.agreement:
@@ -195,13 +195,13 @@ def _inspect_cell(order: _Order, row: dict[str, Any], cell: "Cell") -> None:
 
 def _is_there(order: _Order, cell: "Cell", last: int, count: int) -> bool:
     """Whether the cell's file has what is asked for."""
-    from jumpstart_exp.inspect.recorded_states import SnapshotError, read_snapshots, snapshot_path
+    from jumpstart_exp.inspect.recorded_states import RecordedStatesError, read_recorded_states, snapshot_path
 
     if not snapshot_path(order.results_dir, cell.key).exists():
         return False
     try:
-        found: Snapshots = read_snapshots(order.results_dir, cell.key)
-    except SnapshotError as error:
+        found: RecordedStates = read_recorded_states(order.results_dir, cell.key)
+    except RecordedStatesError as error:
         notes().print(f"{error}; it is written anew", markup=False)
         return False
     if order.epochs is None:
@@ -220,10 +220,10 @@ def _stored_keys(store: "Store", beginnings: Sequence[str]) -> list[str]:
     for beginning in beginnings:
         fitting = [key for key in stored if key.startswith(beginning)]
         if not fitting:
-            raise refuse("key", beginning, f"one of the {len(stored)} keys stored in {store.results_dir}")
+            raise setting_error("key", beginning, f"one of the {len(stored)} keys stored in {store.results_dir}")
         if len(fitting) > 1:
             some = ", ".join(fitting[:3]) + (", …" if len(fitting) > 3 else "")
-            raise refuse("key", beginning, f"the beginning of one key only, and {len(fitting)} begin so: {some}")
+            raise setting_error("key", beginning, f"the beginning of one key only, and {len(fitting)} begin so: {some}")
         found += fitting
     return list(dict.fromkeys(found))
 
@@ -238,7 +238,7 @@ def _study_keys(store: "Store", order: _Order) -> list[str]:
 
     names = [study.name for study in STUDIES]
     if order.study not in names:
-        unknown = refuse("study", order.study, "one of " + ", ".join(names))
+        unknown = setting_error("study", order.study, "one of " + ", ".join(names))
         raise SettingError(f"{unknown}{nearest(order.study, names)}")
     stored = store.stored()
     of_seed = {key: own for key, own in _study_cells(order, order.seed).items() if key in stored}
@@ -247,7 +247,9 @@ def _study_keys(store: "Store", order: _Order) -> list[str]:
         known = dict.fromkeys(label for own in trained.values() for label in own)
         for method in order.methods:
             if method not in known:
-                raise refuse("method", method, "one that is stored: " + (", ".join(map(legible, known)) or "none is"))
+                raise setting_error(
+                    "method", method, "one that is stored: " + (", ".join(map(legible, known)) or "none is")
+                )
     keys = [key for key, own in trained.items() if not order.methods or {*own} & {*order.methods}]
     if not keys:
         variant = "" if order.variant == "paper" else f" variant={order.variant}"

@@ -36,12 +36,12 @@ _MOST_TEXT = 1 << 22
 _MOST_BYTES = 1 << 30
 
 
-class SnapshotError(Exception):
+class RecordedStatesError(Exception):
     """A file of snapshots cannot be used or written; the message names it and says why."""
 
 
 @dataclass(frozen=True, eq=False)
-class Snapshots:
+class RecordedStates:
     """A cell's training with its states at chosen epochs.
 
     Attributes:
@@ -125,10 +125,10 @@ def stored_keys(results_dir: Path) -> list[str]:
     try:
         return sorted(path.stem for path in folder.glob("*.npz") if not path.name.startswith("."))
     except OSError as error:
-        raise SnapshotError(f"{folder} cannot be read: {error.strerror or error}") from error
+        raise RecordedStatesError(f"{folder} cannot be read: {error.strerror or error}") from error
 
 
-def write_snapshots(snapshots: Snapshots, results_dir: Path) -> Path:
+def write_recorded_states(snapshots: RecordedStates, results_dir: Path) -> Path:
     """Write the file whole: under a temporary name, to the disk, then renamed. The same snapshots, the same bytes.
 
     Raises:
@@ -164,11 +164,11 @@ def write_snapshots(snapshots: Snapshots, results_dir: Path) -> Path:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise SnapshotError(f"{path.parent} cannot be written: {error.strerror or error}") from error
+        raise RecordedStatesError(f"{path.parent} cannot be written: {error.strerror or error}") from error
     return path
 
 
-def read_snapshots(results_dir: Path, key: str) -> Snapshots:
+def read_recorded_states(results_dir: Path, key: str) -> RecordedStates:
     """The snapshots of a key, every part of the file looked at; nothing in it is ever executed.
 
     Raises:
@@ -179,12 +179,12 @@ def read_snapshots(results_dir: Path, key: str) -> Snapshots:
         with zipfile.ZipFile(path) as archive:
             return _snapshots(archive, key)
     except FileNotFoundError:
-        raise SnapshotError(f"{path} is not there") from None
+        raise RecordedStatesError(f"{path} is not there") from None
     except MemoryError:
-        raise SnapshotError(f"{path} is left out: it does not fit into the memory") from None
+        raise RecordedStatesError(f"{path} is left out: it does not fit into the memory") from None
     except Exception as error:  # whatever is wrong with the file
         reason = legible(" ".join(f"{type(error).__name__}: {error}".split()), 300)
-        raise SnapshotError(f"{path} is left out, it is no file of snapshots: {reason}") from error
+        raise RecordedStatesError(f"{path} is left out, it is no file of snapshots: {reason}") from error
 
 
 def cell_of(described: Mapping[str, Any], method: str) -> Cell:
@@ -207,7 +207,7 @@ def cell_of(described: Mapping[str, Any], method: str) -> Cell:
     return Cell.from_config(config, method)
 
 
-def _snapshots(archive: zipfile.ZipFile, key: str) -> Snapshots:
+def _snapshots(archive: zipfile.ZipFile, key: str) -> RecordedStates:
     """The content of a file.
 
     Raises:
@@ -243,7 +243,7 @@ def _snapshots(archive: zipfile.ZipFile, key: str) -> Snapshots:
         if not sound:
             raise ValueError(f"{name} has numbers that no training gives")
     diverged = about["diverged_epoch"]
-    return Snapshots(
+    return RecordedStates(
         cell=cell,
         engine=str(about["engine"]),
         device=str(about["device"]),

@@ -15,8 +15,8 @@ from jumpstart_exp.engines.eager.engine import EagerEngine, torch_for
 from jumpstart_exp.engines.eager.forward import forward_of
 from jumpstart_exp.engines.native.engine import NativeEngine
 from jumpstart_exp.engines.probe import Tensors
-from jumpstart_exp.engines.state_recorder import Watch
-from jumpstart_exp.inspect.recorded_states import CURVE, Snapshots, cell_of, load_tensors, packed
+from jumpstart_exp.engines.state_recorder import StateRecorder
+from jumpstart_exp.inspect.recorded_states import CURVE, RecordedStates, cell_of, load_tensors, packed
 from jumpstart_exp.inspect.turning_points import epochs_to_keep, turning_points
 from jumpstart_exp.networks.build import build, dtype, parameter_shapes
 from jumpstart_exp.result import CENSUS, METRICS, Result
@@ -131,7 +131,7 @@ def retrain(
     epochs: Sequence[int] | None,
     count: int,
     on_progress: Callable[[float], None],
-) -> Snapshots:
+) -> RecordedStates:
     """Train a stored cell again and keep its states.
 
     Args:
@@ -193,7 +193,7 @@ def _train(
     def keep(_: Cell, epoch: int, tensors: Tensors) -> None:
         states[epoch] = tensors
 
-    watch = Watch([epoch for epoch in epochs if epoch > 0], keep)
+    watch = StateRecorder([epoch for epoch in epochs if epoch > 0], keep)
     every = max(1, -(-cell.optimizer.epochs // _MOST_ROWS))
     engine: NativeEngine | EagerEngine
     if trainer.engine == "native":
@@ -212,12 +212,12 @@ def _train(
 
 def _snapshots(
     cell: Cell, data: Data, result: Result, states: Mapping[int, Tensors], agreement: str, asked: int
-) -> Snapshots:
+) -> RecordedStates:
     epochs = sorted(states)
     if not epochs:
         raise InspectError(f"key={cell.key} gave no state: there was no memory for one")
     pairs = [packed(states[epoch], cell) for epoch in epochs]
-    return Snapshots(
+    return RecordedStates(
         cell=cell,
         engine=result.engine,
         device=result.device,
@@ -241,7 +241,7 @@ def _census(cell: Cell, data: Data, states: Sequence[Tensors]) -> np.ndarray[tup
         for tensors in states:
             load_tensors(forward.network, tensors)
             chunks = (data.inputs(part, dtype(cell)) for part in torch.split(data.x_train, at_once))
-            _, seen = forward.survey(chunks)
+            _, seen = forward.evaluate_training_set(chunks)
             found.append([getattr(seen, name) for name in CENSUS])
     return np.array(found)
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from jumpstart_exp.losses.extremes import whole_extremes
 from jumpstart_exp.measures.recording import ReluRecorder
-from jumpstart_exp.settings import SettingError, check_settings, refuse
+from jumpstart_exp.settings import SettingError, check_settings, setting_error
 from jumpstart_exp.specs.penalty import PenaltySpec
 
 Extremes = Mapping[str, tuple[Tensor, Tensor]]
@@ -216,7 +216,7 @@ class SeparationPenalty(nn.Module):
                     chosen = _drawn_tie(signed.detach(), real_constraints, partial(draw, constraint), layers)
                     extreme = signed.gather(2, chosen).squeeze(2)
                 case other:
-                    raise refuse("penalty.ties", other, "shared, single or random")
+                    raise setting_error("penalty.ties", other, "shared, single or random")
             if real_constraints is not None:
                 extreme = extreme[:, real_constraints]
             found.append(sign * extreme)
@@ -320,7 +320,7 @@ def by_kind(kind: str, units: Tensor, points: Tensor) -> Extremes:
                 top, bottom = points[0].argmax(), points[1].argmin()
                 found["L"] = (points[0].index_select(0, top[None]), points[1].index_select(0, bottom[None]))
             case other:
-                raise refuse("penalty.kind", other, "U, P, UP or L")
+                raise setting_error("penalty.kind", other, "U, P, UP or L")
     return found
 
 
@@ -351,7 +351,7 @@ def _arranged(g: Tensor, kind: str, scope: str) -> Tensor:
 
 
 def _no_aggregate(name: str) -> SettingError:
-    return refuse("penalty.aggregate", name, "sum, mean, l2 or sum_sq")
+    return setting_error("penalty.aggregate", name, "sum, mean, l2 or sum_sq")
 
 
 def _masks(

@@ -8,7 +8,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.losses.separation import SeparationPenalty
 from jumpstart_exp.methods.interface import Batch
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.settings import setting_error
 
 
 class Separation:
@@ -39,4 +39,4 @@ class Separation:
             case "all":
                 return [*batch.pre_activations, batch.outputs]
             case other:
-                raise refuse("penalty.layers", other, "hidden or all")
+                raise setting_error("penalty.layers", other, "hidden or all")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.settings import setting_error
 
 
 class Block(Protocol):
@@ -24,7 +24,7 @@ def block(table: Mapping[str, BlockT], field: str, name: str) -> BlockT:
         SettingError: there is none.
     """
     if name not in table:
-        raise refuse(field, name, "one of " + ", ".join(table))
+        raise setting_error(field, name, "one of " + ", ".join(table))
     return table[name]
 
 

@@ -11,7 +11,7 @@ from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.networks.initialisation import initialise
 from jumpstart_exp.networks.mlp import RectangularMLP
 from jumpstart_exp.networks.norms import NORMS
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.settings import setting_error
 
 
 def build(cell: Cell) -> RectangularMLP | RectangularCNN:
@@ -39,7 +39,7 @@ def dtype(cell: Cell) -> torch.dtype:
         case "float32" | "tf32" | "bf16":
             return torch.float32
         case other:
-            raise refuse("precision", other, "float32, float64, tf32 or bf16")
+            raise setting_error("precision", other, "float32, float64, tf32 or bf16")
 
 
 def parameter_shapes(cell: Cell) -> dict[str, tuple[int, ...]]:
@@ -55,7 +55,7 @@ def parameter_shapes(cell: Cell) -> dict[str, tuple[int, ...]]:
         case "mlp":
             taps, channels = (), cell.dataset.features
         case other:
-            raise refuse("network.layout", other, "mlp, conv2x1 or cnn")
+            raise setting_error("network.layout", other, "mlp, conv2x1 or cnn")
     norm = block(NORMS, "network.norm", spec.norm)
     shapes: dict[str, tuple[int, ...]] = {}
     for layer in range(cell.depth):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from jumpstart_exp.networks.activations import ACTIVATIONS
 from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.networks.norms import norm_modules
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.settings import setting_error
 
 
 class RectangularCNN(nn.Module):
@@ -59,7 +59,7 @@ class RectangularCNN(nn.Module):
             case "max_avg_pool":
                 self.pools, seen = True, 2 * width
             case _:
-                raise refuse("network.head", head, "flatten or max_avg_pool")
+                raise setting_error("network.head", head, "flatten or max_avg_pool")
         self.output = nn.Linear(seen, outputs)
 
     def forward(self, x: Tensor, dropout: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from jumpstart_exp.networks.activations import ACTIVATIONS
 from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.networks.norms import norm_modules
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.settings import setting_error
 
 
 class RectangularMLP(nn.Module):
@@ -39,7 +39,7 @@ class RectangularMLP(nn.Module):
             case "conv2x1":
                 self.is_conv = True
             case _:
-                raise refuse("network.layout", layout, "mlp or conv2x1 for an MLP")
+                raise setting_error("network.layout", layout, "mlp or conv2x1 for an MLP")
         self.activation = block(ACTIVATIONS, "network.activation", activation)
         first = 1 if self.is_conv else features
         fan_ins = [first] + [width] * (depth - 1)

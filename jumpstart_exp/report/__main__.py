@@ -155,9 +155,9 @@ def _draw_paper_figure(values: dict[str, str], results: Path, table: "pd.DataFra
 
     name = values["figure"]
     folder = results / ("tables" if "-table-" in name else "figures")
-    variant, moment = values.get("variant"), values.get("moment", "best")
+    variant, at_epoch = values.get("variant"), values.get("moment", "best")
     try:
-        _list(write_paper_figure(name, results, table, folder, variant=variant, moment=moment, threshold=threshold))
+        _list(write_paper_figure(name, results, table, folder, variant=variant, at_epoch=at_epoch, threshold=threshold))
     except OSError as error:
         return _complain(f"cannot write into {folder}: {error.strerror or error}")
     return 0

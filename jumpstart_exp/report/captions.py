@@ -12,7 +12,7 @@ from jumpstart_exp.report.statistics.differences import (
     MOST_ENUMERATED,
     Estimate,
     PairedDifferences,
-    flatteries,
+    best_minus_last_by_method,
 )
 from jumpstart_exp.report.statistics.frontier import FrontierPoint, FrontierRatio, common_depths, common_seeds
 from jumpstart_exp.report.statistics.intervals import RESAMPLES, wilson
@@ -73,7 +73,7 @@ def moments_caption(grid: FigureGrid, measured: str | None) -> str:
     means = f"Means over {'places of means over ' * (measured is None)}{seeds_of(grid)}"
     if measured is None:
         return f"{means} ({_bootstrap(grid)}). {best} Of all cells {trains}. {left_out}"
-    found = list(zip(grid.method_titles, flatteries(grid), strict=True))
+    found = list(zip(grid.method_titles, best_minus_last_by_method(grid), strict=True))
     if measured == "trains":
         shares = "; ".join(
             f"{title} {in_interval(of.trains['best'])} at best, {in_interval(of.trains['last'])} at last"
@@ -92,11 +92,11 @@ def moments_caption(grid: FigureGrid, measured: str | None) -> str:
     )
 
 
-def difference_caption(grid: FigureGrid, found: Sequence[Sequence[PairedDifferences]], moment: str) -> str:
+def difference_caption(grid: FigureGrid, found: Sequence[Sequence[PairedDifferences]], at_epoch: str) -> str:
     """What a figure of differences shows: the pairing, the interval, the test and the correction."""
     lone = sum(int(of.left_out.sum()) for of in found[0])
     return (
-        f"Differences at the {moment} epoch, paired by seed and place, over {_counted(_most_pairs(found), 'pair')} a "
+        f"Differences at the {at_epoch} epoch, paired by seed and place, over {_counted(_most_pairs(found), 'pair')} a "
         f"place at most; {lone} accuracies without a partner in the other method are left out. Above each panel "
         f"the mean over its places ({_bootstrap(grid)}). {correction_told(found)}"
     )

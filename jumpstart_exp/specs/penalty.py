@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jumpstart_exp.settings import refuse, setting
+from jumpstart_exp.settings import setting, setting_error
 
 
 @dataclass(frozen=True)
@@ -46,4 +46,6 @@ class PenaltySpec:
     def check(self) -> None:
         """Raise SettingError where values do not fit together."""
         if self.margin_below >= self.margin_above:
-            raise refuse("penalty.margin_below", self.margin_below, f"below penalty.margin_above={self.margin_above:g}")
+            raise setting_error(
+                "penalty.margin_below", self.margin_below, f"below penalty.margin_above={self.margin_above:g}"
+            )

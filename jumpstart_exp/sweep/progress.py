@@ -25,7 +25,7 @@ from rich.text import Text
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.result import CENSUS, METRICS, Result
 from jumpstart_exp.settings import legible
-from jumpstart_exp.sweep.time_left import Pace
+from jumpstart_exp.sweep.time_left import TimeLeft
 
 if TYPE_CHECKING:
     from jumpstart_exp.sweep.fleets import Phase
@@ -52,7 +52,7 @@ class SweepProgress:
 
     def __init__(self, phases: "Sequence[Phase]", console: Console) -> None:
         self.later = [phase.estimate_seconds() for phase in phases]
-        self.pace = Pace([], 1)
+        self.pace = TimeLeft([], 1)
         self.share_done: Callable[[Cell, float], float] = lambda cell, epochs: epochs / cell.optimizer.epochs
         self.seconds_per_cost: float | None = None
         self.ends: float | None = None
@@ -88,7 +88,7 @@ class SweepProgress:
         self.later.pop(0)
         self.later_cost.pop(0)
         self.share_done = phase.setup.engine.share_done
-        self.pace = Pace([{cell.key: phase.cost[cell.key] for cell in unit} for unit in phase.units], phase.at_once)
+        self.pace = TimeLeft([{cell.key: phase.cost[cell.key] for cell in unit} for unit in phase.units], phase.at_once)
 
     def training(self, cell: Cell, epochs: float) -> None:
         """A cell has done this many epochs, a part of one included."""

@@ -18,7 +18,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.console import notes, output, warn
 from jumpstart_exp.result import Result
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.settings import setting_error
 from jumpstart_exp.store import Store, Stored, StoreError, result_row
 from jumpstart_exp.sweep.progress import Outcome, SweepProgress, duration, epoch_progress, outcome_table, result_table
 from jumpstart_exp.sweep.records import Heartbeat, Job, Records, current_job, is_alive
@@ -279,7 +279,7 @@ def _train_here(cell: Cell, setup: EngineSetup, console: Console, heart: Heartbe
         KeyboardInterrupt: it was asked to end.
     """
     from jumpstart_exp.engines import load_and_train
-    from jumpstart_exp.engines.checkpoint import are_all_kept, request_now
+    from jumpstart_exp.engines.checkpoint import are_all_kept, request_checkpoint
 
     results: list[Result] = []
     engine = setup.make()
@@ -297,7 +297,7 @@ def _train_here(cell: Cell, setup: EngineSetup, console: Console, heart: Heartbe
                 goes_on = callable(handler) and handler is not signal.default_int_handler  # as submitit's may
                 if setup.checkpoints is not None and not goes_on:
                     console.print("stopping: what is in training is kept for the next run (Ctrl-C again: end at once)")
-                request_now()
+                request_checkpoint()
             if stop and (are_all_kept() or stop.is_urgent or time.monotonic() >= deadline):
                 deadline = math.inf
                 stop.hand_over()
@@ -378,7 +378,7 @@ def _worker_count(workers: int | None) -> int:
     if workers is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise refuse("hydra.launcher.workers", workers, "an integer of at least 1 or null")
+        raise setting_error("hydra.launcher.workers", workers, "an integer of at least 1 or null")
     return workers
 
 

@@ -23,7 +23,7 @@ def makespan(units: Iterable[float], at_once: int, begun: Iterable[float] = ()) 
     return max(free)
 
 
-class Pace:
+class TimeLeft:
     """How long the rest takes at the pace of what was done.
 
     Costs count, not numbers of cells, and only their ratios: the pace gives the seconds that one worker takes for

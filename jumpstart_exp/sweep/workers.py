@@ -88,7 +88,7 @@ def train_in_parallel(
     queue = deque([list(fleet) for fleet in fleets])
     pool: list[_Worker] = []
     deadline = None
-    stillborn = 0
+    died_at_start = 0
     # the children inherit it: thread pools that nobody uses would be made otherwise
     threads, os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS"), "1"
     try:
@@ -102,13 +102,13 @@ def train_in_parallel(
                 over = stop.is_urgent or time.monotonic() >= deadline
                 for worker in [worker for worker in pool if over or worker.has_kept()]:
                     pool.remove(worker)
-                    yield from worker.last_words()
+                    yield from worker.drain()
             waiting = sum(not worker.unfinished for worker in pool)
             pool += [_Worker(setup) for _ in range(min(workers - len(pool), len(queue) - waiting))]
             for worker in pool:
                 if worker.ready and not worker.unfinished and queue:
                     worker.start(queue.popleft())
-                    stillborn = 0
+                    died_at_start = 0
             busy = [worker for worker in pool if worker.unfinished or not worker.ready]
             answered = connection.wait([worker.pipe for worker in busy], timeout=0.25)
             if not answered:
@@ -117,8 +117,8 @@ def train_in_parallel(
                 if worker.pipe in answered:
                     yield from worker.receive()
                 if worker.dead and not stop:  # one that is stopped leaves its cells to the next run
-                    stillborn += not worker.unfinished
-                    rest, suspects, failed = worker.heritage(is_replaced=stillborn <= _MOST_STILLBORN)
+                    died_at_start += not worker.unfinished
+                    rest, suspects, failed = worker.recover_cells(is_replaced=died_at_start <= _MOST_STILLBORN)
                     queue.extendleft(rest)
                     queue.extend(suspects)  # last: all that is innocent is done before the next one dies of them
                     yield from failed
@@ -142,7 +142,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.setup = setup
         self.pipe, theirs = context.Pipe()
-        self.wishes, their_wishes = context.Pipe()  # apart: it is read while the worker trains
+        self.control_pipe, their_wishes = context.Pipe()  # apart: it is read while the worker trains
         self.process = context.Process(target=_work, args=(theirs, their_wishes), daemon=True)
         self.process.start()
         theirs.close()
@@ -181,7 +181,7 @@ class _Worker:
         except (EOFError, OSError):
             self.dead = True
 
-    def heritage(self, *, is_replaced: bool) -> tuple[_Fleets, _Fleets, list[Result]]:
+    def recover_cells(self, *, is_replaced: bool) -> tuple[_Fleets, _Fleets, list[Result]]:
         """What a dead worker leaves: cells that it had not begun, fleets of which one may have killed it, failures.
 
         Args:
@@ -214,15 +214,15 @@ class _Worker:
     def keep(self, seconds: float) -> None:
         """Ask for a checkpoint of every cell in training."""
         with contextlib.suppress(OSError):
-            self.wishes.send(seconds)
+            self.control_pipe.send(seconds)
 
     def has_kept(self) -> bool:
         """Whether nothing of its cells in training would be lost with the process."""
         with contextlib.suppress(EOFError, OSError):
-            return self.dead or not self.unfinished or not self.begun or self.wishes.poll()
+            return self.dead or not self.unfinished or not self.begun or self.control_pipe.poll()
         return True
 
-    def last_words(self) -> Iterator[Progress | Result]:
+    def drain(self) -> Iterator[Progress | Result]:
         """End the process at once; what it had said before."""
         self.process.kill()
         self.process.join()
@@ -234,15 +234,15 @@ class _Worker:
         self.process.kill()
         self.process.join()
         self.pipe.close()
-        self.wishes.close()
+        self.control_pipe.close()
 
 
-def _work(pipe: Any, wishes: Any) -> None:
+def _work(pipe: Any, control_pipe: Any) -> None:
     """A worker's life: fleets in, progress and results out, until the other end closes."""
     for request in (signal.SIGINT, signal.SIGTERM, TIME_LIMIT):
         signal.signal(request, signal.SIG_IGN)  # they reach the whole group; the parent decides
     warnings.showwarning = show_warning
-    threading.Thread(target=_heed_parent, args=(wishes,), daemon=True).start()
+    threading.Thread(target=_heed_parent, args=(control_pipe,), daemon=True).start()
     setup: EngineSetup = pipe.recv()
     from jumpstart_exp.engines import load_and_train
 
@@ -268,19 +268,19 @@ def _work(pipe: Any, wishes: Any) -> None:
         load_and_train(engine, fleet, setup.data_dir, on_result=pipe.send, on_progress=progress)
 
 
-def _heed_parent(wishes: Any) -> None:
+def _heed_parent(control_pipe: Any) -> None:
     """Keep the cells in training when the parent asks for it, and end when it ends."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    while parent.sentinel not in connection.wait([parent.sentinel, wishes]):
+    while parent.sentinel not in connection.wait([parent.sentinel, control_pipe]):
         try:
-            seconds = wishes.recv()
+            seconds = control_pipe.recv()
         except EOFError:
             break
-        from jumpstart_exp.engines.checkpoint import request_now, wait_until_kept
+        from jumpstart_exp.engines.checkpoint import request_checkpoint, wait_until_kept
 
-        request_now()
+        request_checkpoint()
         wait_until_kept(seconds)
         with contextlib.suppress(OSError):
-            wishes.send(None)
+            control_pipe.send(None)
     os._exit(1)

@@ -316,7 +316,7 @@ def test_a_launcher_that_was_killed_after_sbatch_has_lost_no_job(sweep, schedule
             sweep.submit()
     submitted = scheduler.tasks()
     assert len(submitted) == [3, 6, 7][written - 1]
-    survey = launch.Watch(sweep.results).look()
+    survey = launch.SweepMonitor(sweep.results).look()
     assert survey.counts()["queued"] == len(submitted) and survey.counts()["lost"] == 7 - len(submitted)
     sweep.submit()
     assert len(scheduler.tasks()) == 7
@@ -501,7 +501,7 @@ def test_what_was_submitted_before_a_refusal_goes_on_and_the_rest_comes_later(sw
         sweep.run()
     said = one_line(caught.value)
     assert "QOSMaxSubmitJobLimit" in said and "6 of 7 tasks were submitted and go on" in said
-    assert launch.Watch(sweep.results).look().counts()["lost"] == 0
+    assert launch.SweepMonitor(sweep.results).look().counts()["lost"] == 0
     scheduler.recover()
     sweep.submit()
     assert len(scheduler.tasks()) == 7

@@ -13,7 +13,7 @@ import pytest
 from cluster.fake_scheduler import Scheduler, hide_slurm
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import slurm
-from jumpstart_exp.cluster.survey import STATES, Survey, Watch
+from jumpstart_exp.cluster.survey import STATES, SweepMonitor, SweepState
 from jumpstart_exp.result import Metric, Result
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.store import Store
@@ -77,8 +77,8 @@ class Folder:
         arrays = values.pop("arrays", None) or [Array(0, len(made), job, f"jumpstart-{name}")]
         self.records.keep_submission(Submission(name, "fleet_slurm", "/logs", 1, made, costs, retries, arrays))
 
-    def look(self) -> Survey:
-        return Watch(self.path).look()
+    def look(self) -> SweepState:
+        return SweepMonitor(self.path).look()
 
     def state(self) -> str | None:
         return self.look().states.get(KEY)
@@ -260,7 +260,7 @@ def test_how_a_job_ended_that_the_queue_has_forgotten_is_asked_of_the_accounting
     folder.submit([KEY], [OTHER.key], [THIRD.key])
     scheduler.forget("7_0", ended="OUT_OF_MEMORY")
     scheduler.forget("7_1", ended="CANCELLED")
-    watch = Watch(folder.path)
+    watch = SweepMonitor(folder.path)
     reasons = [{loss.job: loss.reason for loss in watch.look().losses} for _ in range(3)]
     assert reasons == [{"7_0": "OUT_OF_MEMORY", "7_1": "CANCELLED", "7_2": "ended"}] * 3
     scheduler.forget("7_2", ended="TIMEOUT")  # it had not heard of it yet
@@ -353,7 +353,7 @@ def test_slurm_is_not_asked_where_nothing_was_submitted(folder, scheduler):
 
 
 def test_an_empty_folder_has_nothing(tmp_path):
-    survey = Watch(tmp_path).look()
+    survey = SweepMonitor(tmp_path).look()
     assert survey.counts() == dict.fromkeys(STATES, 0)
     assert (survey.active, survey.losses, survey.failures, survey.seconds_left) == (frozenset(), [], [], 0.0)
 
@@ -385,7 +385,7 @@ def test_the_time_left_is_not_known_before_anything_runs(folder, scheduler):
 def test_a_watch_sees_what_comes(folder, scheduler):
     folder.submit([KEY], [OTHER.key])
     scheduler.add("7_0", "7_1", state="PENDING")
-    watch = Watch(folder.path)
+    watch = SweepMonitor(folder.path)
     assert watch.look().states == {KEY: "queued", OTHER.key: "queued"}
     scheduler.turn("7_0", to="COMPLETED")
     folder.store_result("done")

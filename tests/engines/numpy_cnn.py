@@ -15,7 +15,7 @@ from numpy_training import cross_entropy as binary_cross_entropy
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
-from jumpstart_exp.randomness import Stream, draws
+from jumpstart_exp.randomness import Stream, random_bits
 from jumpstart_exp.result import CENSUS
 
 Points = NDArray[np.int64]
@@ -32,7 +32,7 @@ TIE_STREAMS = {
 
 
 @dataclass(frozen=True)
-class Survey:
+class SweepState:
     """Penalty and census, a row a layer, of the whole training set in evaluation mode."""
 
     penalty: float
@@ -62,7 +62,7 @@ class NumpyCnn(NumpyTraining):
             right += batch.right
         val_logits, _ = self.forward(self.x_val, None, training=False)
         val_loss, _, val_right = self.task(val_logits, self.y_val)
-        survey = self.survey()
+        survey = self.evaluate_training_set()
         return Epoch(right / n_train, val_right / len(self.y_val), loss / n_train, val_loss, survey.penalty)
 
     def batches(self, epoch: int = 0) -> Iterator[Points]:
@@ -71,7 +71,7 @@ class NumpyCnn(NumpyTraining):
         size = self.cell.optimizer.batch_size or n_train
         order = np.arange(n_train)
         if self.cell.optimizer.shuffle and size < n_train:
-            drawn = draws(Stream.BATCH_ORDER, self.cell.seed, epoch, [0], order, 1)[0, :, 0]
+            drawn = random_bits(Stream.BATCH_ORDER, self.cell.seed, epoch, [0], order, 1)[0, :, 0]
             order = np.array(sorted(range(n_train), key=lambda point: (drawn[point], point)))
         for first in range(0, n_train, size):
             yield order[first : first + size]
@@ -110,7 +110,7 @@ class NumpyCnn(NumpyTraining):
         factors = []
         for layer in range(self.cell.depth):
             shape = (self.cell.width if layer else self.x_train.shape[1], self.rows * self.columns)
-            drawn = draws(Stream.DROPOUT, self.cell.seed, epoch, [layer], points, math.prod(shape))[0]
+            drawn = random_bits(Stream.DROPOUT, self.cell.seed, epoch, [layer], points, math.prod(shape))[0]
             kept = drawn.astype(np.float64) >= math.floor(p * 2**32)
             factors.append(np.where(kept, 1 / (1 - p), 0.0).reshape(len(points), *shape))
         return factors
@@ -213,8 +213,8 @@ class NumpyCnn(NumpyTraining):
         def drawn(constraint: tuple[str, str], layer: int, count: int) -> NDArray[np.uint32]:
             stream, seed = TIE_STREAMS[constraint], self.cell.seed
             if constraint[0] == "P":
-                return draws(stream, seed, epoch, [layer], points, count // len(points)).reshape(-1)
-            return draws(stream, seed, epoch, [layer], [number], count).reshape(-1)
+                return random_bits(stream, seed, epoch, [layer], points, count // len(points)).reshape(-1)
+            return random_bits(stream, seed, epoch, [layer], [number], count).reshape(-1)
 
         return drawn
 
@@ -275,7 +275,7 @@ class NumpyCnn(NumpyTraining):
         """Remember the smallest distance of what another rounding could turn round."""
         self.closest = min(self.closest, float(distances.min(initial=np.inf)))
 
-    def survey(self) -> Survey:
+    def survey(self) -> SweepState:
         closest = self.closest
         logits, layers = self.forward(self.x_train, None, training=False)
         penalty, _ = self.penalty(self.constrained(logits, layers))
@@ -287,4 +287,4 @@ class NumpyCnn(NumpyTraining):
             census["linear_units"].append(float(np.mean(active.all(axis=(0, 2)))))
             census["dead_points"].append(float(np.mean(~active.any(axis=(1, 2)))))
             census["linear_points"].append(float(np.mean(active.all(axis=(1, 2)))))
-        return Survey(penalty, census)
+        return SweepState(penalty, census)

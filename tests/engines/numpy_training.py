@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
-from jumpstart_exp.randomness import Stream, draws
+from jumpstart_exp.randomness import Stream, random_bits
 
 Array = NDArray[np.float64]
 Named = dict[str, Array]
@@ -87,7 +87,7 @@ class NumpyTraining:
             count_right(val_logits, self.y_val) / len(self.y_val),
             loss / n_train,
             cross_entropy(val_logits, self.y_val),
-            self.survey()[0],
+            self.evaluate_training_set()[0],
         )
 
     def batches(self) -> Iterator[NDArray[np.int64]]:
@@ -123,7 +123,7 @@ class NumpyTraining:
             shape = (1, 2) if self.two_positions else (self.x_train.shape[1], 1)
             if layer > 0:
                 shape = (self.cell.width, 2 if self.two_positions else 1)
-            drawn = draws(Stream.DROPOUT, self.cell.seed, epoch, [layer], points, shape[0] * shape[1])[0]
+            drawn = random_bits(Stream.DROPOUT, self.cell.seed, epoch, [layer], points, shape[0] * shape[1])[0]
             kept = drawn.astype(np.float64) >= math.floor(p * 2**32)
             factors.append(np.where(kept, 1 / (1 - p), 0.0).reshape(len(points), *shape))
         return factors

@@ -96,7 +96,9 @@ def test_a_row_is_an_activation_of_a_cnn(name: str, ties: str) -> None:
     parameters = list(network.parameters())
     for own, wanted in zip(*(torch.autograd.grad(one, parameters) for one in (found, expected)), strict=True):
         assert torch.allclose(own, wanted, rtol=1e-10, atol=1e-12)
-    assert convolution.survey(network, [x[:4], x[4:]], penalty)[1] == pytest.approx(penalty(pre_activations).item())
+    assert convolution.evaluate_training_set(network, [x[:4], x[4:]], penalty)[1] == pytest.approx(
+        penalty(pre_activations).item()
+    )
 
 
 def test_the_gain_is_of_the_hidden_layers_weights() -> None:

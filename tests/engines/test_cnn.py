@@ -322,7 +322,7 @@ def test_dead_layers(kind: str, scope: str, ties: str) -> None:
         initial = exact_weights(cell)
         initial[f"hidden.{dead}.bias"][:] = -64.0
         numpy = NumpyCnn(cell, initial, data_for(cell))
-        assert numpy.survey().census["dead_units"][dead] == 1
+        assert numpy.evaluate_training_set().census["dead_units"][dead] == 1
         check_first_step(cell, initial)
 
 
@@ -487,7 +487,7 @@ def train_one(cell: Cell, data: Data | None = None) -> Result:
 
 
 def check_survey(numpy: NumpyCnn, penalty: float | None, census: Any) -> None:
-    expected = numpy.survey()
+    expected = numpy.evaluate_training_set()
     if numpy.cell.penalty.kind == "none":
         assert penalty is None
     else:
@@ -507,7 +507,7 @@ def check_training(cell: Cell) -> list[Epoch]:
     for row in result.curve:
         epoch = numpy.train_epoch(row.epoch - 1)
         epochs.append(epoch)
-        survey = numpy.survey()
+        survey = numpy.evaluate_training_set()
         for metric in METRICS:
             assert getattr(row, metric) == pytest.approx(getattr(epoch, metric), rel=1e-6), (row.epoch, metric)
         assert row.penalty == (None if cell.penalty.kind == "none" else pytest.approx(epoch.penalty, rel=1e-6))
@@ -664,8 +664,11 @@ def check_epoch_of_many(cell: Cell) -> None:
     numpy = NumpyCnn(cell, initial_of(cell), data)
     darkest = dataclasses.replace(data, x_train=data.x_train[:500], y_train=data.y_train[:500])
     brightest = dataclasses.replace(data, x_train=data.x_train[-500:], y_train=data.y_train[-500:])
-    parts = [NumpyCnn(cell, numpy.parameters, part).survey().mean("dead_units") for part in (darkest, brightest)]
-    assert min(parts) > numpy.survey().mean("dead_units"), "units that only some parts see alive"
+    parts = [
+        NumpyCnn(cell, numpy.parameters, part).evaluate_training_set().mean("dead_units")
+        for part in (darkest, brightest)
+    ]
+    assert min(parts) > numpy.evaluate_training_set().mean("dead_units"), "units that only some parts see alive"
     result = train_one(cell, data)
     check_survey(numpy, result.penalty_start, result.census_start)
     epoch = numpy.train_epoch(0)

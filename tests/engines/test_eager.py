@@ -330,12 +330,12 @@ def test_what_is_measured_and_when(name: str) -> None:
     optimizer = {"lr": 0.1, **case.pop("optimizer", {}), "epochs": 5}
     cell = make_cell(dataset=SMALL, depth=3, width=4, optimizer=optimizer, precision="float64", seed=4, **case)
     reference = reference_of(cell)
-    penalty_start, census_start = reference.survey()
+    penalty_start, census_start = reference.evaluate_training_set()
     epochs: list[Epoch] = []
     censuses = []
     for epoch in range(5):
         epochs.append(reference.train_epoch(epoch))
-        censuses.append(reference.survey()[1])
+        censuses.append(reference.evaluate_training_set()[1])
     assert len({epoch.train_acc for epoch in epochs}) > 1, "a case where accuracies move"
     (result,) = train(cell, curve_every=1)
 

@@ -69,7 +69,7 @@ def test_a_whole_training_is_numpys(instruction_set: str, method: str) -> None:
         best = int(np.argmax(values) if metric.endswith("acc") else np.argmin(values))
         wanted = Metric(values[-1], values[best], best + 1)
         assert dataclasses.astuple(getattr(result, metric)) == pytest.approx(dataclasses.astuple(wanted), rel=1e-9)
-    _, census = reference.survey()
+    _, census = reference.evaluate_training_set()
     assert result.census_last is not None
     assert {name: result.census_last.mean(name) for name in census} == pytest.approx(census)
 

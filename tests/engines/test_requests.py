@@ -14,7 +14,13 @@ from keeping import Killed, path_of, saves, state_of, train_kept
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import ENGINES, Engine, checkpoint
-from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper, are_all_kept, request_now, wait_until_kept
+from jumpstart_exp.engines.checkpoint import (
+    Checkpoints,
+    CheckpointWriter,
+    are_all_kept,
+    request_checkpoint,
+    wait_until_kept,
+)
 from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.engines.stacked import engine as stacked
 from jumpstart_exp.specs.optimizer import OptimizerSpec
@@ -72,7 +78,7 @@ def in_training(engine: Engine) -> list[Cell]:
 @pytest.mark.parametrize("way", ["here", "signal", "thread"])
 def test_every_cell_in_training_is_kept_once(way: str, make: Callable[..., Engine], seldom: Checkpoints) -> None:
     engine, begun, asked = make(seldom), 0, threading.Event()
-    before = signal.signal(signal.SIGUSR1, lambda *_: request_now())
+    before = signal.signal(signal.SIGUSR1, lambda *_: request_checkpoint())
     looks = 0
 
     def happens() -> bool:
@@ -86,11 +92,11 @@ def test_every_cell_in_training_is_kept_once(way: str, make: Callable[..., Engin
             if way == "signal":
                 os.kill(os.getpid(), signal.SIGUSR1)
             elif way == "thread":
-                thread = threading.Thread(target=request_now)
+                thread = threading.Thread(target=request_checkpoint)
                 thread.start()
                 thread.join()
             else:
-                request_now()
+                request_checkpoint()
             assert not are_all_kept()
             return False
         looks += are_all_kept()
@@ -114,7 +120,7 @@ def test_every_request_is_answered(make: Callable[..., Engine], seldom: Checkpoi
             return False
         requests += 1
         if requests <= 3:
-            request_now()
+            request_checkpoint()
         return requests > 3
 
     kept = until(engine, happens)
@@ -127,7 +133,7 @@ def test_a_thread_can_wait_for_it(make: Callable[..., Engine], seldom: Checkpoin
     heard: list[tuple[bool, set[str]]] = []
 
     def ask() -> None:
-        request_now()
+        request_checkpoint()
         all_kept = wait_until_kept(60.0)
         heard.append((all_kept, {path.stem for path in seldom.folder.glob("*.pt")}))
         over.set()
@@ -155,7 +161,7 @@ def test_what_was_kept_on_request_goes_on(make: Callable[..., Engine], seldom: C
     def progress(cell: Cell, epochs: float) -> None:
         if epochs > 0 and not requested:
             requested.append(epochs)
-            request_now()
+            request_checkpoint()
 
     make(seldom).train(cells, DATA, on_result=lambda result: None, on_progress=progress)
     kept = {cell.key: state_of(seldom, cell) for cell in cells if path_of(seldom, cell).exists()}
@@ -174,7 +180,7 @@ def test_without_checkpoints_nobody_is_waited_for(make: Callable[..., Engine], t
         nonlocal calls
         calls += 1
         if calls == 8:
-            request_now()
+            request_checkpoint()
         assert are_all_kept() and wait_until_kept(0.0)
         return calls > 20
 
@@ -189,7 +195,7 @@ def test_a_disk_that_takes_nothing_is_not_waited_for(make: Callable[..., Engine]
         nonlocal calls
         calls += 1
         if calls == 8:
-            request_now()
+            request_checkpoint()
         return calls > 8 and are_all_kept()
 
     with pytest.warns(checkpoint.CheckpointWarning, match="takes no checkpoint"):
@@ -197,9 +203,9 @@ def test_a_disk_that_takes_nothing_is_not_waited_for(make: Callable[..., Engine]
 
 
 def test_who_has_begun_since_is_not_waited_for(seldom: Checkpoints) -> None:
-    keeper = Keeper(seldom, "eager")
+    keeper = CheckpointWriter(seldom, "eager")
     keeper.begin(["a", "b"])
-    request_now()
+    request_checkpoint()
     keeper.begin(["a", "c"])
     assert [keeper.is_due(key) for key in ("a", "b", "c")] == [True, True, False]
     assert not wait_until_kept(0.0)
@@ -222,9 +228,9 @@ def test_waiting_ends_in_time(seldom: Checkpoints, monkeypatch: pytest.MonkeyPat
 
     clock = Clock()
     monkeypatch.setattr(checkpoint, "time", clock)
-    keeper = Keeper(seldom, "eager")
+    keeper = CheckpointWriter(seldom, "eager")
     keeper.begin(["a"])
-    request_now()
+    request_checkpoint()
     assert not wait_until_kept(5.0)
     assert 5.0 <= clock.seconds < 5.1
     keeper.end(["a"])

@@ -27,7 +27,7 @@ from jumpstart_exp.engines.stacked.fleet import Fleet
 from jumpstart_exp.engines.stacked.random_bits import draws_of_rows
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.networks.mlp import RectangularMLP
-from jumpstart_exp.randomness import Stream, draws
+from jumpstart_exp.randomness import Stream, random_bits
 from jumpstart_exp.result import METRICS, Result
 
 CPU = torch.device("cpu")
@@ -545,7 +545,7 @@ def test_the_draws_are_those_of_the_package(units: int) -> None:
         Stream.DROPOUT, torch.tensor(seeds), torch.tensor(4321), torch.tensor(layers), torch.tensor(points), units
     )
     for row, (seed, layer) in enumerate(zip(seeds, layers, strict=True)):
-        expected = draws(Stream.DROPOUT, seed, 4321, [layer], points, units)[0].T
+        expected = random_bits(Stream.DROPOUT, seed, 4321, [layer], points, units)[0].T
         assert found[row].tolist() == expected.tolist()
 
 
@@ -668,7 +668,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
             yield
         before.restore()
 
-    class Snapshot:
+    class RecordedState:
         """A capture computes nothing: what the calls have changed is taken back."""
 
         def __init__(self, fleet: Fleet) -> None:
@@ -690,8 +690,8 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
             self.replayed = Replayed(CPU)
         return train_for(self, seconds)
 
-    def snapshot() -> Snapshot:
-        return Snapshot(fleets[-1])
+    def snapshot() -> RecordedState:
+        return RecordedState(fleets[-1])
 
     monkeypatch.setattr(Fleet, "train_for", noting)
     for name, imitation in {

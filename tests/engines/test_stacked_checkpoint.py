@@ -70,15 +70,15 @@ def test_checkpoints_change_no_result_and_no_later_state(name: str, always: Chec
     cells = mixed_cells(**CASES[name])
     states: dict[tuple[str, int], State] = {}
 
-    def note(key: str, state: State) -> bool:
+    def record_training(key: str, state: State) -> bool:
         assert same(state, states.setdefault((key, state["epochs"]), state))
         return False
 
-    found, _ = train_kept(StackedEngine(curve_every=4, checkpoints=always), cells, data_of(cells[0]), note)
+    found, _ = train_kept(StackedEngine(curve_every=4, checkpoints=always), cells, data_of(cells[0]), record_training)
     assert {key: what_was_computed(result) for key, result in found.items()} == uninterrupted(cells)
     assert len(states) == len(cells) * (EPOCHS - 1)
     kept(cells, always, 5)
-    train_kept(StackedEngine(curve_every=4, checkpoints=always), cells, data_of(cells[0]), note)
+    train_kept(StackedEngine(curve_every=4, checkpoints=always), cells, data_of(cells[0]), record_training)
 
 
 @pytest.mark.parametrize("name", ["relu", "sep_up", "random ties", "dropout", "conv2x1 sep_up", "keras"])

@@ -17,7 +17,7 @@ from jumpstart_exp.engines.native.engine import NativeEngine
 from jumpstart_exp.engines.native.exchange import spec_of
 from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.engines.probe import Tensors
-from jumpstart_exp.engines.state_recorder import Watch, running_tensors
+from jumpstart_exp.engines.state_recorder import StateRecorder, running_tensors
 from jumpstart_exp.inspect.recorded_states import load_tensors
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.specs.dropout import DropoutSpec
@@ -55,7 +55,7 @@ def watched(engine: str, cell: Cell, epochs: list[int], **options: Any) -> tuple
         states[epoch] = tensors
 
     kind = {"native": NativeEngine, "eager": EagerEngine}[engine]
-    result = train_one(kind(curve_every=1, watch=Watch(epochs, on_state), **options), cell)
+    result = train_one(kind(curve_every=1, watch=StateRecorder(epochs, on_state), **options), cell)
     return result, states
 
 
@@ -119,7 +119,9 @@ def test_native_keeps_checkpoints_beside(tmp_path: Path) -> None:
 def test_native_threads_hand_out_every_cells_own_states() -> None:
     cells = [cell_of(depth=depth, width=width, seed=depth) for depth, width in [(1, 1), (9, 3), (3, 17), (5, 2)]]
     states: dict[tuple[str, int], Tensors] = {}
-    watch = Watch(list(range(1, EPOCHS + 1)), lambda cell, epoch, found: states.update({(cell.key, epoch): found}))
+    watch = StateRecorder(
+        list(range(1, EPOCHS + 1)), lambda cell, epoch, found: states.update({(cell.key, epoch): found})
+    )
     engine = NativeEngine(threads=3, watch=watch)
     engine.train(cells, Case(cells[0]).data, on_result=lambda _: None, on_progress=lambda *_: None)
     assert len(states) == len(cells) * EPOCHS
@@ -132,7 +134,7 @@ def test_native_threads_hand_out_every_cells_own_states() -> None:
 def test_a_training_that_diverges_hands_out_what_was_before(engine: str) -> None:
     cell, data = drifting_away()
     epochs: list[int] = []
-    watch = Watch([1, 11, 12, 13, 99], lambda _, epoch, __: epochs.append(epoch))
+    watch = StateRecorder([1, 11, 12, 13, 99], lambda _, epoch, __: epochs.append(epoch))
     kind = {"native": NativeEngine, "eager": EagerEngine}[engine]
     results: list[Any] = []
     kind(watch=watch).train([cell], data, on_result=results.append, on_progress=lambda *_: None)
@@ -142,7 +144,7 @@ def test_a_training_that_diverges_hands_out_what_was_before(engine: str) -> None
 def test_epochs_of_a_watch_ascend() -> None:
     for epochs in ([2, 1], [1, 1]):
         with pytest.raises(ValueError, match="ascending"):
-            Watch(epochs, lambda *_: None)
+            StateRecorder(epochs, lambda *_: None)
 
 
 @needs_native

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from jumpstart_exp.cluster.survey import Watch
+from jumpstart_exp.cluster.survey import SweepMonitor
 from jumpstart_exp.store import Store
 
 PROGRAMS = multiprocessing.get_context("forkserver")
@@ -293,7 +293,7 @@ class Reader:
 
     def _read(self) -> None:
         try:
-            watch = Watch(self.results)
+            watch = SweepMonitor(self.results)
             while not self.over.wait(0.1):
                 self.looks += 1
                 states = watch.look().states

@@ -8,7 +8,7 @@ import pytest
 
 from faults.sweeps import STARTING, TRAINING, Deed, How, Sweeps, die
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.cluster.survey import Watch
+from jumpstart_exp.cluster.survey import SweepMonitor
 from jumpstart_exp.engines import ENGINES
 from jumpstart_exp.report.figures.drawing import figure_title
 from jumpstart_exp.report.table.grid import figure_grids
@@ -58,7 +58,7 @@ def test_what_became_of_each_cell_is_told_apart(engine: str, sweeps: Sweeps, tmp
 
     missing = ["-m", *SIZES[engine][:-1], "seed=9", "optimizer.lr=0.01", *more]
     sweeps.start(tmp_path, missing, How(deeds=(Deed(TRAINING, 1, die, (0, True)),))).ended()
-    counts = Watch(results).look().counts()
+    counts = SweepMonitor(results).look().counts()
     assert {state: count for state, count in counts.items() if count} == {
         "done": each,
         "diverged": each,

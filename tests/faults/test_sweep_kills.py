@@ -34,7 +34,7 @@ from faults.sweeps import (
     until,
 )
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.cluster.survey import Watch
+from jumpstart_exp.cluster.survey import SweepMonitor
 from jumpstart_exp.engines import ENGINES
 from jumpstart_exp.store import Store
 
@@ -135,7 +135,7 @@ def kill_once(sweeps: Sweeps, folder: Path, reader: Reader, kills: Kills, death:
     assert set(rows_by_key(results).values()) <= {1}
     if told := re.search(rf"^{COUNT} cells: (\d+) stored in results, (\d+) to train", sweep.output(), re.M):
         assert (int(told[1]), int(told[2])) == (len(before), COUNT - len(before))
-    counts = Watch(results).look().counts()
+    counts = SweepMonitor(results).look().counts()
     assert (counts["done"], counts["running"], counts["queued"]) == (len(after), 0, 0)
     assert counts["lost"] in (0, COUNT - len(after))
     return len(after) < COUNT

@@ -48,10 +48,10 @@ def expected(rows: list[dict]) -> dict[str, list[str]]:
     (grid,) = figure_grids(table(rows))
     slug = grid.slug
     return {
-        "heatmaps": [f"figures/{slug}_{moment}.png (and .pdf)" for moment in ("best", "last")],
-        "scatters": [f"figures/{slug}_scatter_{moment}.png (and .pdf)" for moment in ("best", "last")],
+        "heatmaps": [f"figures/{slug}_{at_epoch}.png (and .pdf)" for at_epoch in ("best", "last")],
+        "scatters": [f"figures/{slug}_scatter_{at_epoch}.png (and .pdf)" for at_epoch in ("best", "last")],
         "tables": [
-            *(f"tables/{slug}_{moment}.md (and .tex, .csv)" for moment in ("best", "last")),
+            *(f"tables/{slug}_{at_epoch}.md (and .tex, .csv)" for at_epoch in ("best", "last")),
             f"tables/{slug}_cost.md (and .csv)",
         ],
     }

@@ -84,11 +84,11 @@ def test_a_signal_is_handed_over_to_the_handler_from_before_and_forgotten_if_tha
 
 
 def test_an_error_of_the_handler_from_before_is_no_failure_of_what_is_in_training():
-    def refuse(*_: object) -> None:
+    def setting_error(*_: object) -> None:
         raise RuntimeError("timed-out too many times")
 
     stop = Stop()
-    stop.before = {signal.SIGUSR2: refuse}
+    stop.before = {signal.SIGUSR2: setting_error}
     stop.request(signal.SIGUSR2)
     with pytest.raises(EndedError) as caught:
         stop.hand_over()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from jumpstart_exp.losses.separation import Extremes, SeparationPenalty
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.settings import setting_error
 
 
 class PenaltyOfParts:
@@ -41,7 +41,7 @@ class PenaltyOfParts:
             case "sum_sq":
                 return self._sum_of_squares
             case other:
-                raise refuse("penalty.aggregate", other, "sum, mean, l2 or sum_sq")
+                raise setting_error("penalty.aggregate", other, "sum, mean, l2 or sum_sq")
 
     def _add_pairs(self, layer: int, largest: Tensor, smallest: Tensor) -> None:
         weights = self.penalty.spec.layer_weights

@@ -19,7 +19,7 @@ from jumpstart_exp.engines.native.kernels import find_positions, pull_positions,
 from jumpstart_exp.losses.separation import Extremes, SeparationPenalty, TieDraws, by_kind
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.result import LayerCensus
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.settings import setting_error
 
 
 def forward(
@@ -82,7 +82,7 @@ def forward(
     return logits, penalty.of_extremes(extremes) if whole_channels else penalty.of_parts(parts)
 
 
-def survey(
+def evaluate_training_set(
     network: RectangularCNN, chunks: Iterable[Tensor], penalty: SeparationPenalty | None, *, half: bool = False
 ) -> tuple[Tensor, float | None, LayerCensus]:
     """Logits, penalty (before λ; None without one) and census of all points together, as if they were one batch.
@@ -127,7 +127,7 @@ def _constrains_logits(penalty: SeparationPenalty) -> bool:
         case "all":
             return True
         case other:
-            raise refuse("penalty.layers", other, "hidden or all")
+            raise setting_error("penalty.layers", other, "hidden or all")
 
 
 def _position_extremes(penalty: SeparationPenalty | None, g: Tensor) -> Extremes | None:
@@ -140,7 +140,7 @@ def _position_extremes(penalty: SeparationPenalty | None, g: Tensor) -> Extremes
             both = {"U": (g.amax(0).flatten(), g.amin(0).flatten()), "P": (g.amax(1).flatten(), g.amin(1).flatten())}
             return {kind: both[kind] for kind in penalty.spec.kind}
         case other:
-            raise refuse("penalty.scope", other, "channel or position")
+            raise setting_error("penalty.scope", other, "channel or position")
 
 
 def _both(values: Tensor, axis: int) -> Tensor:

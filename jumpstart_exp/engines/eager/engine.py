@@ -15,11 +15,11 @@ from torch import Tensor
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.capabilities import unsupported
-from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
+from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWriter
 from jumpstart_exp.engines.eager.training import Training
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Probe, Tensors
-from jumpstart_exp.engines.state_recorder import Watch
+from jumpstart_exp.engines.state_recorder import StateRecorder
 from jumpstart_exp.memory import reset_peak_memory, resident_bytes
 from jumpstart_exp.result import Result, traceback_of
 
@@ -46,10 +46,10 @@ class EagerEngine:
         threads: int = 1,
         checkpoints: Checkpoints | None = None,
         *,
-        watch: Watch | None = None,
+        watch: StateRecorder | None = None,
     ) -> None:
         self.device, self.watch = torch.device(device), watch
-        self.curve_every, self.keeper = curve_every, Keeper(checkpoints, self.name)
+        self.curve_every, self.keeper = curve_every, CheckpointWriter(checkpoints, self.name)
 
     @staticmethod
     def refuses(cell: Cell) -> str | None:

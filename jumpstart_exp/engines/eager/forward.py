@@ -32,7 +32,7 @@ class Forward(ABC):
         """Outputs (points, outputs) in evaluation mode, without gradients."""
 
     @abstractmethod
-    def survey(self, chunks: Iterator[Tensor]) -> tuple[Batch, LayerCensus]:
+    def evaluate_training_set(self, chunks: Iterator[Tensor]) -> tuple[Batch, LayerCensus]:
         """All points together in evaluation mode, without gradients, and their census."""
 
 
@@ -64,7 +64,7 @@ class DenseForward(Forward):
         return outputs
 
     @torch.no_grad()
-    def survey(self, chunks: Iterator[Tensor]) -> tuple[Batch, LayerCensus]:
+    def evaluate_training_set(self, chunks: Iterator[Tensor]) -> tuple[Batch, LayerCensus]:
         """All points together, and their census."""
         with _evaluation_mode(self.network.norms):
             parts = [self.network(x.flatten(1)) for x in chunks]
@@ -95,10 +95,12 @@ class ConvolutionForward(Forward):
             return convolution.forward(self.network, x, half=self.half)[0]
 
     @torch.no_grad()
-    def survey(self, chunks: Iterator[Tensor]) -> tuple[Batch, LayerCensus]:
+    def evaluate_training_set(self, chunks: Iterator[Tensor]) -> tuple[Batch, LayerCensus]:
         """All points together, and their census."""
         with _evaluation_mode(self.network.norms):
-            outputs, penalty, seen = convolution.survey(self.network, chunks, self.penalty, half=self.half)
+            outputs, penalty, seen = convolution.evaluate_training_set(
+                self.network, chunks, self.penalty, half=self.half
+            )
         separation = None if penalty is None else torch.tensor(penalty, dtype=torch.float64)
         return Batch(outputs, separation=separation), seen
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.losses.separation import TieDraws
 from jumpstart_exp.networks.build import dtype
-from jumpstart_exp.randomness import Stream, draws, keep_threshold
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.randomness import Stream, keep_threshold, random_bits
+from jumpstart_exp.settings import setting_error
 
 Points = npt.NDArray[np.int64]
 
@@ -34,7 +34,7 @@ def batches(cell: Cell, n_train: int, epoch: int) -> Iterator[Points | None]:
         return
     order = np.arange(n_train)
     if cell.optimizer.shuffle:
-        numbers = draws(Stream.BATCH_ORDER, cell.seed, epoch, [0], order, 1)[0, :, 0]
+        numbers = random_bits(Stream.BATCH_ORDER, cell.seed, epoch, [0], order, 1)[0, :, 0]
         order = np.argsort(numbers, kind="stable")
     for first in range(0, n_train, size):
         yield order[first : first + size]
@@ -51,7 +51,7 @@ def dropout_factors(cell: Cell, epoch: int, points: Points, device: torch.device
     # a CNN's layers one by one: their draws take many times the memory of their activations
     groups = [[layer] for layer in range(1, cell.depth)] if len(later) == 3 else [range(1, cell.depth)]
     for layers, shape in [([0], first), *((group, later) for group in groups)]:
-        drawn = draws(Stream.DROPOUT, cell.seed, epoch, layers, points, math.prod(shape))
+        drawn = random_bits(Stream.DROPOUT, cell.seed, epoch, layers, points, math.prod(shape))
         kept = torch.from_numpy((drawn >= threshold) * scale).to(device, dtype(cell))
         factors += kept.reshape(*kept.shape[:2], *shape).unbind()
     return factors
@@ -66,9 +66,9 @@ def tie_draws(cell: Cell, epoch: int, batch: int, points: Points) -> TieDraws | 
         # a unit's or layer's constraint belongs to a batch, a point's to the point
         stream, seed = _TIE_STREAMS[constraint], cell.seed
         if constraint.startswith("P"):
-            numbers = draws(stream, seed, epoch, [layer], points, count // len(points))[0]
+            numbers = random_bits(stream, seed, epoch, [layer], points, count // len(points))[0]
         else:
-            numbers = draws(stream, seed, epoch, [layer], [batch], count)[0]
+            numbers = random_bits(stream, seed, epoch, [layer], [batch], count)[0]
         return torch.from_numpy(numbers.reshape(-1).astype(np.int64))
 
     return drawn
@@ -85,4 +85,4 @@ def _input_shapes(cell: Cell) -> tuple[tuple[int, ...], tuple[int, ...]]:
         case "mlp":
             return (cell.dataset.features,), (cell.width,)
         case other:
-            raise refuse("network.layout", other, "mlp, conv2x1 or cnn")
+            raise setting_error("network.layout", other, "mlp, conv2x1 or cnn")

@@ -13,7 +13,7 @@ from torch import Tensor
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.augmentation import flip_and_crop
 from jumpstart_exp.data.loading import Data
-from jumpstart_exp.engines.checkpoint import Keeper
+from jumpstart_exp.engines.checkpoint import CheckpointWriter
 from jumpstart_exp.engines.eager.forward import forward_of
 from jumpstart_exp.engines.eager.metrics import Tracker, trackers
 from jumpstart_exp.engines.eager.random_draws import Points, batches, dropout_factors, tie_draws
@@ -25,7 +25,7 @@ from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.methods import methods_of
 from jumpstart_exp.methods.interface import Batch
 from jumpstart_exp.networks.build import count_parameters, dtype
-from jumpstart_exp.randomness import Stream, draws
+from jumpstart_exp.randomness import Stream, random_bits
 from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Result
 
 _TOLD_EVERY = 1.0
@@ -87,7 +87,7 @@ class Training:
         data: Data,
         device: torch.device,
         curve_every: int | None = None,
-        keeper: Keeper | None = None,
+        keeper: CheckpointWriter | None = None,
     ) -> None:
         self.cell, self.device, self.keeper = cell, device, keeper
         epochs, is_full_batch = cell.optimizer.epochs, cell.batch_size == cell.dataset.sizes()[0]
@@ -111,7 +111,7 @@ class Training:
         self.diverged_epoch: int | None = None
         self._begin()
         if not self._goes_on():
-            self.penalty_start, self.census_start = self._survey()
+            self.penalty_start, self.census_start = self._evaluate_training_set()
             self.penalty_last: float | None = self.penalty_start
             self.census_last: LayerCensus | None = self.census_start
 
@@ -134,7 +134,7 @@ class Training:
                 seen: LayerCensus | None = None
                 survey_penalty: float | None = None
                 if is_last or epoch == 1 or epoch % self.survey_every == 0:
-                    survey_penalty, seen = self._survey()
+                    survey_penalty, seen = self._evaluate_training_set()
                     self.penalty_last, self.census_last = survey_penalty, seen
                 if math.isfinite(survey_penalty or 0.0):
                     self.curve.append(_curve_row(epoch, train_acc, val_acc, train_loss, val_loss, survey_penalty, seen))
@@ -265,7 +265,7 @@ class Training:
         x, y = (self.x_train, self.y_train) if points is None else (self.x_train[points], self.y_train[points])
         if self.cell.dataset.is_augmented:
             rows = np.arange(len(x)) if points is None else points.cpu().numpy()
-            x = flip_and_crop(x, draws(Stream.AUGMENTATION, self.cell.seed, epoch, [0], rows, 3)[0])
+            x = flip_and_crop(x, random_bits(Stream.AUGMENTATION, self.cell.seed, epoch, [0], rows, 3)[0])
         loss = self.loss(self.data.inputs(x, dtype(self.cell)), y, epoch, batch, points)
         self.step(loss.total)
         task, *terms = (loss.terms[name].detach().double() for name in self.weights)
@@ -297,9 +297,9 @@ class Training:
         return loss, right / count
 
     @torch.no_grad()
-    def _survey(self) -> tuple[float | None, LayerCensus]:
+    def _evaluate_training_set(self) -> tuple[float | None, LayerCensus]:
         """Penalty (before λ) and census of the whole training set in evaluation mode."""
-        seen, census = self.forward.survey(self._chunks(self.x_train))
+        seen, census = self.forward.evaluate_training_set(self._chunks(self.x_train))
         measured: dict[str, float] = {}
         for method in self.methods:
             measured |= method.evaluate(self._with_parameters(seen))

@@ -8,17 +8,17 @@ import numpy as np
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.capabilities import unsupported
-from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
+from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWriter
 from jumpstart_exp.engines.native.cost import seconds_of
 from jumpstart_exp.engines.native.exchange import arrays_of, result_of, resumed, spec_of, tensors_of, training_state
 from jumpstart_exp.engines.native.extension import missing, native
 from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.engines.probe import Probe, Tensors
-from jumpstart_exp.engines.state_recorder import Watch, running_tensors
+from jumpstart_exp.engines.state_recorder import StateRecorder, running_tensors
 from jumpstart_exp.engines.training_state import load_training_state
 from jumpstart_exp.networks.build import parameter_shapes
 from jumpstart_exp.result import Result
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.settings import setting_error
 
 WIDEST, DEEPEST = 256, 1000
 """The largest networks that the engine is built and tested for."""
@@ -60,19 +60,19 @@ class NativeEngine:
         threads: int = 1,
         checkpoints: Checkpoints | None = None,
         *,
-        watch: Watch | None = None,
+        watch: StateRecorder | None = None,
         evaluate: bool = True,
         instruction_set: str | None = None,
     ) -> None:
         if device != "cpu":
-            raise refuse("device", device, "cpu for the engine native")
+            raise setting_error("device", device, "cpu for the engine native")
         if threads < 1:
-            raise refuse("threads", threads, "at least 1")
+            raise setting_error("threads", threads, "at least 1")
         if instruction_set is not None and instruction_set not in instruction_sets():
-            raise refuse("instruction_set", instruction_set, "one of " + ", ".join(instruction_sets()))
+            raise setting_error("instruction_set", instruction_set, "one of " + ", ".join(instruction_sets()))
         self.curve_every, self.threads, self.watch, self.evaluate = curve_every, threads, watch, evaluate
         self.instruction_set = instruction_set or ""
-        self.keeper = Keeper(checkpoints if evaluate else None, self.name)
+        self.keeper = CheckpointWriter(checkpoints if evaluate else None, self.name)
 
     @staticmethod
     def refuses(cell: Cell) -> str | None:

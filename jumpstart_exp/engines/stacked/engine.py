@@ -12,7 +12,7 @@ import torch
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.capabilities import unsupported
-from jumpstart_exp.engines.checkpoint import Checkpoints, Keeper
+from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWriter
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.stacked.fleet import Fleet, Outcome
@@ -58,7 +58,7 @@ class StackedEngine:
     ) -> None:
         self.device = torch.device(device)
         self.curve_every = curve_every
-        self.keeper = Keeper(checkpoints, self.name)
+        self.keeper = CheckpointWriter(checkpoints, self.name)
 
     @staticmethod
     def refuses(cell: Cell) -> str | None:

@@ -20,7 +20,7 @@ from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.replay import Replayed
 from jumpstart_exp.engines.stacked.layers import Stack
-from jumpstart_exp.engines.stacked.metrics import Ledger
+from jumpstart_exp.engines.stacked.metrics import FleetMetrics
 from jumpstart_exp.engines.stacked.optimizers import optimizer_of
 from jumpstart_exp.engines.stacked.parameters import Blocks
 from jumpstart_exp.engines.stacked.penalty import Penalty
@@ -77,7 +77,7 @@ class Fleet:
         self.n_params = self.stack.load(initial)
         self.penalty = Penalty(self.stack) if cells[0].penalty_weight else None
         self.optimizer = optimizer_of(self.stack)
-        self.ledger = Ledger(len(cells), device)
+        self.ledger = FleetMetrics(len(cells), device)
         self.task = task_of(cells, data, device, self.stack.dtype)
         self.replayed = Replayed(device) if device.type == "cuda" else None
         self.handed_over: set[int] = set()
@@ -85,7 +85,7 @@ class Fleet:
         self.curves_before: list[list[CurveRow]] = [[] for _ in cells]
         with _flushed_to_zero():
             if states is None:
-                self.at_start = self.at_last = self._survey()
+                self.at_start = self.at_last = self._evaluate_training_set()
             else:
                 self.at_start = self.at_last = _Survey(*restore(self, [states[place] for place in self.places]))
 
@@ -108,7 +108,7 @@ class Fleet:
                 self.epochs_done += 1
                 epoch, is_last = self.epochs_done, self.epochs_done == self.epochs
                 if is_last or epoch == 1 or epoch % self.curve_every == 0:
-                    self.at_last = self._survey()
+                    self.at_last = self._evaluate_training_set()
                     self._keep_curve_row(epoch)
                 if is_last or time.perf_counter() - clock >= seconds:
                     return self._outcomes()
@@ -140,7 +140,7 @@ class Fleet:
         for name, term in terms.items():
             if name != "task":  # of which validation sees to it
                 is_finite &= term.isfinite()
-        self.ledger.note(train_acc, terms["task"], is_finite)
+        self.ledger.record_training(train_acc, terms["task"], is_finite)
 
     def compute(self, dropout: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """Training accuracy and loss terms before their weights, by name, of every network; their losses' gradients.
@@ -152,7 +152,7 @@ class Fleet:
             stack.drop(epoch)
         stack.forward(training=True, dropout=dropout)
         (train_acc, train_loss), validation = self.task.judge(stack.logits)
-        self.ledger.settle(*validation)
+        self.ledger.record_validation(*validation)
         terms = {"task": train_loss}
         if self.penalty is not None:
             stack.slope.zero_()
@@ -160,13 +160,13 @@ class Fleet:
         stack.backward(self.task.gradient(stack.logits), has_penalty=self.penalty is not None, dropout=dropout)
         return train_acc, terms
 
-    def _survey(self) -> "_Survey":
+    def _evaluate_training_set(self) -> "_Survey":
         """Penalty and census of the training points in evaluation mode; settles the epoch."""
         stack = self.stack
         stack.forward(training=False, dropout=False)
         penalty = None if self.penalty is None else self.penalty(stack.pre_train)
         is_last = self.epochs_done == self.epochs
-        self.ledger.settle(
+        self.ledger.record_validation(
             *self.task.judge(stack.logits)[1], penalty.isfinite() if is_last and penalty is not None else None
         )
         return _Survey(None if penalty is None else array(penalty), array(stack.census()))

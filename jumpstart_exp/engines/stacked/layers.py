@@ -20,7 +20,7 @@ from torch import Tensor
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.probe import Tensors
-from jumpstart_exp.engines.stacked.layout import Rows
+from jumpstart_exp.engines.stacked.layout import LayerLayout
 from jumpstart_exp.engines.stacked.norm import BatchNorm
 from jumpstart_exp.engines.stacked.parameters import Blocks, fold, unfold
 from jumpstart_exp.engines.stacked.random_bits import draws_of_rows
@@ -29,7 +29,7 @@ from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.networks.norms import NORMS
 from jumpstart_exp.randomness import Stream
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.settings import setting_error
 
 
 class Leaving(NamedTuple):
@@ -57,7 +57,7 @@ class Layer:
     back: Tensor
 
 
-class Stack(Rows):
+class Stack(LayerLayout):
     """The networks' tensors, and what runs through them: dropout, forward and backward pass, census.
 
     Args:
@@ -84,7 +84,7 @@ class Stack(Rows):
             case "batch":
                 self.norm = BatchNorm(self, self.weights.norm, self.gradients.norm, self.affine, self.pre, self.slope)
             case other:
-                raise refuse("network.norm", other, "none or batch for the engine stacked")
+                raise setting_error("network.norm", other, "none or batch for the engine stacked")
         self.layers = [self._layer(index) for index in range(one.depth)]
 
     def _allocate(self, points: int) -> None:
@@ -277,7 +277,7 @@ class Stack(Rows):
 
     def census(self) -> Tensor:
         """Fractions (4, rows) of dead and linear units and points among the training points."""
-        above = self.beyond(math.inf)
+        above = self.padding_bias(math.inf)
         found = []
         for rows in self.chunks():
             pre, is_real = self.pre_train[rows], self.is_real[rows]

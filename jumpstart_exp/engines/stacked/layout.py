@@ -14,7 +14,7 @@ CACHED_NUMBERS = {"cpu": 1 << 17, "cuda": 1 << 26}
 """Numbers of a tensor that long element-wise passes treat at a time: on a CPU what its second-level cache holds."""
 
 
-class Rows:
+class LayerLayout:
     """The hidden layers of networks, layer after layer, and the padding of their units.
 
     Args:
@@ -64,7 +64,7 @@ class Rows:
         size = max(1, CACHED_NUMBERS[self.device.type] // (self.units * self.n_train))
         return (slice(first, min(first + size, self.n_rows)) for first in range(0, self.n_rows, size))
 
-    def beyond(self, bound: float) -> Tensor | None:
+    def padding_bias(self, bound: float) -> Tensor | None:
         """What is added to pre-activations (rows, channels, 1, 1) so that padding is never the extreme."""
         if not self.is_padded:
             return None

@@ -8,7 +8,7 @@ from torch import Tensor
 from jumpstart_exp.result import METRICS
 
 
-class Ledger:
+class FleetMetrics:
     """What is known of every network, epoch by epoch, kept on the device.
 
     `last`, `best` and `best_epoch` are of shape (metrics, networks), in the order of `METRICS`.
@@ -28,7 +28,7 @@ class Ledger:
         self.best = -math.inf * self.sign.double().expand_as(self.last)
         self.best_epoch = new(len(METRICS), networks)
 
-    def note(self, accuracy: Tensor, loss: Tensor, is_finite: Tensor) -> None:
+    def record_training(self, accuracy: Tensor, loss: Tensor, is_finite: Tensor) -> None:
         """An epoch's training is over; `is_finite` is of its penalty and of the parameters after it."""
         self.train_acc.copy_(accuracy)
         self.train_loss.copy_(loss)
@@ -36,7 +36,7 @@ class Ledger:
         self.epochs_done.add_(1)
         self.is_open.fill_(True)
 
-    def settle(self, accuracy: Tensor, loss: Tensor, is_finite: Tensor | None = None) -> None:
+    def record_validation(self, accuracy: Tensor, loss: Tensor, is_finite: Tensor | None = None) -> None:
         """Validation after the epoch that is open, if one is; `is_finite` is what a survey adds."""
         values = torch.stack([self.train_acc, accuracy.double(), self.train_loss, loss.double()])
         finite = values.sum(0).isfinite() & self.was_finite

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from jumpstart_exp.engines.stacked.layout import Rows
+from jumpstart_exp.engines.stacked.layout import LayerLayout
 
 
 class BatchNorm:
@@ -21,7 +21,7 @@ class BatchNorm:
     """
 
     def __init__(
-        self, rows: Rows, weights: Tensor, gradients: Tensor, affine: Tensor, pre: Tensor, slope: Tensor
+        self, rows: LayerLayout, weights: Tensor, gradients: Tensor, affine: Tensor, pre: Tensor, slope: Tensor
     ) -> None:
         shape = (rows.n_rows, rows.width, 1, 1)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from jumpstart_exp.engines.stacked.layers import Stack
 from jumpstart_exp.engines.stacked.layout import CACHED_NUMBERS
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.settings import setting_error
 
 
 class FleetOptimizer(Protocol):
@@ -29,7 +29,7 @@ def optimizer_of(stack: Stack) -> FleetOptimizer:
         case "adam":
             return Adam(stack)
         case other:
-            raise refuse("optimizer.name", other, "adam for the engine stacked")
+            raise setting_error("optimizer.name", other, "adam for the engine stacked")
 
 
 class Adam:
@@ -87,7 +87,7 @@ def _is_keras(eps_rule: str) -> bool:
         case "keras":
             return True
         case other:
-            raise refuse("optimizer.eps_rule", other, "torch or keras")
+            raise setting_error("optimizer.eps_rule", other, "torch or keras")
 
 
 def _part(numbers: Tensor, part: slice) -> Tensor:

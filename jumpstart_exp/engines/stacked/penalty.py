@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.engines.stacked.layout import Rows
+from jumpstart_exp.engines.stacked.layout import LayerLayout
 from jumpstart_exp.engines.stacked.random_bits import draws_of_rows
 from jumpstart_exp.randomness import Stream
-from jumpstart_exp.settings import refuse
+from jumpstart_exp.settings import setting_error
 
 _TIE_STREAMS = {
     ("U", "above"): Stream.TIE_UNIT_ABOVE,
@@ -29,7 +29,7 @@ class Penalty:
     the last three, which stay as axes of length 1.
     """
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: LayerLayout) -> None:
         self.rows = rows
         cells, spec = rows.cells, rows.cells[0].penalty
         self.aggregate, self.ties = spec.aggregate, spec.ties
@@ -53,7 +53,7 @@ class Penalty:
             "above": rounded(by_row(own.margin_above for own in specs)),
             "below": rounded(by_row(own.margin_below for own in specs)),
         }
-        self.beyond = {"above": rows.beyond(-math.inf), "below": rows.beyond(math.inf)}
+        self.padding_bias = {"above": rows.padding_bias(-math.inf), "below": rows.padding_bias(math.inf)}
         pairs = [
             cell.depth * sum(_constraints(kind, spec.scope, cell, rows.n_train) for kind in self.axes) for cell in cells
         ]
@@ -66,7 +66,7 @@ class Penalty:
             case "sum_sq":
                 factors = [2.0] * len(cells)
             case other:
-                raise refuse("penalty.aggregate", other, "sum, mean, l2 or sum_sq")
+                raise setting_error("penalty.aggregate", other, "sum, mean, l2 or sum_sq")
         self.is_squared = self.aggregate in ("l2", "sum_sq")
         self.weight = rounded(by_row(own.weight * factor for own, factor in zip(specs, factors, strict=True)))
         # the largest where the entry comes first in (point, channel, position) order
@@ -95,7 +95,7 @@ class Penalty:
                     self._sweep(pre, slope, self.weight * inverse[self.rows.owner, None, None, None], epoch)
                 return norm
             case other:
-                raise refuse("penalty.aggregate", other, "sum, mean, l2 or sum_sq")
+                raise setting_error("penalty.aggregate", other, "sum, mean, l2 or sum_sq")
 
     def _sweep(self, pre: Tensor, slope: Tensor | None, weight: Tensor, epoch: Tensor | None) -> Tensor:
         """Σv or Σv² of every network; adds weight·∂v (times v where squared) to the slope."""
@@ -123,15 +123,15 @@ class Penalty:
                         case "random":
                             chosen = self._drawn(chosen, kind, side, axes, rows, epoch)
                         case other:
-                            raise refuse("penalty.ties", other, "shared, single or random")
+                            raise setting_error("penalty.ties", other, "shared, single or random")
                     slope[rows].addcmul_(chosen, coefficient, value=-1 if side == "above" else 1)
             totals.append(total)
         return self.rows.by_network(torch.cat(totals))
 
     def _deficits(self, pre: Tensor, rows: slice, side: str, axes: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
         """The entries, where padding is beyond all others; every constraint's extreme; its deficit."""
-        beyond, margin = self.beyond[side], self.margins[side][rows]
-        entries = pre if beyond is None or 1 not in axes else pre + beyond[rows]
+        padding_bias, margin = self.padding_bias[side], self.margins[side][rows]
+        entries = pre if padding_bias is None or 1 not in axes else pre + padding_bias[rows]
         if side == "above":
             extreme = entries.amax(axes, keepdim=True)
             return entries, extreme, (margin - extreme).clamp_min_(0)

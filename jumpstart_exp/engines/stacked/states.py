@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from jumpstart_exp.engines.stacked.metrics import Ledger
+from jumpstart_exp.engines.stacked.metrics import FleetMetrics
 from jumpstart_exp.engines.stacked.parameters import Blocks
 from jumpstart_exp.engines.training_state import TrainingState, curve_array
 from jumpstart_exp.result import CurveRow
@@ -112,7 +112,7 @@ def _fill(fleet: "Fleet", target: Tensor, vectors: Sequence[Mapping[str, Array]]
     target.copy_(host.flat)
 
 
-def _metrics(ledger: Ledger) -> tuple[Tensor, Tensor, Tensor]:
+def _metrics(ledger: FleetMetrics) -> tuple[Tensor, Tensor, Tensor]:
     return ledger.last, ledger.best, ledger.best_epoch
 
 

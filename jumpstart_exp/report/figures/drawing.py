@@ -36,7 +36,11 @@ def save_figures(grid: FigureGrid, draw: Callable[[FigureGrid, str], Figure], fo
     Raises:
         OSError: the folder cannot be written.
     """
-    return [path for moment in MOMENTS for path in save_figure(partial(draw, grid, moment), folder, f"{name}_{moment}")]
+    return [
+        path
+        for at_epoch in MOMENTS
+        for path in save_figure(partial(draw, grid, at_epoch), folder, f"{name}_{at_epoch}")
+    ]
 
 
 def save_figure(draw: Callable[[], Figure], folder: Path, name: str) -> list[Path]:
@@ -73,11 +77,11 @@ def plain_style() -> Iterator[None]:
         yield
 
 
-def figure_title(grid: FigureGrid, moment: str, letters: float) -> str:
+def figure_title(grid: FigureGrid, at_epoch: str, letters: float) -> str:
     """What the figure shows, then moment, seeds and losses, in lines of at most that many letters."""
     fewest, most = grid.seed_range()
     seeds = f"{fewest} seed{'s' * (fewest != 1)}" if fewest == most else f"{fewest}–{most} seeds"
-    parts = [f"{moment} epoch", seeds]
+    parts = [f"{at_epoch} epoch", seeds]
     for count, word in ((int(grid.diverged.sum()), "diverged"), (int(grid.failed.sum()), "failed")):
         if count:
             parts.append(f"{count} {word}")

@@ -55,7 +55,7 @@ def frontier_figure(grid: FigureGrid) -> Figure:
     panel = (max(_PANEL[0], 0.3 * len(grid.widths)), _PANEL[1])
     width = _MARGIN[0] + 2 * panel[0] + _GAP + 0.2 + _LEGEND + _MARGIN[1]
     starts, line = shown_starts(grid), line_height(_TEXT_SIZE)
-    told = {start: [_told(grid, moment, start, panel[0]) for moment in MOMENTS] for start in starts}
+    told = {start: [_told(grid, at_epoch, start, panel[0]) for at_epoch in MOMENTS] for start in starts}
     texts = [max(map(len, told[start])) * line + 0.12 for start in starts]
     title = wrapped(f"{grid.title}: frontier", width, _TITLE_SIZE, 0.56)
     caption = wrapped(frontier_caption(grid, both_starts=len(starts) > 1), width - 0.3, _TEXT_SIZE, _LETTER)
@@ -68,12 +68,12 @@ def frontier_figure(grid: FigureGrid) -> Figure:
     top = height - above
     for start, text in zip(starts, texts, strict=True):
         bottom = top - _TITLES - panel[1]
-        for column, moment in enumerate(MOMENTS):
+        for column, at_epoch in enumerate(MOMENTS):
             left = _MARGIN[0] + column * (panel[0] + _GAP)
             ax = figure.add_axes((left / width, bottom / height, panel[0] / width, panel[1] / height))
-            ax.set_title(f"{moment} epoch, {STARTS[start]}", fontsize=8.5)
-            _draw_frontiers(ax, grid, frontiers(grid, moment, start=start), looks)
-            place, gid = (left / width, (bottom - _TICKS) / height), f"ratios {start} {moment}"
+            ax.set_title(f"{at_epoch} epoch, {STARTS[start]}", fontsize=8.5)
+            _draw_frontiers(ax, grid, frontiers(grid, at_epoch, start=start), looks)
+            place, gid = (left / width, (bottom - _TICKS) / height), f"ratios {start} {at_epoch}"
             write_lines(figure, told[start][column], place, _TEXT_SIZE, gid)
         top = bottom - _TICKS - text
     write_lines(figure, caption, (0.15 / width, below / height), _TEXT_SIZE)
@@ -86,8 +86,8 @@ def shown_starts(grid: FigureGrid) -> tuple[Start, ...]:
     depths = {
         start: [
             point.depth
-            for moment in MOMENTS
-            for frontier in frontiers(grid, moment, start=start)
+            for at_epoch in MOMENTS
+            for frontier in frontiers(grid, at_epoch, start=start)
             for point in frontier.points
         ]
         for start in STARTS
@@ -95,12 +95,12 @@ def shown_starts(grid: FigureGrid) -> tuple[Start, ...]:
     return ("grid",) if depths["grid"] == depths["first"] else ("grid", "first")
 
 
-def _told(grid: FigureGrid, moment: str, start: Start, room: float) -> list[str]:
+def _told(grid: FigureGrid, at_epoch: str, start: Start, room: float) -> list[str]:
     """The ratios of all comparisons in lines that fit into so many inches."""
     titles = dict(zip(grid.methods, grid.method_titles, strict=True))
     lines = []
     for own, other in comparisons(grid.methods):
-        ratio = frontier_ratio(grid, moment, own, other, start=start)
+        ratio = frontier_ratio(grid, at_epoch, own, other, start=start)
         told = no_ratio_told(grid, own, other) if ratio is None else ratio_told(ratio)
         lines += wrapped(f"{titles[own]} against {titles[other]}: {told}", room, _TEXT_SIZE, _LETTER, indent="   ")
     return lines

@@ -21,20 +21,20 @@ _LEAST_PANEL = (1.15, 1.05)  # inches; room for the titles of a panel
 _LEAST_ROWS = 0.7  # inches; a panel whose rows are methods, with few of them
 
 
-def heatmap_figure(grid: FigureGrid, moment: str) -> Figure:
-    """One figure, training above validation; `moment` is "best" or "last".
+def heatmap_figure(grid: FigureGrid, at_epoch: str) -> Figure:
+    """One figure, training above validation; `at_epoch` is "best" or "last".
 
     A column of depth × width panels a method, with the frontier where there are two depths or more; where all networks
     are equally wide, one panel with a row a method (ICLR, fig. 3).
     """
-    described = (_of_methods if len(grid.widths) > 1 or len(grid.depths) == 1 else _of_one_width)(grid, moment)
+    described = (_of_methods if len(grid.widths) > 1 or len(grid.depths) == 1 else _of_one_width)(grid, at_epoch)
     title_size = float(np.clip(described.width, 10.0, 14.0))
-    title = figure_title(grid, moment, (described.width - 0.3) * 72 / (title_size * 0.56)).split("\n")
+    title = figure_title(grid, at_epoch, (described.width - 0.3) * 72 / (title_size * 0.56)).split("\n")
     style = replace(_STYLE, title=title_size, title_line=title_size * 0.017)
     return draw_panels(replace(described, title=title), style)
 
 
-def frontier_places(grid: FigureGrid, moment: str) -> list[FrontierPlaces]:
+def frontier_places(grid: FigureGrid, at_epoch: str) -> list[FrontierPlaces]:
     """Every method's frontier as places of the grid's depths, by width; no frontier where there is but one depth.
 
     Where the grid's shallowest depth fails, it is counted from the first depth that trains.
@@ -42,7 +42,7 @@ def frontier_places(grid: FigureGrid, moment: str) -> list[FrontierPlaces]:
     if len(grid.depths) == 1:
         return [[None] * len(grid.widths) for _ in grid.methods]
     found: list[FrontierPlaces] = []
-    strict, late = (frontiers(grid, moment, start=start) for start in ("grid", "first"))
+    strict, late = (frontiers(grid, at_epoch, start=start) for start in ("grid", "first"))
     for own, other in zip(strict, late, strict=True):
         places: list[tuple[int, bool] | None] = [None] * len(grid.widths)
         for point, later in zip(own.points, other.points, strict=True):
@@ -52,31 +52,31 @@ def frontier_places(grid: FigureGrid, moment: str) -> list[FrontierPlaces]:
     return found
 
 
-def _of_methods(grid: FigureGrid, moment: str) -> PanelGrid:
+def _of_methods(grid: FigureGrid, at_epoch: str) -> PanelGrid:
     depths, widths = tuple(map(str, grid.depths)), tuple(map(str, grid.widths))
     names = [title_lines(title) for title in grid.method_titles]
     least = max(_LEAST_PANEL[0], 0.085 * _longest(names)), _LEAST_PANEL[1]
     size = panel_size(depths, len(widths), least)
     labels = [f"{name}\nwidth" for name in METRICS.values()]
-    panels = _panels(grid, moment, ["\n".join(lines) for lines in names])
+    panels = _panels(grid, at_epoch, ["\n".join(lines) for lines in names])
     return PanelGrid(panels, depths, widths, "depth", labels, size, _width(len(names), size, 1.5))
 
 
-def _of_one_width(grid: FigureGrid, moment: str) -> PanelGrid:
+def _of_one_width(grid: FigureGrid, at_epoch: str) -> PanelGrid:
     """The panels of all methods become the rows of one, the first at the top."""
     depths, names = tuple(map(str, grid.depths)), [title_lines(title) for title in reversed(grid.method_titles)]
     row = 0.13 * max(map(len, names)) + 0.06
     size = panel_size(depths, len(names), (_LEAST_PANEL[0], _LEAST_ROWS), row=row, most=_MOST_NUMBERED)
-    panels = [[stacked(panels[::-1])] for panels in _panels(grid, moment, grid.method_titles)]
+    panels = [[stacked(panels[::-1])] for panels in _panels(grid, at_epoch, grid.method_titles)]
     rows, x_label = tuple("\n".join(lines) for lines in names), f"depth (width {grid.widths[0]})"
     width = _width(1, size, 1.3 + 0.07 * _longest(names))
     return PanelGrid(panels, depths, rows, x_label, [*METRICS.values()], size, width)
 
 
-def _panels(grid: FigureGrid, moment: str, titles: Sequence[str]) -> list[list[Panel]]:
+def _panels(grid: FigureGrid, at_epoch: str, titles: Sequence[str]) -> list[list[Panel]]:
     """A panel of depths × widths a method, training above validation."""
     scale, lost, partly = Scale(rocket, grid.chance, 1.0), grid.untrained(), grid.partly_untrained()
-    reached, means = frontier_places(grid, moment), [grid.mean(f"{metric}_{moment}") for metric in METRICS]
+    reached, means = frontier_places(grid, at_epoch), [grid.mean(f"{metric}_{at_epoch}") for metric in METRICS]
     return [
         [Panel(mean[at], lost[at], partly[at], scale, title, frontier=reached[at]) for at, title in enumerate(titles)]
         for mean in means

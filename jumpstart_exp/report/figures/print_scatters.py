@@ -35,7 +35,7 @@ def print_scatters(
     columns: Sequence[ScatterColumn],
     methods: Sequence[tuple[str, str]],
     *,
-    moment: str,
+    at_epoch: str,
     line: str,
     width_inches: float,
 ) -> Figure:
@@ -44,7 +44,7 @@ def print_scatters(
     Args:
         columns: what stands beside each other.
         methods: label and title of the methods that are shown, in the legend's order.
-        moment: "best" or "last" epoch.
+        at_epoch: "best" or "last" epoch.
         line: what stands above the figure.
         width_inches: the column's width.
     """
@@ -57,7 +57,7 @@ def print_scatters(
     depths = sorted({depth for column in columns for depth in column.grid.depths})
     every = _PAPER_STYLES if {*depths} <= {*_PAPER_STYLES} else depth_styles(depths)
     styles = {depth: every[depth] for depth in depths}
-    drawn = draw_scatters(figure, [column.grid for column in columns], dict(methods), styles, moment, _STYLE)
+    drawn = draw_scatters(figure, [column.grid for column in columns], dict(methods), styles, at_epoch, _STYLE)
     for column, scatters in zip(columns, drawn, strict=True):
         scatters[-1][0].set_xlabel(f"number of parameters\n{column.title}".rstrip(), fontsize=SMALL)
     labels = [[_name_pair(ax, *pair) for pair in depth_width_pairs(shown)] for ((ax, shown), *_) in drawn]

@@ -75,18 +75,18 @@ class ScatterStyle:
     legend: Mapping[str, Any]
 
 
-def scatter_figure(grid: FigureGrid, moment: str) -> Figure:
-    """One figure, training above validation, a colour a method; `moment` is "best" or "last".
+def scatter_figure(grid: FigureGrid, at_epoch: str) -> Figure:
+    """One figure, training above validation, a colour a method; `at_epoch` is "best" or "last".
 
     Thin lines join networks of equal depth, bars run from the worst seed to the best, thick steps are the Pareto
     fronts of the means.
     """
     figure = Figure(figsize=_SIZE, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    title = figure_title(grid, moment, (_SIZE[0] - 0.3) * 72 / (_TITLE_SIZE * 0.56))
+    title = figure_title(grid, at_epoch, (_SIZE[0] - 0.3) * 72 / (_TITLE_SIZE * 0.56))
     figure.suptitle(title, fontsize=_TITLE_SIZE)
     methods = dict(zip(grid.methods, grid.method_titles, strict=True))
-    (column,) = draw_scatters(figure, [grid], methods, depth_styles(grid.depths), moment, _STYLE)
+    (column,) = draw_scatters(figure, [grid], methods, depth_styles(grid.depths), at_epoch, _STYLE)
     for ax, _ in column:
         ax.grid(color="0.92", linewidth=0.5)
         ax.set_axisbelow(True)
@@ -103,13 +103,13 @@ def draw_scatters(
     grids: Sequence[FigureGrid],
     methods: Mapping[str, str],
     styles: Mapping[int, Any],
-    moment: str,
+    at_epoch: str,
     style: ScatterStyle,
 ) -> list[list[Scatter]]:
     """Columns of scatters in an empty figure, a grid each, training above validation, and their legend.
 
     `methods` are labels and titles of the methods that are shown, in the legend's order, `styles` the line styles of
-    the depths, `moment` is "best" or "last".
+    the depths, `at_epoch` is "best" or "last".
     """
     looks = method_looks([*methods])
     axes = figure.subplots(len(METRICS), len(grids), sharex="col", sharey="row", squeeze=False)
@@ -117,7 +117,7 @@ def draw_scatters(
     for grid, of_column in zip(grids, axes.T, strict=True):
         column = []
         for ax, metric in zip(of_column, METRICS, strict=True):
-            shown = [point for point in points(grid, f"{metric}_{moment}") if point.method in methods]
+            shown = [point for point in points(grid, f"{metric}_{at_epoch}") if point.method in methods]
             ax.set_xscale("log")
             for count, depth, _ in [] if style.joined else depth_width_pairs(shown):
                 ax.axvline(count, linestyle=styles[depth], gid=f"depth {depth}", zorder=0.5, **style.depth_key)

@@ -33,15 +33,15 @@ def moments_figure(grid: FigureGrid, measured: str) -> Figure:
             does not train.
     """
     if measured == "trains":
-        best, last = (train_shares(grid, moment).share for moment in MOMENTS)
+        best, last = (train_shares(grid, at_epoch).share for at_epoch in MOMENTS)
         scale = Scale(mako, 0.0, 1.0)
         lost = partly = np.zeros(best.shape, np.bool_)  # counted in the shares
     else:
-        best, last = (grid.mean(f"{measured}_{moment}") for moment in MOMENTS)
+        best, last = (grid.mean(f"{measured}_{at_epoch}") for at_epoch in MOMENTS)
         scale = Scale(rocket, grid.chance, 1.0)
         lost, partly = grid.untrained(), grid.partly_untrained()
-    flattery = Scale(colormaps["Oranges"], 0.0, 1.0 - scale.low)  # best minus last is never below 0
-    shown = (("best epoch", best, scale), ("last epoch", last, scale), ("best minus last", best - last, flattery))
+    gap = Scale(colormaps["Oranges"], 0.0, 1.0 - scale.low)  # best minus last is never below 0
+    shown = (("best epoch", best, scale), ("last epoch", last, scale), ("best minus last", best - last, gap))
     panels = [
         [Panel(values[row], lost[row], partly[row], colours, title, "") for title, values, colours in shown]
         for row in range(len(grid.methods))
@@ -52,14 +52,14 @@ def moments_figure(grid: FigureGrid, measured: str) -> Figure:
     return draw_captioned(panels, grid.depths, grid.widths, names, bars, titles, caption, _LEAST, _STYLE)
 
 
-def differences_figure(grid: FigureGrid, moment: str) -> Figure:
+def differences_figure(grid: FigureGrid, at_epoch: str) -> Figure:
     """What methods have more than others, paired by seed: training, validation, and seeds that train.
 
-    A row a comparison: every method against ReLU, Sep-UP against ReLU + BN; `moment` is "best" or "last". A dot marks
+    A row a comparison: every method against ReLU, Sep-UP against ReLU + BN; `at_epoch` is "best" or "last". A dot marks
     places whose difference is significant after correction; a row whose pairs are too few for any says so.
     """
     pairs = comparisons(grid.methods)
-    found = [[paired_differences(grid, *pair, measured, moment) for pair in pairs] for measured in COMPARED]
+    found = [[paired_differences(grid, *pair, measured, at_epoch) for pair in pairs] for measured in COMPARED]
     scales = [Scale(colormaps["RdBu"], -end, end) for end in (1 - grid.chance, 1 - grid.chance, 1.0)]
     untrained, some_lost = grid.untrained(), np.asarray((grid.diverged | grid.failed).any(axis=-1))
     panels, names = [], []
@@ -84,8 +84,8 @@ def differences_figure(grid: FigureGrid, moment: str) -> Figure:
         name = f"{grid.method_titles[own]} minus {grid.method_titles[other]}"
         names.append("\n".join(filter(None, (name, pairs_told(most)))))
     bars = [("difference", slice(place, place + 1)) for place in range(len(COMPARED))]
-    titles = grid.title, f"differences between methods, {moment} epoch"
-    caption = difference_caption(grid, found, moment)
+    titles = grid.title, f"differences between methods, {at_epoch} epoch"
+    caption = difference_caption(grid, found, at_epoch)
     return draw_captioned(panels, grid.depths, grid.widths, names, bars, titles, caption, _LEAST, _STYLE)
 
 

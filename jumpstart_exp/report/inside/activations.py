@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.eager.engine import torch_for
-from jumpstart_exp.inspect.recorded_states import Snapshots
+from jumpstart_exp.inspect.recorded_states import RecordedStates
 from jumpstart_exp.networks.build import dtype
 
 Array = NDArray[np.float64]
@@ -90,7 +90,7 @@ def shown_layers(depth: int) -> tuple[int, ...]:
     return (0, *sorted(hidden), depth + 1)
 
 
-def layers_of(snapshots: Snapshots, state: int, data: Data) -> tuple[Layer, ...]:
+def layers_of(snapshots: RecordedStates, state: int, data: Data) -> tuple[Layer, ...]:
     """The training points at the layers of `shown_layers`, in evaluation mode and the cell's precision.
 
     Args:
@@ -136,7 +136,7 @@ def projected(values: Array) -> Projection:
     return Projection(points, axes, float((points**2).sum()) / total if total > 0 else 1.0, True)
 
 
-def surface(snapshots: Snapshots, state: int, data: Data, resolution: int = 80) -> Surface:
+def surface(snapshots: RecordedStates, state: int, data: Data, resolution: int = 80) -> Surface:
     """The probability of class 1 over the plane of two features, a tenth wider than the points (ICLR, figure 12).
 
     Raises:

@@ -8,7 +8,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 from seaborn.cm import rocket_r
 
-from jumpstart_exp.inspect.recorded_states import Snapshots
+from jumpstart_exp.inspect.recorded_states import RecordedStates
 from jumpstart_exp.report.figures.drawing import plain_style
 from jumpstart_exp.report.inside.style import NORMAL, SMALL, check_width, figure_words, method_name, new_figure
 from jumpstart_exp.result import CENSUS
@@ -16,7 +16,7 @@ from jumpstart_exp.result import CENSUS
 _PANEL_INCHES = 1.05
 
 
-def census_figure(snapshots: Snapshots, width_inches: float, data_dir: Path = Path("data")) -> Figure:
+def census_figure(snapshots: RecordedStates, width_inches: float, data_dir: Path = Path("data")) -> Figure:
     """Shares of dead and linear units and points of each hidden layer at the kept epochs, on the training points.
 
     Epochs stand on the scale of their square root, so that the beginning has room; each column of a picture is a kept

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.loading import Data, load
-from jumpstart_exp.inspect.recorded_states import Snapshots
+from jumpstart_exp.inspect.recorded_states import RecordedStates
 from jumpstart_exp.report.figures.drawing import plain_style
 from jumpstart_exp.report.inside.activations import surface
 from jumpstart_exp.report.inside.selection import shown_states, thinned
@@ -64,7 +64,9 @@ _ONE_EPOCH_LATER = ("train_loss", "train_acc")
 """Measured before the epoch's step: of the parameters one epoch earlier."""
 
 
-def dynamics_figure(snapshots: Snapshots, width_inches: float, data_dir: Path = Path("data"), rows: int = 2) -> Figure:
+def dynamics_figure(
+    snapshots: RecordedStates, width_inches: float, data_dir: Path = Path("data"), rows: int = 2
+) -> Figure:
     """Loss and penalty, accuracy and census over the epochs; below them decision surfaces at the epochs that matter.
 
     The epochs are lettered on the curves. Networks whose points have more than two features have no surfaces.
@@ -113,7 +115,7 @@ def letter_of(place: int) -> str:
     return (letter_of(before - 1) if before else "") + chr(ord("a") + last)
 
 
-def _draw_curves(ax: Axes, snapshots: Snapshots, panel: str) -> None:
+def _draw_curves(ax: Axes, snapshots: RecordedStates, panel: str) -> None:
     is_loss = panel == "loss"
     if is_loss:
         ax.set_yscale("log")
@@ -163,7 +165,10 @@ def _power(value: float, _: int | None = None) -> str:
 
 
 def _letter(
-    top: Axes, axes: np.ndarray[tuple[int, ...], np.dtype[np.object_]], snapshots: Snapshots, states: tuple[int, ...]
+    top: Axes,
+    axes: np.ndarray[tuple[int, ...], np.dtype[np.object_]],
+    snapshots: RecordedStates,
+    states: tuple[int, ...],
 ) -> None:
     """A line in every panel at each epoch that is shown below, and its letter above the topmost."""
     span = max(int(snapshots.epochs[-1]), 1)
@@ -186,7 +191,7 @@ def _letter(
         )
 
 
-def _draw_surface(ax: Axes, snapshots: Snapshots, state: int, data: Data, letter: str) -> None:
+def _draw_surface(ax: Axes, snapshots: RecordedStates, state: int, data: Data, letter: str) -> None:
     found = surface(snapshots, state, data)
     ax.imshow(found.probability, extent=found.extent, origin="lower", cmap=SURFACE, vmin=0, vmax=1, aspect="auto")
     for x, y, is_training in ((data.x_train, data.y_train, True), (data.x_val, data.y_val, False)):
@@ -203,7 +208,7 @@ def _draw_surface(ax: Axes, snapshots: Snapshots, state: int, data: Data, letter
     bare(ax)
 
 
-def _data(snapshots: Snapshots, data_dir: Path) -> Data | None:
+def _data(snapshots: RecordedStates, data_dir: Path) -> Data | None:
     """The points, where they are in a plane and so have surfaces."""
     dataset = snapshots.cell.dataset
     if dataset.features != 2 or dataset.classes != 2:
@@ -214,7 +219,7 @@ def _data(snapshots: Snapshots, data_dir: Path) -> Data | None:
         return None
 
 
-def _chance(snapshots: Snapshots, data: Data | None) -> float:
+def _chance(snapshots: RecordedStates, data: Data | None) -> float:
     """The share of the largest class, where the points are there; else that of one of equal classes."""
     if data is None:
         return 1 / snapshots.cell.dataset.classes

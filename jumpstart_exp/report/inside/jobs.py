@@ -16,7 +16,7 @@ from jumpstart_exp.cell import Cell, cell_fields
 from jumpstart_exp.console import Notice
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.loading import load
-from jumpstart_exp.inspect.recorded_states import SnapshotError, Snapshots, read_snapshots, stored_keys
+from jumpstart_exp.inspect.recorded_states import RecordedStates, RecordedStatesError, read_recorded_states, stored_keys
 from jumpstart_exp.report.figures.drawing import save_figure
 from jumpstart_exp.report.inside.census_over_time import census_figure
 from jumpstart_exp.report.inside.dynamics import dynamics_figure
@@ -31,7 +31,7 @@ _MOST_ROWS = 8
 """Networks of a figure of transforms."""
 
 
-class SnapshotWarning(Notice):
+class RecordedStatesWarning(Notice):
     """States, or a figure of them, are left out of the report; the message says which and why."""
 
 
@@ -55,10 +55,10 @@ def inside_jobs(
     for key in _keys(results_dir):
         try:
             if key not in keys:
-                raise SnapshotError(f"the snapshots of key={key} are left out: the store has no such cell")
-            cells.append(read_snapshots(results_dir, key).cell)
-        except SnapshotError as error:
-            warnings.warn(str(error), SnapshotWarning, stacklevel=2)
+                raise RecordedStatesError(f"the snapshots of key={key} are left out: the store has no such cell")
+            cells.append(read_recorded_states(results_dir, key).cell)
+        except RecordedStatesError as error:
+            warnings.warn(str(error), RecordedStatesWarning, stacklevel=2)
     cells.sort(key=_rank)
     jobs: list[tuple[str, Write]] = []
     for name, cell_keys in _groups(cells, data_dir):
@@ -75,8 +75,8 @@ def inside_jobs(
 def _keys(results_dir: Path) -> list[str]:
     try:
         return stored_keys(results_dir)
-    except SnapshotError as error:
-        warnings.warn(str(error), SnapshotWarning, stacklevel=3)
+    except RecordedStatesError as error:
+        warnings.warn(str(error), RecordedStatesWarning, stacklevel=3)
         return []
 
 
@@ -97,7 +97,7 @@ def _groups(cells: Sequence[Cell], data_dir: Path) -> Iterator[tuple[str, list[s
                 missing.add(str(error))
                 reason = str(error).partition("\n")[0]
                 words = f"the data transformed by networks on {first.dataset.name} are not drawn: {reason}"
-                warnings.warn(words, SnapshotWarning, stacklevel=3)
+                warnings.warn(words, RecordedStatesWarning, stacklevel=3)
             continue
         digest = hashlib.sha256(context.encode()).hexdigest()[:8]
         for part in range(0, len(together), _MOST_ROWS):
@@ -117,13 +117,17 @@ def _slug(*words: str) -> str:
 
 
 def _one(
-    figure_of: Callable[[Snapshots, float, Path], Figure], results_dir: Path, key: str, width: float, data_dir: Path
+    figure_of: Callable[[RecordedStates, float, Path], Figure],
+    results_dir: Path,
+    key: str,
+    width: float,
+    data_dir: Path,
 ) -> Figure:
-    return figure_of(read_snapshots(results_dir, key), width, data_dir)
+    return figure_of(read_recorded_states(results_dir, key), width, data_dir)
 
 
 def _transforms(results_dir: Path, keys: Sequence[str], width: float, data_dir: Path) -> Figure:
-    return transforms_figure([read_snapshots(results_dir, key) for key in keys], width, data_dir)
+    return transforms_figure([read_recorded_states(results_dir, key) for key in keys], width, data_dir)
 
 
 def _save(draw: Callable[[], Figure], name: str, folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from jumpstart_exp.inspect.recorded_states import Snapshots
+from jumpstart_exp.inspect.recorded_states import RecordedStates
 from jumpstart_exp.inspect.turning_points import TurningPoints, largest, turning_points
 
 Array = NDArray[np.float64]
@@ -14,12 +14,12 @@ _A_COLLAPSE = 3
 """States shown of a collapse: before it, at its worst, and the new solution."""
 
 
-def turns_of(snapshots: Snapshots, chance: float) -> TurningPoints:
+def turns_of(snapshots: RecordedStates, chance: float) -> TurningPoints:
     """Where the training turns, by its curve."""
     return turning_points(snapshots.column("epoch").astype(np.int64), snapshots.column("train_acc"), chance)
 
 
-def shown_states(snapshots: Snapshots, chance: float, most: int, multiple: int = 1) -> tuple[int, ...]:
+def shown_states(snapshots: RecordedStates, chance: float, most: int, multiple: int = 1) -> tuple[int, ...]:
     """Places of at most so many states that tell the training's story, ascending; in multiples, for full rows.
 
     The first and the last; where learning begins and where it is best; of the largest collapses the

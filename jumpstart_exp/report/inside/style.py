@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
-from jumpstart_exp.inspect.recorded_states import Snapshots
+from jumpstart_exp.inspect.recorded_states import RecordedStates
 from jumpstart_exp.report.table.names import dataset_title, method_title
 
 SMALL, NORMAL = 5.5, 6.5
@@ -47,14 +47,14 @@ def new_figure(width_inches: float, height_inches: float) -> Figure:
     return figure
 
 
-def method_name(snapshots: Snapshots) -> str:
+def method_name(snapshots: RecordedStates) -> str:
     """The cell's method as the papers write it, and that it was trained on the constraints alone, where it was."""
     cell = snapshots.cell
     name = method_title(cell.method, cell.penalty.aggregate, cell.penalty.weight)
     return name if cell.task_loss else f"{name}, no cross-entropy"
 
 
-def figure_words(snapshots: Snapshots) -> str:
+def figure_words(snapshots: RecordedStates) -> str:
     """Dataset, layout, size and seed of the network, and whether it is the stored one."""
     cell = snapshots.cell
     layout = {"mlp": "", "conv2x1": " (2×1)", "cnn": " (CNN)"}[cell.network.layout]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from jumpstart_exp.data.loading import load
-from jumpstart_exp.inspect.recorded_states import Snapshots
+from jumpstart_exp.inspect.recorded_states import RecordedStates
 from jumpstart_exp.report.figures.drawing import plain_style
 from jumpstart_exp.report.inside.activations import MOST_POINTS, ROUNDING, Layer, layers_of
 from jumpstart_exp.report.inside.style import (
@@ -30,7 +30,7 @@ _TITLE_LETTERS = 16
 
 
 def transforms_figure(
-    snapshots: Sequence[Snapshots], width_inches: float, data_dir: Path = Path("data"), epoch: int | None = None
+    snapshots: Sequence[RecordedStates], width_inches: float, data_dir: Path = Path("data"), epoch: int | None = None
 ) -> Figure:
     """The training points at the input, the 4th, the middle and the last hidden layer (features), and the output.
 
@@ -78,14 +78,14 @@ def transforms_figure(
         return figure
 
 
-def state_at(snapshots: Snapshots, epoch: int | None) -> int:
+def state_at(snapshots: RecordedStates, epoch: int | None) -> int:
     """Place of the latest state up to the epoch, the first where there is none; None for the last."""
     if epoch is None:
         return len(snapshots.epochs) - 1
     return max(int(np.searchsorted(snapshots.epochs, epoch, side="right")) - 1, 0)
 
 
-def figure_words_of(snapshots: Sequence[Snapshots], states: Sequence[int]) -> str:
+def figure_words_of(snapshots: Sequence[RecordedStates], states: Sequence[int]) -> str:
     """What the networks have in common, and the epoch that is shown where it is one."""
     epochs = sorted({int(one.epochs[state]) for one, state in zip(snapshots, states, strict=True)})
     shown = f"after {epochs[0]:,} epochs" if len(epochs) == 1 else f"after {epochs[0]:,} to {epochs[-1]:,} epochs"

@@ -16,7 +16,7 @@ from jumpstart_exp.report.page.metrics import METRICS, intervals, measured
 from jumpstart_exp.report.page.packing import FRACTION, Block, text_length
 from jumpstart_exp.report.page.reproduce import Command, commands
 from jumpstart_exp.report.statistics.cost import BASELINE
-from jumpstart_exp.report.statistics.differences import Flattery, flatteries
+from jumpstart_exp.report.statistics.differences import BestMinusLast, best_minus_last_by_method
 from jumpstart_exp.report.statistics.frontier import Start, frontier_ratio, frontiers
 from jumpstart_exp.report.statistics.intervals import RESAMPLES
 from jumpstart_exp.report.statistics.success import train_shares, trained
@@ -177,15 +177,15 @@ def _add_grid(
         for column in metric.columns():
             for part, values in zip(("mean", "low", "high"), intervals(grid, columns[column]), strict=True):
                 block.add(f"{name}.{column}.{part}", values, metric.scale)
-    for moment in MOMENTS:
-        block.add(f"{name}.trained_{moment}", trained(grid, moment).astype(np.uint8))
-        shares = train_shares(grid, moment)
-        block.add(f"{name}.trained_{moment}.low", shares.low, FRACTION)
-        block.add(f"{name}.trained_{moment}.high", shares.high, FRACTION)
+    for at_epoch in MOMENTS:
+        block.add(f"{name}.trained_{at_epoch}", trained(grid, at_epoch).astype(np.uint8))
+        shares = train_shares(grid, at_epoch)
+        block.add(f"{name}.trained_{at_epoch}.low", shares.low, FRACTION)
+        block.add(f"{name}.trained_{at_epoch}.high", shares.high, FRACTION)
 
 
 def _study(grid: FigureGrid) -> dict[str, Any]:
-    found = flatteries(grid)
+    found = best_minus_last_by_method(grid)
     return {
         "title": grid.title,
         "slug": grid.slug,
@@ -198,9 +198,9 @@ def _study(grid: FigureGrid) -> dict[str, Any]:
         "widths": list(grid.widths),
         "seeds": list(grid.seeds),
         "cells": int(grid.present.sum()),
-        "frontiers": {start: {moment: _frontiers(grid, moment, start) for moment in MOMENTS} for start in STARTS},
-        "ratios": {start: {moment: _ratios(grid, moment, start) for moment in MOMENTS} for start in STARTS},
-        "summary": {moment: _summary(grid, moment, found) for moment in MOMENTS},
+        "frontiers": {start: {at_epoch: _frontiers(grid, at_epoch, start) for at_epoch in MOMENTS} for start in STARTS},
+        "ratios": {start: {at_epoch: _ratios(grid, at_epoch, start) for at_epoch in MOMENTS} for start in STARTS},
+        "summary": {at_epoch: _summary(grid, at_epoch, found) for at_epoch in MOMENTS},
     }
 
 
@@ -224,7 +224,7 @@ def _methods(grid: FigureGrid) -> list[dict[str, Any]]:
     return found
 
 
-def _frontiers(grid: FigureGrid, moment: str, start: Start) -> list[list[dict[str, Any]]]:
+def _frontiers(grid: FigureGrid, at_epoch: str, start: Start) -> list[list[dict[str, Any]]]:
     return [
         [
             {
@@ -238,18 +238,18 @@ def _frontiers(grid: FigureGrid, moment: str, start: Start) -> list[list[dict[st
             }
             for point in frontier.points
         ]
-        for frontier in frontiers(grid, moment, start=start)
+        for frontier in frontiers(grid, at_epoch, start=start)
     ]
 
 
-def _ratios(grid: FigureGrid, moment: str, start: Start) -> list[dict[str, Any]]:
+def _ratios(grid: FigureGrid, at_epoch: str, start: Start) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if BASELINE not in grid.methods:
         return found
     for index, method in enumerate(grid.methods):
         if method == BASELINE:
             continue
-        ratio = frontier_ratio(grid, moment, method, start=start)
+        ratio = frontier_ratio(grid, at_epoch, method, start=start)
         if ratio is None:
             found.append({"method": index, "ratio": None})
             continue
@@ -270,12 +270,12 @@ def _ratios(grid: FigureGrid, moment: str, start: Start) -> list[dict[str, Any]]
     return found
 
 
-def _summary(grid: FigureGrid, moment: str, found: Sequence[Flattery]) -> dict[str, Any]:
-    summary = summarise(grid, moment)
-    trained_cells = trained(grid, moment).sum(axis=(1, 2, 3))
+def _summary(grid: FigureGrid, at_epoch: str, found: Sequence[BestMinusLast]) -> dict[str, Any]:
+    summary = summarise(grid, at_epoch)
+    trained_cells = trained(grid, at_epoch).sum(axis=(1, 2, 3))
     rows = []
-    for index, (method, flattery) in enumerate(zip(summary.methods, found, strict=True)):
-        share = flattery.trains.get(moment)
+    for index, (method, gap) in enumerate(zip(summary.methods, found, strict=True)):
+        share = gap.trains.get(at_epoch)
         rows.append(
             {
                 "networks": method.networks,

@@ -32,7 +32,7 @@ class Metric:
 
     def columns(self) -> list[str]:
         """The metric's columns, one a moment."""
-        return [f"{self.column}_{moment}" for moment in self.moments] or [self.column]
+        return [f"{self.column}_{at_epoch}" for at_epoch in self.moments] or [self.column]
 
     def described(self) -> dict[str, Any]:
         """The metric for the page."""

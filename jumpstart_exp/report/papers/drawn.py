@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from jumpstart_exp.config.studies import Study, small_study, study, study_cells
-from jumpstart_exp.inspect.recorded_states import SnapshotError
+from jumpstart_exp.inspect.recorded_states import RecordedStatesError
 from jumpstart_exp.report.figures.drawing import METRICS, figure_files
 from jumpstart_exp.report.figures.panels import Panel
 from jumpstart_exp.report.figures.print_heatmaps import PrintAxes, method_panel, print_heatmaps, rows_panel
@@ -55,7 +55,7 @@ def write_paper_figure(
     folder: Path,
     *,
     variant: str | None = None,
-    moment: str = "best",
+    at_epoch: str = "best",
     threshold: float | None = None,
     dpi: int = DPI,
 ) -> list[Path]:
@@ -67,7 +67,7 @@ def write_paper_figure(
         table: the store's table of cells.
         folder: where it goes.
         variant: "paper" or "code"; None for what the store has.
-        moment: "best" epoch, as published, or "last".
+        at_epoch: "best" epoch, as published, or "last".
         threshold: of a table, the training accuracy from which on a network trains; None for the dataset's own.
         dpi: dots per inch of the PNG file.
 
@@ -84,12 +84,12 @@ def write_paper_figure(
             if source is None:
                 raise PaperError(_what_is_missing(figure, variant, results_dir))
             words = [source.variant] * (source.variant != "paper") + ["small"] * source.is_small
-            words += [moment] * (moment != "best")
+            words += [at_epoch] * (at_epoch != "best")
             if figure.is_table:
-                contents = _table(figure, source, moment, threshold)
+                contents = _table(figure, source, at_epoch, threshold)
             else:
-                contents = figure_files(partial(draw_paper_figure, figure, source, moment), dpi)
-    except (GridError, SnapshotError) as error:
+                contents = figure_files(partial(draw_paper_figure, figure, source, at_epoch), dpi)
+    except (GridError, RecordedStatesError) as error:
         raise PaperError(f"figure={name}: {error}") from error
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -99,17 +99,17 @@ def write_paper_figure(
     return paths
 
 
-def draw_paper_figure(figure: PaperFigure, source: PaperSource, moment: str) -> Figure:
-    """The figure of what the store has, at the paper's width; `moment` is "best" or "last".
+def draw_paper_figure(figure: PaperFigure, source: PaperSource, at_epoch: str) -> Figure:
+    """The figure of what the store has, at the paper's width; `at_epoch` is "best" or "last".
 
     Raises:
         GridError: rows of one network contradict each other.
     """
     match figure.kind:
         case "scatters":
-            return _draw_scatters(figure, source, moment)
+            return _draw_scatters(figure, source, at_epoch)
         case "heatmaps" | "rows":
-            return _draw_grid(figure, source, moment)
+            return _draw_grid(figure, source, at_epoch)
         case "summary" | "performance" | "transforms" | "dynamics":
             raise ValueError(f"{figure.name} is no figure of accuracies")
 
@@ -138,7 +138,7 @@ def _inside(
     raise PaperError(_what_is_missing(figure, variant, results_dir))
 
 
-def _draw_grid(figure: PaperFigure, source: PaperSource, moment: str) -> Figure:
+def _draw_grid(figure: PaperFigure, source: PaperSource, at_epoch: str) -> Figure:
     """Heatmaps over the study's depths and widths; what the store lacks is hatched."""
     grid = _only_grid(source)
     cells = study_cells(source.study, source.variant)
@@ -146,7 +146,7 @@ def _draw_grid(figure: PaperFigure, source: PaperSource, moment: str) -> Figure:
     shown = [(label, title) for label, title in figure.methods if label in {cell.method for cell in cells}]
     panels: list[Panel] = []
     for metric in figure.metrics:
-        column = f"{metric}_{moment}"
+        column = f"{metric}_{at_epoch}"
         if figure.kind == "rows":
             labels = [label for label, _ in shown]
             title = f"{METRICS[metric]} accuracy".capitalize()
@@ -163,12 +163,12 @@ def _draw_grid(figure: PaperFigure, source: PaperSource, moment: str) -> Figure:
         panels,
         axes,
         columns=figure.columns,
-        line=paper_line(figure, source, moment),
+        line=paper_line(figure, source, at_epoch),
         width_inches=figure.width,
     )
 
 
-def _draw_scatters(figure: PaperFigure, source: PaperSource, moment: str) -> Figure:
+def _draw_scatters(figure: PaperFigure, source: PaperSource, at_epoch: str) -> Figure:
     """A column a learning rate, the greatest first, as CPAIOR names them."""
     rates = sorted(source.rows["optimizer.lr"].unique(), reverse=True)
     columns = []
@@ -180,19 +180,19 @@ def _draw_scatters(figure: PaperFigure, source: PaperSource, moment: str) -> Fig
     return print_scatters(
         columns,
         [(label, title) for label, title in figure.methods if label in there],
-        moment=moment,
-        line=paper_line(figure, source, moment),
+        at_epoch=at_epoch,
+        line=paper_line(figure, source, at_epoch),
         width_inches=figure.width,
     )
 
 
-def _table(figure: PaperFigure, source: PaperSource, moment: str, threshold: float | None) -> dict[str, bytes]:
-    line = paper_line(figure, source, moment)
+def _table(figure: PaperFigure, source: PaperSource, at_epoch: str, threshold: float | None) -> dict[str, bytes]:
+    line = paper_line(figure, source, at_epoch)
     match figure.kind:
         case "summary":
-            table = summary_table(_only_grid(source).at_threshold(threshold), figure.methods, moment, line)
+            table = summary_table(_only_grid(source).at_threshold(threshold), figure.methods, at_epoch, line)
         case "performance":
-            table = performance_table(source.rows, figure.methods, moment, line)
+            table = performance_table(source.rows, figure.methods, at_epoch, line)
         case _:
             raise ValueError(f"{figure.name} is no table")
     return {"tex": as_latex(table).encode(), "md": as_markdown(table).encode()}

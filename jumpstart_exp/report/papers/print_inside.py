@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from jumpstart_exp.inspect.recorded_states import Snapshots, read_snapshots, stored_keys
+from jumpstart_exp.inspect.recorded_states import RecordedStates, read_recorded_states, stored_keys
 from jumpstart_exp.report.figures.print_heatmaps import LETTER, SMALL
 from jumpstart_exp.report.inside.dynamics import dynamics_figure
 from jumpstart_exp.report.inside.transforms import transforms_figure
@@ -20,7 +20,7 @@ _REPORT_NAMES = {"sep_up": "Sep-UP"}
 
 def inside_snapshots(
     figure: PaperFigure, results_dir: Path, table: pd.DataFrame, variant: str
-) -> tuple[Snapshots, ...] | None:
+) -> tuple[RecordedStates, ...] | None:
     """Snapshots of the figure's networks, from above, of the lowest seed that has them all; None if none has.
 
     Raises:
@@ -37,10 +37,10 @@ def inside_snapshots(
     complete = [seed for seed, keys in sorted(found.items()) if {*wanted} <= {*keys}]
     if not complete:
         return None
-    return tuple(read_snapshots(results_dir, found[complete[0]][each]) for each in wanted)
+    return tuple(read_recorded_states(results_dir, found[complete[0]][each]) for each in wanted)
 
 
-def print_inside(figure: PaperFigure, snapshots: tuple[Snapshots, ...], variant: str) -> Figure:
+def print_inside(figure: PaperFigure, snapshots: tuple[RecordedStates, ...], variant: str) -> Figure:
     """The figure at the paper's width and with its names of the methods."""
     is_over_time, width = figure.kind == "dynamics", figure.width
     drawn = dynamics_figure(snapshots[0], width) if is_over_time else transforms_figure(snapshots, width)

@@ -87,12 +87,12 @@ def variants_of(variant: str | None) -> tuple[str, ...]:
     return VARIANTS if variant is None else (variant,)
 
 
-def paper_line(figure: PaperFigure, source: PaperSource, moment: str) -> str:
+def paper_line(figure: PaperFigure, source: PaperSource, at_epoch: str) -> str:
     """What the drawn figure is: paper and place, that it is ours, of which seeds and variant, and what is missing."""
     fewest, most = source.seed_range()
     seeds = f"{most} seed{'s' * (most != 1)}" if fewest == most else f"{fewest} to {most} seeds"
     layouts = ", ".join(_LAYOUTS.get(str(each), str(each)) for each in sorted(source.rows["network.layout"].unique()))
-    parts = [f"{figure.paper}, {figure.place}, ours: mean of the {moment} epoch, {seeds}"]
+    parts = [f"{figure.paper}, {figure.place}, ours: mean of the {at_epoch} epoch, {seeds}"]
     parts.append(f"variant={source.variant} ({layouts})")
     if source.is_small:
         parts.append(f"only in small ({source.study}: fewer images, epochs and networks)")

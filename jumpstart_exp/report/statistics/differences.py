@@ -82,7 +82,7 @@ class PairedDifferences:
 
 
 @dataclass(frozen=True)
-class Flattery:
+class BestMinusLast:
     """How much the best epoch flatters a method: best minus last, over all its places that have both.
 
     `accuracy` has an entry for train_acc and val_acc; `beyond_baseline` is by how much the baseline's own is exceeded
@@ -103,7 +103,7 @@ def comparisons(methods: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 @once_a_grid
-def paired_differences(grid: FigureGrid, method: str, baseline: str, compared: str, moment: str) -> PairedDifferences:
+def paired_differences(grid: FigureGrid, method: str, baseline: str, compared: str, at_epoch: str) -> PairedDifferences:
     """What `method` has more than `baseline`, place by place.
 
     Args:
@@ -112,12 +112,12 @@ def paired_differences(grid: FigureGrid, method: str, baseline: str, compared: s
         baseline: label of the other.
         compared: one of COMPARED. Accuracies need both networks trained to the end; "trains" needs both in the store,
             and one that diverged or failed does not train.
-        moment: "best" or "last" epoch.
+        at_epoch: "best" or "last" epoch.
 
     Raises:
         ValueError: the grid lacks one of the methods.
     """
-    own, other = (_values(grid, grid.methods.index(label), compared, moment) for label in (method, baseline))
+    own, other = (_values(grid, grid.methods.index(label), compared, at_epoch) for label in (method, baseline))
     differences = own - other
     flat = differences.reshape(-1, differences.shape[-1])
     mean, low, high = mean_interval(differences)
@@ -144,23 +144,23 @@ def best_minus_last(grid: FigureGrid, metric: str) -> Floats:
 
 
 @once_a_grid
-def flatteries(grid: FigureGrid) -> tuple[Flattery, ...]:
+def best_minus_last_by_method(grid: FigureGrid) -> tuple[BestMinusLast, ...]:
     """How much the best epoch flatters each method, in the grid's order."""
     gaps = {metric: best_minus_last(grid, metric) for metric in ("train_acc", "val_acc")}
-    succeeded = {moment: np.where(grid.present, trained(grid, moment), np.nan) for moment in ("best", "last")}
+    succeeded = {at_epoch: np.where(grid.present, trained(grid, at_epoch), np.nan) for at_epoch in ("best", "last")}
     base = grid.methods.index(BASELINE) if BASELINE in grid.methods else None
     found = []
     for method, label in enumerate(grid.methods):
-        shares = {moment: over_places(of_moment[method]) for moment, of_moment in succeeded.items()}
+        shares = {at_epoch: over_places(of_moment[method]) for at_epoch, of_moment in succeeded.items()}
         found.append(
-            Flattery(
+            BestMinusLast(
                 method=label,
                 accuracy={metric: over_places(gap[method]) for metric, gap in gaps.items()},
                 beyond_baseline={
                     metric: None if base in (None, method) else over_places(gap[method] - gap[base])
                     for metric, gap in gaps.items()
                 },
-                trains={moment: share for moment, share in shares.items() if share is not None},
+                trains={at_epoch: share for at_epoch, share in shares.items() if share is not None},
             )
         )
     return tuple(found)
@@ -242,8 +242,8 @@ def _seed_parts(differences: Floats) -> Floats:
     return np.where(known.any(axis=0), parts, np.nan)
 
 
-def _values(grid: FigureGrid, method: int, compared: str, moment: str) -> Floats:
+def _values(grid: FigureGrid, method: int, compared: str, at_epoch: str) -> Floats:
     """The method's values, (depths, widths, seeds), NaN for none."""
     if compared == "trains":
-        return np.where(grid.present[method], trained(grid, moment)[method], np.nan)
-    return np.asarray(grid.accuracy[f"{compared}_{moment}"][method])
+        return np.where(grid.present[method], trained(grid, at_epoch)[method], np.nan)
+    return np.asarray(grid.accuracy[f"{compared}_{at_epoch}"][method])

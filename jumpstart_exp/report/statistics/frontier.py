@@ -85,15 +85,15 @@ class FrontierRatio:
     resamples_without: int
 
 
-def frontiers(grid: FigureGrid, moment: str, *, start: Start = "grid") -> tuple[Frontier, ...]:
-    """Every method's frontier, in the grid's order; `moment` is "best" or "last"."""
-    return tuple(frontier(grid, moment, method, start=start) for method in grid.methods)
+def frontiers(grid: FigureGrid, at_epoch: str, *, start: Start = "grid") -> tuple[Frontier, ...]:
+    """Every method's frontier, in the grid's order; `at_epoch` is "best" or "last"."""
+    return tuple(frontier(grid, at_epoch, method, start=start) for method in grid.methods)
 
 
 @once_a_grid
-def frontier(grid: FigureGrid, moment: str, method: str, *, start: Start = "grid") -> Frontier:
+def frontier(grid: FigureGrid, at_epoch: str, method: str, *, start: Start = "grid") -> Frontier:
     """One method's frontier."""
-    reach = _reach_of(grid, moment, method, start)
+    reach = _reach_of(grid, at_epoch, method, start)
     low, high = _ends(_resampled(reach))
     fewest = _fewest(reach, reach.deciding)
     # an interval rests on the places up to the one at which its upper end stops
@@ -117,19 +117,19 @@ def frontier(grid: FigureGrid, moment: str, method: str, *, start: Start = "grid
 
 
 @once_a_grid
-def deepest_frontier(grid: FigureGrid, moment: str, method: str, *, start: Start = "grid") -> FrontierPoint | None:
+def deepest_frontier(grid: FigureGrid, at_epoch: str, method: str, *, start: Start = "grid") -> FrontierPoint | None:
     """The greatest of a method's frontiers, at the first width that has it; None without any cell.
 
     Every width decides it: `seeds` are the fewest at the deciding places of all widths, the interval is that of the
     greatest frontier of each resample, and it is open where any width's is.
     """
-    points = frontier(grid, moment, method, start=start).points
+    points = frontier(grid, at_epoch, method, start=start).points
     if not points:
         return None
     greatest = max(points, key=lambda point: (point.depth or 0, -point.width))
     low, high = None, None
     if all(point.low is not None for point in points):
-        reach = _reach_of(grid, moment, method, start)
+        reach = _reach_of(grid, at_epoch, method, start)
         ends = _ends(_resampled(reach).max(axis=1, keepdims=True))
         low, high = (int(reach.depths[end[0]]) for end in ends)
     return dataclasses.replace(
@@ -158,7 +158,7 @@ def common_depths(grid: FigureGrid, *methods: str) -> NDArray[np.bool_]:
 @once_a_grid
 def frontier_ratio(
     grid: FigureGrid,
-    moment: str,
+    at_epoch: str,
     method: str,
     baseline: str = BASELINE,
     *,
@@ -174,7 +174,7 @@ def frontier_ratio(
     depths = [depth for depth, is_shared in zip(grid.depths, shared, strict=True) if is_shared]
     pair = np.array([grid.methods.index(method), grid.methods.index(baseline)])
     present = grid.present[pair][..., seeds_of_both]
-    succeeded = trained(grid, moment)[pair][..., seeds_of_both]
+    succeeded = trained(grid, at_epoch)[pair][..., seeds_of_both]
     own, other = (_reach(succeeded[i][shared], present[i][shared], depths, start) for i in range(2))
     both = (own.steps > 0) & (other.steps > 0)
     if not both.any():
@@ -222,9 +222,9 @@ class _Reach:
     is_cut: NDArray[np.bool_]
 
 
-def _reach_of(grid: FigureGrid, moment: str, method: str, start: Start) -> _Reach:
+def _reach_of(grid: FigureGrid, at_epoch: str, method: str, start: Start) -> _Reach:
     own = grid.methods.index(method)
-    return _reach(trained(grid, moment)[own], grid.present[own], grid.depths, start)
+    return _reach(trained(grid, at_epoch)[own], grid.present[own], grid.depths, start)
 
 
 def _reach(succeeded: NDArray[np.bool_], present: NDArray[np.bool_], depths: Sequence[int], start: Start) -> _Reach:

@@ -24,19 +24,19 @@ class Shares:
     high: Floats
 
 
-def trained(grid: FigureGrid, moment: str) -> NDArray[np.bool_]:
+def trained(grid: FigureGrid, at_epoch: str) -> NDArray[np.bool_]:
     """Which cells train, (methods, depths, widths, seeds); missing, diverged and failed ones do not.
 
     Args:
         grid: the figure's cells.
-        moment: "best" or "last" epoch.
+        at_epoch: "best" or "last" epoch.
     """
     # accuracies are ratios of whole numbers: one that reaches the threshold may be a rounding below it
-    return np.asarray(np.nan_to_num(grid.accuracy[f"train_acc_{moment}"], nan=-1.0) >= grid.threshold - 1e-9)
+    return np.asarray(np.nan_to_num(grid.accuracy[f"train_acc_{at_epoch}"], nan=-1.0) >= grid.threshold - 1e-9)
 
 
-def train_shares(grid: FigureGrid, moment: str) -> Shares:
+def train_shares(grid: FigureGrid, at_epoch: str) -> Shares:
     """The share of seeds that train at every place, with its Wilson interval."""
-    count = trained(grid, moment).sum(axis=-1)
+    count = trained(grid, at_epoch).sum(axis=-1)
     seeds = grid.present.sum(axis=-1)
     return Shares(count, seeds, *share_interval(count, seeds))

@@ -60,13 +60,13 @@ class Summary:
     left_out: Mapping[str, int]
 
 
-def summarise(grid: FigureGrid, moment: str) -> Summary:
-    """Summarise the figure; `moment` is "best" or "last".
+def summarise(grid: FigureGrid, at_epoch: str) -> Summary:
+    """Summarise the figure; `at_epoch` is "best" or "last".
 
     A pair is won by the highest mean over the seeds for which every method has an accuracy.
     """
-    succeeded = trained(grid, moment)
-    winners = {metric: _winners(grid, f"{metric}_{moment}") for metric in SUMMARISED}
+    succeeded = trained(grid, at_epoch)
+    winners = {metric: _winners(grid, f"{metric}_{at_epoch}") for metric in SUMMARISED}
     any_method = grid.present.any(axis=(0, 3))
 
     def pairs(where: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> dict[str, int]:
@@ -79,9 +79,9 @@ def summarise(grid: FigureGrid, moment: str) -> Summary:
             trained=int(succeeded[method].sum()),
             diverged=int(grid.diverged[method].sum()),
             failed=int(grid.failed[method].sum()),
-            best={metric: _best(grid, f"{metric}_{moment}", method) for metric in SUMMARISED},
+            best={metric: _best(grid, f"{metric}_{at_epoch}", method) for metric in SUMMARISED},
             wins=pairs(partial(np.equal, method)),
-            beats_baseline=_beats_baseline(grid, moment, method),
+            beats_baseline=_beats_baseline(grid, at_epoch, method),
         )
         for method in range(len(grid.methods))
     )
@@ -106,12 +106,12 @@ def _winners(grid: FigureGrid, column: str) -> NDArray[np.int64]:
     return np.where(count == 0, _LEFT_OUT, np.where(shared, _TIE, means.argmax(axis=0)))
 
 
-def _beats_baseline(grid: FigureGrid, moment: str, method: int) -> Mapping[str, tuple[int, int]] | None:
+def _beats_baseline(grid: FigureGrid, at_epoch: str, method: int) -> Mapping[str, tuple[int, int]] | None:
     if BASELINE not in grid.methods or grid.methods[method] == BASELINE:
         return None
     found = {}
     for metric in SUMMARISED:
-        both = grid.accuracy[f"{metric}_{moment}"][[grid.methods.index(BASELINE), method]]
+        both = grid.accuracy[f"{metric}_{at_epoch}"][[grid.methods.index(BASELINE), method]]
         count, (base, own) = _common_means(both)
         compared = count > 0
         found[metric] = (int((compared & (own > base + EQUAL)).sum()), int(compared.sum()))

@@ -319,7 +319,7 @@ def _grid(draft: _Draft, title: str, table: pd.DataFrame) -> FigureGrid:
     done = status == "done"
     methods, depths, widths, seeds = (tuple(values) for values in draft.axes)
     settings = {entry.label: entry.settings for entry in reversed(draft.entries)}
-    columns = (f"{metric}_{moment}" for metric in ("train_acc", "val_acc") for moment in MOMENTS)
+    columns = (f"{metric}_{at_epoch}" for metric in ("train_acc", "val_acc") for at_epoch in MOMENTS)
     return FigureGrid(
         title=title,
         slug=_slug(draft),

@@ -19,7 +19,7 @@ from jumpstart_exp.settings import legible, shown
 _NEEDED = ("dataset", *AXES, "network.layout", "optimizer.epochs")  # what every figure is laid out and titled by
 _MOST_PARAMETERS = 10**11  # more than any memory holds
 _MEASURED: dict[str, tuple[float, float]] = {
-    **{f"{metric}_{moment}": (0, 1) for metric in ("train_acc", "val_acc") for moment in ("best", "last")},
+    **{f"{metric}_{at_epoch}": (0, 1) for metric in ("train_acc", "val_acc") for at_epoch in ("best", "last")},
     "n_params": (1, _MOST_PARAMETERS),
     "seconds": (0, math.inf),
     "peak_memory_bytes": (0, math.inf),

@@ -27,8 +27,8 @@ from jumpstart_exp.report.registry import Job, of_grid
 from jumpstart_exp.report.statistics.differences import (
     COMPARED,
     LEAST_SEEDS,
+    best_minus_last_by_method,
     comparisons,
-    flatteries,
     paired_differences,
 )
 from jumpstart_exp.report.statistics.frontier import FrontierRatio, frontier_ratio, frontiers
@@ -107,7 +107,7 @@ def places_table(grid: FigureGrid, at_epoch: str) -> Table:
 def moments_table(grid: FigureGrid) -> Table:
     """How much the best epoch flatters each method."""
     rows = []
-    for of, title in zip(flatteries(grid), grid.method_titles, strict=True):
+    for of, title in zip(best_minus_last_by_method(grid), grid.method_titles, strict=True):
         found = {f"{metric}_best_minus_last": of.accuracy[metric] for metric in _ACCURACIES}
         found |= {f"{metric}_beyond_relu": of.beyond_baseline[metric] for metric in _ACCURACIES}
         found |= {f"trains_{at_epoch}": of.trains.get(at_epoch) for at_epoch in MOMENTS}

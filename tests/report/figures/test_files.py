@@ -35,7 +35,7 @@ def some() -> list[dict]:
             [
                 "frontier",
                 *(f"moments_{measured}" for measured in ("train_acc", "val_acc", "trains")),
-                *(f"differences_{moment}" for moment in ("best", "last")),
+                *(f"differences_{at_epoch}" for at_epoch in ("best", "last")),
             ],
         ),
     ],

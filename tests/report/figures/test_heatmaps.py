@@ -22,9 +22,9 @@ DEPTHS = [1, 2, 3, 4, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90, 100
 WIDTHS = [1, 2, 3, 4, 5, 10, 15, 20, 25]
 
 
-def drawn(rows: list[dict], moment: str = "best") -> Figure:
+def drawn(rows: list[dict], at_epoch: str = "best") -> Figure:
     (grid,) = figure_grids(table(rows))
-    return heatmap_figure(grid, moment)
+    return heatmap_figure(grid, at_epoch)
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -153,10 +153,10 @@ def test_columns_are_methods_under_the_papers_names_and_rows_are_named() -> None
 
 def test_best_and_last_show_their_own_accuracies_and_say_so() -> None:
     rows = grid_rows(["relu"], [1], [2], [0, 1, 2], lambda c: 0.8)
-    for moment, value in (("best", 0.8), ("last", 0.7)):
-        figure = drawn(rows, moment)
+    for at_epoch, value in (("best", 0.8), ("last", 0.7)):
+        figure = drawn(rows, at_epoch)
         assert values(panels(figure)[0])[0, 0] == pytest.approx(value)
-        assert figure.get_suptitle() == f"MOONS · mlp · 5000 epochs\n{moment} epoch · 3 seeds"
+        assert figure.get_suptitle() == f"MOONS · mlp · 5000 epochs\n{at_epoch} epoch · 3 seeds"
 
 
 def test_missing_and_untrained_cells_are_told_apart_and_explained() -> None:
@@ -166,8 +166,8 @@ def test_missing_and_untrained_cells_are_told_apart_and_explained() -> None:
     for each in rows:
         if (each["depth"], each["width"]) == (5, 2):
             each |= {"status": "failed" if each["seed"] else "diverged", "train_acc_last": None, "val_acc_last": None}
-    for moment in ("best", "last"):
-        figure = drawn(rows, moment)
+    for at_epoch in ("best", "last"):
+        figure = drawn(rows, at_epoch)
         for ax in panels(figure):
             assert marked(ax, "/") == {(2, 1)}
             assert marked(ax, "x") == {(1, 0)}
@@ -237,7 +237,7 @@ def stored(results_dir: Path) -> list[Path]:
     ]
     Store(results_dir).write(results)
     (grid,) = figure_grids(Store(results_dir).cells())
-    return [results_dir / "figures" / f"{grid.slug}_{moment}.png" for moment in ("best", "last")]
+    return [results_dir / "figures" / f"{grid.slug}_{at_epoch}.png" for at_epoch in ("best", "last")]
 
 
 def test_the_command_draws_what_is_stored_and_lists_it(tmp_path: Path, capsys) -> None:
@@ -289,10 +289,10 @@ def test_results_that_cannot_be_told_apart_are_one_line(tmp_path: Path, capsys, 
 
 
 def test_a_store_that_refuses_is_one_line(tmp_path: Path, capsys, monkeypatch) -> None:
-    def refuse(self: Store) -> None:
+    def setting_error(self: Store) -> None:
         raise StoreError("written by a newer version")
 
-    monkeypatch.setattr(Store, "cells", refuse)
+    monkeypatch.setattr(Store, "cells", setting_error)
     assert main([f"results_dir={tmp_path}"]) == 1
     assert capsys.readouterr().err == "error: written by a newer version\n"
 

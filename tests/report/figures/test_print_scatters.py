@@ -31,7 +31,7 @@ def grid_of(
 def drawn(*grids: FigureGrid) -> Figure:
     columns = [ScatterColumn(f"column {place}", grid) for place, grid in enumerate(grids)]
     with plain_style():
-        return print_scatters(columns, METHODS, moment="best", line="what it is", width_inches=4.8)
+        return print_scatters(columns, METHODS, at_epoch="best", line="what it is", width_inches=4.8)
 
 
 def lines(ax: Axes, name: str) -> list:
@@ -118,7 +118,7 @@ def test_a_network_that_diverged_has_no_point() -> None:
     rows.append(row(cell("relu", 10, 16, 0, **CIFAR10), 0.9, "diverged"))
     (grid,) = figure_grids(table(rows))
     with plain_style():
-        figure = print_scatters([ScatterColumn("", grid)], METHODS[:1], moment="last", line="", width_inches=4.8)
+        figure = print_scatters([ScatterColumn("", grid)], METHODS[:1], at_epoch="last", line="", width_inches=4.8)
     (points,) = lines(figure.axes[0], "points relu")
     assert len(points.get_xdata()) == 2
     assert sorted(points.get_ydata()) == pytest.approx([0.3 + 0.002 + 0.01 - 0.1, 0.3 + 0.008 + 0.01 - 0.1])

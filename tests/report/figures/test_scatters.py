@@ -62,11 +62,11 @@ def test_parameters_run_along_a_log_axis_with_training_above_validation() -> Non
 
 
 @pytest.mark.parametrize(("moment", "offset"), [("best", 0.0), ("last", 0.1)])
-def test_both_moments_show_their_own_accuracies_and_say_so(moment, offset) -> None:
-    figure = scatter_figure(study(["relu"], [10], [8, 16, 32]), moment)
+def test_both_moments_show_their_own_accuracies_and_say_so(at_epoch, offset) -> None:
+    figure = scatter_figure(study(["relu"], [10], [8, 16, 32]), at_epoch)
     (line,) = lines(figure.axes[0], "depth 10 relu")
     assert line.get_ydata()[0] == pytest.approx(rising(cell("relu", 10, 8, 0, **CIFAR10)) - offset)
-    assert figure.get_suptitle() == f"CIFAR-10 · cnn · 400 epochs\n{moment} epoch · 1 seed"
+    assert figure.get_suptitle() == f"CIFAR-10 · cnn · 400 epochs\n{at_epoch} epoch · 1 seed"
 
 
 def test_lines_join_equal_depth_solid_for_the_deepest_then_dashed_then_dotted() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from jumpstart_exp.data.mnist import Mnist
-from jumpstart_exp.inspect.recorded_states import Snapshots, unpacked
+from jumpstart_exp.inspect.recorded_states import RecordedStates, unpacked
 from jumpstart_exp.report.inside.activations import distinct_points, layers_of, projected, shown_layers, surface
 from jumpstart_exp.report.inside.selection import shown_states, thinned
 from jumpstart_exp.result import CENSUS
@@ -20,7 +20,7 @@ from jumpstart_exp.specs.optimizer import OptimizerSpec
 Array = NDArray[np.float64]
 
 
-def passed(snapshots: Snapshots, state: int, x: Array) -> tuple[list[Array], Array]:
+def passed(snapshots: RecordedStates, state: int, x: Array) -> tuple[list[Array], Array]:
     """Post-activations of every hidden layer, (points, units[, 2]), and logits, (points, 1)."""
     cell = snapshots.cell
     tensors = {name: values.astype(np.float64) for name, values in unpacked(snapshots.parameters[state], cell).items()}
@@ -74,9 +74,9 @@ def test_the_census_is_the_stored_one_at_both_ends(method: str, engine: str) -> 
     cell = cell_of(method)
     snapshots, row = kept(cell, engine), row_of(cell, engine)
     assert (snapshots.epochs[0], snapshots.epochs[-1]) == (0, 40)
-    for state, moment in ((0, "start"), (-1, "last")):
+    for state, at_epoch in ((0, "start"), (-1, "last")):
         for place, name in enumerate(CENSUS):
-            assert snapshots.census[state, place].tolist() == pytest.approx(row[f"{name}_by_layer_{moment}"])
+            assert snapshots.census[state, place].tolist() == pytest.approx(row[f"{name}_by_layer_{at_epoch}"])
 
 
 def test_the_papers_layers() -> None:
@@ -154,7 +154,7 @@ def test_the_next_epochs_training_accuracy_is_that_of_the_surface() -> None:
 def test_images_have_no_surface() -> None:
     snapshots = kept(cell_of())
     cell = cell_of(dataset=Mnist(), optimizer=OptimizerSpec(epochs=40))
-    other = Snapshots(**{**vars(snapshots), "cell": cell})
+    other = RecordedStates(**{**vars(snapshots), "cell": cell})
     with pytest.raises(ValueError, match="no plane"):
         surface(other, 0, moons())
 

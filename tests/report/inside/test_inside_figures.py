@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.mnist import Mnist
-from jumpstart_exp.inspect.recorded_states import CURVE, Snapshots, write_snapshots
+from jumpstart_exp.inspect.recorded_states import CURVE, RecordedStates, write_recorded_states
 from jumpstart_exp.networks.build import parameter_shapes
 from jumpstart_exp.report.inside.activations import layers_of, projected, surface
 from jumpstart_exp.report.inside.census_over_time import census_figure, column_edges, root_ticks
 from jumpstart_exp.report.inside.dynamics import dynamics_figure, letter_of
-from jumpstart_exp.report.inside.jobs import SnapshotWarning, inside_jobs
+from jumpstart_exp.report.inside.jobs import RecordedStatesWarning, inside_jobs
 from jumpstart_exp.report.inside.style import CLASS_COLOURS
 from jumpstart_exp.report.inside.transforms import state_at, transforms_figure
 from jumpstart_exp.result import CENSUS
@@ -193,7 +193,7 @@ def drawn(results_dir: Path, folder: Path, data_dir: Path = Path("nowhere")) -> 
 
 
 def test_everything_kept_is_drawn_and_twice_the_same(tmp_path: Path) -> None:
-    write_snapshots(kept(cell_of()), tmp_path)
+    write_recorded_states(kept(cell_of()), tmp_path)
     one, other = (drawn(tmp_path, tmp_path / name) for name in ("one", "other"))
     assert one == other
     kinds = [name.partition("_")[0] for name in sorted(one) if name.endswith(".png")]
@@ -206,10 +206,10 @@ def test_everything_kept_is_drawn_and_twice_the_same(tmp_path: Path) -> None:
 
 def test_rows_are_in_the_papers_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for method in ("sep_up", "relu_bn", "relu"):
-        write_snapshots(kept(cell_of(method)), tmp_path)
+        write_recorded_states(kept(cell_of(method)), tmp_path)
     seen: list[list[str]] = []
 
-    def note(snapshots: list[Snapshots], *_: Any) -> Figure:
+    def note(snapshots: list[RecordedStates], *_: Any) -> Figure:
         seen.append([one.cell.method for one in snapshots])
         return Figure()
 
@@ -222,13 +222,13 @@ def test_rows_are_in_the_papers_order(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_what_cannot_be_used_is_named_and_left_out(tmp_path: Path) -> None:
-    write_snapshots(kept(cell_of()), tmp_path)
+    write_recorded_states(kept(cell_of()), tmp_path)
     (tmp_path / "snapshots" / f"{'0' * 32}.npz").write_bytes(b"PK")
     (tmp_path / "snapshots" / ".half.npz.tmp").write_bytes(b"")
     stranger = kept(cell_of("relu"))
-    write_snapshots(stranger, tmp_path)
+    write_recorded_states(stranger, tmp_path)
     table = pd.DataFrame({"key": [cell_of().key, "0" * 32]})
-    with pytest.warns(SnapshotWarning) as caught:
+    with pytest.warns(RecordedStatesWarning) as caught:
         jobs = inside_jobs(tmp_path, table)
     said = [str(warning.message) for warning in caught]
     assert len(said) == 2
@@ -257,8 +257,8 @@ def test_images_without_their_files_have_no_transforms(tmp_path: Path) -> None:
         census=real.census[:2],
         curve=real.curve[:2],
     )
-    write_snapshots(snapshots, tmp_path)
-    with pytest.warns(SnapshotWarning, match="mnist are not drawn") as caught:
+    write_recorded_states(snapshots, tmp_path)
+    with pytest.warns(RecordedStatesWarning, match="mnist are not drawn") as caught:
         jobs = inside_jobs(tmp_path, pd.DataFrame({"key": [cell.key]}), tmp_path / "nowhere")
     assert len(caught) == 1 and "\n" not in str(caught[0].message)
     assert [name.partition(":")[0] for name, _ in jobs] == ["dynamics", "census"]
@@ -272,7 +272,7 @@ def test_images_without_their_files_have_no_transforms(tmp_path: Path) -> None:
 def test_a_hostile_label_is_drawn_as_text(tmp_path: Path) -> None:
     label = "$\\frac{1}{0}$ </script>\x1b[31m\n../../" + "x" * 300
     snapshots = made_up(cell_of(label), [0.5, 1.0], [0, 2])
-    write_snapshots(snapshots, tmp_path)
+    write_recorded_states(snapshots, tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         jobs = inside_jobs(tmp_path, pd.DataFrame({"key": [snapshots.cell.key]}))

@@ -18,14 +18,14 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.cifar10 import Cifar10
 from jumpstart_exp.data.mnist import Mnist
 from jumpstart_exp.inspect.recorded_states import (
-    SnapshotError,
-    Snapshots,
+    RecordedStates,
+    RecordedStatesError,
     packed,
-    read_snapshots,
+    read_recorded_states,
     snapshot_path,
     stored_keys,
     unpacked,
-    write_snapshots,
+    write_recorded_states,
 )
 from jumpstart_exp.inspect.recorded_states import cell_of as described_cell
 from jumpstart_exp.networks.build import build, count_parameters, parameter_shapes
@@ -71,7 +71,7 @@ def test_a_state_is_packed_and_unpacked(name: str) -> None:
     found = unpacked(values, cell)
     for one in found:
         assert np.array_equal(found[one], state[one])
-    snapshots = Snapshots(
+    snapshots = RecordedStates(
         cell,
         "eager",
         "cpu",
@@ -94,9 +94,9 @@ def test_a_state_is_packed_and_unpacked(name: str) -> None:
 @pytest.mark.parametrize("method", ["sep_up", "relu_bn", "conv"])
 def test_what_is_written_is_read(method: str, tmp_path: Path) -> None:
     snapshots = kept(cell_of(method))
-    path = write_snapshots(snapshots, tmp_path)
+    path = write_recorded_states(snapshots, tmp_path)
     assert path == snapshot_path(tmp_path, snapshots.cell.key)
-    found = read_snapshots(tmp_path, snapshots.cell.key)
+    found = read_recorded_states(tmp_path, snapshots.cell.key)
     assert found.cell == snapshots.cell and found.cell.method == method
     for name in ("engine", "device", "diverged_epoch", "agreement", "asked"):
         assert getattr(found, name) == getattr(snapshots, name)
@@ -110,7 +110,7 @@ def test_what_is_written_is_read(method: str, tmp_path: Path) -> None:
 
 def test_the_same_snapshots_give_the_same_bytes(tmp_path: Path) -> None:
     snapshots = kept(cell_of())
-    one, other = (write_snapshots(snapshots, tmp_path / name).read_bytes() for name in ("a", "b"))
+    one, other = (write_recorded_states(snapshots, tmp_path / name).read_bytes() for name in ("a", "b"))
     assert one == other
 
 
@@ -118,7 +118,7 @@ def test_a_hundred_states_of_50x4_with_a_long_noisy_curve_are_below_a_megabyte(t
     cell = cell_of(depth=50, width=4, optimizer=OptimizerSpec(epochs=17_000))
     random = np.random.default_rng(0)
     count = sum(int(np.prod(shape)) for shape in parameter_shapes(cell).values())
-    snapshots = Snapshots(
+    snapshots = RecordedStates(
         cell,
         "native",
         "cpu",
@@ -138,7 +138,7 @@ def test_a_hundred_states_of_50x4_with_a_long_noisy_curve_are_below_a_megabyte(t
             ]
         ),
     )
-    assert write_snapshots(snapshots, tmp_path).stat().st_size < 1e6
+    assert write_recorded_states(snapshots, tmp_path).stat().st_size < 1e6
 
 
 def rewritten(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -217,12 +217,12 @@ def test_a_file_that_is_not_sound_is_named_and_not_read(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     snapshots = kept(cell_of())
-    path = write_snapshots(snapshots, tmp_path)
+    path = write_recorded_states(snapshots, tmp_path)
     rewritten(path, lambda arrays: None)
-    read_snapshots(tmp_path, snapshots.cell.key)  # as it is, it is sound
+    read_recorded_states(tmp_path, snapshots.cell.key)  # as it is, it is sound
     rewritten(path, HOSTILE[name])
-    with pytest.raises(SnapshotError) as raised:
-        read_snapshots(tmp_path, snapshots.cell.key)
+    with pytest.raises(RecordedStatesError) as raised:
+        read_recorded_states(tmp_path, snapshots.cell.key)
     assert str(path) in str(raised.value) and "\n" not in str(raised.value)
     assert ("too large" in str(raised.value)) == (name in ("an array of a petabyte", "half an array"))
     assert not (tmp_path / "evil").exists()
@@ -234,37 +234,37 @@ def test_a_file_that_is_none(content: bytes, tmp_path: Path) -> None:
     path = snapshot_path(tmp_path, key)
     path.parent.mkdir()
     path.write_bytes(content)
-    with pytest.raises(SnapshotError, match="left out"):
-        read_snapshots(tmp_path, key)
+    with pytest.raises(RecordedStatesError, match="left out"):
+        read_recorded_states(tmp_path, key)
 
 
 def test_a_cut_file(tmp_path: Path) -> None:
     snapshots = kept(cell_of())
-    path = write_snapshots(snapshots, tmp_path)
+    path = write_recorded_states(snapshots, tmp_path)
     whole = path.read_bytes()
     for end in (100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:end])
-        with pytest.raises(SnapshotError):
-            read_snapshots(tmp_path, snapshots.cell.key)
+        with pytest.raises(RecordedStatesError):
+            read_recorded_states(tmp_path, snapshots.cell.key)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert stored_keys(tmp_path) == []
-    with pytest.raises(SnapshotError, match="not there"):
-        read_snapshots(tmp_path, cell_of().key)
+    with pytest.raises(RecordedStatesError, match="not there"):
+        read_recorded_states(tmp_path, cell_of().key)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "snapshots").write_text("in the way")
-    with pytest.raises(SnapshotError, match="cannot be written"):
-        write_snapshots(kept(cell_of()), tmp_path)
+    with pytest.raises(RecordedStatesError, match="cannot be written"):
+        write_recorded_states(kept(cell_of()), tmp_path)
 
 
 def test_a_hostile_label_is_kept_as_it_is(tmp_path: Path) -> None:
     label = "</script>\x1b[31m\"'$x$"
     snapshots = made_up(cell_of(label), [0.5], [0])
-    write_snapshots(snapshots, tmp_path)
-    assert read_snapshots(tmp_path, snapshots.cell.key).cell.method == label
+    write_recorded_states(snapshots, tmp_path)
+    assert read_recorded_states(tmp_path, snapshots.cell.key).cell.method == label
 
 
 @pytest.mark.parametrize("name", NETWORKS)

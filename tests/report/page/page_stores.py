@@ -76,7 +76,10 @@ def moons() -> list[Result]:
 
 def hostile() -> list[Result]:
     of = [cell(HOSTILE_LABEL, depth, 2, 0, optimizer={"epochs": 100}) for depth in (1, 2)]
-    return [result(of[0], engine=HOSTILE_ENGINE), result(of[1], "failed", error=HOSTILE_ERROR, traceback=f"line\n  {HOSTILE_ERROR}\n", curve=())]
+    return [
+        result(of[0], engine=HOSTILE_ENGINE),
+        result(of[1], "failed", error=HOSTILE_ERROR, traceback=f"line\n  {HOSTILE_ERROR}\n", curve=()),
+    ]
 
 
 def cut() -> list[Result]:

@@ -161,9 +161,9 @@ def test_shares_count_every_seed_that_the_store_has(grid: FigureGrid, contents: 
 def test_frontiers_are_of_both_starts(grid: FigureGrid, contents: tuple[dict[str, Any], Block]) -> None:
     study = contents[0]["studies"][0]
     for start in get_args(Start):
-        for moment in ("best", "last"):
-            shown = [[(point["width"], point["depth"]) for point in of] for of in study["frontiers"][start][moment]]
-            found = frontiers(grid, moment, start=start)
+        for at_epoch in ("best", "last"):
+            shown = [[(point["width"], point["depth"]) for point in of] for of in study["frontiers"][start][at_epoch]]
+            found = frontiers(grid, at_epoch, start=start)
             assert shown == [[(point.width, point.depth) for point in of.points] for of in found]
 
 
@@ -198,11 +198,11 @@ def test_ratios_stand_for_both_starts_even_where_there_is_none(tmp_path: Path) -
 
 def test_shares_of_the_summary_are_those_of_the_tables(store: Store, grid: FigureGrid) -> None:
     summary = page_contents(store.cells(), store, [grid]).head["studies"][0]["summary"]
-    for moment in ("best", "last"):
+    for at_epoch in ("best", "last"):
         values = moments_table(grid).values
-        own = values[values["measured"] == f"trains_{moment}"].set_index("method")[["mean", "low", "high"]]
+        own = values[values["measured"] == f"trains_{at_epoch}"].set_index("method")[["mean", "low", "high"]]
         table = {label: (mean, low, high) for label, mean, low, high in own.itertuples()}
-        shown = summary[moment]["methods"]
+        shown = summary[at_epoch]["methods"]
         assert {
             label: (of["share"], of["low"], of["high"]) for label, of in zip(grid.methods, shown, strict=True)
         } == table

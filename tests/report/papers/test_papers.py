@@ -18,7 +18,7 @@ from stored_tables import parameters, row, table
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.entries import EntryError
 from jumpstart_exp.config.studies import STUDIES, study_cells
-from jumpstart_exp.inspect.recorded_states import CURVE, Snapshots, write_snapshots
+from jumpstart_exp.inspect.recorded_states import CURVE, RecordedStates, write_recorded_states
 from jumpstart_exp.networks.build import parameter_shapes
 from jumpstart_exp.report.figures.drawing import plain_style
 from jumpstart_exp.report.papers.drawn import draw_paper_figure, paper_commands, write_paper_figure
@@ -41,15 +41,15 @@ def study_rows(name: str, variant: str = "paper", seeds: Sequence[int] = (0,), *
     cells = [dataclasses.replace(cell, seed=seed) for cell in unseeded for seed in seeds]
     rows = [row(cell, accuracy(cell)) for cell in cells]
     for each in rows:
-        each |= {f"{metric}_{moment}": 0.25 for metric in ("train_loss", "val_loss") for moment in ("best", "last")}
+        each |= {f"{metric}_{at_epoch}": 0.25 for metric in ("train_loss", "val_loss") for at_epoch in ("best", "last")}
     return rows
 
 
-def drawn(name: str, rows: list[dict[str, Any]], moment: str = "best", variant: str | None = None) -> Figure:
+def drawn(name: str, rows: list[dict[str, Any]], at_epoch: str = "best", variant: str | None = None) -> Figure:
     source = paper_source(FIGURES[name], table(rows), variant)
     assert source is not None
     with plain_style():
-        return draw_paper_figure(FIGURES[name], source, moment)
+        return draw_paper_figure(FIGURES[name], source, at_epoch)
 
 
 def source_of(name: str, rows: list[dict[str, Any]], variant: str | None = None) -> PaperSource | None:
@@ -133,7 +133,7 @@ def test_iclr_1_has_three_methods_training_above_validation_each_number_at_its_p
 
 def test_the_last_epoch_is_drawn_on_demand_and_named() -> None:
     rows = study_rows("iclr_mnist_small", depth=[4], width=[2])
-    best, last = (drawn("iclr-2", rows, moment) for moment in ("best", "last"))
+    best, last = (drawn("iclr-2", rows, at_epoch) for at_epoch in ("best", "last"))
     (first, *_), (other, *_) = panels(best).values(), panels(last).values()
     assert shown(first)[0, 0] - shown(other)[0, 0] == pytest.approx(0.1)
     assert "mean of the best epoch" in best.get_suptitle() and "mean of the last epoch" in last.get_suptitle()
@@ -208,7 +208,7 @@ def test_the_study_in_small_stands_in_only_where_there_is_nothing_of_the_study(t
     source = source_of("iclr-2", small)
     assert source.is_small and source.study == "iclr_mnist_small"
     assert "only in small (iclr_mnist_small" in drawn("iclr-2", small).get_suptitle()
-    written = write_paper_figure("iclr-2", tmp_path, table(small), tmp_path, dpi=40, moment="last")
+    written = write_paper_figure("iclr-2", tmp_path, table(small), tmp_path, dpi=40, at_epoch="last")
     assert {path.name for path in written} == {"iclr-2_small_last.pdf", "iclr-2_small_last.png"}
     assert not source_of("iclr-2", small + study_rows("iclr_mnist", depth=[2], width=[2])).is_small
 
@@ -318,8 +318,8 @@ def kept(cell: Cell, results_dir: Path) -> None:
     values = np.random.default_rng(0).normal(size=(1, count)).astype(np.float32).repeat(2, axis=0)
     curve = np.full((2, len(CURVE)), 0.5)
     curve[:, 0] = [1, cell.optimizer.epochs]
-    write_snapshots(
-        Snapshots(
+    write_recorded_states(
+        RecordedStates(
             cell=cell,
             engine="native",
             device="cpu",

@@ -13,8 +13,8 @@ from jumpstart_exp.report.statistics.differences import (
     FLIPS,
     Estimate,
     best_minus_last,
+    best_minus_last_by_method,
     comparisons,
-    flatteries,
     over_places,
     paired_differences,
     sign_flip_p,
@@ -197,7 +197,7 @@ def test_flattery_is_best_minus_last_over_seeds_and_places() -> None:
     rows.append(row(cell("sep_up", 3, 2, 1), 0.97, "diverged"))
     rows.append(row(cell("relu", 9, 2, 0), 0.97) | {"train_acc_last": 0.97 - 0.1, "val_acc_last": 0.92})
     grid = only(rows)
-    relu, sep_up = flatteries(grid)
+    relu, sep_up = best_minus_last_by_method(grid)
     assert relu.accuracy["train_acc"] is not None and sep_up.accuracy["train_acc"] is not None
     assert relu.accuracy["train_acc"].mean == pytest.approx(0.1)
     assert sep_up.accuracy["train_acc"].mean == pytest.approx((0.35 + 0.1) / 2)
@@ -212,5 +212,5 @@ def test_flattery_is_best_minus_last_over_seeds_and_places() -> None:
 
 def test_all_methods_can_be_flattered_without_relu() -> None:
     grid = only(grid_rows([*METHODS][1:], [1], [2], [0, 1], lambda c: 0.9))
-    assert [of.method for of in flatteries(grid)] == list(grid.methods)
-    assert all(of.beyond_baseline["train_acc"] is None for of in flatteries(grid))
+    assert [of.method for of in best_minus_last_by_method(grid)] == list(grid.methods)
+    assert all(of.beyond_baseline["train_acc"] is None for of in best_minus_last_by_method(grid))

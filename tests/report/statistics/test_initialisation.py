@@ -28,9 +28,9 @@ POINTS = np.random.default_rng(1).normal(size=(40, 2))
 
 def outputs(depth: int, width: int, seed: int, positions: int = 1) -> list[np.ndarray]:
     """ReLU outputs of each layer, (points, units, positions), of a random network with zero biases, in float64."""
-    draws = [np.random.default_rng([seed, layer, width]) for layer in range(depth)]
+    random_bits = [np.random.default_rng([seed, layer, width]) for layer in range(depth)]
     h, found = POINTS[:, :, None] if positions == 1 else POINTS[:, None, :], []
-    for draw in draws:
+    for draw in random_bits:
         if positions == 1:
             g = np.einsum("uf,nfp->nup", draw.uniform(-1, 1, (width, h.shape[1])), h)
         else:  # kernel 2 over two positions, the second one padded with zero
@@ -153,8 +153,8 @@ def test_places_without_a_network_have_no_number() -> None:
 
 
 def test_the_formula_is_the_share_of_independent_draws_with_a_dead_layer() -> None:
-    draws = np.random.default_rng(5).random((40_000, 6, 3)) < 0.5  # networks, layers, units
-    share = draws.all(axis=2).any(axis=1).mean()
+    random_bits = np.random.default_rng(5).random((40_000, 6, 3)) < 0.5  # networks, layers, units
+    share = random_bits.all(axis=2).any(axis=1).mean()
     formula = dead_somewhere(np.array(0.5), np.array(3.0), np.array(6.0))
     assert formula == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 40_000))
     # the bracket as CPAIOR prints it, (1 - q)^n, would be far off

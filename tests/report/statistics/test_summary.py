@@ -10,7 +10,7 @@ def test_networks_that_train_are_single_runs_that_reach_the_threshold_at_that_mo
     accuracies = {"relu": (0.95, 0.94, 1.05 - 0.1), "sep_up": (0.96, 1.0, 0.7)}
     rows = [row(cell(m, 2, 2, seed), value) for m, values in accuracies.items() for seed, value in enumerate(values)]
     rows += [row(cell("relu", 3, 2, 0), 0.99, "diverged"), row(cell("sep_up", 3, 2, 0), None, "failed")]
-    best, last = (summarise(only(rows), moment) for moment in ("best", "last"))
+    best, last = (summarise(only(rows), at_epoch) for at_epoch in ("best", "last"))
     assert best.threshold == 0.95
     assert [m.trained for m in best.methods] == [2, 2], "0.95 itself trains"
     assert [m.trained for m in last.methods] == [0, 0], "at the last epoch all have 0.1 less"

@@ -63,7 +63,9 @@ def test_a_method_without_a_row_has_dashes() -> None:
 
 def moons(method: str, seed: int, accuracy: float | None, status: str, loss: float) -> dict:
     made = row(cell(method, 50, 4, seed), accuracy, status)
-    return made | {f"{metric}_{moment}": loss for metric in ("train_loss", "val_loss") for moment in ("best", "last")}
+    return made | {
+        f"{metric}_{at_epoch}": loss for metric in ("train_loss", "val_loss") for at_epoch in ("best", "last")
+    }
 
 
 def test_maximal_performance_is_the_mean_and_range_of_the_seeds_that_finished() -> None:
@@ -88,8 +90,8 @@ def test_maximal_performance_is_the_mean_and_range_of_the_seeds_that_finished() 
     assert last["Sep-UP"][0] == "0.800 (0.700–0.900)"
 
 
-@pytest.mark.parametrize("moment", ["best", "last"])
-def test_both_moments_take_their_own_columns(moment: str) -> None:
+@pytest.mark.parametrize("at_epoch", ["best", "last"])
+def test_both_moments_take_their_own_columns(at_epoch: str) -> None:
     (grid,) = figure_grids(table(mnist({("relu", 4, 2, 0): 0.9, ("sep_up", 4, 2, 0): 0.95})))
-    found = cells_of(summary_table(grid, METHODS, moment, ""))["Best overall accuracy"]
-    assert found[0] == {"best": "0.9000 (4×2)", "last": "0.8000 (4×2)"}[moment]
+    found = cells_of(summary_table(grid, METHODS, at_epoch, ""))["Best overall accuracy"]
+    assert found[0] == {"best": "0.9000 (4×2)", "last": "0.8000 (4×2)"}[at_epoch]
