@@ -61,7 +61,7 @@ def test_parameters_run_along_a_log_axis_with_training_above_validation() -> Non
         np.testing.assert_allclose(line.get_ydata(), [rising(each) - offset for each in cells])
 
 
-@pytest.mark.parametrize(("moment", "offset"), [("best", 0.0), ("last", 0.1)])
+@pytest.mark.parametrize(("at_epoch", "offset"), [("best", 0.0), ("last", 0.1)])
 def test_both_moments_show_their_own_accuracies_and_say_so(at_epoch, offset) -> None:
     figure = scatter_figure(study(["relu"], [10], [8, 16, 32]), at_epoch)
     (line,) = lines(figure.axes[0], "depth 10 relu")
