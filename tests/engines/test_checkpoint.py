@@ -85,6 +85,7 @@ CELLS = {
     "dropout": cell_of(dropout={"rate": 0.5, "anneal_epochs": 3}),
     "ε of Keras": cell_of(optimizer={"eps_rule": "keras", "eps": 1e-4}),
     "in order": cell_of(optimizer={"shuffle": False}),
+    "penalty alone": cell_of(task_loss=False),
     "bfloat16": cell_of(precision="bf16"),
     "float64": cell_of(precision="float64"),
     "MLP": cell_of(dataset=Moons(n_samples=16), network={"layout": "mlp", "norm": "batch"}),

@@ -50,8 +50,12 @@ def restore(training: "Training", state: Mapping[str, Any]) -> None:
     training.optimizer.load_state_dict(state["optimizer"])
     for group, own in zip(training.optimizer.param_groups, settings, strict=True):
         group.update(own)  # the cell's, and this device's: the checkpoint may come from another
+    # on the penalty alone nothing moves the output layer, so nothing is kept of it
+    unmoved = set() if training.cell.task_loss else {*training.network.output.parameters()}
     for parameter in training.parameters:
         kept = training.optimizer.state[parameter]
+        if not kept and parameter in unmoved:
+            continue
         for slot in optimizer(training.cell.optimizer).slots:
             if kept[slot].shape != parameter.shape:
                 raise ValueError(f"{slot} does not have its parameter's shape")
