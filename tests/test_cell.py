@@ -70,7 +70,7 @@ CHANGED: dict[str, Any] = {
     "precision": "float64",
     "seed": 8,
 }
-ONLY_ONE_VALUE = {"dataset", "optimizer.name"}
+ONLY_ONE_VALUE = {"dataset", "optimizer.name", "network.activation"}
 
 EFFECTIVE_CNN: dict[str, Any] = {
     "dataset": {"name": "cifar10", "n_train": 200, "n_val": 100},

@@ -228,8 +228,8 @@ def test_torchvisions_older_cache_is_not_read(tmp_path: Path, monkeypatch: pytes
 
 def test_moons_need_no_files_and_no_torchvision(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from jumpstart_exp.cell import Moons;"
-        "from jumpstart_exp.datasets import load, prepare;"
+        "import sys; from pathlib import Path; from jumpstart_exp.data.moons import Moons;"
+        "from jumpstart_exp.data.loading import load, prepare;"
         "prepare(Moons(), Path('nowhere'), True); load(Moons(), Path('nowhere')); print('torchvision' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ import subprocess
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +102,15 @@ def launch_cells(launcher: Launcher, loader: Any, config: DictConfig, jobs: Sequ
     if todo.to_train:
         wanted = [first_jobs[cell.key] for cell in todo.to_train]
         if executor in ("slurm", "local"):
-            submitted = _submit(launcher, config, wanted)
-            if executor == "slurm":
-                _keep_record(submitted, todo.to_train, settings, records)
-            returns = _outcomes(submitted, executor)
+            submitted: list[Any] = []
+            try:
+                with _interrupted_afterwards():
+                    submitted = _submit(launcher, config, wanted)
+                    if executor == "slurm":
+                        _keep_record(submitted, todo.to_train, settings, records)
+                returns = _outcomes(submitted, executor)
+            except KeyboardInterrupt:
+                raise _interrupted(submitted, executor) from None
         else:
             returns = launcher.launch(wanted, initial_job_idx=0)
     reasons: dict[str, str] = {}
@@ -142,6 +147,19 @@ def _check_slurm(launcher: Any, jobs: int, settings: RunSettings, sweep_dir: str
             f"hydra/launcher=submitit_slurm submits a job a cell, {jobs}, and SLURM takes {most} at once "
             "(MaxArraySize): hydra/launcher=fleet_slurm packs many cells into a job"
         )
+
+
+@contextlib.contextmanager
+def _interrupted_afterwards() -> Iterator[None]:
+    """Ctrl-C at the end of the block only: by then the numbers of jobs that a scheduler has taken are known."""
+    noted: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if noted:
+        raise KeyboardInterrupt
 
 
 def _submit(launcher: Any, config: DictConfig, jobs: Sequence[_Overrides]) -> list[Any]:
@@ -188,15 +206,8 @@ def _keep_record(jobs: Sequence[Any], cells: Sequence[Cell], settings: RunSettin
 
 
 def _outcomes(jobs: Sequence[Any], executor: str) -> list[JobReturn | str]:
-    """Wait until all jobs have ended: what each returned, or why it returned nothing, and where it wrote about it.
-
-    Raises:
-        InterruptedSweepError: Ctrl-C.
-    """
-    try:
-        _wait(jobs, executor)
-    except KeyboardInterrupt:
-        raise _interrupted(jobs, executor) from None
+    """Wait until all jobs have ended: what each returned, or why it returned nothing, and where it wrote about it."""
+    _wait(jobs, executor)
     lost = [job for job in jobs if not job.paths.result_pickle.exists()]
     ends = slurm.ends([_task(job) for job in lost]) if executor == "slurm" else {}
     found: list[JobReturn | str] = []
