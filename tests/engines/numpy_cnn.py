@@ -275,7 +275,7 @@ class NumpyCnn(NumpyTraining):
         """Remember the smallest distance of what another rounding could turn round."""
         self.closest = min(self.closest, float(distances.min(initial=np.inf)))
 
-    def survey(self) -> SweepState:
+    def evaluate_training_set(self) -> SweepState:
         closest = self.closest
         logits, layers = self.forward(self.x_train, None, training=False)
         penalty, _ = self.penalty(self.constrained(logits, layers))

@@ -261,7 +261,7 @@ class NumpyTraining:
                 update = spec.lr * (m / correction1) / (np.sqrt(v / correction2) + spec.eps)
             self.parameters[name] = self.parameters[name] - update
 
-    def survey(self) -> tuple[float, dict[str, float]]:
+    def evaluate_training_set(self) -> tuple[float, dict[str, float]]:
         """Penalty and census of the whole training set in evaluation mode."""
         _, layers = self.forward(self.x_train, None, training=False)
         closest = self.closest
