@@ -32,7 +32,7 @@ TIE_STREAMS = {
 
 
 @dataclass(frozen=True)
-class SweepState:
+class Evaluation:
     """Penalty and census, a row a layer, of the whole training set in evaluation mode."""
 
     penalty: float
@@ -275,7 +275,7 @@ class NumpyCnn(NumpyTraining):
         """Remember the smallest distance of what another rounding could turn round."""
         self.closest = min(self.closest, float(distances.min(initial=np.inf)))
 
-    def evaluate_training_set(self) -> SweepState:
+    def evaluate_training_set(self) -> Evaluation:
         closest = self.closest
         logits, layers = self.forward(self.x_train, None, training=False)
         penalty, _ = self.penalty(self.constrained(logits, layers))
@@ -287,4 +287,4 @@ class NumpyCnn(NumpyTraining):
             census["linear_units"].append(float(np.mean(active.all(axis=(0, 2)))))
             census["dead_points"].append(float(np.mean(~active.any(axis=(1, 2)))))
             census["linear_points"].append(float(np.mean(active.all(axis=(1, 2)))))
-        return SweepState(penalty, census)
+        return Evaluation(penalty, census)
