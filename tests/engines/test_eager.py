@@ -225,17 +225,18 @@ def check_first_batch(cell: Cell) -> None:
     training = Training(cell, data, CPU, None)
     chosen = torch.from_numpy(points)
     y = data.y_train.double()[chosen]
-    total, task, penalty, right = training.loss(data.x_train[chosen], y, 0, 0, chosen)
-    torch.autograd.backward(total)
+    loss = training.loss(data.x_train[chosen], y, 0, 0, chosen)
+    torch.autograd.backward(loss.total)
     gradients = {
         name: np.zeros(value.shape) if value.grad is None else value.grad.numpy()
         for name, value in training.network.named_parameters()
     }
     weight = 0.0 if cell.penalty.kind == "none" else cell.penalty.weight
-    assert task.item() == pytest.approx(expected.task, rel=1e-9)
-    assert penalty.item() == pytest.approx(expected.penalty, rel=1e-9)
-    assert total.item() == pytest.approx(cell.task_loss * expected.task + weight * expected.penalty, rel=1e-9)
-    assert right.item() == expected.right
+    penalty = loss.terms["separation"].item() if weight else 0.0
+    assert loss.terms["task"].item() == pytest.approx(expected.task, rel=1e-9)
+    assert penalty == pytest.approx(expected.penalty, rel=1e-9)
+    assert loss.total.item() == pytest.approx(cell.task_loss * expected.task + weight * expected.penalty, rel=1e-9)
+    assert loss.right.item() == expected.right
     apart = distances(gradients, expected.gradients)
     assert max(apart.values()) <= 1e-9, apart
 
