@@ -152,6 +152,8 @@ def draw_panels(grid: PanelGrid, style: Style) -> Figure:
         heights = height, (len(grid.caption) + style.caption_margin) * line_height(_CAPTION_SIZE)
         figure = Figure(figsize=(grid.width, sum(heights)), layout="constrained")
         part, below = np.ravel(np.asarray(figure.subfigures(2, 1, height_ratios=heights), dtype=object))
+        for each in (part, below):
+            each.patch.set_visible(False)  # its lower end is 0 or −0, as the layout's solver happens to round
         write_lines(below, grid.caption, (0.15 / grid.width, 1.0), _CAPTION_SIZE)
     FigureCanvasAgg(figure)
     part.suptitle("\n".join(grid.title), fontsize=style.title)

@@ -93,6 +93,8 @@ def dynamics_figure(
         parts = figure.subfigures(
             2 if down else 1, 1, height_ratios=[curves + 0.45, below] if down else [1], squeeze=False
         )
+        for part in parts.flat:
+            part.patch.set_visible(False)  # its lower end is 0 or −0, as the layout's solver happens to round
         axes = parts[0, 0].subplots(len(_PANELS), 1, sharex=True)
         for ax, name in zip(axes, _PANELS, strict=True):
             _draw_curves(ax, snapshots, name)
