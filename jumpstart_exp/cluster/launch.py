@@ -124,10 +124,12 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
     after = plan(cells, store, "none")
     store.add_labels([(key, label) for key, label in after.new_labels if key in after.stored])
     rows = store.cells(["status", "method", "train_acc_best"])
+    thresholds = {cell.key: cell.dataset.threshold for cell in todo.to_train}
     rows = rows[rows["key"].isin({cell.key for cell in todo.to_train})]
     if len(rows):
-        found = zip(rows["method"], rows["status"], rows["train_acc_best"], strict=True)
-        console.print(outcome_table([Outcome(str(method), str(status), best) for method, status, best in found]))
+        found = zip(rows["key"], rows["method"], rows["status"], rows["train_acc_best"], strict=True)
+        outcomes = [Outcome(str(method), str(status), best, thresholds[key]) for key, method, status, best in found]
+        console.print(outcome_table(outcomes))
     clear_records(records, after.stored)
     return _errors(store, own, survey)
 

@@ -209,4 +209,5 @@ class _Composer:
     def _is_of_its_type(name: str, value: Any) -> bool:
         """Whether OmegaConf would take the value as it is; anything else is left to it."""
         text = value.text if isinstance(value, QuotedString) else value
-        return name in known_settings() and is_plainly(known_settings()[name][0], text) and "${" not in str(text)
+        known = known_settings()
+        return name in known and is_plainly(known[name][0], text) and "${" not in str(text)

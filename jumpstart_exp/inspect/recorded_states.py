@@ -83,7 +83,7 @@ class RecordedStates:
 
 
 def packed(tensors: Tensors, cell: Cell) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Parameters and running statistics of one state, as `Snapshots` keeps them, in the cell's precision."""
+    """Parameters and running statistics of one state, as `RecordedStates` keeps them, in the cell's precision."""
     kind = np.float64 if cell.precision == "float64" else np.float32
     values = np.concatenate([np.ravel(tensors[name]) for name in parameter_shapes(cell)]).astype(kind)
     running = np.zeros((2, cell.depth, 0), kind)
@@ -119,7 +119,7 @@ def stored_keys(results_dir: Path) -> list[str]:
     """Keys of which there is a file of snapshots, sorted.
 
     Raises:
-        SnapshotError: the folder cannot be read.
+        RecordedStatesError: the folder cannot be read.
     """
     folder = results_dir / FOLDER
     try:
@@ -132,7 +132,7 @@ def write_recorded_states(snapshots: RecordedStates, results_dir: Path) -> Path:
     """Write the file whole: under a temporary name, to the disk, then renamed. The same snapshots, the same bytes.
 
     Raises:
-        SnapshotError: the folder cannot be written.
+        RecordedStatesError: the folder cannot be written.
     """
     about = {
         "version": _VERSION,
@@ -172,7 +172,7 @@ def read_recorded_states(results_dir: Path, key: str) -> RecordedStates:
     """The snapshots of a key, every part of the file looked at; nothing in it is ever executed.
 
     Raises:
-        SnapshotError: there is no such file, or it is not what `write_snapshots` writes.
+        RecordedStatesError: there is no such file, or it is not what `write_recorded_states` writes.
     """
     path = snapshot_path(results_dir, key)
     try:

@@ -198,23 +198,32 @@ def duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell: its method, its status, and its best training accuracy, if it has one."""
+    """What became of a cell: its method, its status, and its best training accuracy, if it has one.
+
+    `threshold` is the training accuracy from which on a network of its dataset trains.
+    """
 
     method: str
     status: str
     best: float | None
+    threshold: float
+
+
+def _threshold_words(outcomes: Sequence[Outcome]) -> str:
+    values = sorted({outcome.threshold for outcome in outcomes})
+    return f"training accuracy {' or '.join(f'{value:.4g}' for value in values)} or more"
 
 
 def outcome_table(outcomes: Sequence[Outcome]) -> Table:
     """What became of the trained cells, a row a method."""
     table = Table(title="trained now", title_justify="left")
     table.add_column("method")
-    for column in ("cells", "done", "diverged", "failed", "reach 0.95 training accuracy"):
+    for column in ("cells", "done", "diverged", "failed", f"train ({_threshold_words(outcomes)})"):
         table.add_column(column, justify="right")
     for method in sorted({outcome.method for outcome in outcomes}):
         own = [outcome for outcome in outcomes if outcome.method == method]
         count = Counter(outcome.status for outcome in own)
-        trained = sum((outcome.best or 0) >= 0.95 for outcome in own if outcome.status == "done")
+        trained = sum((outcome.best or 0) >= outcome.threshold - 1e-9 for outcome in own if outcome.status == "done")
         numbers = (len(own), count["done"], count["diverged"], count["failed"], trained)
         table.add_row(escape(legible(method)), *map(str, numbers))
     return table

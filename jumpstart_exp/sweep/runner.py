@@ -136,7 +136,9 @@ def run_sweep(
     if todo.to_train:
         started = time.monotonic()
         results = _train(phases, store, checkpoints, job)
-        outcomes = [Outcome(one.cell.method, one.status, one.train_acc.best) for one in results]
+        outcomes = [
+            Outcome(one.cell.method, one.status, one.train_acc.best, one.cell.dataset.threshold) for one in results
+        ]
         console.print(outcome_table(outcomes))
         took = duration(time.monotonic() - started)
         console.print(f"{cells_words(len(results))} in {took}, stored in {store.cells_dir}", markup=False)

@@ -9,12 +9,14 @@ from fake_engines import OneByOne, Threads
 from rich.console import Console
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.mnist import Mnist
+from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.engines.native.engine import NativeEngine
 from jumpstart_exp.result import Result
 from jumpstart_exp.specs.dropout import DropoutSpec
 from jumpstart_exp.sweep import progress
 from jumpstart_exp.sweep.fleets import Phase, form_fleets
-from jumpstart_exp.sweep.progress import SweepProgress
+from jumpstart_exp.sweep.progress import Outcome, SweepProgress, outcome_table
 from jumpstart_exp.sweep.time_left import makespan
 from jumpstart_exp.sweep.workers import EngineSetup
 
@@ -196,3 +198,16 @@ def test_one_large_cell_keeps_the_end_away(clock: Clock) -> None:
     for true, left in moments:
         if left is not None and true > 5:
             assert abs(left - true) <= 0.25 * true
+
+
+def test_networks_are_counted_by_their_own_datasets_threshold() -> None:
+    """On images twice the share of the largest class is a training; on MOONS it is 0.95."""
+    digits, moons = Mnist.threshold, Moons.threshold
+    outcomes = [
+        Outcome("relu", "done", 0.5, digits),
+        Outcome("relu", "done", 0.5, moons),
+        Outcome("relu", "diverged", 1.0, moons),
+    ]
+    table = outcome_table(outcomes)
+    assert [list(column.cells) for column in table.columns] == [["relu"], ["3"], ["2"], ["1"], ["0"], ["1"]]
+    assert str(table.columns[-1].header) == "train (training accuracy 0.2247 or 0.95 or more)"

@@ -27,6 +27,7 @@ from jumpstart_exp.methods.interface import Batch
 from jumpstart_exp.networks.build import count_parameters, dtype
 from jumpstart_exp.randomness import Stream, random_bits
 from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Result
+from jumpstart_exp.settings import setting_error
 
 _TOLD_EVERY = 1.0
 """Seconds in an epoch after which its progress is told."""
@@ -263,9 +264,14 @@ class Training:
 
     def _train_batch(self, epoch: int, batch: int, points: Tensor | None) -> None:
         x, y = (self.x_train, self.y_train) if points is None else (self.x_train[points], self.y_train[points])
-        if self.cell.dataset.is_augmented:
-            rows = np.arange(len(x)) if points is None else points.cpu().numpy()
-            x = flip_and_crop(x, random_bits(Stream.AUGMENTATION, self.cell.seed, epoch, [0], rows, 3)[0])
+        match getattr(self.cell.dataset, "augment", "none"):
+            case "none":
+                pass
+            case "flip_crop":
+                rows = np.arange(len(x)) if points is None else points.cpu().numpy()
+                x = flip_and_crop(x, random_bits(Stream.AUGMENTATION, self.cell.seed, epoch, [0], rows, 3)[0])
+            case other:
+                raise setting_error("dataset.augment", other, "none or flip_crop")
         loss = self.loss(self.data.inputs(x, dtype(self.cell)), y, epoch, batch, points)
         self.step(loss.total)
         task, *terms = (loss.terms[name].detach().double() for name in self.weights)

@@ -124,7 +124,10 @@ def result_of(cell: Cell, found: Mapping[str, Any], *, evaluated: bool) -> Resul
     """A cell's result as the C++ engine hands it over; nothing is known of what was not evaluated."""
     started = _started(found["started"])
     if found["error"]:
-        return Result(cell, "failed", "native", seconds=found["seconds"], started=started, error=found["error"])
+        known = f"engine native on cpu, {cell.title()}: {found['error']}"  # C++ keeps no stack
+        return Result(
+            cell, "failed", "native", seconds=found["seconds"], started=started, error=found["error"], traceback=known
+        )
     done = not found["diverged_epoch"]
     train_acc, val_acc, train_loss, val_loss = (
         Metric(last if done else None, best, best_epoch) for last, best, best_epoch in (found[name] for name in METRICS)

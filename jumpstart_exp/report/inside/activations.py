@@ -51,7 +51,7 @@ class Layer:
     """The points at one layer of a network.
 
     Attributes:
-        number: 0 for the input, from 1 to depth for hidden layers (after the ReLU), depth + 1 for the output's logits.
+        number: 0 for the input, from 1 to depth for hidden layers (activated), depth + 1 for the logits.
         values: (points, coordinates); of a convolution every channel at every position.
         plane: the points as they are drawn.
         distinct: how many points are left that are told apart by a thousandth of a coordinate's range.
@@ -103,7 +103,7 @@ def layers_of(snapshots: RecordedStates, state: int, data: Data) -> tuple[Layer,
     network = snapshots.network(state)
     with torch.no_grad(), torch_for(cell):
         logits, pre_activations = network(x if cell.network.layout == "cnn" else x.flatten(1))
-        layers = [x, *(torch.relu(g) for g in pre_activations), logits]
+        layers = [x, *(network.activation.value(g) for g in pre_activations), logits]
         return tuple(_layer(number, layers[number], cell.depth) for number in shown_layers(cell.depth))
 
 

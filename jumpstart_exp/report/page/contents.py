@@ -37,7 +37,6 @@ STARTS: tuple[Start, ...] = ("first", "grid")
 _COUNTS = ("train_acc_best_epoch", "val_acc_best_epoch", "train_loss_best_epoch", "val_loss_best_epoch")
 _WHOLE = (*_COUNTS, "epochs_run", "diverged_epoch", "n_params")
 _LONGEST_ERROR = 400
-_MOST_LINES = 60  # of a traceback
 _KEYLESS = "the key in the store is not 32 hexadecimal digits, so no command can be checked against it"
 
 
@@ -161,8 +160,8 @@ def _texts(rows: pd.DataFrame, column: str, shown: Callable[[str], str]) -> tupl
 
 
 def _traceback(text: str) -> str:
-    """The last lines of a traceback, each legible."""
-    return "\n".join(legible(line, _LONGEST_ERROR) for line in text.splitlines()[-_MOST_LINES:])
+    """A traceback, each of its lines legible."""
+    return "\n".join(legible(line, _LONGEST_ERROR) for line in text.splitlines())
 
 
 def _add_grid(

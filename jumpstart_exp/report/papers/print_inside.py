@@ -24,7 +24,7 @@ def inside_snapshots(
     """Snapshots of the figure's networks, from above, of the lowest seed that has them all; None if none has.
 
     Raises:
-        SnapshotError: a file of snapshots cannot be used.
+        RecordedStatesError: a file of snapshots cannot be used.
     """
     kept, index = {*stored_keys(results_dir)}, StudyTable(table)
     wanted = [(study, label) for study, labels in figure.shows.items() for label in labels]
