@@ -8,6 +8,7 @@ experiment, whatever they are called.
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -216,9 +217,15 @@ class Cell:
     @property
     def positions(self) -> int:
         """Positions that a channel has: the pixels of a CNN, 2 in the 2×1 layout, else 1."""
-        if self.network.layout == "cnn" and self.dataset.image is not None:
-            return self.dataset.image[1] * self.dataset.image[2]
-        return 2 if self.network.layout == "conv2x1" else 1
+        match self.network.layout:
+            case "cnn":
+                return math.prod(self.dataset.image[1:]) if self.dataset.image is not None else 1
+            case "conv2x1":
+                return 2
+            case "mlp":
+                return 1
+            case other:
+                raise setting_error("network.layout", other, "mlp, conv2x1 or cnn")
 
     @property
     def constrained_layers(self) -> int:
@@ -234,7 +241,7 @@ class Cell:
         found: list[str] = []
         if self.penalty_weight == 0:
             return found
-        per_constraint = self.positions if self.penalty.scope == "channel" else 1
+        per_constraint = {"channel": self.positions, "position": 1}[self.penalty.scope]
         if "P" in self.penalty.kind and self.width * per_constraint == 1:
             found.append(
                 "with width 1 the point constraints (Sep-P) cannot be met: one unit is not both above and below"

@@ -108,6 +108,7 @@ SUPPORTED: Mapping[str, Supported] = {
     },
     "stacked": {
         **_FULL_BATCH_MLP,
+        "network.norm": Values(tuple(name for name, row in NORMS.items() if row.stacked)),
         "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
     },
     "native": {

@@ -16,12 +16,14 @@ class Norm:
         module: (units, dimensions of the positions, ε, momentum) → torch's module; None where there is none.
         parameters: their names in the module, a number a unit each.
         statistics: names of the running statistics, a number a unit each.
+        stacked: whether the engine stacked knows it.
         native: whether the C++ engine knows it.
     """
 
     module: Callable[[int, int, float, float], nn.Module] | None
     parameters: tuple[str, ...] = ()
     statistics: tuple[str, ...] = ()
+    stacked: bool = False
     native: bool = False
 
 
@@ -31,8 +33,8 @@ def _batch_norm(units: int, dimensions: int, eps: float, momentum: float) -> nn.
 
 
 NORMS: dict[str, Norm] = {
-    "none": Norm(None, native=True),
-    "batch": Norm(_batch_norm, ("weight", "bias"), ("running_mean", "running_var"), native=True),
+    "none": Norm(None, stacked=True, native=True),
+    "batch": Norm(_batch_norm, ("weight", "bias"), ("running_mean", "running_var"), stacked=True, native=True),
 }
 """Every norm under its name among the choices of `network.norm`."""
 
