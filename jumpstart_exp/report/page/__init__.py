@@ -13,8 +13,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from jumpstart_exp.report.files import write_whole
-from jumpstart_exp.report.page.beside import claim_entries, layout_entries, published_beside
 from jumpstart_exp.report.page.contents import LARGEST, page_contents
+from jumpstart_exp.report.page.published_values import claim_entries, layout_entries, published_beside
 from jumpstart_exp.report.papers.claims import Claim
 from jumpstart_exp.report.papers.layouts import LayoutComparison
 from jumpstart_exp.report.papers.published import Published

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from jumpstart_exp.report.figures.scatters import method_looks
 from jumpstart_exp.report.page.curves import add_curves, read_curves
-from jumpstart_exp.report.page.made import provenance, statements
 from jumpstart_exp.report.page.metrics import METRICS, intervals, measured
 from jumpstart_exp.report.page.packing import FRACTION, Block, text_length
+from jumpstart_exp.report.page.provenance import provenance, statements
 from jumpstart_exp.report.page.reproduce import Command, commands
 from jumpstart_exp.report.statistics.cost import BASELINE
 from jumpstart_exp.report.statistics.differences import BestMinusLast, best_minus_last_by_method

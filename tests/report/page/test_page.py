@@ -30,10 +30,10 @@ from test_packing import decoded
 
 from jumpstart_exp.report.figures.scatters import LOOKS
 from jumpstart_exp.report.page import write_page
-from jumpstart_exp.report.page.beside import claim_entries, layout_entries
 from jumpstart_exp.report.page.contents import page_contents
 from jumpstart_exp.report.page.curves import LEAST_POINTS
 from jumpstart_exp.report.page.packing import Block, text_length
+from jumpstart_exp.report.page.published_values import claim_entries, layout_entries
 from jumpstart_exp.report.papers.claims import Claim, Finding
 from jumpstart_exp.report.papers.layouts import LayoutComparison, LayoutMeasure
 from jumpstart_exp.report.papers.published import read_published
