@@ -29,6 +29,8 @@ from jumpstart_exp.networks.build import build
 from jumpstart_exp.networks.mlp import RectangularMLP
 from jumpstart_exp.randomness import Stream, random_bits
 from jumpstart_exp.result import METRICS, Result
+from jumpstart_exp.settings import setting
+from jumpstart_exp.specs.network import NetworkSpec
 
 CPU = torch.device("cpu")
 SMALL = {"n_samples": 24, "noise": 0.1, "random_state": 1}  # 20 training points, 9 of class 1; 4 validation points
@@ -721,3 +723,14 @@ def test_a_step_can_be_captured_and_replayed(name: str, graphs: list[Recorder]) 
 def test_a_gpu_trains_as_the_cpu_does(name: str) -> None:
     cells = mixed_cells(optimizer={"lr": 0.05, "epochs": 12}, **{**CASES, **MEASURED}[name])
     check_results(train(StackedEngine("cuda", curve_every=4), cells), train(StackedEngine(curve_every=4), cells))
+
+
+def test_cells_that_differ_in_a_field_to_come_are_no_mates() -> None:
+    """Whatever a fleet does not keep for each network by itself has to be equal in it."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Wider(NetworkSpec):
+        skip_every: int = setting(0, low=0, neutral=0)
+
+    cells = [Cell(depth=3, network=Wider(skip_every=every)) for every in (0, 2)]
+    assert len({StackedEngine.fleet_group(cell) for cell in cells}) == 2

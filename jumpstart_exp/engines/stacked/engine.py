@@ -26,6 +26,17 @@ _LOOK_EVERY = 0.25
 
 _MOST_CELLS = {"cpu": 512, "cuda": 16_384}
 
+_OWN_NUMBERS = frozenset(
+    {
+        *("depth", "width", "seed", "task_loss"),
+        *("network.norm_eps", "network.norm_momentum", "network.init"),
+        *("penalty.weight", "penalty.balance", "penalty.margin_above", "penalty.margin_below", "penalty.layer_weights"),
+        *("dropout.rate", "dropout.anneal_epochs"),
+        *("optimizer.lr", "optimizer.beta1", "optimizer.beta2", "optimizer.eps", "optimizer.eps_rule"),
+    }
+)
+"""Fields of which every network of a fleet has its own value; mates agree in all others, also in those to come."""
+
 _LEAST_EPS = {"float32": 1e-30, "float64": 1e-290}
 """Below it an ε counts as 0 where numbers below the normal ones do, and a dead network's 0/ε becomes 0/0."""
 
@@ -79,21 +90,8 @@ class StackedEngine:
     @staticmethod
     def fleet_group(cell: Cell) -> Hashable:
         """What a step's list of calls depends on, and the width up to a factor of two: padding is work for nothing."""
-        penalty = cell.penalty
-        positions_matter = cell.positions > 1 and penalty.kind != "L"
-        return (
-            cell.network.layout,
-            cell.network.activation,
-            cell.network.norm,
-            (penalty.kind, penalty.aggregate, penalty.ties, penalty.scope if positions_matter else "")
-            if cell.penalty_weight
-            else None,
-            cell.dropout.rate > 0,
-            cell.precision,
-            cell.optimizer.name,
-            cell.optimizer.epochs,
-            _width_class(cell),
-        )
+        shared = ((name, value) for name, value in cell.description().items() if name not in _OWN_NUMBERS)
+        return (*shared, cell.dropout.rate > 0, _width_class(cell))
 
     @staticmethod
     def fleet_limit(cells: Sequence[Cell], device: str) -> int:
