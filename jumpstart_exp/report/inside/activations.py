@@ -155,9 +155,8 @@ def surface(snapshots: RecordedStates, state: int, data: Data, resolution: int =
     plane = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
     network = snapshots.network(state)
     with torch.no_grad(), torch_for(cell):
+        over_plane = network(torch.from_numpy(plane).to(dtype(cell)))[0]
         on_points = network(data.inputs(data.x_train, dtype(cell)))[0]
-        # in float64: float32's last bits depend on where a tensor lies in memory, and with them a colour
-        over_plane = network.double()(torch.from_numpy(plane))[0]
     probability = torch.sigmoid(over_plane.double()).reshape(resolution, resolution).numpy()
     accuracy = float(((on_points[:, 0] > 0).long() == data.y_train).double().mean())
     return Surface(probability, (float(left), float(right), float(lower), float(upper)), accuracy)
