@@ -19,21 +19,21 @@ width), and int64 class indices (points,)."""
 class DatasetSpec:
     """A dataset with every parameter that shapes its points: the base of each dataset's own class.
 
-    Class variables state what the points are: `title` as the papers write it; `task`, what is learned (only
-    classification so far); `classes`; `features`, numbers a point; `image`, channels, height and width where points are
-    images; `threshold`, the training accuracy from which on a network counts as trained.
+    Class variables say what the points are, with no default but for `image`: `title` as the papers write it; `task`,
+    what is learned (only classification so far); `classes`; `features`, numbers a point; `image`, channels, height and
+    width where points are images; `threshold`, the training accuracy from which on a network counts as trained.
     """
 
     name: str = setting("", about="the dataset's name")
     n_train: int | None = setting(None, low=1, about="training points, stratified; null takes all")
     n_val: int | None = setting(None, low=1, about="validation points, stratified; null takes all")
 
-    title: ClassVar[str] = ""
-    task: ClassVar[str] = "classification"
-    classes: ClassVar[int] = 2
-    features: ClassVar[int] = 0
+    title: ClassVar[str]
+    task: ClassVar[str]
+    classes: ClassVar[int]
+    features: ClassVar[int]
     image: ClassVar[tuple[int, int, int] | None] = None
-    threshold: ClassVar[float] = 0.95
+    threshold: ClassVar[float]
 
     @property
     def outputs(self) -> int:
@@ -108,6 +108,7 @@ class ImageSpec(DatasetSpec):
     )
 
     files: ClassVar[ImageSet]
+    task: ClassVar[str] = "classification"
 
     @property
     def is_augmented(self) -> bool:

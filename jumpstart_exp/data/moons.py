@@ -25,7 +25,10 @@ class Moons(DatasetSpec):
     split_random_state: int = setting(42, low=0, high=2**32 - 1, about="seed of train_test_split")
 
     title: ClassVar[str] = "MOONS"
+    task: ClassVar[str] = "classification"
+    classes: ClassVar[int] = 2
     features: ClassVar[int] = 2
+    threshold: ClassVar[float] = 0.95
 
     def full_sizes(self) -> tuple[int, int]:
         """Training and validation points as `train_test_split` counts them: the test share is rounded up."""

@@ -94,18 +94,23 @@ _FULL_BATCH_MLP: Supported = {
     "dataset.augment": Values(("none",)),
 }
 
+_TASKS = Values(("classification",))
+"""What every engine can learn: `task` of a dataset."""
+
+_EAGER: Supported = {
+    **_FULL_BATCH_MLP,
+    "network.layout": Values(("mlp", "conv2x1", "cnn")),
+    "network.kernel": _ANY,
+    "network.head": Values(("flatten", "max_avg_pool")),
+    "penalty.layers": Values(("hidden", "all")),
+    "optimizer.batch_size": _ANY,
+    "optimizer.shuffle": _TRUTH,
+    "precision": Values(("float32", "float64", "tf32", "bf16")),
+    "dataset.augment": Values(("none", "flip_crop")),
+}
+
 SUPPORTED: Mapping[str, Supported] = {
-    "eager": {
-        **_FULL_BATCH_MLP,
-        "network.layout": Values(("mlp", "conv2x1", "cnn")),
-        "network.kernel": _ANY,
-        "network.head": Values(("flatten", "max_avg_pool")),
-        "penalty.layers": Values(("hidden", "all")),
-        "optimizer.batch_size": _ANY,
-        "optimizer.shuffle": _TRUTH,
-        "precision": Values(("float32", "float64", "tf32", "bf16")),
-        "dataset.augment": Values(("none", "flip_crop")),
-    },
+    "eager": _EAGER,
     "stacked": {
         **_FULL_BATCH_MLP,
         "network.norm": Values(tuple(name for name, row in NORMS.items() if row.stacked)),
@@ -123,13 +128,26 @@ SUPPORTED: Mapping[str, Supported] = {
 }
 """Every engine's list, by its name."""
 
+_LISTS: Mapping[str, Supported] = {
+    **SUPPORTED,
+    # a step of eager as a CUDA graph: it depends on nothing but the batch's points, neither on draws nor on its number
+    "graph": {
+        **_EAGER,
+        "penalty.ties": Values(("shared", "single")),
+        "dropout.rate": Values((0.0,)),
+        "optimizer.eps_rule": Values(("torch",)),
+        "dataset.augment": Values(("none",)),
+    },
+}
+
 
 def unsupported(engine: str, cell: Cell) -> str | None:
     """The first field of the cell whose value the engine does not support, in one line; None if it supports all.
 
-    Fields without effect, and those that hold their neutral value, are supported by every engine.
+    Fields without effect, and those that hold their neutral value, are supported by every engine. The engine `graph` is
+    eager with its steps replayed as CUDA graphs.
     """
-    supported = SUPPORTED[engine]
+    supported = _LISTS[engine]
     for name in _OWN:
         if getattr(cell, name) not in supported[name]:
             return _refusal(engine, name, getattr(cell, name), supported[name])
@@ -147,7 +165,9 @@ class _LikeCell:
 
 @lru_cache(maxsize=4096)
 def _unsupported(engine: str, like: _LikeCell) -> str | None:
-    supported, neutral = SUPPORTED[engine], like.cell.neutral_values()
+    supported, neutral = _LISTS[engine], like.cell.neutral_values()
+    if like.cell.dataset.task not in _TASKS:
+        return _refusal(engine, "dataset.task", like.cell.dataset.task, _TASKS)
     own = {f"dataset.{field.name}" for field in dataclasses.fields(like.cell.dataset)} - {"dataset.augment"}
     for name, value in like.cell.description().items():
         if value is None or (name in neutral and value == neutral[name]) or name == "dataset" or name in own:

@@ -7,6 +7,8 @@ import numpy as np
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.probe import Tensors
+from jumpstart_exp.networks.blocks import block
+from jumpstart_exp.networks.norms import NORMS
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,10 @@ class StateRecorder:
             raise ValueError("the epochs of a watch must be ascending")
 
 
-def running_tensors(running: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Tensors:
-    """The batch norms' statistics, (2, depth, width), means and variances, by torch's names; none of width 0."""
-    if not running.size:
-        return {}
-    names = ("running_mean", "running_var")
+def running_tensors(running: np.ndarray[tuple[int, ...], np.dtype[np.float64]], cell: Cell) -> Tensors:
+    """The norms' running statistics, of the shape of `running_shape`, by torch's names."""
     return {
         f"norms.{layer}.{name}": running[row, layer]
-        for layer in range(running.shape[1])
-        for row, name in enumerate(names)
+        for layer in range(cell.depth)
+        for row, name in enumerate(block(NORMS, "network.norm", cell.network.norm).statistics)
     }

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.probe import Tensors
 from jumpstart_exp.engines.state_recorder import running_tensors
-from jumpstart_exp.networks.build import build, parameter_shapes
+from jumpstart_exp.networks.blocks import block
+from jumpstart_exp.networks.build import build, dtype, parameter_shapes, running_shape
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.networks.mlp import RectangularMLP
+from jumpstart_exp.networks.norms import NORMS
 from jumpstart_exp.result import CENSUS, CurveRow
 from jumpstart_exp.settings import SettingError, legible
 
@@ -77,21 +79,23 @@ class RecordedStates:
     def network(self, state: int) -> RectangularMLP | RectangularCNN:
         """The network with its state of that place, in evaluation mode, on the CPU."""
         network = build(self.cell)
-        tensors = {**unpacked(self.parameters[state], self.cell), **running_tensors(self.running[state])}
+        tensors = {**unpacked(self.parameters[state], self.cell), **running_tensors(self.running[state], self.cell)}
         load_tensors(network, tensors)
         return network.eval()
 
 
 def packed(tensors: Tensors, cell: Cell) -> tuple[NDArray[Any], NDArray[Any]]:
     """Parameters and running statistics of one state, as `RecordedStates` keeps them, in the cell's precision."""
-    kind = np.float64 if cell.precision == "float64" else np.float32
+    kind = _kind(cell)
     values = np.concatenate([np.ravel(tensors[name]) for name in parameter_shapes(cell)]).astype(kind)
-    running = np.zeros((2, cell.depth, 0), kind)
-    if cell.network.norm == "batch":
-        names = ("running_mean", "running_var")
-        layers = range(cell.depth)
-        running = np.array([[tensors[f"norms.{layer}.{name}"] for layer in layers] for name in names], kind)
-    return values, running
+    names = block(NORMS, "network.norm", cell.network.norm).statistics
+    running = [[tensors[f"norms.{layer}.{name}"] for layer in range(cell.depth)] for name in names]
+    return values, np.array(running, kind).reshape(running_shape(cell))
+
+
+def _kind(cell: Cell) -> type[np.floating[Any]]:
+    """The type of the cell's parameters."""
+    return {torch.float32: np.float32, torch.float64: np.float64}[dtype(cell)]
 
 
 def unpacked(values: NDArray[Any], cell: Cell) -> Tensors:
@@ -219,14 +223,14 @@ def _snapshots(archive: zipfile.ZipFile, key: str) -> RecordedStates:
     cell = cell_of(about["cell"], str(about["method"]))
     if cell.key != key:
         raise SettingError(f"it is of the key {cell.key}, or of another version of this program")
-    kind = np.float64 if cell.precision == "float64" else np.float32
+    kind = _kind(cell)
     count = sum(math.prod(shape) for shape in parameter_shapes(cell).values())
     epochs = _read(archive, "epochs", np.int64, (None,))
-    states, width = len(epochs), cell.width if cell.network.norm == "batch" else 0
+    states = len(epochs)
     arrays: dict[str, NDArray[Any]] = {
         "epochs": epochs,
         "parameters": _read(archive, "parameters", kind, (states, count)),
-        "running": _read(archive, "running", kind, (states, 2, cell.depth, width)),
+        "running": _read(archive, "running", kind, (states, *running_shape(cell))),
         "census": _read(archive, "census", np.float32, (states, len(CENSUS), cell.depth)).astype(np.float64),
         "curve": _read(archive, "curve", np.float32, (None, len(CURVE))).astype(np.float64),
     }

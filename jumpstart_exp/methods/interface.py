@@ -17,18 +17,28 @@ class Batch:
 
     Attributes:
         outputs: of the network, (points, outputs).
-        pre_activations: of each hidden layer, (points, units) or (points, channels, positions); none where the pass has
-            computed the separation penalty itself.
+        kept: pre-activations of each hidden layer; None where the pass has computed the separation penalty itself.
         separation: that penalty, a scalar before λ; None where the pre-activations are there.
         tie_draws: draws for random ties of that penalty.
         parameters: what the methods train beside the network, by name.
     """
 
     outputs: Tensor
-    pre_activations: Sequence[Tensor] = ()
+    kept: Sequence[Tensor] | None = None
     separation: Tensor | None = None
     tie_draws: TieDraws | None = None
     parameters: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def pre_activations(self) -> Sequence[Tensor]:
+        """Of each hidden layer, (points, units) or (points, channels, positions).
+
+        Raises:
+            ValueError: the pass has not kept them.
+        """
+        if self.kept is None:
+            raise ValueError("this pass keeps no pre-activations (a CNN's computes the penalty by itself)")
+        return self.kept
 
 
 class Method(Protocol):

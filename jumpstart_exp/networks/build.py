@@ -62,15 +62,20 @@ def parameter_shapes(cell: Cell) -> dict[str, tuple[int, ...]]:
         shapes[f"hidden.{layer}.weight"] = (width, width if layer else channels, *taps)
         shapes[f"hidden.{layer}.bias"] = (width,)
         shapes |= {f"norms.{layer}.{name}": (width,) for name in norm.parameters}
-    pools = spec.layout == "cnn" and spec.head == "max_avg_pool"
-    seen = width * (2 if pools else cell.positions)
+    match spec.layout, spec.head:
+        case ("mlp" | "conv2x1", _) | ("cnn", "flatten"):
+            seen = width * cell.positions
+        case "cnn", "max_avg_pool":
+            seen = 2 * width
+        case _, other:
+            raise setting_error("network.head", other, "flatten or max_avg_pool")
     return shapes | {"output.weight": (cell.dataset.outputs, seen), "output.bias": (cell.dataset.outputs,)}
 
 
 def running_shape(cell: Cell) -> tuple[int, int, int]:
-    """Shape of all running statistics together: statistics of the norm, layers, units; width 0 without any."""
+    """Shape of all running statistics together: statistics of the norm, layers, units; (2, layers, 0) without any."""
     statistics = block(NORMS, "network.norm", cell.network.norm).statistics
-    return (2, cell.depth, cell.width if statistics else 0)
+    return (len(statistics) or 2, cell.depth, cell.width if statistics else 0)
 
 
 def count_parameters(network: nn.Module) -> int:

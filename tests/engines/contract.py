@@ -68,6 +68,10 @@ class Cloud(DatasetSpec):
     val_points: int = setting(4, low=1)
     is_coarse: bool = setting(False, about="multiples of ½, some of them equal")
 
+    title: ClassVar[str] = "Cloud"
+    task: ClassVar[str] = "classification"
+    threshold: ClassVar[float] = 0.95
+
     def full_sizes(self) -> tuple[int, int]:
         return self.train_points, self.val_points
 

@@ -308,6 +308,7 @@ class ThreeClasses(DatasetSpec):
     """Twelve points of three classes with three features; the last three validate."""
 
     name: str = "three classes"
+    task: ClassVar[str] = "classification"
     classes: ClassVar[int] = 3
     features: ClassVar[int] = 3
 

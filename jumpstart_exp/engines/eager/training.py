@@ -13,6 +13,7 @@ from torch import Tensor
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.augmentation import flip_and_crop
 from jumpstart_exp.data.loading import Data
+from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import CheckpointWriter
 from jumpstart_exp.engines.eager.forward import forward_of
 from jumpstart_exp.engines.eager.metrics import Tracker, trackers
@@ -278,11 +279,8 @@ class Training:
         self.sums += torch.stack([loss.right.double(), task * len(x), *terms])
 
     def _is_graph(self) -> bool:
-        """Whether a step depends on nothing but the batch's points, so that it can be a CUDA graph."""
-        cell = self.cell
-        draws_every_step = cell.dropout.rate > 0 or cell.dataset.is_augmented
-        draws_every_step |= cell.penalty_weight > 0 and cell.penalty.ties == "random"
-        return self.device.type == "cuda" and not draws_every_step and cell.optimizer.eps_rule == "torch"
+        """Whether the steps are replayed as a CUDA graph."""
+        return self.device.type == "cuda" and unsupported("graph", self.cell) is None
 
     def _replay(self, epoch: int, batch: int, points: Tensor | None) -> None:
         """The batch's step as a CUDA graph: its points are read from a tensor that stays where it is."""
@@ -309,7 +307,10 @@ class Training:
         measured: dict[str, float] = {}
         for method in self.methods:
             measured |= method.evaluate(self._with_parameters(seen))
-        return measured.get("separation"), census
+        penalty = measured.pop("separation", None)
+        if measured:
+            raise ValueError(f"there is no column for what a method measures: {', '.join(measured)}")
+        return penalty, census
 
     def _with_parameters(self, seen: Batch) -> Batch:
         """With what the methods train beside the network."""

@@ -155,7 +155,7 @@ class NativeEngine:
             state = training_state(cell, found)
             if watch is not None and found["is_watched"]:
                 tensors = tensors_of(state.network["parameters"], parameter_shapes(cell))
-                watch.on_state(cell, state.epochs, {**tensors, **running_tensors(state.network["running"])})
+                watch.on_state(cell, state.epochs, {**tensors, **running_tensors(state.network["running"], cell)})
             if found["is_due"]:
                 keeper.save(cell.key, state.content(cell))
 
