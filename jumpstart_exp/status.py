@@ -18,7 +18,7 @@ from jumpstart_exp.settings import SettingError, legible, setting_error
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jumpstart_exp.cluster.survey import Loss, SweepState
+    from jumpstart_exp.cluster.sweep_state import Loss, SweepState
     from jumpstart_exp.store import Store
 
 USAGE = """\
@@ -64,7 +64,7 @@ def _status(values: Mapping[str, str]) -> int:
     Raises:
         SettingError: no cell that failed has such a key.
     """
-    from jumpstart_exp.cluster.survey import SweepMonitor
+    from jumpstart_exp.cluster.sweep_state import SweepMonitor
     from jumpstart_exp.store import Store, StoreError
 
     results_dir, as_json = Path(values.get("results_dir", "results")).expanduser(), values.get("format") == "json"
@@ -73,14 +73,14 @@ def _status(values: Mapping[str, str]) -> int:
     try:
         if "failed" in values:
             return _show_failed(_failed(Store(results_dir), values["failed"]), as_json=as_json)
-        survey = SweepMonitor(results_dir).look()
+        sweep = SweepMonitor(results_dir).look()
     except StoreError as error:
         return _fail(str(error), 1)
     if as_json:
-        print(json.dumps(_plain(survey), indent=1))
+        print(json.dumps(_plain(sweep), indent=1))
     else:
-        _show(results_dir, survey)
-    counts = survey.counts()
+        _show(results_dir, sweep)
+    counts = sweep.counts()
     return 3 if counts["failed"] or counts["lost"] else 0
 
 
@@ -130,42 +130,42 @@ def _show_failed(rows: "pd.DataFrame", *, as_json: bool) -> int:
     return 3 if found else 0
 
 
-def _show(results_dir: Path, survey: "SweepState") -> None:
-    from jumpstart_exp.cluster.survey import words
+def _show(results_dir: Path, sweep: "SweepState") -> None:
+    from jumpstart_exp.cluster.sweep_state import words
 
     console = output()
-    counts = survey.counts()
+    counts = sweep.counts()
     cells = _count(sum(counts.values()), "cell", "cells")
     table = Table(title=escape(f"{results_dir}: {cells}"), title_justify="left", show_header=False)
     done = counts["done"] + counts["diverged"]
     table.add_row("done", str(done), f"{counts['diverged']} diverged" if counts["diverged"] else "")
     for state, hint in (
-        ("running", f"in {_count(survey.tasks.get('running', 0), 'process', 'processes')}"),
-        ("queued", _queued(survey)),
+        ("running", f"in {_count(sweep.tasks.get('running', 0), 'process', 'processes')}"),
+        ("queued", _queued(sweep)),
         ("failed", "retry=failed trains them again"),
         ("stopped", "the same command goes on"),
         ("lost", "the same command trains them again"),
     ):
         table.add_row(state, str(counts[state]), hint if counts[state] else "")
-    table.add_row("time left", _time_left(survey), "")
+    table.add_row("time left", _time_left(sweep), "")
     console.print(table)
-    if survey.remark:
+    if sweep.remark:
         console.print(
-            f"[yellow]note:[/] {escape(legible(survey.remark, _LONGEST))}; what has not begun is taken for queued"
+            f"[yellow]note:[/] {escape(legible(sweep.remark, _LONGEST))}; what has not begun is taken for queued"
         )
-    for failure in survey.failures[:_MOST]:
+    for failure in sweep.failures[:_MOST]:
         error = legible(failure.error.splitlines()[0], _LONGEST)
         console.print(f"failed: {legible(failure.cell)}: {error}", markup=False)
-    if len(survey.failures) > _MOST:
-        console.print(f"… and {len(survey.failures) - _MOST} more that failed")
-    if survey.failures:
+    if len(sweep.failures) > _MOST:
+        console.print(f"… and {len(sweep.failures) - _MOST} more that failed")
+    if sweep.failures:
         console.print("failed=all shows the whole traceback of each")
-    for loss in sorted(survey.losses, key=lambda one: one.state != "lost")[:_MOST]:
+    for loss in sorted(sweep.losses, key=lambda one: one.state != "lost")[:_MOST]:
         job = f"job {legible(loss.job)}" if loss.job else _sweep(loss)
         cells = _count(len(loss.keys), "cell", "cells")
         console.print(f"{loss.state}: {cells} of {job}: {legible(words(loss), _LONGEST)}", markup=False)
-    if len(survey.losses) > _MOST:
-        console.print(f"… and {len(survey.losses) - _MOST} more jobs and sweeps with cells that nothing trains")
+    if len(sweep.losses) > _MOST:
+        console.print(f"… and {len(sweep.losses) - _MOST} more jobs and sweeps with cells that nothing trains")
 
 
 def _sweep(loss: "Loss") -> str:
@@ -174,28 +174,28 @@ def _sweep(loss: "Loss") -> str:
     return "the sweep of {}-{}-{} {}:{}:{}".format(*match.groups()) if match else legible(loss.sweep)
 
 
-def _queued(survey: "SweepState") -> str:
-    tasks = survey.tasks.get("queued", 0)
+def _queued(sweep: "SweepState") -> str:
+    tasks = sweep.tasks.get("queued", 0)
     return f"{_count(tasks, 'task waits', 'tasks wait')} for a node" if tasks else "next in the processes that run"
 
 
-def _time_left(survey: "SweepState") -> str:
+def _time_left(sweep: "SweepState") -> str:
     from jumpstart_exp.sweep.progress import duration
 
-    if not survey.active:
+    if not sweep.active:
         return "–"
-    if survey.seconds_left is None:
+    if sweep.seconds_left is None:
         return "not known until something runs"
-    return f"about {duration(survey.seconds_left)}"
+    return f"about {duration(sweep.seconds_left)}"
 
 
-def _plain(survey: "SweepState") -> dict[str, object]:
+def _plain(sweep: "SweepState") -> dict[str, object]:
     return {
-        "cells": survey.counts(),
-        "tasks": dict(survey.tasks),
-        "jobs": list(survey.jobs),
-        "seconds_left": survey.seconds_left,
-        "failed": [{"cell": one.cell, "error": one.error} for one in survey.failures],
+        "cells": sweep.counts(),
+        "tasks": dict(sweep.tasks),
+        "jobs": list(sweep.jobs),
+        "seconds_left": sweep.seconds_left,
+        "failed": [{"cell": one.cell, "error": one.error} for one in sweep.failures],
         "lost": [
             {
                 "sweep": one.sweep,
@@ -205,9 +205,9 @@ def _plain(survey: "SweepState") -> dict[str, object]:
                 "reason": one.reason,
                 "log": one.log,
             }
-            for one in survey.losses
+            for one in sweep.losses
         ],
-        "remark": survey.remark,
+        "remark": sweep.remark,
     }
 
 

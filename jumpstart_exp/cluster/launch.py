@@ -19,7 +19,7 @@ from rich.table import Table
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import ClusterError, slurm
 from jumpstart_exp.cluster.packing import Batch, pack
-from jumpstart_exp.cluster.survey import SweepMonitor, SweepState, words
+from jumpstart_exp.cluster.sweep_state import SweepMonitor, SweepState, words
 from jumpstart_exp.cluster.task import FleetTask
 from jumpstart_exp.config.cluster_settings import ClusterSettings
 from jumpstart_exp.config.run import RunSettings
@@ -120,7 +120,7 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
                 f"give the same command again when they are done: only then they appear as {', '.join(later)} too"
             )
         return _errors(store, own, watch.look())
-    survey = _wait(watch, own, notes())
+    seen = _wait(watch, own, notes())
     after = plan(cells, store, "none")
     store.add_labels([(key, label) for key, label in after.new_labels if key in after.stored])
     rows = store.cells(["status", "method", "train_acc_best"])
@@ -131,7 +131,7 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
         outcomes = [Outcome(str(method), str(status), best, thresholds[key]) for key, method, status, best in found]
         console.print(outcome_table(outcomes))
     clear_records(records, after.stored)
-    return _errors(store, own, survey)
+    return _errors(store, own, seen)
 
 
 def _planned(
@@ -180,10 +180,10 @@ def _active(watch: SweepMonitor, dry_run: bool) -> frozenset[str]:
     Raises:
         ClusterError: SLURM cannot tell, so they might be submitted twice.
     """
-    survey = watch.look()
-    if survey.remark and not dry_run:
-        raise ClusterError(f"{survey.remark}; it is needed to know what is queued already")
-    return survey.active
+    seen = watch.look()
+    if seen.remark and not dry_run:
+        raise ClusterError(f"{seen.remark}; it is needed to know what is queued already")
+    return seen.active
 
 
 def _packed(todo: Plan, active: frozenset[str], settings: RunSettings, cluster: ClusterSettings) -> _Packed:
@@ -355,30 +355,30 @@ def _wait(watch: SweepMonitor, own: set[str], console: Any) -> SweepState:
     )
     task = bar.add_task("", total=len(own), words="")
     pause, told = _LOOK_EVERY, time.monotonic()
-    words, survey, sure = "", None, False
+    words, seen, sure = "", None, False
     with bar:
         try:
             while True:
-                survey = watch.look()
-                states = survey.states_of(own)
+                seen = watch.look()
+                states = seen.states_of(own)
                 done = sum(state in ("done", "diverged", "failed") for state in states.values())
-                before, words = words, _progress_words(done, len(own), survey)
+                before, words = words, _progress_words(done, len(own), seen)
                 bar.update(task, completed=done, words=words)
                 if not console.is_terminal and words != before and time.monotonic() - told >= _PLAIN_EVERY:
                     told = time.monotonic()
                     console.print(words)
                 seems_lost = "lost" in states.values()
                 # what seems lost while SLURM does not answer may only have been requeued
-                if own & survey.active:
+                if own & seen.active:
                     sure = False
-                elif not (survey.remark and seems_lost):
+                elif not (seen.remark and seems_lost):
                     if sure or not seems_lost:
-                        return survey
+                        return seen
                     sure = True  # a network file system may be some seconds behind the node that wrote
                 time.sleep(pause)
                 pause = min(_LOOK_AT_MOST_EVERY, 1.05 * pause)
         except KeyboardInterrupt:
-            jobs = " ".join(survey.jobs) if survey else ""
+            jobs = " ".join(seen.jobs) if seen else ""
             raise InterruptedSweepError(
                 "stopped waiting, the jobs go on: the same command waits again, python -m jumpstart_exp.status "
                 f"results_dir='{watch.follower.store.results_dir}' tells how far they are"
@@ -387,19 +387,19 @@ def _wait(watch: SweepMonitor, own: set[str], console: Any) -> SweepState:
             ) from None
 
 
-def _progress_words(done: int, total: int, survey: SweepState) -> str:
+def _progress_words(done: int, total: int, seen: SweepState) -> str:
     parts = [f"{done}/{total} cells"]
-    parts += [f"{_tasks(survey.tasks[state])} {state}" for state in ("running", "queued") if survey.tasks.get(state)]
-    if survey.seconds_left is not None:
-        parts.append(f"{duration(survey.seconds_left)} left")
-    if survey.remark:
-        parts.append(survey.remark)
+    parts += [f"{_tasks(seen.tasks[state])} {state}" for state in ("running", "queued") if seen.tasks.get(state)]
+    if seen.seconds_left is not None:
+        parts.append(f"{duration(seen.seconds_left)} left")
+    if seen.remark:
+        parts.append(seen.remark)
     return ", ".join(parts)
 
 
-def _errors(store: Store, own: set[str], survey: SweepState) -> dict[str, str | None]:
+def _errors(store: Store, own: set[str], seen: SweepState) -> dict[str, str | None]:
     """By key what went wrong."""
-    states = survey.states_of(own)
+    states = seen.states_of(own)
     stored = store.stored() if "failed" in states.values() else {}
     errors: dict[str, str | None] = dict.fromkeys(own)
     for key, state in states.items():
@@ -407,7 +407,7 @@ def _errors(store: Store, own: set[str], survey: SweepState) -> dict[str, str | 
             errors[key] = stored[key].error or "failed"
         elif state == "lost":
             errors[key] = "lost: there is no record of its job; the same command trains it again"
-    for loss in survey.losses:
+    for loss in seen.losses:
         for key in loss.keys & own:
             job = f"job {loss.job}: " if loss.job else ""
             errors[key] = f"{loss.state}: {job}{words(loss)}; the same command trains it again"

@@ -126,7 +126,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _compact_parts(store: Store, on_progress: Callable[[int, int], None]) -> int:
     """Write the new parts and delete the old ones; how many rows there are now."""
     on_progress(0, 0)
-    table, curve_rows, staying = _survey(store)
+    table, curve_rows, staying = _parts_to_merge(store)
     rows = ranked(table)
     first = rows.groupby("part", sort=False)["row"].transform("min")
     rows = rows.assign(place=rows["row"] - first, best=~rows["key"].duplicated())
@@ -142,7 +142,7 @@ def _compact_parts(store: Store, on_progress: Callable[[int, int], None]) -> int
     return len(kept) + staying
 
 
-def _survey(store: Store) -> tuple[pa.Table, dict[str, int], int]:
+def _parts_to_merge(store: Store) -> tuple[pa.Table, dict[str, int], int]:
     """Read every part once, rows and curves.
 
     Returns:

@@ -62,8 +62,8 @@ class NumpyCnn(NumpyTraining):
             right += batch.right
         val_logits, _ = self.forward(self.x_val, None, training=False)
         val_loss, _, val_right = self.task(val_logits, self.y_val)
-        survey = self.evaluate_training_set()
-        return Epoch(right / n_train, val_right / len(self.y_val), loss / n_train, val_loss, survey.penalty)
+        whole = self.evaluate_training_set()
+        return Epoch(right / n_train, val_right / len(self.y_val), loss / n_train, val_loss, whole.penalty)
 
     def batches(self, epoch: int = 0) -> Iterator[Points]:
         """The points sorted by their draws, in batches of which the last may be smaller."""

@@ -101,7 +101,7 @@ void separate_positions_at_random(const Kernel& kernel) {
     const PositionSeparation given{activations.data(), sizeof(T) == 8, images, positions, channels, units.data(),
                                    unit_shares.data(), points.data(), point_shares.data(), gradient.data()};
     kernel.find_positions(given);
-    kernel.pull_positions(given);
+    kernel.position_gradients(given);
 }
 
 }  // namespace

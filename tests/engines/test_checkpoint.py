@@ -260,7 +260,7 @@ def test_a_training_that_diverges_does_so_in_the_same_epoch(count: int, always: 
 
 @pytest.mark.parametrize("count", [10, 40, 74])
 def test_penalty_and_census_of_an_earlier_epoch_are_kept(count: int, always: Checkpoints) -> None:
-    """Of 25 epochs every second is surveyed, the last one too: the curve has rows without a penalty."""
+    """Every second of 25 epochs ends with the whole set, the last one too: the curve has rows without a penalty."""
     cell = cell_of(optimizer={"epochs": 25})
     expected = train(cell)
     train(cell, always, killed(count, "before"))

@@ -486,7 +486,7 @@ def train_one(cell: Cell, data: Data | None = None) -> Result:
     return result
 
 
-def check_survey(numpy: NumpyCnn, penalty: float | None, census: Any) -> None:
+def check_whole_set(numpy: NumpyCnn, penalty: float | None, census: Any) -> None:
     expected = numpy.evaluate_training_set()
     if numpy.cell.penalty.kind == "none":
         assert penalty is None
@@ -501,19 +501,19 @@ def check_training(cell: Cell) -> list[Epoch]:
     numpy = NumpyCnn(cell, initial_of(cell), data_for(cell))
     result = train_one(cell)
     assert result.status == "done" and result.error is None and result.epochs_run == cell.optimizer.epochs
-    check_survey(numpy, result.penalty_start, result.census_start)
+    check_whole_set(numpy, result.penalty_start, result.census_start)
     epochs = []
     assert [row.epoch for row in result.curve] == list(range(1, cell.optimizer.epochs + 1))
     for row in result.curve:
         epoch = numpy.train_epoch(row.epoch - 1)
         epochs.append(epoch)
-        survey = numpy.evaluate_training_set()
+        whole = numpy.evaluate_training_set()
         for metric in METRICS:
             assert getattr(row, metric) == pytest.approx(getattr(epoch, metric), rel=1e-6), (row.epoch, metric)
         assert row.penalty == (None if cell.penalty.kind == "none" else pytest.approx(epoch.penalty, rel=1e-6))
         for name in CENSUS:
-            assert getattr(row, name) == pytest.approx(survey.mean(name), abs=1e-12)
-    check_survey(numpy, result.penalty_last, result.census_last)
+            assert getattr(row, name) == pytest.approx(whole.mean(name), abs=1e-12)
+    check_whole_set(numpy, result.penalty_last, result.census_last)
     for metric in METRICS:
         values = [getattr(epoch, metric) for epoch in epochs]
         best = max(values) if metric.endswith("acc") else min(values)
@@ -670,9 +670,9 @@ def check_epoch_of_many(cell: Cell) -> None:
     ]
     assert min(parts) > numpy.evaluate_training_set().mean("dead_units"), "units that only some parts see alive"
     result = train_one(cell, data)
-    check_survey(numpy, result.penalty_start, result.census_start)
+    check_whole_set(numpy, result.penalty_start, result.census_start)
     epoch = numpy.train_epoch(0)
-    check_survey(numpy, result.penalty_last, result.census_last)
+    check_whole_set(numpy, result.penalty_last, result.census_last)
     for metric in METRICS:
         assert getattr(result, metric).last == pytest.approx(getattr(epoch, metric), rel=1e-6), metric
 

@@ -22,7 +22,13 @@ from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.eager import activating, convolution
 from jumpstart_exp.engines.eager.training import Training
 from jumpstart_exp.engines.native import kernels
-from jumpstart_exp.engines.native.kernels import find_positions, instruction_sets, pull_positions, separate, takes_rows
+from jumpstart_exp.engines.native.kernels import (
+    find_positions,
+    instruction_sets,
+    position_gradients,
+    separate,
+    takes_rows,
+)
 from jumpstart_exp.engines.replay import Replayed
 from jumpstart_exp.losses.extremes import find_extremes, flat_entries
 from jumpstart_exp.losses.separation import SeparationPenalty
@@ -651,7 +657,7 @@ def test_extremes_of_positions_and_their_pulls(
         for side in both:
             expected += 0.25 * (axis + 1) * (rows == np.expand_dims(side, axis))
     pulls = torch.full_like(units, 0.25), torch.full_like(points, 0.75)
-    gradient = pull_positions(g, units, pulls[0], points, pulls[1], instruction_set)
+    gradient = position_gradients(g, units, pulls[0], points, pulls[1], instruction_set)
     assert gradient.stride() == g.stride()
     found = gradient.permute(0, 2, 3, 1).reshape(rows.shape).double().numpy()
     assert np.allclose(found, expected, rtol=1e-6)

@@ -429,7 +429,7 @@ def test_a_first_update_beyond_all_numbers_diverges_in_epoch_one() -> None:
 
 
 def test_an_update_that_makes_the_penalty_infinite_diverges_in_the_epoch_that_meets_it() -> None:
-    """Squares overflow before the losses do: the next epoch's training meets it, and after the last the survey does."""
+    """Squares overflow before the losses do: the next epoch's training meets it, after the last the whole set does."""
     penalty = {"kind": "UP", "aggregate": "sum_sq"}
     optimizer = {"lr": 1e78, "epochs": 4}
     cell = make_cell(dataset=SMALL, depth=2, width=3, penalty=penalty, optimizer=optimizer, precision="float64", seed=2)

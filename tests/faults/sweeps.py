@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from jumpstart_exp.cluster.survey import SweepMonitor
+from jumpstart_exp.cluster.sweep_state import SweepMonitor
 from jumpstart_exp.store import Store
 
 PROGRAMS = multiprocessing.get_context("forkserver")

@@ -8,7 +8,7 @@ import pytest
 
 from faults.sweeps import STARTING, TRAINING, Deed, How, Sweeps, die
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.cluster.survey import SweepMonitor
+from jumpstart_exp.cluster.sweep_state import SweepMonitor
 from jumpstart_exp.engines import ENGINES
 from jumpstart_exp.report.figures.drawing import figure_title
 from jumpstart_exp.report.table.grid import figure_grids

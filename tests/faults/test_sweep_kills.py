@@ -34,7 +34,7 @@ from faults.sweeps import (
     until,
 )
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.cluster.survey import SweepMonitor
+from jumpstart_exp.cluster.sweep_state import SweepMonitor
 from jumpstart_exp.engines import ENGINES
 from jumpstart_exp.store import Store
 

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from jumpstart_exp.engines.eager.activating import activating
 from jumpstart_exp.engines.eager.chunks import LayerCounts, PenaltyOfParts
-from jumpstart_exp.engines.native.kernels import find_positions, pull_positions, takes_rows
+from jumpstart_exp.engines.native.kernels import find_positions, position_gradients, takes_rows
 from jumpstart_exp.losses.separation import Extremes, SeparationPenalty, TieDraws, by_kind
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.result import LayerCensus
@@ -205,4 +205,4 @@ class _SharedPositions(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, unit_grad: Tensor, point_grad: Tensor) -> Tensor:
         g, units, unit_shares, points, point_shares = ctx.saved_tensors
-        return pull_positions(g, units, unit_grad / unit_shares, points, point_grad / point_shares)
+        return position_gradients(g, units, unit_grad / unit_shares, points, point_grad / point_shares)

@@ -81,8 +81,8 @@ class EagerEngine:
             # fitted to MNIST and CIFAR-10 at widths 2 to 192; a third of it is the pass forward
             a_position = 9e-9 + taps * (5.5e-9 * cell.width + 0.22e-9 * cell.width**2)
             a_point = cell.depth * cell.positions * a_position
-            surveys = min(epochs, 12) + 1
-            points = epochs * (n_train + n_val / 3) + surveys * n_train / 3
+            whole_sets = min(epochs, 12) + 1
+            points = epochs * (n_train + n_val / 3) + whole_sets * n_train / 3
             seconds = slower * points * a_point + steps * (1e-3 + 150e-6 * cell.depth)
             dropped = min(epochs, cell.dropout.anneal_epochs) if cell.dropout.rate else 0
             return seconds + dropped * n_train * cell.depth * cell.positions * cell.width * 40e-9

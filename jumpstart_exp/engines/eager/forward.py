@@ -1,4 +1,4 @@
-"""A cell's network as the eager engine uses it: a training pass, a look at the outputs, a survey of a whole set."""
+"""A cell's network as the eager engine uses it: a training pass, the outputs in evaluation mode, a whole set."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence

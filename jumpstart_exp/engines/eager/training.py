@@ -33,8 +33,8 @@ from jumpstart_exp.settings import setting_error
 _TOLD_EVERY = 1.0
 """Seconds in an epoch after which its progress is told."""
 
-_SURVEYS = 10
-"""Surveys of a training by mini-batches, for each of which all its points pass through the network, by default."""
+_WHOLE_SETS = 10
+"""Evaluations of the whole training set in a training by mini-batches, by default: all its points pass each time."""
 
 _NUMBERS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 24}
 """Numbers of a layer's activations that an evaluation has in memory: points go through the network in chunks."""
@@ -94,9 +94,9 @@ class Training:
         self.cell, self.device, self.keeper = cell, device, keeper
         epochs, is_full_batch = cell.optimizer.epochs, cell.batch_size == cell.dataset.sizes()[0]
         self.curve_every = curve_every or max(1, round(epochs / 100))
-        self.survey_every = self.curve_every
+        self.evaluate_every = self.curve_every
         if curve_every is None and not is_full_batch:
-            self.survey_every = max(1, round(epochs / _SURVEYS))
+            self.evaluate_every = max(1, round(epochs / _WHOLE_SETS))
         self.data = data
         self.x_train, self.x_val = (
             x.to(device) if data.mean else x.to(device, dtype(cell)) for x in (data.x_train, data.x_val)
@@ -134,12 +134,12 @@ class Training:
             is_last = epoch == self.cell.optimizer.epochs
             if is_last or epoch == 1 or epoch % self.curve_every == 0:
                 seen: LayerCensus | None = None
-                survey_penalty: float | None = None
-                if is_last or epoch == 1 or epoch % self.survey_every == 0:
-                    survey_penalty, seen = self._evaluate_training_set()
-                    self.penalty_last, self.census_last = survey_penalty, seen
-                if math.isfinite(survey_penalty or 0.0):
-                    self.curve.append(_curve_row(epoch, train_acc, val_acc, train_loss, val_loss, survey_penalty, seen))
+                penalty: float | None = None
+                if is_last or epoch == 1 or epoch % self.evaluate_every == 0:
+                    penalty, seen = self._evaluate_training_set()
+                    self.penalty_last, self.census_last = penalty, seen
+                if math.isfinite(penalty or 0.0):
+                    self.curve.append(_curve_row(epoch, train_acc, val_acc, train_loss, val_loss, penalty, seen))
                 elif is_last:  # an earlier one is met by the next epoch's training, whatever the curve asks for
                     self.diverged_epoch = epoch
                     return

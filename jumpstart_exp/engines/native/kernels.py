@@ -35,7 +35,7 @@ def separate(
 
 
 def takes_rows(g: Tensor) -> bool:
-    """Whether `separate`, `find_positions` and `pull_positions` can do it: on the CPU, channels last in memory."""
+    """Whether `separate`, `find_positions` and `position_gradients` can do it: on the CPU, channels last in memory."""
     known = native is not None and g.device.type == "cpu" and g.dtype in (torch.float32, torch.float64)
     return known and g.is_contiguous(memory_format=torch.channels_last)
 
@@ -58,22 +58,22 @@ def find_positions(g: Tensor, instruction_set: str = "") -> tuple[Tensor, Tensor
     return found[0], found[1], found[2], found[3]
 
 
-def pull_positions(
-    g: Tensor, units: Tensor, unit_pulls: Tensor, points: Tensor, point_pulls: Tensor, instruction_set: str = ""
+def position_gradients(
+    g: Tensor, units: Tensor, unit_grads: Tensor, points: Tensor, point_grads: Tensor, instruction_set: str = ""
 ) -> Tensor:
     """The gradient of g where every entry that has an extreme is pulled, in g's layout.
 
     Args:
         g: as `find_positions` had it.
         units: the units' extremes.
-        unit_pulls: the gradient of each entry that has one, shaped like them.
+        unit_grads: the gradient of each entry that has one, shaped like them.
         points: the points' extremes.
-        point_pulls: the gradient of each entry that has one.
+        point_grads: the gradient of each entry that has one.
         instruction_set: as `find_positions` had it.
     """
     gradient = torch.zeros_like(g)
-    pulls = [part.contiguous() for part in (unit_pulls, point_pulls)]
-    native.separate_positions(_rows(g), units, pulls[0], points, pulls[1], _rows(gradient), instruction_set)
+    grads = [part.contiguous() for part in (unit_grads, point_grads)]
+    native.separate_positions(_rows(g), units, grads[0], points, grads[1], _rows(gradient), instruction_set)
     return gradient
 
 

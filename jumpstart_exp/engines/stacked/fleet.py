@@ -1,7 +1,7 @@
 """Networks in training as one batch, and what became of them.
 
 Training and validation points go through the network together: what the training of an epoch sees of the validation
-points is how the epoch before it validates. So an epoch is settled in the step after it, or by the survey.
+points is how the epoch before it validates. So an epoch is settled in the step after it, or with the whole set.
 """
 
 import time
@@ -52,7 +52,7 @@ class Fleet:
         cells: of one dataset and one `StackedEngine.fleet_group`.
         data: their dataset.
         device: where they are trained.
-        curve_every: epochs between surveys; None for about 100 in all.
+        curve_every: epochs between evaluations of the training set; None for about 100 in all.
         initial: weights by torch's names for the network of a single cell; None for the cells' own.
         states: where the cells go on from, all after the same epoch; None to begin.
     """
@@ -87,7 +87,7 @@ class Fleet:
             if states is None:
                 self.at_start = self.at_last = self._evaluate_training_set()
             else:
-                self.at_start = self.at_last = _Survey(*restore(self, [states[place] for place in self.places]))
+                self.at_start = self.at_last = _WholeSet(*restore(self, [states[place] for place in self.places]))
 
     @property
     def is_training(self) -> bool:
@@ -155,12 +155,12 @@ class Fleet:
         self.ledger.record_validation(*validation)
         terms = {"task": train_loss}
         if self.penalty is not None:
-            stack.slope.zero_()
-            terms["separation"] = self.penalty(stack.pre_train, stack.by_channel(stack.slope), epoch)
+            stack.grad_pre.zero_()
+            terms["separation"] = self.penalty(stack.pre_train, stack.by_channel(stack.grad_pre), epoch)
         stack.backward(self.task.gradient(stack.logits), has_penalty=self.penalty is not None, dropout=dropout)
         return train_acc, terms
 
-    def _evaluate_training_set(self) -> "_Survey":
+    def _evaluate_training_set(self) -> "_WholeSet":
         """Penalty and census of the training points in evaluation mode; settles the epoch."""
         stack = self.stack
         stack.forward(training=False, dropout=False)
@@ -169,15 +169,15 @@ class Fleet:
         self.ledger.record_validation(
             *self.task.judge(stack.logits)[1], penalty.isfinite() if is_last and penalty is not None else None
         )
-        return _Survey(None if penalty is None else array(penalty), array(stack.census()))
+        return _WholeSet(None if penalty is None else array(penalty), array(stack.census()))
 
     def _keep_curve_row(self, epoch: int) -> None:
-        survey, rows_of = self.at_last, self.stack.rows_of.cpu().numpy()
-        rows = np.concatenate([survey.census, np.zeros((4, 1))], axis=1)[:, rows_of]
+        seen, rows_of = self.at_last, self.stack.rows_of.cpu().numpy()
+        rows = np.concatenate([seen.census, np.zeros((4, 1))], axis=1)[:, rows_of]
         fractions = rows.sum(2) / [cell.depth for cell in self.cells]
         kept, penalty = array(self.ledger.is_alive) > 0, np.zeros(len(self.cells))
-        if survey.penalty is not None:
-            penalty = survey.penalty
+        if seen.penalty is not None:
+            penalty = seen.penalty
             kept &= np.isfinite(penalty)
         self.curve.append((epoch, np.concatenate([array(self.ledger.last), penalty[None], fractions]), kept))
 
@@ -205,9 +205,9 @@ class Fleet:
             )
         return outcomes
 
-    def _census(self, survey: "_Survey", index: int) -> LayerCensus:
+    def _census(self, seen: "_WholeSet", index: int) -> LayerCensus:
         rows = self.stack.rows_of[index, : self.cells[index].depth].cpu().numpy()
-        return LayerCensus(*(tuple(fractions[rows].tolist()) for fractions in survey.census))
+        return LayerCensus(*(tuple(fractions[rows].tolist()) for fractions in seen.census))
 
     def curve_rows(self, index: int) -> Iterator[CurveRow]:
         """What is kept of a network's curve."""
@@ -221,7 +221,7 @@ class Fleet:
 
 
 @dataclass(frozen=True)
-class _Survey:
+class _WholeSet:
     """Penalty (networks,) and census (4, rows) of the training points."""
 
     penalty: Array | None

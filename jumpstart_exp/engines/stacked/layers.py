@@ -47,14 +47,14 @@ class Layer:
 
     rows: slice
     weights: Tensor  # (networks, units, inputs + 1)
-    weights_back: Tensor  # (networks, inputs, units)
+    weights_transposed: Tensor  # (networks, inputs, units)
     entering: Tensor | None  # the layer's inputs; None for the points themselves
     kept: Tensor | None  # their dropout
     affine: Tensor
     pre_train: Tensor
     leaving: Sequence[Leaving]
-    slope: Tensor
-    back: Tensor
+    grad_pre: Tensor
+    grad_out: Tensor
 
 
 class Stack(LayerLayout):
@@ -82,7 +82,9 @@ class Stack(LayerLayout):
             case "none":
                 self.norm = None
             case "batch":
-                self.norm = BatchNorm(self, self.weights.norm, self.gradients.norm, self.affine, self.pre, self.slope)
+                self.norm = BatchNorm(
+                    self, self.weights.norm, self.gradients.norm, self.affine, self.pre, self.grad_pre
+                )
             case other:
                 raise setting_error("network.norm", other, "none or batch for the engine stacked")
         self.layers = [self._layer(index) for index in range(one.depth)]
@@ -97,7 +99,7 @@ class Stack(LayerLayout):
         self.pre, self.logits = new(rows, units, points), new(networks, self.outputs, points)
         self.affine = new(rows, units, points) if self.has_norm else self.pre
         self.pre_train = self.by_channel(self.pre)[..., : self.n_train]
-        self.slope, self.back = new(rows, units, self.n_train), new(networks, units, self.n_train)
+        self.grad_pre, self.grad_out = new(rows, units, self.n_train), new(networks, units, self.n_train)
         if self.has_dropout:
             self.kept, self.dropped_x = new(rows - networks, units, points), self.x.expand(networks, -1, -1).clone()
             rates = (cell.dropout.rate for cell in self.cells)
@@ -135,14 +137,14 @@ class Stack(LayerLayout):
         return Layer(
             rows=rows,
             weights=weights,
-            weights_back=weights[:, :, :-1].transpose(1, 2),
+            weights_transposed=weights[:, :, :-1].transpose(1, 2),
             entering=self.inputs[here] if index else None,
             kept=self.kept[here, :, train] if index and self.has_dropout else None,
             affine=self.affine[rows],
             pre_train=pre[..., train],
             leaving=leaving,
-            slope=self.slope[rows],
-            back=self.back[:count],
+            grad_pre=self.grad_pre[rows],
+            grad_out=self.grad_out[:count],
         )
 
     def _padding(self, rows: slice, first: int, end: int) -> Tensor | None:
@@ -239,33 +241,33 @@ class Stack(LayerLayout):
         if self.norm is not None and training:
             self.norm.update()
 
-    def backward(self, logits_slope: Tensor, *, has_penalty: bool, dropout: bool) -> None:
-        """All gradients, from the logits' (networks, outputs, training points) and, in `slope`, the penalty's."""
+    def backward(self, grad_logits: Tensor, *, has_penalty: bool, dropout: bool) -> None:
+        """All gradients, from the logits' (networks, outputs, training points) and, in `grad_pre`, the penalty's."""
         train = slice(0, self.n_train)
-        torch.bmm(logits_slope, self.last[:, :, train].transpose(1, 2), out=self.gradients.output)
-        torch.bmm(self.weights.output[:, :, :-1].transpose(1, 2), logits_slope, out=self.back)
+        torch.bmm(grad_logits, self.last[:, :, train].transpose(1, 2), out=self.gradients.output)
+        torch.bmm(self.weights.output[:, :, :-1].transpose(1, 2), grad_logits, out=self.grad_out)
         if self.norm is not None:
             self.norm.normalise()
         for layer in reversed(self.layers):
-            # `back` holds the gradients of this layer's outputs, the output layer's own where a network ends here
-            passed = layer.back if has_penalty else layer.slope
-            self.activation.backward(layer.back, layer.pre_train, passed)
+            # `grad_out` holds the gradients of this layer's outputs, the output layer's own where a network ends here
+            passed = layer.grad_out if has_penalty else layer.grad_pre
+            self.activation.backward(layer.grad_out, layer.pre_train, passed)
             if has_penalty:
-                layer.slope.add_(layer.back)
+                layer.grad_pre.add_(layer.grad_out)
             if self.norm is not None:
                 self.norm.backward(layer.rows)
             if layer.entering is not None:
-                torch.bmm(layer.weights_back, layer.slope, out=layer.back)
+                torch.bmm(layer.weights_transposed, layer.grad_pre, out=layer.grad_out)
                 if dropout and layer.kept is not None:
-                    layer.back.mul_(layer.kept)
+                    layer.grad_out.mul_(layer.kept)
         networks = len(self.cells)
         first, hidden = self.matrix_gradients
-        slope = self.slope[:networks]
+        grad_pre = self.grad_pre[:networks]
         if dropout:
-            torch.bmm(slope, self.dropped_x[:, :, train].transpose(1, 2), out=first)
+            torch.bmm(grad_pre, self.dropped_x[:, :, train].transpose(1, 2), out=first)
         else:
-            torch.mm(slope.flatten(0, 1), self.x[:, train].T, out=first.flatten(0, 1))
-        torch.bmm(self.slope[networks:], self.inputs[:, :, train].transpose(1, 2), out=hidden)
+            torch.mm(grad_pre.flatten(0, 1), self.x[:, train].T, out=first.flatten(0, 1))
+        torch.bmm(self.grad_pre[networks:], self.inputs[:, :, train].transpose(1, 2), out=hidden)
         if self.positions > 1:
             for block, matrix in zip((self.gradients.first, self.gradients.hidden), (first, hidden), strict=True):
                 fold(matrix, block)

@@ -37,7 +37,7 @@ class FleetMetrics:
         self.is_open.fill_(True)
 
     def record_validation(self, accuracy: Tensor, loss: Tensor, is_finite: Tensor | None = None) -> None:
-        """Validation after the epoch that is open, if one is; `is_finite` is what a survey adds."""
+        """Validation after the epoch that is open, if one is; `is_finite` adds what was found on the training set."""
         values = torch.stack([self.train_acc, accuracy.double(), self.train_loss, loss.double()])
         finite = values.sum(0).isfinite() & self.was_finite
         if is_finite is not None:

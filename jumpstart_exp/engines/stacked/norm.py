@@ -17,11 +17,11 @@ class BatchNorm:
         rows: of the fleet.
         weights, gradients: gains and offsets (2, rows, width), and where their gradients go.
         affine, pre: affine maps and pre-activations of all points, (rows, units, points) each.
-        slope: of the training points' pre-activations.
+        grad_pre: of the training points' pre-activations.
     """
 
     def __init__(
-        self, rows: LayerLayout, weights: Tensor, gradients: Tensor, affine: Tensor, pre: Tensor, slope: Tensor
+        self, rows: LayerLayout, weights: Tensor, gradients: Tensor, affine: Tensor, pre: Tensor, grad_pre: Tensor
     ) -> None:
         shape = (rows.n_rows, rows.width, 1, 1)
 
@@ -31,13 +31,13 @@ class BatchNorm:
         self.eps = of_cells(cell.network.norm_eps for cell in rows.cells)
         self.momentum = of_cells(cell.network.norm_momentum for cell in rows.cells)
         self.gain, self.offset = (part.view(shape) for part in weights)
-        self.gain_slope, self.offset_slope = (part.view(shape) for part in gradients)
+        self.grad_gain, self.grad_offset = (part.view(shape) for part in gradients)
         like = weights.new_zeros(shape)
         self.mean, self.variance = like.clone(), like + 1
         self.batch_mean, self.batch_variance, self.batch_scale = like.clone(), like.clone(), like.clone()
         self.fixed_scale, self.fixed_shift = like.clone(), like.clone()
         self.n_train, self.count = rows.n_train, rows.n_train * rows.positions
-        self.affine, self.pre, self.slope = map(rows.by_channel, (affine, pre, slope))
+        self.affine, self.pre, self.grad_pre = map(rows.by_channel, (affine, pre, grad_pre))
 
     def prepare(self) -> None:
         """What the running averages, as they are now, do to an affine map."""
@@ -66,9 +66,9 @@ class BatchNorm:
 
     def backward(self, rows: slice) -> None:
         """Turn the slopes of pre-activations into those of affine maps."""
-        slope, normalised = self.slope[rows], self.affine[rows, ..., : self.n_train]
-        gain_slope = (slope * normalised).sum((2, 3), keepdim=True)
-        offset_slope = slope.sum((2, 3), keepdim=True)
-        self.gain_slope[rows], self.offset_slope[rows] = gain_slope, offset_slope
-        slope.addcmul_(normalised, gain_slope, value=-1 / self.count).sub_(offset_slope, alpha=1 / self.count)
-        slope.mul_(self.batch_scale[rows])
+        grad_pre, normalised = self.grad_pre[rows], self.affine[rows, ..., : self.n_train]
+        grad_gain = (grad_pre * normalised).sum((2, 3), keepdim=True)
+        grad_offset = grad_pre.sum((2, 3), keepdim=True)
+        self.grad_gain[rows], self.grad_offset[rows] = grad_gain, grad_offset
+        grad_pre.addcmul_(normalised, grad_gain, value=-1 / self.count).sub_(grad_offset, alpha=1 / self.count)
+        grad_pre.mul_(self.batch_scale[rows])

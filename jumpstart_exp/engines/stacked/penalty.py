@@ -75,30 +75,30 @@ class Penalty:
         self.bits = torch.int64 if rows.dtype == torch.float64 else torch.int32
         self.rank = order.view(rows.n_train, rows.width, rows.positions).permute(1, 2, 0).contiguous()
 
-    def __call__(self, pre: Tensor, slope: Tensor | None = None, epoch: Tensor | None = None) -> Tensor:
-        """The penalty of every network before λ; λ times its gradient is added to `slope`.
+    def __call__(self, pre: Tensor, grad_pre: Tensor | None = None, epoch: Tensor | None = None) -> Tensor:
+        """The penalty of every network before λ; λ times its gradient is added to `grad_pre`.
 
         Args:
             pre: pre-activations of all rows on the training points.
-            slope: of the same shape; None for the value alone.
+            grad_pre: of the same shape; None for the value alone.
             epoch: counted from 0, for the draws of random ties.
         """
         match self.aggregate:
             case "sum" | "sum_sq":
-                return self._sweep(pre, slope, self.weight, epoch)
+                return self._sweep(pre, grad_pre, self.weight, epoch)
             case "mean":
-                return self._sweep(pre, slope, self.weight, epoch) / self.pairs
+                return self._sweep(pre, grad_pre, self.weight, epoch) / self.pairs
             case "l2":
                 norm = self._sweep(pre, None, self.weight, None).sqrt()
-                if slope is not None:
+                if grad_pre is not None:
                     inverse = norm.reciprocal().masked_fill_(norm == 0, 0)
-                    self._sweep(pre, slope, self.weight * inverse[self.rows.owner, None, None, None], epoch)
+                    self._sweep(pre, grad_pre, self.weight * inverse[self.rows.owner, None, None, None], epoch)
                 return norm
             case other:
                 raise setting_error("penalty.aggregate", other, "sum, mean, l2 or sum_sq")
 
-    def _sweep(self, pre: Tensor, slope: Tensor | None, weight: Tensor, epoch: Tensor | None) -> Tensor:
-        """Σv or Σv² of every network; adds weight·∂v (times v where squared) to the slope."""
+    def _sweep(self, pre: Tensor, grad_pre: Tensor | None, weight: Tensor, epoch: Tensor | None) -> Tensor:
+        """Σv or Σv² of every network; adds weight·∂v (times v where squared) to the grad_pre."""
         totals = []
         for rows in self.rows.chunks():
             total = pre.new_zeros(rows.stop - rows.start)
@@ -107,12 +107,12 @@ class Penalty:
                 above, below = (found[side][2] * self.shares[kind, side][rows] for side in found)
                 pair = above + below
                 total += (pair.square() if self.is_squared else pair).sum((1, 2, 3))
-                if slope is None:
+                if grad_pre is None:
                     continue
                 for side, (entries, extreme, deficit) in found.items():
                     steepness = self.shares[kind, side][rows] * weight[rows]
                     coefficient = deficit.sign_().mul_(steepness * pair if self.is_squared else steepness)
-                    chosen = torch.eq(entries, extreme, out=torch.empty_like(slope[rows]))
+                    chosen = torch.eq(entries, extreme, out=torch.empty_like(grad_pre[rows]))
                     match self.ties:
                         case "shared":
                             coefficient = coefficient / chosen.sum(axes, keepdim=True)
@@ -124,7 +124,7 @@ class Penalty:
                             chosen = self._drawn(chosen, kind, side, axes, rows, epoch)
                         case other:
                             raise setting_error("penalty.ties", other, "shared, single or random")
-                    slope[rows].addcmul_(chosen, coefficient, value=-1 if side == "above" else 1)
+                    grad_pre[rows].addcmul_(chosen, coefficient, value=-1 if side == "above" else 1)
             totals.append(total)
         return self.rows.by_network(torch.cat(totals))
 
@@ -161,8 +161,8 @@ class Penalty:
         is_tied = arranged.flatten(1 + len(kept_axes)) > 0
         k = (numbers.view(is_tied.shape[:-1]) * is_tied.sum(-1)) >> 32
         is_chosen = is_tied & (is_tied.cumsum(-1) == k[..., None] + 1)
-        back = [order.index(axis) for axis in range(4)]
-        return is_chosen.view(arranged.shape).permute(back).to(tied.dtype)
+        inverse_order = [order.index(axis) for axis in range(4)]
+        return is_chosen.view(arranged.shape).permute(inverse_order).to(tied.dtype)
 
 
 def _axes(kind: str, scope: str) -> tuple[int, ...]:

@@ -63,7 +63,7 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // What a network in training hands over. Where there is no memory for it, it is left out until it is due again.
-class Fleet::Handover final : public Keeper {
+class Fleet::Handover final : public CheckpointWriter {
 public:
     Handover(Fleet& fleet, Running& mine, const State& so_far, const Job& job)
         : fleet_(fleet),

@@ -284,12 +284,12 @@ void Network<T>::count_census(const Set& set, double* four) {
     four[3] = double(linear_points) / set.layout.count;
 }
 
-// Logits of a set of points. Training keeps what the backward pass needs; training and survey measure the penalty.
+// Logits of a set of points. Training keeps what the backward pass needs; training and the whole set measure the penalty.
 template <class T>
 void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64_t dropout_threshold,
                          std::int64_t epoch, double* census) {
     const bool training = mode == Mode::train, dropping = training && dropout_scale > 0;
-    const bool with_extremes = mode == Mode::survey || (training && has_penalty_);
+    const bool with_extremes = mode == Mode::whole_set || (training && has_penalty_);
     const T* in = set.x;
     penalty_sums_ = V<T>{};
     for (int l = 0; l < spec_.depth; ++l) {

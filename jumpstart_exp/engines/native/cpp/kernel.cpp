@@ -44,7 +44,7 @@ void Network<T>::run(Control& control, Outcome& outcome) {
     } else {
         initialise(nullptr);
         if (spec_.evaluate) {
-            forward(train_, Mode::survey, 0, 0, 0, outcome.census_start);
+            forward(train_, Mode::whole_set, 0, 0, 0, outcome.census_start);
             outcome.penalty_start = penalty_;
         }
     }
@@ -71,7 +71,7 @@ void Network<T>::run(Control& control, Outcome& outcome) {
         }
         const bool is_last = epoch == spec_.epochs;
         if (spec_.evaluate && (is_last || epoch == 1 || epoch % spec_.curve_every == 0)) {
-            forward(train_, Mode::survey, 0, 0, 0, outcome.census_last);
+            forward(train_, Mode::whole_set, 0, 0, 0, outcome.census_last);
             if (stopped()) break;
             outcome.penalty_last = penalty_;
             if (!has_penalty_ || std::isfinite(penalty_)) {
@@ -106,7 +106,7 @@ void Network<T>::run(Control& control, Outcome& outcome) {
 }
 
 template <class T>
-void Network<T>::look(Probe& probe) {
+void Network<T>::probe(Probe& probe) {
     initialise(probe.initial);
     for (std::int64_t step = 0;; ++step) {
         const DropoutNow dropout = dropout_at(spec_, step);
@@ -179,7 +179,7 @@ void train(const Spec& spec, const Points& train, const Points& val, void* works
 
 void probe(const Spec& spec, const Points& train, const Points& val, void* workspace, Probe& probed) {
     const FlushToZero flush;
-    with_network(spec, train, val, workspace, [&](auto& network) { network.look(probed); });
+    with_network(spec, train, val, workspace, [&](auto& network) { network.probe(probed); });
 }
 
 void separate(const Separation& given) {
@@ -192,7 +192,7 @@ void find_positions(const PositionSeparation& given) {
     else PositionSeparator<float>(given).find();
 }
 
-void pull_positions(const PositionSeparation& given) {
+void position_gradients(const PositionSeparation& given) {
     if (given.is_float64) PositionSeparator<double>(given).pull();
     else PositionSeparator<float>(given).pull();
 }
@@ -200,7 +200,7 @@ void pull_positions(const PositionSeparation& given) {
 }  // namespace
 
 extern const Kernel kernel;
-const Kernel kernel = {INSTRUCTION_SET_NAME, workspace_bytes, train, probe, separate, find_positions, pull_positions};
+const Kernel kernel = {INSTRUCTION_SET_NAME, workspace_bytes, train, probe, separate, find_positions, position_gradients};
 
 }  // namespace INSTRUCTION_SET
 }  // namespace jumpstart

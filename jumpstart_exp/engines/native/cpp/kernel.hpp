@@ -123,20 +123,20 @@ struct Outcome {
 };
 
 // Takes a network's state between two epochs: `state_count` numbers, and what its outcome is so far.
-class Keeper {
+class CheckpointWriter {
 public:
     virtual double* room_if_due(std::int64_t epoch) noexcept = 0;  // for these numbers; null where nothing is due
     virtual void keep(const Outcome&) noexcept = 0;  // they are there
 
 protected:
-    ~Keeper() = default;
+    ~CheckpointWriter() = default;
 };
 
 struct Control {
     std::atomic<bool> stop{false};
     std::atomic<std::int64_t> epochs_done{0};
     const double* state = nullptr;  // to go on from, after the outcome's epochs; null to begin
-    Keeper* keeper = nullptr;       // null to keep nothing
+    CheckpointWriter* keeper = nullptr;       // null to keep nothing
 };
 
 // Parameters in torch's order: a hidden layer's weight, bias, (batch norm: weight, bias); the output's weight, bias.
@@ -173,7 +173,7 @@ struct PositionSeparation {
     void* unit_shares;   // as many: entries that share the extreme, or the pull of each of them
     void* point_values;  // (2, images, positions)
     void* point_shares;
-    void* gradient;  // (images, positions, channels), to which the pulls are added
+    void* gradient;  // (images, positions, channels), to which the grads are added
 };
 
 constexpr std::size_t separation_scratch_bytes(std::int64_t channels) { return std::size_t(channels) * (2 * 64 + 16); }
@@ -186,7 +186,7 @@ struct Kernel {
     void (*probe)(const Spec&, const Points& train, const Points& val, void* workspace, Probe&);
     void (*separate)(const Separation&);
     void (*find_positions)(const PositionSeparation&);
-    void (*pull_positions)(const PositionSeparation&);
+    void (*position_gradients)(const PositionSeparation&);
 };
 
 std::int64_t parameter_count(const Spec&);

@@ -359,7 +359,7 @@ void separate_positions(const Tensor<T>& pre_activations, const Tensor<T>& unit_
                                    std::int64_t(pre_activations.shape(2)), unit_values.data(), unit_shares.data(),
                                    point_values.data(), point_shares.data(), gradient ? gradient->data() : nullptr};
     const nb::gil_scoped_release release;
-    (gradient ? kernel.pull_positions : kernel.find_positions)(given);
+    (gradient ? kernel.position_gradients : kernel.find_positions)(given);
 }
 
 }  // namespace

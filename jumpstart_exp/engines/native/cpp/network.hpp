@@ -53,7 +53,7 @@ public:
 
     std::size_t bytes() const { return arena_.used(); }
     void run(Control& control, Outcome& outcome);
-    void look(Probe& probe);
+    void probe(Probe& probe);
 
 private:
     struct Set {  // of points
@@ -99,7 +99,7 @@ private:
     template <class Visit>
     void each_of_state(Visit visit);
 
-    enum class Mode { train, survey, evaluate };
+    enum class Mode { train, whole_set, evaluate };
     void forward(const Set& set, Mode mode, T dropout_scale, std::uint64_t dropout_threshold, std::int64_t epoch,
                  double* census);
     void affine(const Set& set, const Block<T>& block, bool is_output, const T* in, Hidden<T>* kept, T* out,

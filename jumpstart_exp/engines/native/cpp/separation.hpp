@@ -246,8 +246,8 @@ public:
             const T* x = x_ + image * units_;
             T* gradient = gradient_ + image * units_;
             for (int side = 0; side < 2; ++side) {
-                const T *values = unit_values_ + side * units_, *pulls = unit_shares_ + side * units_;
-                for (std::int64_t i = 0; i < units_; ++i) gradient[i] += x[i] == values[i] ? pulls[i] : T(0);
+                const T *values = unit_values_ + side * units_, *grads = unit_shares_ + side * units_;
+                for (std::int64_t i = 0; i < units_; ++i) gradient[i] += x[i] == values[i] ? grads[i] : T(0);
                 const std::int64_t first = (side * images_ + image) * positions_;
                 for (std::int64_t p = 0; p < positions_; ++p) {
                     const T value = point_values_[first + p], pull = point_shares_[first + p];

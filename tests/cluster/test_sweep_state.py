@@ -13,7 +13,7 @@ import pytest
 from cluster.fake_scheduler import Scheduler, hide_slurm
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import slurm
-from jumpstart_exp.cluster.survey import STATES, SweepMonitor, SweepState
+from jumpstart_exp.cluster.sweep_state import STATES, SweepMonitor, SweepState
 from jumpstart_exp.result import Metric, Result
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.store import Store

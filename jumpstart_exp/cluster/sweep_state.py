@@ -123,13 +123,13 @@ class SweepMonitor:
         Raises:
             StoreError: the store cannot be read.
         """
-        survey = self._look()
-        if any(loss.state == "lost" for loss in survey.losses):
+        seen = self._look()
+        if any(loss.state == "lost" for loss in seen.losses):
             # a network file system shows its client a folder as it is when the client has changed it
             with contextlib.suppress(StoreError):
                 self.follower.store.check_writable()
-            survey = self._look()
-        return survey
+            seen = self._look()
+        return seen
 
     def _look(self) -> SweepState:
         # SLURM and the records before the store: what ends meanwhile is in the store then, and not lost
@@ -161,7 +161,7 @@ class SweepMonitor:
                 _note_loss(look, Loss(run.name, run.job, frozenset(run.costs), reason, run.log, state))
         self._learn_ends([loss.job for loss in look.losses if loss.job and loss.reason == ENDED])
         look.losses = [replace(one, reason=self.ends.get(_task(one.job)) or one.reason) for one in look.losses]
-        return _survey(look, remark)
+        return _sweep_state(look, remark)
 
     def _learn_ends(self, jobs: Sequence[str]) -> None:
         """Ask the accounting, which may lag, about jobs that the queue has forgotten."""
@@ -262,7 +262,7 @@ def _task(job: str | None) -> str:
     return "" if job is None else job if "_" in job else f"{job}_0"
 
 
-def _survey(look: _Look, remark: str | None) -> SweepState:
+def _sweep_state(look: _Look, remark: str | None) -> SweepState:
     active = frozenset(key for key, state in look.states.items() if state in ("running", "queued"))
     losses = []
     counted: set[str] = set()
