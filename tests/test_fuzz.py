@@ -402,7 +402,7 @@ def means(value: Any, found: Any) -> bool:
     if isinstance(found, bool):
         return (str(value).lower() in ("true", "yes", "on", "y", "t", "1")) == found
     if isinstance(value, str | int) and isinstance(found, int | float):
-        return float(value) == found
+        return found in (value, float(value))  # 2**53 + 1 is no float
     if isinstance(value, list):
         return [float(item.text if isinstance(item, QuotedString) else item) for item in value] == list(found)
     return bool(value == found)

@@ -23,7 +23,7 @@ from jumpstart_exp.sweep.records import Records
 
 ENGINES_HERE = [name for name, engine in ENGINES.items() if engine.refuses(Cell()) is None]
 SECONDS = {"eager": 9.0, "stacked": 120.0}
-"""Core-seconds that the sweep takes in `eager`; an engine that is not here gets 12 of its own.
+"""Core-seconds that the sweep takes in `eager`; an engine that is not here gets 6 of its own.
 
 It has to last: results are stored two seconds after they are done.
 """
@@ -41,7 +41,7 @@ Start = Callable[[Path, Sequence[str]], "subprocess.Popen[str]"]
 
 def sweep(engine: str, workers: int) -> list[str]:
     """Arguments of a sweep over 16 cells, half of them trained twice as long, that takes this engine a while."""
-    seconds = SECONDS.get(engine, 12.0)
+    seconds = SECONDS.get(engine, 6.0)
     timed = ENGINES["eager" if engine in SECONDS else engine]
     penalties = [PenaltySpec(), PenaltySpec(kind="UP")]
     once = [

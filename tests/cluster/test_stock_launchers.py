@@ -217,6 +217,7 @@ def test_ctrl_c_ends_the_job_in_training_and_begins_no_other(start, tmp_path):
     assert not is_in_training(tmp_path, 3, 10_000_000)
 
 
+@pytest.mark.soak  # submitit waits for a minute and more before it gives a job up
 def test_a_job_that_is_killed_here_takes_no_other_along(start, tmp_path):
     depths = ["depth=2,120", f"optimizer.epochs={EPOCHS}"]  # the second is not done when submitit gives up the first
     sweep = start("-m", "hydra/launcher=submitit_local", *depths, *LONG)

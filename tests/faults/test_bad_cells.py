@@ -17,6 +17,7 @@ from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.fleets import form_fleets
 
 ENGINES_HERE = [name for name, engine in ENGINES.items() if engine.refuses(Cell()) is None]
+EACH_ENGINE = [pytest.param(name, marks=[] if name == ENGINES_HERE[-1] else pytest.mark.soak) for name in ENGINES_HERE]
 
 LIMIT = 600_000_000
 """Bytes that a process may have of its own: Python with torch takes a third of it."""
@@ -35,7 +36,7 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
 
 
-@pytest.mark.parametrize("engine", ENGINES_HERE)
+@pytest.mark.parametrize("engine", EACH_ENGINE)
 def test_what_became_of_each_cell_is_told_apart(engine: str, sweeps: Sweeps, tmp_path: Path) -> None:
     more = [f"engine={engine}", "device=cpu", "hydra.launcher.workers=1", "optimizer.epochs=2", "curve_every=1"]
     grid = ["-m", *SIZES[engine], "optimizer.lr=0.01,1e200", *more]

@@ -145,7 +145,12 @@ def test_a_cell_is_known_to_train_from_its_first_moment() -> None:
 
 @pytest.mark.parametrize(
     ("engine", "workers", "deadly"),
-    [("OneByOne", 1, [2]), ("AllAtOnce", 2, [0, 5]), ("Silent", 1, [0, 5]), ("Threads", 2, [2])],
+    [
+        ("OneByOne", 1, [2]),
+        ("AllAtOnce", 2, [0, 5]),
+        pytest.param("Silent", 1, [0, 5], marks=pytest.mark.soak),
+        pytest.param("Threads", 2, [2], marks=pytest.mark.soak),
+    ],
 )
 def test_a_deadly_cell_costs_only_itself_whatever_the_fleet(engine: str, workers: int, deadly: list[int]) -> None:
     made = getattr(fake_engines, engine)
