@@ -205,9 +205,8 @@ def test_bytes_do_not_depend_on_the_process(tmp_path: Path) -> None:
     for seed in ("1", "2"):
         folder = str(tmp_path / seed)
         command = [sys.executable, "-c", code, str(Path(__file__).parents[1]), folder]
-        subprocess.run(
-            command, env={"PYTHONHASHSEED": seed, "PATH": "", "MPLCONFIGDIR": matplotlib.get_cachedir()}, check=True
-        )
+        environment = {"PYTHONHASHSEED": seed, "PATH": "", "MPLCONFIGDIR": matplotlib.get_cachedir()}
+        subprocess.run(command, env=environment, check=True)
     one, two = (sorted((tmp_path / seed).iterdir()) for seed in ("1", "2"))
     assert len(one) == 4
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
