@@ -7,7 +7,7 @@ shown in words, and is the exit code's reason; after SECONDS (60) without one th
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from types import FunctionType, ModuleType
 from typing import Any
@@ -42,11 +42,11 @@ def expanded(given: "atheris.FuzzedDataProvider") -> None:
         _expect(str(error).startswith("x=1"), values, f"the message does not begin with what was typed: {error}")
         _expect(not _is_readable(values), values, f"refused: {error}")
         return
-    _expect(len(found.values) <= LONGEST + len(values), values, f"{len(found.values)} values")
-    _expect("..." not in found.values, values, "an ellipsis is left")
-    _expect(ellipsis.expand_ellipses("x=1", found.values).values == found.values, values, "not so when done again")
+    _expect(len(found) <= LONGEST + len(values), values, f"{len(found)} values")
+    _expect("..." not in found, values, "an ellipsis is left")
+    _expect(ellipsis.expand_ellipses("x=1", found) == found, values, "not so when done again")
     if values.count("...") == 1:
-        _check_run(values, found.values)
+        _check_run(values, found)
 
 
 def keyed(given: "atheris.FuzzedDataProvider") -> None:
@@ -114,16 +114,13 @@ def _is_readable(values: Sequence[Any]) -> bool:
     if not all(abs(number) <= sys.float_info.max for number in values if _is_number(number)):
         return False
     first, second, last = (Fraction(repr(number)) for number in around)
-    steps = [step for step in _readings(first, second) if ((last - second) / step).denominator == 1]
-    return bool(steps) and 0 <= (last - second) / steps[0] <= LONGEST - place
-
-
-def _readings(first: Fraction, second: Fraction) -> Iterator[Fraction]:
-    """The steps that `first,second,...` may mean, the preferred one first: even steps, multiples of the second."""
-    if first != second:
-        yield second - first
-        if 0 < second > first or 0 > second < first:
-            yield second
+    if first == second:
+        return False
+    steps = (last - second) / (second - first)
+    counts = first % (second - first) == 0  # no other reading wins, unless a number before makes them powers
+    earlier = values[place - 3] if place > 2 and _is_number(values[place - 3]) else None
+    is_even = earlier is None or Fraction(repr(earlier)) * second != first * first
+    return counts and is_even and steps.denominator == 1 and 0 <= steps <= LONGEST - place
 
 
 def _check_run(values: Sequence[Any], found: Sequence[Any]) -> None:
@@ -133,11 +130,15 @@ def _check_run(values: Sequence[Any], found: Sequence[Any]) -> None:
     _expect(_plain(found[len(found) - tail :]) == _plain(values[place + 1 :]), values, f"ends with {found[-tail:]}")
     run = found[place - 1 : len(found) - tail + 1]
     first, second, last = (Fraction(repr(value)) for value in (*values[place - 2 : place], values[place + 1]))
-    step = next(step for step in _readings(first, second) if ((last - second) / step).denominator == 1)
-    _expect(len(run) - 1 == (last - second) / step, values, f"{len(run) - 1} steps of {step}")
-    wanted = [second + step * index for index in range(len(run))]
     as_decimals = any(isinstance(value, float) for value in found)
-    _expect([float(number) if as_decimals else int(number) for number in wanted] == list(run), values, f"{run}")
+    ways = (second - first, second, None)  # even steps, multiples, powers
+    wanted = [
+        [second * (second / first) ** index if step is None else second + step * index for index in range(len(run))]
+        for step in ways
+        if step is not None or first
+    ]
+    typed = [[float(number) if as_decimals else int(number) for number in one] for one in wanted if one[-1] == last]
+    _expect(list(run) in typed, values, f"{run}")
 
 
 def _plain(values: Sequence[Any]) -> list[Any]:

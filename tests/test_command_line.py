@@ -59,10 +59,10 @@ def test_the_cpaior_grid_as_typed(answer):
     assert "216 (216 sep_up)" in done.stdout
 
 
-def test_both_readings_of_an_ellipsis_are_shown(answer):
+def test_an_ellipsis_that_could_be_several_lists_is_refused(answer):
     done = answer("-m", "depth=1,10,...,100", "dry_run=true")
-    assert "12 (12 sep_up)" in done.stdout
-    assert "warning" in done.stderr and "1,10,19,28" in done.stderr and "1,10,20,30" in done.stderr
+    assert done.returncode == 2
+    assert "write 1,10,19,28,...,100 for steps of 9; write 1,10,20,30,...,100 for multiples of 10" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
-"""Ellipses in sweeps: `depth=1,10,...,150` is the list 1,10,20,…,150.
+"""Ellipses in sweeps: `depth=1,10,...,150` is the list 1,10,20,…,150, `width=1,2,4,...,64` the powers of 2.
 
-An ellipsis between numbers, `a,b,...,c`, goes on in steps of b − a if they end on c, else in multiples of b if
-c is one of them. Several ellipses in one list chain, each from the two values before it as expanded. The
-arithmetic is exact on the decimals as typed, so 0.1,0.2,...,0.5 has a 0.3 in it. A quoted '...' is a text like
-any other, except inside Hydra's functions (`choice('...',b)`), which drop quotes before a sweeper sees them.
+An ellipsis between numbers, `a,b,...,c`, has three readings: even steps of b − a, the multiples of b, and powers, each
+number b/a times the one before it. Those that end on c fit. Steps that a itself is a multiple of (1,2 or 5,10) are
+counting, and win; powers of ten among decimals (1e-4,1e-3,...,1) win too; otherwise two readings that fit are an error
+that shows both. Three numbers before the ellipsis that go on evenly, or by one factor, have that reading alone. Several
+ellipses in one list chain, each from the values before it as expanded. The arithmetic is exact on the decimals as
+typed, so 0.1,0.2,...,0.5 has a 0.3 in it. A quoted '...' is a text like any other, except inside Hydra's functions
+(`choice('...',b)`), which drop quotes before a sweeper sees them.
 """
 
 import dataclasses
@@ -26,16 +29,13 @@ _SHOWN = 7
 _LONGEST_TYPED = 500
 """Letters of what was typed that a message begins with."""
 
+_DECADES = tuple(Fraction(10) ** exponent for exponent in range(-9, 10) if exponent)
 
-@dataclass(frozen=True)
-class Expansion:
-    """A sweep's values without ellipses, and one line for each ellipsis that could have been read otherwise."""
-
-    values: tuple[Any, ...]
-    warnings: tuple[str, ...] = ()
+_MOST_POWERS = 2_500
+"""Powers of a ratio that two numbers as typed can be apart: more do not fit into a float."""
 
 
-def sweep_strings(override: Override) -> Expansion:
+def sweep_strings(override: Override) -> tuple[str, ...]:
     """The values of a sweep as the texts Hydra's basic sweeper makes of them (quoted, shuffled), ellipses expanded.
 
     Raises:
@@ -44,130 +44,166 @@ def sweep_strings(override: Override) -> Expansion:
     sweep = override.value()
     if isinstance(sweep, RangeSweep):
         _check_range(sweep, legible(override.input_line or override.get_key_element()))
-    expanded, warnings = expand_override(override)
-    return Expansion(tuple(expanded.sweep_string_iterator()), warnings)
+    return tuple(expand_override(override).sweep_string_iterator())
 
 
-def expand_override(override: Override) -> tuple[Override, tuple[str, ...]]:
-    """The override with the ellipses of its choice sweep expanded, and the warnings; any other comes back as it is.
+def expand_override(override: Override) -> Override:
+    """The override with the ellipses of its choice sweep expanded; any other comes back as it is.
 
     Raises:
         SettingError: an ellipsis cannot be read.
     """
     sweep = override.value()
-    if not isinstance(sweep, ChoiceSweep) or not _has_ellipsis(sweep.list):
-        return override, ()
+    if not isinstance(sweep, ChoiceSweep) or not any(map(_is_ellipsis, sweep.list)):
+        return override
     typed = override.input_line or f"{override.get_key_element()}={_text(sweep.list)}"
-    expansion = expand_ellipses(typed, sweep.list)
-    expanded = dataclasses.replace(sweep, list=list(expansion.values))
-    return dataclasses.replace(override, _value=expanded), expansion.warnings
+    return dataclasses.replace(override, _value=dataclasses.replace(sweep, list=expand_ellipses(typed, sweep.list)))
 
 
-def expand_ellipses(typed: str, values: Sequence[Any]) -> Expansion:
+def expand_ellipses(typed: str, values: Sequence[Any]) -> list[Any]:
     """The parsed elements of a sweep with every unquoted ellipsis expanded; `typed` (`depth=1,2,...,5`) heads messages.
 
     If a list with an ellipsis holds a decimal, all its numbers become decimals.
 
     Raises:
         SettingError: an ellipsis without two different numbers before it or a number after it, an end that no
-            reading reaches, or more than `MOST_VALUES` values.
+            reading reaches or that several do, or more than `MOST_VALUES` values.
     """
-    if not _has_ellipsis(values):
-        return Expansion(tuple(values))
     typed = legible(" ".join(typed.split()), _LONGEST_TYPED)
     expanded: list[Any] = []
-    warnings: list[str] = []
     pending = False
     for position, value in enumerate(values):
         if _is_ellipsis(value):
             _check_neighbours(typed, expanded, values[position + 1 :])
             pending = True
         elif pending:
-            run = _Run(typed, expanded[-2], expanded[-1], value)
-            step = run.step()
-            expanded.extend(run.continuation(step, room=MOST_VALUES - len(expanded)))
-            warnings.extend(run.warnings(step))
+            run = _Run(typed, expanded[-3:], value)
+            expanded.extend(run.continuation(room=MOST_VALUES - len(expanded)))
             pending = False
         else:
             expanded.append(value)
     if any(isinstance(value, float) for value in expanded):
         expanded = [_as_float(typed, value) if _is_number(value) else value for value in expanded]
-    return Expansion(tuple(expanded), tuple(warnings))
+    return expanded
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A way to go on from `start`: by adding `step`, or by multiplying with it."""
+
+    name: str
+    start: Fraction
+    step: Fraction
+    is_powers: bool = False
+
+    def at(self, index: int) -> Fraction:
+        return self.start * self.step**index if self.is_powers else self.start + self.step * index
+
+    def passed(self, end: Fraction) -> int:
+        """How many values after `start` there are up to `end`; negative where it lies on the other side."""
+        if not self.is_powers:
+            return (end - self.start) // self.step
+        ratio = end / self.start
+        if ratio <= 0:
+            return -1
+        logs = [math.log(number.numerator) - math.log(number.denominator) for number in (ratio, self.step)]
+        near = min(_MOST_POWERS, max(-1, math.floor(logs[0] / logs[1])))
+        return max((count for count in (near - 1, near, near + 1) if self._is_within(count, ratio)), default=-1)
+
+    def lands(self, end: Fraction) -> bool:
+        count = self.passed(end)
+        return count >= 0 and self.at(count) == end
+
+    def _is_within(self, count: int, ratio: Fraction) -> bool:
+        return self.step**count <= ratio if self.step > 1 else self.step**count >= ratio
 
 
 class _Run:
-    """One ellipsis: `before`, `start`, ..., `end`, as exact numbers."""
+    """One ellipsis: the numbers before it (three, or two where there are no more), ..., `end`, as exact numbers."""
 
-    def __init__(self, typed: str, before: Any, start: Any, end: Any) -> None:
+    def __init__(self, typed: str, numbers: Sequence[Any], end: Any) -> None:
+        *earlier, before, start = numbers
         self.whole = all(isinstance(number, int) for number in (before, start, end))
         self.before, self.start, self.end = (Fraction(repr(number)) for number in (before, start, end))
-        # Either reading goes on from `start` in even steps: its distance from `before`, or `start` itself.
-        self.steps = [self.start - self.before]
-        if 0 < self.start > self.before or 0 > self.start < self.before:
-            self.steps.append(self.start)
         text = ",".join([self._number(self.before), self._number(self.start), _ELLIPSIS, self._number(self.end)])
-        self.place = typed if typed.endswith(f"={text}") else f"{typed}: {text}"
-
-    def step(self) -> Fraction:
-        """The step of the first reading that ends on `end`."""
-        difference = self.steps[0]
-        if difference == 0:
+        self.place = typed if typed.endswith(text) else f"{typed}: {text}"
+        if self.start == self.before:
             raise self._refuse(f"{self._number(self.start)} after itself gives no step; two different numbers would do")
-        if (self.end - self.start) / difference < 0:
-            side = "or more" if difference > 0 else "or less"
-            raise self._refuse(
+        self.readings = self._readings(Fraction(repr(earlier[0])) if earlier and _is_number(earlier[0]) else None)
+
+    def continuation(self, room: int) -> list[int | float]:
+        """The values after `start`, up to and with `end`."""
+        reading = self._reading()
+        count = reading.passed(self.end)
+        if count > room:
+            raise self._too_long()
+        return [self._value(reading.at(index)) for index in range(1, count + 1)]
+
+    def _readings(self, earlier: Fraction | None) -> list[_Reading]:
+        """What the numbers before the ellipsis may mean, even steps first."""
+        before, start = self.before, self.start
+        steps = _Reading(f"steps of {self._number(start - before)}", start, start - before)
+        powers = []
+        if before * start > 0:
+            name = f"powers, each {self._number(start / before)} times the last"
+            powers = [_Reading(name, start, start / before, is_powers=True)]
+        if earlier is not None and start - before == before - earlier:
+            return [steps]
+        if powers and earlier is not None and earlier * start == before * before:
+            return powers
+        multiples = []
+        if 0 < start > before != 0 or 0 > start < before != 0:
+            multiples = [_Reading(f"multiples of {self._number(start)}", start, start)]
+        return [steps, *multiples, *powers]
+
+    def _reading(self) -> _Reading:
+        """The one that ends on `end`."""
+        fitting = [reading for reading in self.readings if reading.lands(self.end)]
+        if not fitting:
+            raise self._refuse(self._why_none())
+        steps, powers = fitting[0], fitting[-1]
+        is_counting = steps.step == self.start - self.before and self.before % steps.step == 0
+        if self.end == self.start or len(fitting) == 1 or (is_counting and not steps.is_powers):
+            return steps
+        if powers.is_powers and not self.whole and powers.step in _DECADES:
+            return powers
+        raise self._refuse("; ".join(f"write {self._typed(reading)} for {reading.name}" for reading in fitting))
+
+    def _typed(self, reading: _Reading) -> str:
+        """What leaves no other reading."""
+        count = reading.passed(self.end)
+        numbers = [self.before, self.start, *(reading.at(index) for index in range(1, min(count, 2) + 1))]
+        text = ",".join(map(self._number, numbers))
+        return text if count <= 2 else f"{text},{_ELLIPSIS},{self._number(self.end)}"
+
+    def _why_none(self) -> str:
+        if all(reading.passed(self.end) < 0 for reading in self.readings):
+            side = "or more" if self.start > self.before else "or less"
+            return (
                 f"{self._number(self.end)} lies on the wrong side of {self._number(self.start)}; "
                 f"an end of {self._number(self.start)} {side} would do"
             )
-        for step in self.steps:
-            if self._lands(step):
-                return step
-        raise self._refuse(f"no even steps end on {self._number(self.end)}; an end of {self._nearest_ends()} would do")
-
-    def continuation(self, step: Fraction, room: int) -> list[int | float]:
-        """The values after `start`, up to and with `end`."""
-        count = int((self.end - self.start) / step)
-        if count > room:
+        names = " and no ".join(reading.name.partition(",")[0] for reading in self.readings)
+        why = f"no {names} end on {self._number(self.end)}"
+        # two numbers alone are hardly ever meant as powers
+        offered = [reading for reading in self.readings if not reading.is_powers] or self.readings
+        reached = [(reading, count) for reading in offered if (count := reading.passed(self.end)) >= 0]
+        if max((count for _, count in reached), default=0) > MOST_VALUES:
             raise self._too_long()
-        return [self._value(self.start + step * index) for index in range(1, count + 1)]
-
-    def warnings(self, chosen: Fraction) -> list[str]:
-        """One line if the multiples of `start` end on `end` too and are another list."""
-        multiples = self.steps[-1]
-        if multiples == chosen or self.end == self.start or not self._lands(multiples):
-            return []
-        rewritten = [self.before, self.start, 2 * self.start]
-        plain = ",".join(map(self._number, rewritten))
-        if self.end != rewritten[-1]:
-            plain += f",{_ELLIPSIS},{self._number(self.end)}"
-        return [
-            f"{self.place} is read in steps of {self._number(chosen)}, {self._list(chosen, self.end)}, "
-            f"not as the multiples of {self._number(multiples)}, {self._list(multiples, self.end)}; "
-            f"write {plain} if you mean those"
-        ]
-
-    def _lands(self, step: Fraction) -> bool:
-        return ((self.end - self.start) / step).denominator == 1
-
-    def _nearest_ends(self) -> str:
-        """The nearest end on either side of `end` that a reading reaches, each with its list."""
-        counts = [(step, (self.end - self.start) // step) for step in self.steps]
-        if max(count for _, count in counts) > MOST_VALUES:
-            raise self._too_long()
-        sides = ([(step, self.start + step * (count + extra)) for step, count in counts] for extra in (0, 1))
-        nearest = [min(side, key=lambda reading: abs(reading[1] - self.end)) for side in sides]
-        return " or ".join(
-            f"{self._number(end)} ({self._list(step, end)})"
-            for step, end in sorted(nearest, key=lambda reading: reading[1])
-            if abs(end) <= sys.float_info.max
+        sides = ([(reading, reading.at(count + extra)) for reading, count in reached] for extra in (0, 1))
+        nearest = [min(side, key=lambda one: abs(one[1] - self.end)) for side in sides if reached]
+        ends = " or ".join(
+            f"{self._number(end)} ({self._list(reading, end)})"
+            for reading, end in sorted(nearest, key=lambda one: one[1])
+            if abs(end) <= sys.float_info.max and Fraction(repr(float(end))) == end
         )
+        return f"{why}; an end of {ends} would do" if ends else why
 
-    def _list(self, step: Fraction, end: Fraction) -> str:
+    def _list(self, reading: _Reading, end: Fraction) -> str:
         """The list of a reading, abbreviated: 1,10,20,30,…,150."""
-        count = int((end - self.start) / step) + 2
+        count = reading.passed(end) + 2
         shown = count if count <= _SHOWN else _SHOWN - 3
-        numbers = [self.before, *(self.start + step * index for index in range(shown - 1))]
-        text = ",".join(map(self._number, numbers))
+        text = ",".join(map(self._number, [self.before, *(reading.at(index) for index in range(shown - 1))]))
         return text if shown == count else f"{text},…,{self._number(end)}"
 
     def _value(self, number: Fraction) -> int | float:
@@ -177,7 +213,7 @@ class _Run:
         """The number as one would type it: the shortest text that is read back as it."""
         if number.denominator == 1 and abs(number) < 10**15:
             return str(int(number))
-        return str(self._value(number))
+        return str(float(number) if number.denominator != 1 else self._value(number))
 
     def _too_long(self) -> SettingError:
         return self._refuse(
@@ -221,10 +257,6 @@ def _check_neighbours(typed: str, before: Sequence[Any], after: Sequence[Any]) -
 
 def _is_ellipsis(value: Any) -> bool:
     return isinstance(value, str) and value == _ELLIPSIS  # a quoted one is a QuotedString, and stays
-
-
-def _has_ellipsis(values: Iterable[Any]) -> bool:
-    return any(map(_is_ellipsis, values))
 
 
 def _is_number(value: Any) -> bool:

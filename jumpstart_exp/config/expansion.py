@@ -10,7 +10,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from jumpstart_exp.config.ellipsis import sweep_strings
 from jumpstart_exp.config.errors import check_override
 from jumpstart_exp.config.run import RunSettings
-from jumpstart_exp.console import warn
 from jumpstart_exp.settings import SettingError, field_types
 
 _MOST_JOBS = 1_000_000
@@ -42,15 +41,12 @@ def expand_jobs(loader: Any, params: Mapping[str, Any] | None, arguments: Sequen
             raise SettingError(f"{override.input_line} is not allowed: a sweep must be a list or a range of values")
         if name in field_types(RunSettings):
             raise SettingError(f"{name} cannot be swept: it is the same for the whole sweep")
-        expansion = sweep_strings(override)
-        if name.lstrip("+") == "experiment" and len(expansion.values) > 1:
+        values = sweep_strings(override)
+        if name.lstrip("+") == "experiment" and len(values) > 1:
             raise SettingError(f"{override.input_line} is not allowed: each study has its own grid, give one at a time")
-        if override.input_line not in own:  # a study's grid is as its author meant it
-            for warning in expansion.warnings:
-                warn(warning)
-        if not expansion.values:
+        if not values:
             raise SettingError(f"the sweep is empty: {override.input_line} has no values")
-        axes[name] = [f"{name}={value}" for value in expansion.values]
+        axes[name] = [f"{name}={value}" for value in values]
     if (count := math.prod(map(len, axes.values()))) > _MOST_JOBS:
         raise SettingError(f"the sweep has {count} cells: at most {_MOST_JOBS} can be swept at once")
     return [list(job) for job in itertools.product(*axes.values())]

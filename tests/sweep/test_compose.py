@@ -389,14 +389,9 @@ def test_ellipses_in_jobs(hydra: Master) -> None:
     ]
 
 
-def test_an_ambiguous_ellipsis_that_is_typed_warns_and_a_studys_does_not(
-    hydra: Master, capsys: pytest.CaptureFixture[str]
-) -> None:
-    typed, study = jobs_of(hydra, "depth=1,3,...,9"), jobs_of(hydra, params={"depth": "1,3,...,9"})
-    assert typed == study == [[f"depth={depth}"] for depth in (1, 3, 5, 7, 9)]
-    warned = capsys.readouterr().err.splitlines()
-    assert len(warned) == 1
-    assert "depth=1,3,...,9 is read in steps of 2" in warned[0]
+def test_an_ellipsis_of_two_readings_is_an_error(hydra: Master) -> None:
+    with pytest.raises(SettingError, match=r"^depth=1,3,\.\.\.,9 cannot be expanded: write 1,3,5,7,\.\.\.,9 for"):
+        jobs_of(hydra, "depth=1,3,...,9")
 
 
 def test_the_command_line_wins_over_a_study(hydra: Master) -> None:

@@ -1,5 +1,6 @@
 import re
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,14 +23,11 @@ def parse(text: str) -> Override:
 
 
 def expand(text: str) -> list[str]:
-    """The strings of a sweep that expands without a warning."""
-    expansion = sweep_strings(parse(text))
-    assert expansion.warnings == ()
-    return list(expansion.values)
+    return list(sweep_strings(parse(text)))
 
 
 def numbers(text: str) -> list[Decimal]:
-    return [Decimal(value) for value in sweep_strings(parse(text)).values]
+    return [Decimal(value) for value in sweep_strings(parse(text))]
 
 
 def refusal(text: str) -> str:
@@ -76,75 +74,119 @@ def test_an_ellipsis_goes_on_in_even_steps(sweep: str, expected: str) -> None:
 
 
 def test_the_published_moons_grid_can_be_typed_in_one_line() -> None:
-    depths = sweep_strings(parse("depth=1,2,...,5,10,...,50,60,...,150")).values
+    depths = sweep_strings(parse("depth=1,2,...,5,10,...,50,60,...,150"))
     assert [int(depth) for depth in depths] == [*range(1, 6), *range(10, 55, 5), *range(60, 151, 10)]
     widths = expand("width=1,2,...,5,10,...,25")
     assert len(depths) * len(widths) == 216
 
 
 def test_learning_rates_are_exact() -> None:
-    rates = sweep_strings(parse("lr=1e-4,2e-4,...,1e-3")).values
+    rates = sweep_strings(parse("lr=1e-4,2e-4,...,1e-3"))
     assert [float(rate) for rate in rates] == [1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4, 7e-4, 8e-4, 9e-4, 1e-3]
 
 
-def test_where_both_readings_end_there_steps_win_and_the_warning_shows_both() -> None:
-    expansion = sweep_strings(parse("depth=1,10,...,100"))
-    assert [int(value) for value in expansion.values] == list(range(1, 101, 9))
-    [warning] = expansion.warnings
-    assert warning.startswith("depth=1,10,...,100 ")
-    assert "1,10,19,28,…,100" in warning
-    assert "1,10,20,30,…,100" in warning
-    assert "\n" not in warning
+@pytest.mark.parametrize(
+    ("sweep", "expected"),
+    [
+        ("1,2,4,...,64", "1,2,4,8,16,32,64"),
+        ("64,32,...,1", "64,32,16,8,4,2,1"),
+        ("1e-4,1e-3,...,1", "0.0001,0.001,0.01,0.1,1.0"),
+        ("1e-6,1e-5,1e-4,...,1e-1", "1e-06,1e-05,0.0001,0.001,0.01,0.1"),
+        ("0.1,0.01,...,1e-4", "0.1,0.01,0.001,0.0001"),
+        ("1,10,100,...,10000", "1,10,100,1000,10000"),
+        ("8,12,18,...,27", "8,12,18,27"),
+        ("-1,-2,-4,...,-16", "-1,-2,-4,-8,-16"),
+        ("1,2,...,5,10,20,...,80", "1,2,3,4,5,10,20,40,80"),
+    ],
+)
+def test_an_ellipsis_goes_on_in_powers(sweep: str, expected: str) -> None:
+    assert ",".join(expand(f"width={sweep}")) == expected
 
 
-def test_a_warning_shows_short_lists_whole_and_says_which_ellipsis_it_is() -> None:
-    [warning] = sweep_strings(parse("depth=1,10,...,20,3,5,...,15")).warnings
-    assert "3,5,...,15" in warning
-    assert "3,5,7,9,11,13,15" in warning
-    assert "3,5,10,15" in warning
+def test_three_numbers_of_one_factor_have_no_other_reading() -> None:
+    message = refusal("width=1,2,4,...,50")
+    assert "no powers end on 50; an end of 32 (2,4,8,16,32) or 64 (2,4,8,16,32,64) would do" in message
 
 
-def test_the_list_that_a_warning_tells_to_write_is_the_other_reading() -> None:
-    [warning] = sweep_strings(parse("depth=1,10,...,100")).warnings
-    [rewritten] = re.findall(r"write (\S+) if", warning)
-    assert numbers(f"depth={rewritten}") == [1, *range(10, 101, 10)]
+@pytest.mark.parametrize(
+    ("sweep", "readings"),
+    [
+        ("1,10,...,100", [[*range(1, 101, 9)], [1, *range(10, 101, 10)], [1, 10, 100]]),
+        ("1,3,...,9", [[1, 3, 5, 7, 9], [1, 3, 6, 9], [1, 3, 9]]),
+        ("3,5,...,15", [[3, 5, 7, 9, 11, 13, 15], [3, 5, 10, 15]]),
+        ("10,20,3,5,...,15", [[3, 5, 7, 9, 11, 13, 15], [3, 5, 10, 15]]),
+    ],
+)
+def test_two_readings_that_end_there_are_an_error_that_tells_how_to_write_each(
+    sweep: str, readings: list[list[int]]
+) -> None:
+    ways = re.findall(r"write (\S+) for", refusal(f"depth={sweep}"))
+    assert [[int(number) for number in numbers(f"depth={way}")] for way in ways] == readings
 
 
-@given(first=st.one_of(whole, decimals).map(Decimal), step=steps, count=st.integers(0, 300))
+@pytest.mark.parametrize("sweep", ["1,2,...,64", "2,4,...,64", "5,10,...,50", "10,20,...,100"])
+def test_counting_is_counting_whatever_else_would_fit(sweep: str) -> None:
+    first, second, *_, end = (int(part) for part in sweep.replace("...,", "").split(","))
+    assert numbers(f"depth={sweep}") == [*range(first, end + 1, second - first)]
+
+
+@given(first=st.one_of(whole, decimals).map(Decimal), step=steps, count=st.integers(1, 300))
 @example(first=Decimal("0.1"), step=Decimal("0.1"), count=4)
 def test_steps_end_exactly_on_the_end(first: Decimal, step: Decimal, count: int) -> None:
-    expected = [first + index * step for index in range(count + 2)]
-    sweep = f"x={typed(first)},{typed(expected[1])},...,{typed(expected[-1])}"
-    assert numbers(sweep) == expected
+    expected = [first + index * step for index in range(count + 3)]
+    assert numbers(f"x={','.join(map(typed, expected[:3]))},...,{typed(expected[-1])}") == expected
 
 
-@given(first=whole, step=whole.filter(bool), count=st.integers(0, 100))
+@given(start=whole.filter(bool), factor=st.sampled_from([2, 3, 5, 10]), count=st.integers(1, 12), falls=st.booleans())
+def test_powers_end_exactly_on_the_end(start: int, factor: int, count: int, falls: bool) -> None:
+    expected = [start * factor**index for index in range(count + 3)]
+    if falls:
+        expected.reverse()
+    assert numbers(f"x={','.join(map(str, expected[:3]))},...,{expected[-1]}") == expected
+
+
+@given(first=whole, step=whole.filter(bool), count=st.integers(1, 100))
 def test_whole_numbers_stay_whole(first: int, step: int, count: int) -> None:
-    expected = [str(first + index * step) for index in range(count + 2)]
-    assert list(sweep_strings(parse(f"x={expected[0]},{expected[1]},...,{expected[-1]}")).values) == expected
+    expected = [str(first + index * step) for index in range(count + 3)]
+    assert list(sweep_strings(parse(f"x={','.join(expected[:3])},...,{expected[-1]}"))) == expected
 
 
 @given(first=decimals, step=steps, count=st.integers(1, 50))
 def test_decimals_are_written_shortest(first: Decimal, step: Decimal, count: int) -> None:
-    end = first + (count + 1) * step
+    end, begun = first + (count + 2) * step, ",".join(typed(first + index * step) for index in range(3))
     # A trailing ".0" makes a decimal of every value.
-    values = sweep_strings(parse(f"x={typed(first)},{typed(first + step)},...,{typed(end)},0.0")).values
+    values = sweep_strings(parse(f"x={begun},...,{typed(end)},0.0"))
     assert all(value == repr(float(value)) for value in values)
 
 
-@given(multiple=st.integers(2, 60), count=st.integers(1, 60), data=st.data(), scale=st.sampled_from(["1", "0.01"]))
-def test_multiples_of_the_second_where_steps_miss(multiple: int, count: int, data: st.DataObject, scale: str) -> None:
-    first = data.draw(st.integers(0, multiple - 1))
-    end = multiple * (count + 1)
-    unit = Decimal(scale)
-    expansion = sweep_strings(
-        parse(f"x={typed(first * unit)},{typed(multiple * unit)},...,{typed(end * unit)}"),
-    )
-    steps_land = (end - multiple) % (multiple - first) == 0
-    multiples = [first, *range(multiple, end + 1, multiple)]
-    expected = [*range(first, end + 1, multiple - first)] if steps_land else multiples
-    assert [Decimal(value) for value in expansion.values] == [number * unit for number in expected]
-    assert len(expansion.warnings) == (1 if steps_land and multiples != expected else 0)
+def readings(first: int, second: int, end: int) -> list[list[int]]:
+    """Every list that the ellipsis could be, in the order steps, multiples, powers, found by trying."""
+    step, sign = second - first, 1 if second > first else -1
+    found = [[first, *range(second, end + sign, step)]]
+    if 0 < second > first or 0 > second < first:
+        found.append([first, *range(second, end + sign, second)])
+    if first * second > 0:
+        powers = [Fraction(first), Fraction(second)]
+        while powers[-1] != end and (abs(powers[-1]) < abs(end)) == (abs(second) > abs(first)) and len(powers) < 50:
+            powers.append(powers[-1] * second / first)
+        found.append([int(power) for power in powers] if powers[-1] == end else [])
+    fitting = [one for one in found if len(one) > 1 and one[-1] == end]
+    return [one for place, one in enumerate(fitting) if one not in fitting[:place]]
+
+
+@given(first=st.integers(-30, 30), second=st.integers(-30, 30), end=st.integers(-600, 600))
+@example(first=1, second=10, end=150)
+@example(first=1, second=10, end=1000)
+@example(first=2, second=4, end=64)
+@example(first=1, second=2, end=2)
+def test_the_one_reading_that_ends_there_is_taken(first: int, second: int, end: int) -> None:
+    assume(first != second)
+    sweep, found = f"depth={first},{second},...,{end}", readings(first, second, end)
+    counts = found and found[0] == [first, *range(second, end + (1 if second > first else -1), second - first)]
+    if len(found) == 1 or (counts and first % (second - first) == 0):
+        assert numbers(sweep) == found[0]
+    else:
+        assert ("write" in refusal(sweep)) == bool(found)
 
 
 @given(first=st.integers(-50, 50), step=st.integers(-40, 40).filter(bool), miss=st.integers(1, 500))
@@ -156,10 +198,7 @@ def test_an_end_that_is_missed_names_the_nearest_that_are_not(first: int, step: 
     end = second + direction * miss
 
     def accepted(candidate: int) -> bool:
-        if (candidate - second) * direction < 0:
-            return False
-        by_steps = (candidate - second) % step == 0
-        return by_steps or ((0 < second > first or 0 > second < first) and candidate % second == 0)
+        return bool(readings(first, second, candidate))
 
     assume(not accepted(end))
     below = next(number for number in range(end, end - 1000, -1) if accepted(number))
@@ -167,7 +206,17 @@ def test_an_end_that_is_missed_names_the_nearest_that_are_not(first: int, step: 
     message = refusal(f"depth={first},{second},...,{end}")
     assert re.search(rf"an end of {below} \(.*\) or {above} \(.*\) would do", message)
     for named in (below, above):
-        assert numbers(f"depth={first},{second},...,{named}")[-1] == named
+        assert any(one[-1] == named for one in readings(first, second, named))
+
+
+def reaches(first: Decimal, second: Decimal, end: Decimal) -> tuple[bool, bool, bool]:
+    """Whether steps, multiples and powers end there."""
+    powers = Fraction(first) * Fraction(second) > 0
+    ratio, number = Fraction(second) / Fraction(first) if powers else Fraction(0), Fraction(second)
+    while powers and number != end and abs(number) < abs(end) and ratio > 1:
+        number *= ratio
+    multiples = second > first and second != 0 and end % second == 0
+    return (end - second) % (second - first) == 0, multiples, powers and number == end
 
 
 @given(first=decimals, step=st.decimals("0.002", 3, places=3), miss=st.integers(1, 400), fraction=st.integers(1, 9))
@@ -176,14 +225,14 @@ def test_a_missed_decimal_end_names_ends_that_are_accepted(
 ) -> None:
     second = first + step
     end = second + (miss + Decimal(fraction) / 10) * step
-    assume(second == 0 or end % second != 0)
+    assume(not sum(reaches(first, second, end)))
     message = refusal(f"lr={typed(first)},{typed(second)},...,{typed(end)}")
     ends = re.search(r"an end of (\S+) \(.*\) or (\S+) \(.*\) would do", message)
     assert ends is not None
     below, above = map(Decimal, ends.groups())
     assert second + miss * step <= below < end < above <= second + (miss + 1) * step
     for named in (below, above):
-        assert numbers(f"lr={typed(first)},{typed(second)},...,{typed(named)}")[-1] == named
+        assert any(reaches(first, second, named))
 
 
 def test_the_error_names_what_was_typed_and_the_lists_of_both_ends() -> None:
@@ -200,7 +249,7 @@ def test_a_chain_is_its_parts_one_after_the_other(parts: list[tuple[int, int, in
     for first, step, count, falling in parts:
         signed = -step if falling else step
         values = [first + index * signed for index in range(count + 2)]
-        pieces.append(f"{values[0]},{values[1]},...,{values[-1]}")
+        pieces.append(",".join(map(str, values if count == 1 else [*values[:3], "...", values[-1]])))
         expected += values
     assert numbers("x=" + ",".join(pieces)) == expected
 
@@ -272,21 +321,19 @@ def test_the_longest_list_is_still_made() -> None:
 def test_other_sweeps_stay_as_hydra_has_them(text: str) -> None:
     override = parse(text)
     expected = list(parse(text).sweep_string_iterator())
-    expanded, warnings = expand_override(override)
-    assert expanded is override
-    assert warnings == ()
-    assert list(sweep_strings(override).values) == expected
+    assert expand_override(override) is override
+    assert list(sweep_strings(override)) == expected
 
 
 @pytest.mark.parametrize("text", ["depth=...", "depth=5", "layers=[1,2,...,5]", "layers={a:...}", "~depth"])
 def test_single_values_are_left_alone(text: str) -> None:
     override = parse(text)
-    assert expand_override(override) == (override, ())
+    assert expand_override(override) is override
 
 
 def test_expanding_keeps_everything_else_of_the_override() -> None:
     override = parse("+depth@net=tag(depths,choice('a,b',1,2,...,4))")
-    expanded, _ = expand_override(override)
+    expanded = expand_override(override)
     assert expanded.get_key_element() == "+depth@net"
     assert expanded.value_type == override.value_type
     assert expanded.value().tags == {"depths"}
