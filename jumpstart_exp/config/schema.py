@@ -38,10 +38,15 @@ def register_schema() -> None:
 
 def plain_config(config: DictConfig) -> dict[str, Any]:
     """Hydra's composed configuration as plain nested dicts, without Hydra's own node."""
-    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    container = OmegaConf.to_container(own, resolve=True)
-    assert isinstance(container, dict)
-    return {str(name): value for name, value in container.items()}
+    return {str(name): _plain(config, str(name)) for name in config if name != "hydra"}
+
+
+def _plain(config: DictConfig, name: str) -> Any:
+    """A value with all interpolations resolved, each converted to its setting's type: an environment's are texts."""
+    value = config[name]
+    if OmegaConf.is_dict(value):
+        return {str(inner): _plain(value, str(inner)) for inner in value}
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_list(value) else value
 
 
 def split_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], RunSettings]:
