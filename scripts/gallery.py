@@ -19,7 +19,7 @@ from jumpstart_exp.report.papers.drawn import paper_commands, write_paper_figure
 from jumpstart_exp.report.papers.figures import FIGURES, PaperFigure
 from jumpstart_exp.report.papers.sources import PaperError, PaperSource, paper_line, paper_source
 from jumpstart_exp.report.statistics.initialisation import initialisations
-from jumpstart_exp.report.statistics.success import train_shares, training_threshold
+from jumpstart_exp.report.statistics.success import train_shares
 from jumpstart_exp.report.table.grid import figure_grids
 from jumpstart_exp.report.table.rows import sound_rows
 from jumpstart_exp.store import Store, StoreError
@@ -149,7 +149,7 @@ def _trained(figure: PaperFigure, source: PaperSource) -> str:
             half, there = int((shares.share[index] >= 0.5).sum()), int((shares.seeds[index] > 0).sum())
             counts[label] = counts[label][0] + half, counts[label][1] + there
     said = [f"{titles[label]} {half} of {there}" for label, (half, there) in counts.items() if there]
-    threshold = training_threshold(grids[0].dataset)
+    threshold = grids[0].threshold
     return (
         f"Networks of which half of the seeds or more reach a training accuracy of {threshold:.3g}: {', '.join(said)}."
     )

@@ -1,8 +1,11 @@
-"""Imports run one way: which package may import which, in every module, within functions too."""
+"""Imports run one way: which package may import which, in every module, within functions too. And all are there."""
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 import jumpstart_exp
 
@@ -101,3 +104,9 @@ def test_imports_within_the_report_run_one_way() -> None:
 def test_the_report_never_trains() -> None:
     names = {name for path in (ROOT / "report").rglob("*.py") for name in imports(path)}
     assert {name for name in names if name.startswith("jumpstart_exp.engines")} <= _FROM_ENGINES
+
+
+@pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT.parent / "scripts").glob("*.py")))
+def test_every_script_finds_what_it_imports(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT.parent / "scripts"))
+    importlib.import_module(script)
