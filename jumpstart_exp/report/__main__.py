@@ -4,18 +4,16 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress
 
 from jumpstart_exp.arguments import read_arguments
-from jumpstart_exp.report.registry import KINDS, Section, Stored, sections
+from jumpstart_exp.report.registry import KINDS, Job, Stored, Write, sections
 from jumpstart_exp.settings import SettingError, legible
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _KINDS = "\n".join(
     textwrap.fill(kind.shows, 101, initial_indent=f"  {name:16}", subsequent_indent=" " * 18, break_on_hyphens=False)
@@ -68,9 +66,8 @@ def main(arguments: list[str]) -> int:
     figure = values.get("figure", "")
     if figure and "only" in values:
         return _complain("only= and figure= do not go together: one figure of the papers, or all of a kind", 2)
-    for name in _OF_A_FIGURE:
-        if name in values and not figure:
-            return _complain(f"{name}= goes with figure=NAME, a figure of the papers", 2)
+    if not figure and (lone := [name for name in _OF_A_FIGURE if name in values]):
+        return _complain(f"{lone[0]}= goes with figure=NAME, a figure of the papers", 2)
     if figure and "threshold" in values and "-table-" not in figure:
         return _complain(f"threshold= goes with the papers' tables: it changes nothing in {figure}", 2)
     try:
@@ -89,7 +86,7 @@ def _report(values: dict[str, str], threshold: float | None) -> int:
     from jumpstart_exp.report.papers.sources import PaperError
     from jumpstart_exp.report.table.grid import GridError, figure_grids
     from jumpstart_exp.report.table.rows import sound_rows
-    from jumpstart_exp.report.table.titles import named_by_study
+    from jumpstart_exp.report.table.studies import named_by_study
     from jumpstart_exp.store import Store, StoreError
 
     try:
@@ -98,18 +95,21 @@ def _report(values: dict[str, str], threshold: float | None) -> int:
         return _complain(str(error), 2)
     if not results.is_dir():
         return _complain(f"no results in {results}: there is no such folder; {EMPTY}")
-    only = values.get("only", "")
+    only, figure = values.get("only", ""), values.get("figure", "")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             store = Store(results)
             table = sound_rows(store.cells())
-            if "figure" in values:
-                return _draw_paper_figure(values, results, table, threshold)
-            found = [grid.at_threshold(threshold) for grid in figure_grids(table)]
-            grids = named_by_study(found, table)
-            stored = Stored(results, data, store, table, grids, threshold)
-            work = list(sections(stored, only)) if grids else []
+            if figure:
+                from jumpstart_exp.report.papers.drawn import write_paper_figure
+
+                variant, at_epoch = values.get("variant"), values.get("moment", "best")
+                write = partial(write_paper_figure, figure, results, table, variant=variant, at_epoch=at_epoch)
+                folder = results / ("tables" if "-table-" in figure else "figures")
+                return _write(partial(write, threshold=threshold), folder)
+            grids = named_by_study([grid.at_threshold(threshold) for grid in figure_grids(table)], table)
+            work = [*sections(Stored(results, data, store, table, grids, threshold), only)] if grids else []
         except (StoreError, GridError, PublishedError, PaperError) as error:
             return _complain(str(error))
         finally:
@@ -122,54 +122,39 @@ def _report(values: dict[str, str], threshold: float | None) -> int:
     return _draw(work, results)
 
 
-def _draw(work: list[Section], results: Path) -> int:
+def _draw(work: Sequence[tuple[str, Sequence[Job]]], results: Path) -> int:
     """Do the sections' jobs, each told by its title and files."""
-    from jumpstart_exp.store import StoreError
-
-    total = sum(len(section.jobs) for section in work)
+    total = sum(len(jobs) for _, jobs in work)
     console = Console()
     with Progress(console=console, transient=True, disable=total < MANY or not console.is_terminal) as progress:
         task = progress.add_task("drawing", total=total)
-        for section in work:
-            print(legible(section.title, _LONGEST_LINE))
-            for job in section.jobs:
-                folder = results / job.folder
-                try:
-                    paths = job.write(folder)
-                except OSError as error:
-                    return _complain(f"cannot write into {folder}: {error.strerror or error}")
-                except StoreError as error:
-                    return _complain(str(error))
-                _list(paths)
+        for title, jobs in work:
+            print(legible(title, _LONGEST_LINE))
+            for job in jobs:
+                if code := _write(job.write, results / job.folder):
+                    return code
                 progress.advance(task)
     return 0
 
 
-def _draw_paper_figure(values: dict[str, str], results: Path, table: "pd.DataFrame", threshold: float | None) -> int:
-    """Draw one figure or table of the papers.
+def _write(write: Write, folder: Path) -> int:
+    """Write into the folder: a line for each figure or table, its first file and the endings of its others.
 
-    Raises:
-        PaperError: there is no such figure, or the store lacks what it shows.
+    Returns:
+        The exit code.
     """
-    from jumpstart_exp.report.papers.drawn import write_paper_figure
+    from jumpstart_exp.store import StoreError
 
-    name = values["figure"]
-    folder = results / ("tables" if "-table-" in name else "figures")
-    variant, at_epoch = values.get("variant"), values.get("moment", "best")
     try:
-        _list(write_paper_figure(name, results, table, folder, variant=variant, at_epoch=at_epoch, threshold=threshold))
+        paths = write(folder)
     except OSError as error:
         return _complain(f"cannot write into {folder}: {error.strerror or error}")
-    return 0
-
-
-def _list(paths: list[Path]) -> None:
-    """A line for each figure or table: its first file, and the endings of its others."""
-    kinds: dict[Path, list[str]] = {}
-    for path in paths:
-        kinds.setdefault(path.with_suffix(""), []).append(path.suffix)
-    for stem, (first, *others) in kinds.items():
+    except StoreError as error:
+        return _complain(str(error))
+    for stem, files in groupby(paths, key=lambda path: path.with_suffix("")):
+        first, *others = (path.suffix for path in files)
         print(legible(f"  {stem}{first}" + (f" (and {', '.join(others)})" if others else ""), _LONGEST_LINE))
+    return 0
 
 
 def _complain(message: str, code: int = 1) -> int:

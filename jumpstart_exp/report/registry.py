@@ -91,14 +91,6 @@ class Job:
     write: Write
 
 
-@dataclass(frozen=True)
-class Section:
-    """Jobs under one title."""
-
-    title: str
-    jobs: tuple[Job, ...]
-
-
 _OfGrid = Callable[["FigureGrid"], Iterable[Job]]
 _OfStore = Callable[[Stored], Iterable[Job]]
 
@@ -126,36 +118,28 @@ def of_store(kind: str, rank: int, title: str) -> Callable[[_OfStore], None]:
     return lambda jobs: _of_stores.append((rank, kind, title, jobs))
 
 
-def sections(stored: Stored, only: str) -> Iterator[Section]:
-    """What is to be drawn and written, in order: figure by figure, then what is made of the whole store.
+def sections(stored: Stored, only: str) -> Iterator[tuple[str, list[Job]]]:
+    """Jobs under their titles, in order: figure by figure, then what is made of the whole store.
 
     Args:
         stored: what it is made of.
         only: one of KINDS; empty for all of them.
     """
-    _discover()
+    report = import_module("jumpstart_exp.report")
+    for package in _PACKAGES:  # every module may register something
+        for module in pkgutil.iter_modules([str(Path(path) / package) for path in report.__path__]):
+            import_module(f"{report.__name__}.{package}.{module.name}")
     for grid in stored.grids:
         made = sorted(_of_grids, key=lambda output: output[0])
-        if found := tuple(job for _, kind, jobs in made if only in ("", kind) for job in jobs(grid)):
-            yield Section(_counted(grid), found)
+        if found := [job for _, kind, jobs in made if only in ("", kind) for job in jobs(grid)]:
+            counts = (int(grid.present.sum()), "cell"), (len(grid.methods), "method"), (len(grid.seeds), "seed")
+            told = ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
+            yield f"{grid.title}: {told}", found
     for _, kind, title, of_store in sorted(_of_stores, key=lambda output: output[0]):
-        if only in ("", kind) and (found := tuple(of_store(stored))):
-            yield Section(title, found)
-
-
-def _discover() -> None:
-    """Import every module that may register something."""
-    report = import_module("jumpstart_exp.report")
-    for package in _PACKAGES:
-        for module in pkgutil.iter_modules([str(Path(path) / package) for path in report.__path__]):
-            import_module(f"jumpstart_exp.report.{package}.{module.name}")
+        if only in ("", kind) and (found := [*of_store(stored)]):
+            yield title, found
 
 
 def _check(kind: str) -> None:
     if kind not in KINDS:
         raise ValueError(f"kind={kind} is not known: one of {', '.join(KINDS)}")
-
-
-def _counted(grid: "FigureGrid") -> str:
-    counts = (int(grid.present.sum()), "cell"), (len(grid.methods), "method"), (len(grid.seeds), "seed")
-    return f"{grid.title}: " + ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)

@@ -18,7 +18,7 @@ from jumpstart_exp.report.statistics.initialisation import initialisations
 from jumpstart_exp.report.statistics.summary import summarise
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
 from jumpstart_exp.report.table.rows import RowWarning, sound_rows
-from jumpstart_exp.report.table.studies import study_rows
+from jumpstart_exp.report.table.studies import StudyTable
 from jumpstart_exp.report.tables.summaries import summary_table
 from jumpstart_exp.report.tables.table import as_markdown
 from jumpstart_exp.settings import setting
@@ -120,7 +120,7 @@ def test_a_study_has_the_rows_with_the_neutral_value_alone(add: Add) -> None:
     values = (None, 0.0, 0.5)
     rows = [row(dataclasses.replace(of, seed=seed), 0.6) | {"optimizer.clip": clip} for seed, clip in enumerate(values)]
     add("optimizer", "clip", float, CONTEXT)
-    assert study_rows(table(rows), "table2_50x4", "paper")["seed"].tolist() == [0, 1]
+    assert StudyTable(table(rows)).rows("table2_50x4", "paper")["seed"].tolist() == [0, 1]
 
 
 def test_networks_with_a_field_of_their_own_are_no_plain_ones_before_training(add: Add) -> None:
@@ -137,11 +137,11 @@ def test_the_page_and_the_command_say_it(add: Add, tmp_path: Path) -> None:
     add("optimizer", "clip", float, CONTEXT)
     new = [cell("relu", 2, 2, 0, network__skip=2), cell("relu", 2, 2, 0, optimizer__clip=0.5)]
     rows = table(old + [row(of, 0.9) for of in new])
-    studies = page_contents(rows, Store(tmp_path), figure_grids(rows)).head["studies"]
+    studies = page_contents(rows, Store(tmp_path), figure_grids(rows))[0]["studies"]
     titles = [study["title"] for study in studies]
     assert len(titles) == 3 and sum("network.skip=2" in title for title in titles) == 1
     assert sum("optimizer.clip=0.5" in title for title in titles) == 1
     made, which = commands(rows)
-    typed = [shlex.split(made[number].of(2, 2, 0)) for number in which]
+    typed = [shlex.split(made[number].before + made[number].after) for number in which]
     assert not any("skip" in word or "clip" in word for word in typed[0])
     assert "network.skip=2" in typed[2] and "optimizer.clip=0.5" in typed[3]

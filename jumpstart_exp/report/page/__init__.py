@@ -3,28 +3,41 @@
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+from seaborn.cm import rocket
 
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.page.contents import LARGEST, page_contents
 from jumpstart_exp.report.page.published_values import claim_entries, layout_entries, published_beside
 from jumpstart_exp.report.papers.claims import Claim
+from jumpstart_exp.report.papers.compared import compared_of
 from jumpstart_exp.report.papers.layouts import LayoutComparison
-from jumpstart_exp.report.papers.published import Published
+from jumpstart_exp.report.papers.published import Published, read_published
+from jumpstart_exp.report.registry import Job, Stored, of_store
 from jumpstart_exp.report.table.grid import FigureGrid
 from jumpstart_exp.store import Store
 
-__all__ = ["write_page"]
-
 _SCRIPTS = ("data", "colours", "elements", "study", "heatmap", "cell", "charts", "tables", "page")
 """Files of assets/, in the order in which they are put together."""
+
+
+@of_store("page", rank=30, title="the page")
+def _page(stored: Stored) -> Iterator[Job]:
+    compared_of(stored)  # what cannot be compared is told before anything is drawn
+    yield Job("", partial(_write, stored))
+
+
+def _write(stored: Stored, folder: Path) -> list[Path]:
+    found = compared_of(stored)
+    write = partial(write_page, stored.table, stored.store, stored.grids, folder / "report.html")
+    return [write(published=read_published(), claims=found.claims, layouts=found.layouts)]
 
 
 def write_page(
@@ -52,43 +65,25 @@ def write_page(
         OSError: the file cannot be written.
         StoreError: the curves cannot be read.
     """
-    style, script = _asset("page.css"), _script()
-    room = LARGEST - sum(len(text.encode()) for text in (_asset("page.html"), style, script))
-    beside = published_beside(table, grids, published) if published is not None else []
-    contents = page_contents(
+    page, style, script = _asset("page.html"), _asset("page.css"), _script()
+    head, block = page_contents(
         table,
         store,
         grids,
-        room=room,
-        beside=beside,
+        room=LARGEST - sum(len(text.encode()) for text in (page, style, script)),
+        beside=published_beside(table, grids, published) if published is not None else [],
         claims=claim_entries(claims),
         layouts=layout_entries(layouts),
     )
-    write_whole(path, _page(style, script, contents.head, contents.block.text()).encode())
-    return path
-
-
-def _page(style: str, script: str, head: dict[str, Any], block: str) -> str:
-    policy = "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src '{_digest(script)}'",
-            f"style-src '{_digest(style)}'",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-        )
-    )
+    text = json.dumps(head, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    # no tag can begin or end in it
+    text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     template = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
+    template.filters["digest"] = _digest
     # what is made here and cannot be mistaken for markup; all else that a template is given is escaped
-    own = {name: Markup(text) for name, text in {"style": style, "script": script, "head": _json(head)}.items()}
-    return template.from_string(_asset("page.html")).render(policy=Markup(policy), block=block, **own)
-
-
-def _json(head: dict[str, Any]) -> str:
-    """JSON that can stand in a script element: no tag can begin or end in it."""
-    text = json.dumps(head, separators=(",", ":"), sort_keys=True, allow_nan=False, ensure_ascii=True)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    own = {"style": Markup(style), "script": Markup(script), "head": Markup(text)}
+    write_whole(path, template.from_string(page).render(block=block.text(), **own).encode())
+    return path
 
 
 def _digest(text: str) -> str:
@@ -96,8 +91,6 @@ def _digest(text: str) -> str:
 
 
 def _script() -> str:
-    from seaborn.cm import rocket
-
     colours = "".join(f"{round(255 * part):02x}" for colour in rocket.colors for part in colour[:3])
     parts = "\n".join(_asset(f"{name}.js") for name in _SCRIPTS)
     return f'(() => {{\n"use strict";\nconst ROCKET = "{colours}";\n{parts}\n}})();\n'

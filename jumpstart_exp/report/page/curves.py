@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -22,14 +23,13 @@ _TOGETHER = 4096  # cells whose curves are in memory at once
 
 @dataclass(frozen=True, eq=False)
 class ThinCurves:
-    """Curves of the same cells in the same order, with `points` points or fewer each.
+    """Curves of the same cells in the same order, all with as many points.
 
     `epochs` is (cells, points) and repeats a curve's last epoch where it has fewer points; `values` has arrays of the
     same shape, fractions in [0, 1], NaN where nothing was measured. A cell without a curve has epoch 0 throughout.
     `longest` is how many points the longest curve of the store has.
     """
 
-    points: int
     epochs: NDArray[np.int64]
     values: dict[str, NDArray[np.float32]]
     longest: int
@@ -43,37 +43,31 @@ def read_curves(store: Store, keys: Sequence[str]) -> ThinCurves:
     longest = 0
     place = {key: index for index, key in enumerate(keys)}
     for start in range(0, len(keys), _TOGETHER):
-        table = store.curves(keys[start : start + _TOGETHER])
-        table = table.drop_duplicates(["key", "epoch"])
+        table = store.curves(keys[start : start + _TOGETHER]).drop_duplicates(["key", "epoch"])
         for own, rows in _of_equal_length(table):
             longest = max(longest, rows.shape[1])
-            where = np.array([place[key] for key in own])
+            where = [place[key] for key in own]
             found = {name: table[name].to_numpy(np.float64)[rows] for name in values}
             kept = _kept(found, most)
-            epochs[where] = _widened(np.take_along_axis(table["epoch"].to_numpy(np.int64)[rows], kept, 1), most)
+            epochs[where] = np.take_along_axis(table["epoch"].to_numpy(np.int64)[rows], kept, 1)
             for name, of_all in values.items():
-                of_all[where] = _widened(np.take_along_axis(found[name], kept, 1), most)
+                of_all[where] = np.take_along_axis(found[name], kept, 1)
     width = max(1, min(longest, most))
-    return ThinCurves(width, epochs[:, :width], {name: of[:, :width] for name, of in values.items()}, longest)
+    return ThinCurves(epochs[:, :width], {name: of[:, :width] for name, of in values.items()}, longest)
 
 
 def thinned(curves: ThinCurves, points: int) -> ThinCurves:
     """The same curves with at most so many points."""
-    if points >= curves.points:
+    if points >= curves.epochs.shape[1]:
         return curves
     # steps of 0 stand at the end only: they fill up what is shorter
     counts = 1 + (np.diff(curves.epochs, axis=1) > 0).sum(axis=1)
     chosen = np.zeros((len(counts), points), np.int64)
     for count in np.unique(counts):
         own = np.flatnonzero(counts == count)
-        kept = _kept({name: curves.values[name][own, :count] for name in _ACCURACIES}, points)
-        chosen[own] = _widened(kept, points)
-    return ThinCurves(
-        points,
-        np.take_along_axis(curves.epochs, chosen, 1),
-        {name: np.take_along_axis(of, chosen, 1) for name, of in curves.values.items()},
-        curves.longest,
-    )
+        chosen[own] = _kept({name: curves.values[name][own, :count] for name in _ACCURACIES}, points)
+    values = {name: np.take_along_axis(of, chosen, 1) for name, of in curves.values.items()}
+    return ThinCurves(np.take_along_axis(curves.epochs, chosen, 1), values, curves.longest)
 
 
 def add_curves(block: Block, curves: ThinCurves, room: int) -> tuple[int, tuple[str, ...]]:
@@ -82,26 +76,20 @@ def add_curves(block: Block, curves: ThinCurves, room: int) -> tuple[int, tuple[
     Returns:
         the points a curve, and the names of what it shows: the census is left out where there is no room for it.
     """
-    choices: list[tuple[int, tuple[str, ...]]] = [
-        (points, (*_ACCURACIES, *_CENSUS))
-        for points in (curves.points, *(points for points in _LADDER if points < curves.points))
-    ]
-    choices.append((min(LEAST_POINTS, curves.points), _ACCURACIES))
-    tried: dict[int, Block] = {}
+    points = sorted({min(most, curves.epochs.shape[1]) for most in (*_LADDER, curves.epochs.shape[1])}, reverse=True)
+    choices = [*((each, (*_ACCURACIES, *_CENSUS)) for each in points), (points[-1], _ACCURACIES)]
 
-    def fits(index: int) -> bool:
-        tried[index] = _block(thinned(curves, choices[index][0]), choices[index][1])
-        return text_length(tried[index].length) <= room
+    @cache
+    def made(index: int) -> Block:
+        most, names = choices[index]
+        return _block(thinned(curves, most), names)
 
-    chosen = min(bisect_left(range(len(choices)), True, key=fits), len(choices) - 1)
-    if chosen not in tried:
-        fits(chosen)
-    for name, entry in tried[chosen].entries.items():
+    chosen = bisect_left(range(len(points)), True, key=lambda index: text_length(made(index).length) <= room)
+    for name, entry in made(chosen).entries.items():
         block.entries[name] = {**entry, "start": entry["start"] + block.length}
-    block.parts += tried[chosen].parts
-    block.length += tried[chosen].length
-    points, names = choices[chosen]
-    return points, names
+    block.parts += made(chosen).parts
+    block.length += made(chosen).length
+    return choices[chosen]
 
 
 def _block(curves: ThinCurves, names: Sequence[str]) -> Block:
@@ -127,10 +115,13 @@ def _of_equal_length(table: pd.DataFrame) -> Iterator[tuple[NDArray[np.object_],
 
 
 def _kept(values: Mapping[str, NDArray[np.floating]], points: int) -> NDArray[np.int64]:
-    """Which columns of (cells, rows) stay, (cells, points), ascending: ends, extremes of the accuracies, and evenly."""
+    """Which columns of (cells, rows) stay, (cells, points), ascending: ends, extremes of the accuracies, and evenly.
+
+    The last one is repeated where there are fewer.
+    """
     cells, rows = next(iter(values.values())).shape
     if rows <= points:
-        return np.broadcast_to(np.arange(rows), (cells, rows))
+        return np.broadcast_to(np.minimum(np.arange(points), rows - 1), (cells, points))
     priority = np.full((cells, rows), 2.0)
     even = np.unique(np.rint(np.linspace(0, rows - 1, points)).astype(np.int64))
     priority[:, even] = _bit_reversed(len(even))[None, :]
@@ -147,8 +138,3 @@ def _bit_reversed(count: int) -> NDArray[np.float64]:
     bits = max(1, int(count - 1).bit_length())
     index = np.arange(count)
     return sum(((index >> bit) & 1) / 2.0 ** (bit + 1) for bit in range(bits)) + np.zeros(count)
-
-
-def _widened(rows: NDArray[np.generic], width: int) -> NDArray[np.generic]:
-    """The rows with their last column repeated until they are as wide."""
-    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])), mode="edge")

@@ -1,9 +1,10 @@
-"""Numbers small enough for a page: quantised arrays, all of them in one compressed block of bytes."""
+"""What is small enough for a page: quantised arrays in one compressed block of bytes, lists without repetition."""
 
 import base64
 import zlib
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Hashable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +13,7 @@ LEVEL = 6
 """Of zlib's compression; the same level and input give the same bytes."""
 
 _SMALLEST, _LARGEST = 2.0**-60, 2.0**60
-_TYPES = {"u1": "uint8", "u2": "uint16", "u4": "uint32", "i4": "int32", "f4": "float32"}
+_T = TypeVar("_T", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,6 @@ class Scale:
     codes: int
     log: bool = False
 
-    @property
-    def step(self) -> float:
-        """The distance of two codes: absolute, or the ratio less 1 on a logarithmic scale."""
-        if self.log:
-            return float((self.high / self.low) ** (1 / (self.codes - 2)) - 1)
-        return (self.high - self.low) / (self.codes - 1)
-
     def encode(self, values: ArrayLike) -> NDArray[Any]:
         """The codes of numbers of any shape; NaN becomes 0."""
         numbers = np.asarray(values, np.float64)
@@ -47,10 +41,6 @@ class Scale:
             code = 1 + np.rint(np.clip(share, 0, 1) * (self.codes - 1))
         known: NDArray[np.float64] = np.where(np.isnan(numbers), 0, code)
         return known.astype(np.uint8 if self.codes < 2**8 else np.uint16)
-
-    def described(self) -> dict[str, Any]:
-        """What a reader of the codes needs."""
-        return {"low": self.low, "high": self.high, "codes": self.codes, "log": self.log}
 
 
 FRACTION = Scale(0.0, 1.0, 65_501)
@@ -80,13 +70,11 @@ class Block:
         Multi-byte numbers are stored byte by byte: first all lowest bytes, last all highest, which compresses better.
         """
         codes: NDArray[Any] = np.ascontiguousarray(array if scale is None else scale.encode(array))
-        short = codes.dtype.newbyteorder("<").str[1:]
-        entry: dict[str, Any] = {"type": _TYPES[short], "shape": list(codes.shape)}
-        bytes_of = codes.astype(codes.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
-        content = packed(bytes_of.reshape(codes.size, codes.dtype.itemsize).T.tobytes())
-        entry |= {"start": self.length, "length": len(content)}
+        planes = codes.astype(codes.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
+        content = zlib.compress(planes.reshape(codes.size, codes.dtype.itemsize).T.tobytes(), LEVEL)
+        entry = {"type": codes.dtype.name, "shape": [*codes.shape], "start": self.length, "length": len(content)}
         if scale is not None:
-            entry["scale"] = scale.described()
+            entry["scale"] = asdict(scale)
         self.entries[name] = entry
         self.parts.append(content)
         self.length += len(content)
@@ -96,11 +84,18 @@ class Block:
         return base64.b64encode(b"".join(self.parts)).decode("ascii")
 
 
-def packed(content: bytes) -> bytes:
-    """The bytes compressed as a zlib stream, without any date."""
-    return zlib.compress(content, LEVEL)
-
-
 def text_length(count: int) -> int:
     """How many characters of base64 so many bytes take."""
     return -(-count // 3) * 4
+
+
+def distinct(values: Iterable[_T]) -> tuple[list[_T], NDArray[np.int64]]:
+    """The distinct values in the order in which they come, and the place of each value among them."""
+    every = [*values]
+    places = {value: place for place, value in enumerate(dict.fromkeys(every))}
+    return [*places], np.array([places[value] for value in every], np.int64)
+
+
+def picked(of: object, *names: str, **renamed: str) -> dict[str, Any]:
+    """Attributes as plain data: these, and others under new names (new=old)."""
+    return {new: getattr(of, old) for new, old in ({name: name for name in names} | renamed).items()}

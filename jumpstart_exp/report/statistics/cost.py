@@ -1,9 +1,7 @@
 """What the penalty costs in time and memory (CPAIOR, section 4): statistics only."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, geometric_mean, median
+from statistics import fmean
 
 import numpy as np
 
@@ -39,15 +37,6 @@ class PairCost:
         return None if self.memory is None else self.memory[1] / self.memory[0]
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """A ratio over many pairs."""
-
-    median: float
-    geometric_mean: float
-    pairs: int
-
-
 def pair_costs(grid: FigureGrid) -> list[PairCost]:
     """The cost of every depth-width pair of every penalised method, by method, engine and device, depth and width.
 
@@ -77,9 +66,3 @@ def pair_costs(grid: FigureGrid) -> list[PairCost]:
                     )
                 )
     return found
-
-
-def overall(ratios: Sequence[float | None]) -> Ratio | None:
-    """The pairs' ratios in two numbers; None where none is known."""
-    known = [ratio for ratio in ratios if ratio is not None and math.isfinite(ratio)]
-    return Ratio(median(known), geometric_mean(known), len(known)) if known else None

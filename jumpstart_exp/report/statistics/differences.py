@@ -19,7 +19,7 @@ from jumpstart_exp.report.statistics.intervals import (
     percentile_interval,
 )
 from jumpstart_exp.report.statistics.success import trained
-from jumpstart_exp.report.table.grid import FigureGrid, once_a_grid
+from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid, once_a_grid
 
 LEAST_SEEDS = 2
 """Seeds of a place from which on there is something to say about seeds."""
@@ -63,9 +63,6 @@ class PairedDifferences:
     places with a pair, `overall_p` its p-value with the signs of whole seeds flipped; None where there is no pair.
     """
 
-    method: str
-    baseline: str
-    compared: str
     pairs: NDArray[np.int64]
     left_out: NDArray[np.int64]
     mean: Floats
@@ -117,15 +114,12 @@ def paired_differences(grid: FigureGrid, method: str, baseline: str, compared: s
     Raises:
         ValueError: the grid lacks one of the methods.
     """
-    own, other = (_values(grid, grid.methods.index(label), compared, at_epoch) for label in (method, baseline))
+    own, other = _values(grid, compared, at_epoch)[[grid.methods.index(label) for label in (method, baseline)]]
     differences = own - other
-    flat = differences.reshape(-1, differences.shape[-1])
     mean, low, high = mean_interval(differences)
     p = sign_flip_p(differences)
+    overall = over_places(differences)
     return PairedDifferences(
-        method=method,
-        baseline=baseline,
-        compared=compared,
         pairs=np.asarray((~np.isnan(differences)).sum(axis=-1)),
         left_out=np.asarray((np.isnan(own) != np.isnan(other)).sum(axis=-1)),
         mean=mean,
@@ -133,8 +127,8 @@ def paired_differences(grid: FigureGrid, method: str, baseline: str, compared: s
         high=high,
         p=p,
         adjusted=false_discovery(p),
-        overall=over_places(differences),
-        overall_p=None if np.isnan(flat).all() else float(sign_flip_p(_seed_parts(flat))),
+        overall=overall,
+        overall_p=None if overall is None else float(sign_flip_p(_seed_parts(differences))),
     )
 
 
@@ -147,22 +141,17 @@ def best_minus_last(grid: FigureGrid, metric: str) -> Floats:
 def best_minus_last_by_method(grid: FigureGrid) -> tuple[BestMinusLast, ...]:
     """How much the best epoch flatters each method, in the grid's order."""
     gaps = {metric: best_minus_last(grid, metric) for metric in ("train_acc", "val_acc")}
-    succeeded = {at_epoch: np.where(grid.present, trained(grid, at_epoch), np.nan) for at_epoch in ("best", "last")}
+    trains = {at_epoch: _values(grid, "trains", at_epoch) for at_epoch in MOMENTS}
     base = grid.methods.index(BASELINE) if BASELINE in grid.methods else None
     found = []
     for method, label in enumerate(grid.methods):
-        shares = {at_epoch: over_places(of_moment[method]) for at_epoch, of_moment in succeeded.items()}
-        found.append(
-            BestMinusLast(
-                method=label,
-                accuracy={metric: over_places(gap[method]) for metric, gap in gaps.items()},
-                beyond_baseline={
-                    metric: None if base in (None, method) else over_places(gap[method] - gap[base])
-                    for metric, gap in gaps.items()
-                },
-                trains={at_epoch: share for at_epoch, share in shares.items() if share is not None},
-            )
-        )
+        accuracy = {metric: over_places(gap[method]) for metric, gap in gaps.items()}
+        beyond = {
+            metric: None if base in (None, method) else over_places(gap[method] - gap[base])
+            for metric, gap in gaps.items()
+        }
+        shares = ((at_epoch, over_places(of_moment[method])) for at_epoch, of_moment in trains.items())
+        found.append(BestMinusLast(label, accuracy, beyond, {name: share for name, share in shares if share}))
     return tuple(found)
 
 
@@ -181,9 +170,7 @@ def over_places(values: ArrayLike) -> Estimate | None:
     places, seeds = int(known.any(axis=1).sum()), np.flatnonzero(known.any(axis=0))
     if not places:
         return None
-    filled, counted = (
-        part[known.any(axis=1)][:, seeds].T for part in (np.where(known, rows, 0.0), known.astype(float))
-    )
+    filled, counted = (part[known.any(axis=1)][:, seeds].T for part in (np.nan_to_num(rows), known.astype(float)))
     mean = float((filled.sum(axis=0) / counted.sum(axis=0)).mean())
     if len(seeds) < 2:
         return Estimate(mean, None, None, len(seeds), places)
@@ -211,7 +198,7 @@ def sign_flip_p(differences: ArrayLike) -> Floats:
     found = np.full(math.prod(shape), np.nan)
     for own, packed in by_count(differences):
         count = packed.shape[1]
-        signs = _all_signs(count) if count <= MOST_ENUMERATED else _drawn_signs(count)
+        signs = _signs(count)
         # a sum that equals the one found but for rounding counts as equal
         least = np.abs(packed.sum(axis=1)) - EQUAL * np.abs(packed).sum(axis=1)
         as_far = (np.abs(signs @ packed.T) >= least).sum(axis=0)
@@ -220,30 +207,28 @@ def sign_flip_p(differences: ArrayLike) -> Floats:
 
 
 @cache
-def _all_signs(count: int) -> Floats:
-    """All sign flips of so many seeds but for the sign of the whole, (2 ** (count - 1), count): the first stays."""
-    bits = np.arange(2 ** (count - 1))[:, None] >> np.arange(count)
-    return np.asarray(1.0 - 2.0 * (bits & 1))
+def _signs(count: int) -> Floats:
+    """Sign flips of so many seeds, (flips, count): all but for the sign of the whole, the first as it is; or FLIPS.
 
-
-@cache
-def _drawn_signs(count: int) -> Floats:
-    """Random sign flips, (FLIPS, count); always the same ones."""
-    bits = np.random.Generator(np.random.PCG64([count, FLIPS])).integers(0, 2, size=(FLIPS, count))
-    return np.asarray(1.0 - 2.0 * bits, np.float64)
+    Those are drawn at random, and always the same.
+    """
+    if count <= MOST_ENUMERATED:
+        bits = (np.arange(2 ** (count - 1))[:, None] >> np.arange(count)) & 1
+    else:
+        bits = np.random.Generator(np.random.PCG64([count, FLIPS])).integers(0, 2, size=(FLIPS, count))
+    return np.asarray(1.0 - 2.0 * bits)
 
 
 def _seed_parts(differences: Floats) -> Floats:
-    """What each seed adds to the mean over places, (seeds,), of (places, seeds); NaN for a seed without any value."""
-    known = ~np.isnan(differences)
-    counts = known.sum(axis=1)
-    weights = np.where(known, 1 / np.maximum(counts, 1)[:, None], 0.0) / max(int((counts > 0).sum()), 1)
-    parts = (np.where(known, differences, 0.0) * weights).sum(axis=0)
-    return np.where(known.any(axis=0), parts, np.nan)
+    """What each seed adds to the mean over places, (seeds,), of (…, seeds); NaN for a seed without any value."""
+    rows = differences.reshape(-1, differences.shape[-1])
+    rows = rows[~np.isnan(rows).all(axis=1)]
+    parts = np.nansum(rows / (~np.isnan(rows)).sum(axis=1, keepdims=True) / len(rows), axis=0)
+    return np.where(np.isnan(rows).all(axis=0), np.nan, parts)
 
 
-def _values(grid: FigureGrid, method: int, compared: str, at_epoch: str) -> Floats:
-    """The method's values, (depths, widths, seeds), NaN for none."""
+def _values(grid: FigureGrid, compared: str, at_epoch: str) -> Floats:
+    """What is compared, (methods, depths, widths, seeds), NaN for none."""
     if compared == "trains":
-        return np.where(grid.present[method], trained(grid, at_epoch)[method], np.nan)
-    return np.asarray(grid.accuracy[f"{compared}_{at_epoch}"][method])
+        return np.where(grid.present, trained(grid, at_epoch), np.nan)
+    return grid.accuracy[f"{compared}_{at_epoch}"]

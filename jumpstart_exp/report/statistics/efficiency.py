@@ -28,11 +28,15 @@ class Point:
     high: float
     partial: bool
 
+    @property
+    def pair(self) -> tuple[int, int]:
+        """Depth and width."""
+        return self.depth, self.width
+
 
 def has_scatter(grid: FigureGrid) -> bool:
     """Whether the figure's cells are CNNs and have accuracies at enough depth-width pairs."""
-    pairs = {(point.depth, point.width) for point in points(grid, "train_acc_best")}
-    return grid.layout == "cnn" and len(pairs) >= LEAST_PAIRS
+    return grid.layout == "cnn" and len({point.pair for point in points(grid, "train_acc_best")}) >= LEAST_PAIRS
 
 
 def points(grid: FigureGrid, column: str) -> list[Point]:
@@ -63,7 +67,7 @@ def pareto_front(candidates: Iterable[Point]) -> list[Point]:
     Of equal points the first by depth and width stands for all.
     """
     front: list[Point] = []
-    for point in sorted(candidates, key=lambda point: (point.n_params, -point.mean, point.depth, point.width)):
+    for point in sorted(candidates, key=lambda point: (point.n_params, -point.mean, point.pair)):
         if not front or point.mean > front[-1].mean:
             front.append(point)
     return front
@@ -79,15 +83,12 @@ def best_of_pairs(candidates: Iterable[Point], most: int) -> list[Point]:
     of_method: dict[str, list[Point]] = defaultdict(list)
     for point in candidates:
         of_method[point.method].append(point)
-        pair = (point.depth, point.width)
-        if pair not in best or point.mean > best[pair].mean:
-            best[pair] = point
-    overall = {(point.depth, point.width) for point in pareto_front(best.values())}
-    any_method = {(point.depth, point.width) for own in of_method.values() for point in pareto_front(own)}
-
-    def merit(point: Point) -> tuple[bool, bool, float, int, int]:
-        pair = (point.depth, point.width)
-        return pair not in overall, pair not in any_method, -point.mean, point.depth, point.width
-
+        if point.pair not in best or point.mean > best[point.pair].mean:
+            best[point.pair] = point
+    overall = {point.pair for point in pareto_front(best.values())}
+    any_method = {point.pair for own in of_method.values() for point in pareto_front(own)}
     kept = best if len(best) <= most else overall | any_method
-    return sorted((best[pair] for pair in kept), key=merit)
+    return sorted(
+        (best[pair] for pair in kept),
+        key=lambda point: (point.pair not in overall, point.pair not in any_method, -point.mean, point.pair),
+    )

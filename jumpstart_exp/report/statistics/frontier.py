@@ -4,7 +4,6 @@ Where a function takes methods, a ValueError says that the grid has no such meth
 """
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +25,9 @@ Start = Literal["grid", "first"]
 With one hidden layer plain ReLU networks of up to 15 units reach 0.95 on MOONS in fewer than half of the seeds:
 counted from the grid's shallowest depth such widths have no frontier at all, although they train at greater depths.
 """
+
+_Chosen = NDArray[np.bool_] | slice
+_ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,10 @@ class FrontierRatio:
     resampled sets of seeds had no width at all and are left out.
     """
 
-    method: str
-    baseline: str
     ratio: float
     low: float | None
     high: float | None
     widths: tuple[int, ...]
-    ratios: tuple[float, ...]
     left_out: tuple[int, ...]
     at_least: tuple[int, ...]
     at_most: tuple[int, ...]
@@ -93,11 +92,11 @@ def frontiers(grid: FigureGrid, at_epoch: str, *, start: Start = "grid") -> tupl
 @once_a_grid
 def frontier(grid: FigureGrid, at_epoch: str, method: str, *, start: Start = "grid") -> Frontier:
     """One method's frontier."""
-    reach = _reach_of(grid, at_epoch, method, start)
-    low, high = _ends(_resampled(reach))
-    fewest = _fewest(reach, reach.deciding)
+    reach = _Reach(grid, at_epoch, method, start)
+    low, high = _ends(reach.resampled())
+    fewest = reach.fewest(reach.deciding)
     # an interval rests on the places up to the one at which its upper end stops
-    certain = _fewest(reach, np.maximum(reach.deciding, high)) > 1
+    certain = reach.fewest(np.maximum(reach.deciding, high)) > 1
     points = []
     for width in np.flatnonzero(reach.present.any(axis=(0, 2))):
         has_interval = certain[width] and not (reach.is_cut[width] and not reach.steps[width])
@@ -129,8 +128,8 @@ def deepest_frontier(grid: FigureGrid, at_epoch: str, method: str, *, start: Sta
     greatest = max(points, key=lambda point: (point.depth or 0, -point.width))
     low, high = None, None
     if all(point.low is not None for point in points):
-        reach = _reach_of(grid, at_epoch, method, start)
-        ends = _ends(_resampled(reach).max(axis=1, keepdims=True))
+        reach = _Reach(grid, at_epoch, method, start)
+        ends = _ends(reach.resampled().max(axis=1, keepdims=True))
         low, high = (int(reach.depths[end[0]]) for end in ends)
     return dataclasses.replace(
         greatest,
@@ -169,90 +168,92 @@ def frontier_ratio(
     Only depths at which both methods have any cell count, and the seeds that both have; these are resampled together,
     and the whole statistic, the choice of widths included, is computed anew each time.
     """
-    seeds_of_both = common_seeds(grid, method, baseline)
-    shared = common_depths(grid, method, baseline)
-    depths = [depth for depth, is_shared in zip(grid.depths, shared, strict=True) if is_shared]
-    pair = np.array([grid.methods.index(method), grid.methods.index(baseline)])
-    present = grid.present[pair][..., seeds_of_both]
-    succeeded = trained(grid, at_epoch)[pair][..., seeds_of_both]
-    own, other = (_reach(succeeded[i][shared], present[i][shared], depths, start) for i in range(2))
+    shared = common_depths(grid, method, baseline), common_seeds(grid, method, baseline)
+    own, other = (_Reach(grid, at_epoch, each, start, *shared) for each in (method, baseline))
     both = (own.steps > 0) & (other.steps > 0)
     if not both.any():
         return None
-    logs = _log_ratios(own, own.steps, other, other.steps)[both]
-    seeds = min(int(_fewest(reach, reach.deciding)[both].min()) for reach in (own, other))
+    logs = (own.log_depths(own.steps) - other.log_depths(other.steps))[both]
+    seeds = min(int(reach.fewest(reach.deciding)[both].min()) for reach in (own, other))
     low, high, without = None, None, 0
     if seeds > 1:
-        resampled = _log_ratios(own, _resampled(own), other, _resampled(other))
+        resampled = own.log_depths(own.resampled()) - other.log_depths(other.resampled())
         counts = (~np.isnan(resampled)).sum(axis=1)
         values = np.where(counts > 0, np.exp(np.nansum(resampled, axis=1) / np.maximum(counts, 1)), np.nan)
-        low, high = (or_none(end[0]) for end in percentile_interval(values[:, None]))
+        low, high = (or_none(end) for end in percentile_interval(values))
         without = int(np.isnan(values).sum())
+    pair = [grid.methods.index(method), grid.methods.index(baseline)]
+    there = grid.present[pair][..., shared[1]].any(axis=(0, 1, 3))
+    widths = np.array(grid.widths)
     return FrontierRatio(
-        method=method,
-        baseline=baseline,
         ratio=float(np.exp(logs.mean())),
         low=low,
         high=high,
-        widths=_values(grid.widths, both),
-        ratios=tuple(float(ratio) for ratio in np.exp(logs)),
-        left_out=_values(grid.widths, present.any(axis=(0, 1, 3)) & ~both),
-        at_least=_values(grid.widths, both & own.is_open),
-        at_most=_values(grid.widths, both & other.is_open),
+        widths=tuple(widths[both].tolist()),
+        left_out=tuple(widths[there & ~both].tolist()),
+        at_least=tuple(widths[both & own.is_open].tolist()),
+        at_most=tuple(widths[both & other.is_open].tolist()),
         seeds=seeds,
         resamples_without=without,
     )
 
 
-@dataclass(frozen=True, eq=False)
 class _Reach:
-    """How far one method trains; `succeeded` and `present` are (depths, widths, seeds), of its own depths.
+    """How far one method trains over its own depths: those, of the ones given, at which it has a cell.
 
-    `depths` are 0 and the method's own depths; `steps` is the frontier's place among them, 0 for none;
-    `deciding` is the same but where all depths decide. `steps` to `is_cut` are (widths,).
+    `succeeded` and `present` are (depths, widths, seeds) of its own depths, `passes` (depths, widths) says which do
+    not fail: a missing one does. `depths` are 0 and its own depths; `steps` is the frontier's place among them, 0 for
+    none; `deciding` is the same but where all depths decide. `steps` to `is_cut` are (widths,).
     """
 
-    succeeded: NDArray[np.bool_]
-    present: NDArray[np.bool_]
-    start: Start
-    depths: Floats
-    steps: NDArray[np.int64]
-    deciding: NDArray[np.int64]
-    is_open: NDArray[np.bool_]
-    is_cut: NDArray[np.bool_]
+    def __init__(
+        self, grid: FigureGrid, at_epoch: str, method: str, start: Start, depths: _Chosen = _ALL, seeds: _Chosen = _ALL
+    ) -> None:
+        index = grid.methods.index(method)
+        succeeded, present = (of[index][depths][..., seeds] for of in (trained(grid, at_epoch), grid.present))
+        own = present.any(axis=(1, 2))
+        self.start = start
+        self.succeeded, self.present = succeeded[own], present[own]
+        self.depths = np.array([0, *np.array(grid.depths)[depths][own]], dtype=np.float64)
+        counts = self.present.sum(axis=-1)
+        there = counts > 0
+        self.passes = there & (self.succeeded.sum(axis=-1) >= LEAST_SHARE * counts)
+        self.steps = _steps(self.passes, start)
+        # counted from the first depth that trains, all depths decide that there is none
+        is_without = ~self.passes.any(axis=0) & (start == "first")
+        self.deciding = np.where(is_without, len(there), self.steps)
+        has_next = np.vstack([there, np.ones((1, there.shape[1]), dtype=np.bool_)])
+        self.is_cut = np.where(is_without, ~there.all(axis=0), ~has_next[self.steps, np.arange(len(self.steps))])
+        self.is_open = (self.steps > 0) & ((self.steps == len(there)) | self.is_cut)
 
+    def fewest(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Fewest seeds of every width's places up to and including the one after so many steps; missing ones aside.
 
-def _reach_of(grid: FigureGrid, at_epoch: str, method: str, start: Start) -> _Reach:
-    own = grid.methods.index(method)
-    return _reach(trained(grid, at_epoch)[own], grid.present[own], grid.depths, start)
+        0 where all of them are missing.
+        """
+        seeds = self.present.sum(axis=-1)
+        counted = (np.arange(len(seeds))[:, None] <= steps) & (seeds > 0)
+        most = self.present.shape[-1]
+        least = np.where(counted, seeds, most).min(axis=0, initial=most)
+        return np.asarray(np.where(counted.any(axis=0), least, 0), dtype=np.int64)
 
+    def resampled(self) -> NDArray[np.int64]:
+        """`steps` of every resample of the seeds that the method has anywhere, (resamples, widths).
 
-def _reach(succeeded: NDArray[np.bool_], present: NDArray[np.bool_], depths: Sequence[int], start: Start) -> _Reach:
-    """How far a method trains, of (depths, widths, seeds) each; depths at which it has no cell are none of its own."""
-    own = present.any(axis=(1, 2))
-    succeeded, present = succeeded[own], present[own]
-    passes, there = _passes(succeeded, present), present.any(axis=-1)
-    steps = _steps(passes, start)
-    # counted from the first depth that trains, all depths decide that there is none
-    is_without = ~passes.any(axis=0) & (start == "first")
-    has_next = np.vstack([there, np.ones((1, there.shape[1]), dtype=np.bool_)])
-    is_cut = np.where(is_without, ~there.all(axis=0), ~has_next[steps, np.arange(len(steps))])
-    return _Reach(
-        succeeded=succeeded,
-        present=present,
-        start=start,
-        depths=np.array([0, *np.asarray(depths)[own]], dtype=np.float64),
-        steps=steps,
-        deciding=np.where(is_without, len(passes), steps),
-        is_open=(steps > 0) & ((steps == len(succeeded)) | is_cut),
-        is_cut=is_cut,
-    )
+        Where a place has seeds, but none that was drawn, it stays as it is: in a store that is still growing, few
+        seeds at a place are no failure.
+        """
+        there = self.present.any(axis=(0, 1))
+        drawn = drawn_counts(int(there.sum()))
+        trained_count, count = (
+            (drawn @ values[..., there].reshape(-1, drawn.shape[1]).T.astype(np.float64)).reshape(-1, *values.shape[:2])
+            for values in (self.succeeded, self.present)
+        )
+        return _steps(np.where(count > 0, trained_count >= LEAST_SHARE * count, self.passes), self.start)
 
-
-def _passes(succeeded: NDArray[np.bool_], present: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which depths do not fail, (depths, widths), of (depths, widths, seeds); a missing one does."""
-    seeds = present.sum(axis=-1)
-    return np.asarray((seeds > 0) & (succeeded.sum(axis=-1) >= LEAST_SHARE * seeds))
+    def log_depths(self, steps: NDArray[np.int64]) -> Floats:
+        """Logarithm of the depth after so many steps, of any shape; NaN where there is no frontier."""
+        return np.log(np.where(steps > 0, self.depths[steps], np.nan))
 
 
 def _steps(passes: NDArray[np.bool_], start: Start) -> NDArray[np.int64]:
@@ -262,48 +263,8 @@ def _steps(passes: NDArray[np.bool_], start: Start) -> NDArray[np.int64]:
     return np.asarray(np.where(passes.any(axis=-2), reached, 0), dtype=np.int64)
 
 
-def _fewest(reach: _Reach, steps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Fewest seeds of every width's places up to and including the one after so many steps; missing ones aside.
-
-    0 where all of them are missing.
-    """
-    seeds = reach.present.sum(axis=-1)
-    counted = (np.arange(len(seeds))[:, None] <= steps) & (seeds > 0)
-    most = reach.present.shape[-1]
-    least = np.where(counted, seeds, most).min(axis=0, initial=most)
-    return np.asarray(np.where(counted.any(axis=0), least, 0), dtype=np.int64)
-
-
-def _resampled(reach: _Reach) -> NDArray[np.int64]:
-    """`steps` of every resample of the seeds that the method has anywhere, (resamples, widths).
-
-    Where a place has seeds, but none that was drawn, it stays as it is: in a store that is still growing, few seeds
-    at a place are no failure.
-    """
-    there = reach.present.any(axis=(0, 1))
-    drawn = drawn_counts(int(there.sum()))
-    trained_count, count = (
-        (drawn @ values[..., there].reshape(-1, drawn.shape[1]).T.astype(np.float64)).reshape(-1, *values.shape[:2])
-        for values in (reach.succeeded, reach.present)
-    )
-    passes = np.where(count > 0, trained_count >= LEAST_SHARE * count, _passes(reach.succeeded, reach.present))
-    return _steps(passes, reach.start)
-
-
 def _ends(resampled: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The interval of every column's steps: depths of the grid only, for nothing between two of them was trained."""
     ordered = np.sort(resampled, axis=0)
     first = int(np.floor(0.025 * (len(ordered) - 1)))
     return ordered[first], ordered[len(ordered) - 1 - first]
-
-
-def _log_ratios(own: _Reach, steps: NDArray[np.int64], other: _Reach, others: NDArray[np.int64]) -> Floats:
-    """Logarithm of own depth over the other's, (…, widths); NaN where one of them has no frontier."""
-    logs = [
-        np.log(np.where(places > 0, reach.depths[places], np.nan)) for reach, places in ((own, steps), (other, others))
-    ]
-    return np.asarray(logs[0] - logs[1])
-
-
-def _values(widths: Sequence[int], where: NDArray[np.bool_]) -> tuple[int, ...]:
-    return tuple(width for width, chosen in zip(widths, where, strict=True) if chosen)

@@ -28,6 +28,9 @@ MEASURES = ("dead_units", "dead_points", "dead_layer")
 """What is measured: shares of units, of points dead in some layer, and of networks that have a dead layer."""
 
 _CENSUS = ("dead_units_by_layer_start", "dead_points_by_layer_start")
+_EARLY = ("first_dead", "second_dead")  # shares of dead units in the first two hidden layers, NaN for no second one
+
+_Network = tuple[int, int, int, float, float, float, float, float]  # AXES, MEASURES, _EARLY
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +47,7 @@ class Initialisation:
     """Networks of one dataset and layout before training, with Glorot's uniform weights and zero biases.
 
     `measured` and `formula` have an entry for each of MEASURES, (depths, widths). `seeds` counts the networks behind
-    each place. `first_dead` and `second_dead` are the shares of dead units in the first and in the second hidden
-    layer, (widths,), that the formulas of units and of layers use; NaN where no network has that layer.
+    each place.
     """
 
     layout: str
@@ -54,8 +56,6 @@ class Initialisation:
     seeds: NDArray[np.int64]
     measured: Mapping[str, Measured]
     formula: Mapping[str, Floats]
-    first_dead: Floats
-    second_dead: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +65,6 @@ class InitialisedDataset:
     title: str
     slug: str
     layouts: tuple[Initialisation, ...]
-
-
-@dataclass(frozen=True)
-class _Network:
-    place: tuple[int, int, int]  # depth, width, seed
-    dead_units: Floats
-    dead_points: Floats
 
 
 def initialisations(table: pd.DataFrame) -> list[InitialisedDataset]:
@@ -95,9 +88,10 @@ def initialisations(table: pd.DataFrame) -> list[InitialisedDataset]:
         if layout not in LAYOUTS or any(columns[name][row] not in (None, usual(name)) for name in plain):
             continue
         if _is_census(units, depth) and _is_census(points, depth):
-            network = _Network(
-                (int(depth), int(width), int(seed)), np.asarray(units, np.float64), np.asarray(points, np.float64)
-            )
+            # biases are zero: what is dead in a layer is the zero input of the next one, and dead in all that follow
+            dead = float(np.mean(units)), float(points[-1]), float(units[-1] == 1.0)
+            second = float(units[1]) if depth > 1 else np.nan
+            network = (int(depth), int(width), int(seed), *dead, float(units[0]), second)
             found[tuple(values[row] for values in of_data.values())][layout].append(network)
     datasets = [_dataset(dict(zip(of_data, values, strict=True)), layouts) for values, layouts in found.items()]
     return sorted(datasets, key=lambda each: (each.title, each.slug))
@@ -123,39 +117,28 @@ def _dataset(context: Settings, layouts: Mapping[str, list[_Network]]) -> Initia
 
 
 def _layout(layout: str, networks: list[_Network]) -> Initialisation:
-    axes = depths, widths, _ = [sorted({network.place[axis] for network in networks}) for axis in range(3)]
-    values = {name: np.full([len(axis) for axis in axes], np.nan) for name in MEASURES}
-    early: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
-    for network in sorted(networks, key=lambda each: (each.place[1:], each.place)):  # sums in one order
-        # a network of several methods has the same census in each, and one place
-        place = tuple(axis.index(value) for axis, value in zip(axes, network.place, strict=True))
-        _, width, seed = network.place
-        values["dead_units"][place] = np.mean(network.dead_units)
-        # biases are zero: what is dead in a layer is the zero input of the next one, and dead in all that follow
-        values["dead_points"][place] = network.dead_points[-1]
-        values["dead_layer"][place] = network.dead_units[-1] == 1.0
-        for layer, share in enumerate(network.dead_units[:2]):
-            # a seed has the same first layers at every depth
-            early[layer, width][seed] = float(share)
-    first, second = (
-        np.array([np.mean([*early[layer, width].values()]) if early[layer, width] else np.nan for width in widths])
-        for layer in range(2)
-    )
-    seeds_there = (~np.isnan(values["dead_layer"])).sum(axis=-1)
-    dead = (values["dead_layer"] == 1).sum(axis=-1)
+    # a network of several methods has the same census in each, and one place
+    frame = pd.DataFrame(networks, columns=[*AXES, *MEASURES, *_EARLY]).drop_duplicates([*AXES], keep="last")
+    depths, widths, seeds = (sorted({*frame[name].tolist()}) for name in AXES)
+    places = pd.MultiIndex.from_product([depths, widths, seeds], names=AXES)
+    placed = frame.set_index([*AXES])[[*MEASURES]].reindex(places)
+    shape = len(depths), len(widths), len(seeds)
+    units, points, layer = (placed[name].to_numpy().reshape(shape) for name in MEASURES)
+    there = (~np.isnan(layer)).sum(axis=-1)
+    # a seed has the same first layers at every depth
+    early = frame.sort_values([*AXES]).groupby(["width", "seed"])[[*_EARLY]].last()
+    first, second = (np.array([early[name].loc[width].mean() for width in widths]) for name in _EARLY)
     return Initialisation(
         layout=layout,
         depths=tuple(depths),
         widths=tuple(widths),
-        seeds=seeds_there,
+        seeds=there,
         measured={
-            "dead_units": Measured(*mean_interval(values["dead_units"])),
-            "dead_points": Measured(*mean_interval(values["dead_points"])),
-            "dead_layer": Measured(*share_interval(dead, seeds_there)),
+            "dead_units": Measured(*mean_interval(units)),
+            "dead_points": Measured(*mean_interval(points)),
+            "dead_layer": Measured(*share_interval((layer == 1).sum(axis=-1), there)),
         },
         formula=_formulas(layout, np.array(depths, np.float64)[:, None], np.array(widths, np.float64), first, second),
-        first_dead=first,
-        second_dead=second,
     )
 
 

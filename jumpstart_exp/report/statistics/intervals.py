@@ -1,6 +1,7 @@
 """Intervals and tests over seeds: pure functions of arrays; what is drawn at random is seeded and stays the same."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from statistics import NormalDist
@@ -71,15 +72,9 @@ def drawn_counts(count: int, each: float = 1.0) -> Floats:
 
 def percentile_interval(values: Floats) -> tuple[Floats, Floats]:
     """The percentile interval of bootstrapped values over the first axis; NaN values are left out."""
-    columns = values.reshape(len(values), math.prod(values.shape[1:]))
-    known = ~np.isnan(columns)
-    ends = np.full((2, columns.shape[1]), np.nan)
-    whole = known.all(axis=0)
-    if len(values) and whole.any():
-        ends[:, whole] = np.percentile(columns[:, whole], _TAILS, axis=0)
-    for column in np.flatnonzero(known.any(axis=0) & ~whole):
-        ends[:, column] = np.percentile(columns[known[:, column], column], _TAILS)
-    low, high = ends.reshape(2, *values.shape[1:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # where all values are NaN, so is the interval
+        low, high = (np.nanpercentile if np.isnan(values).any() else np.percentile)(values, _TAILS, axis=0)
     return low, high
 
 

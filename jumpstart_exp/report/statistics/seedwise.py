@@ -34,12 +34,10 @@ def ratio_over_seeds(totals: Floats, counts: Floats) -> Interval | None:
     totals, counts = totals[own], counts[own]
     if not len(counts):
         return None
-    low, high = None, None
-    if len(counts) > 1:
-        drawn = resamples(len(counts))
-        ends = percentile_interval(totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-        low, high = (float(end) for end in ends)
-    return Interval(float(totals.sum() / counts.sum()), low, high, len(counts))
+    drawn = resamples(len(counts))
+    low, high = percentile_interval(totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    ends = (float(low), float(high)) if len(counts) > 1 else (None, None)
+    return Interval(float(totals.sum() / counts.sum()), *ends, len(counts))
 
 
 def complete_seeds(grid: FigureGrid, methods: tuple[str, ...], pairs: int) -> NDArray[np.int64]:

@@ -33,11 +33,6 @@ def is_of_method(name: str) -> bool:
     return name in cell_fields() and cell_fields()[name].role == "method"
 
 
-def tunes(name: str) -> bool:
-    """Whether it is a strength of the method, on which the methods of a figure usually agree."""
-    return cell_fields()[name].tunes
-
-
 def usual(name: str) -> Hashable:
     """What a cell has that says nothing of the setting: the neutral value, else the default; None if unknown."""
     if name == _LAYER_WEIGHTS:
@@ -52,7 +47,7 @@ def off(name: str) -> Hashable:
     """The value that says that a method does without the thing altogether; None where there is none."""
     if name == "penalty.kind":  # the keys of all cells without penalty say none: it is not left out as neutral
         return "none"
-    return plain(cell_fields()[name].neutral) if is_of_method(name) and not tunes(name) else None
+    return plain(cell_fields()[name].neutral) if is_of_method(name) and not cell_fields()[name].tunes else None
 
 
 def is_optional(name: str) -> bool:

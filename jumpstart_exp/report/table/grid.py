@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from jumpstart_exp.cell import cell_fields
 from jumpstart_exp.console import Notice
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.report.table.fields import (
@@ -36,7 +37,6 @@ from jumpstart_exp.report.table.fields import (
     off,
     setting_columns,
     told,
-    tunes,
     usual,
 )
 from jumpstart_exp.report.table.names import dataset_title, label_title, method_rank, method_title
@@ -179,7 +179,7 @@ class _Draft:
     def settings(self) -> Settings:
         """The figure's method settings: the swept ones, and those on which all its methods that have them agree."""
         values = {name: {entry.settings[name] for entry in self.entries} - {None} for name in self.entries[0].settings}
-        agreed = {name: found.pop() for name, found in values.items() if tunes(name) and len(found) == 1}
+        agreed = {name: found.pop() for name, found in values.items() if cell_fields()[name].tunes and len(found) == 1}
         return agreed | {name: value for name, value in self.swept.items() if value is not None}
 
 
@@ -223,7 +223,11 @@ def _figures(entries: list[_Entry]) -> list[tuple[Settings, tuple[_Entry, ...]]]
     for entry in entries:
         labels[entry.label].append(entry)
     labels = {label: _with_zero_weight(of_label) for label, of_label in labels.items()}
-    varying = {label: _varying(of_label) for label, of_label in labels.items()}
+    varying = {
+        # null beside one value follows from another setting
+        label: {name for name in of_label[0].settings if len({entry.settings[name] for entry in of_label} - {None}) > 1}
+        for label, of_label in labels.items()
+    }
     swept = sorted(set().union(*varying.values()))
     members: dict[tuple[Hashable, ...], list[_Entry]] = defaultdict(list)
     for label, of_label in labels.items():
@@ -252,12 +256,6 @@ def _with_zero_weight(entries: list[_Entry]) -> list[_Entry]:
         replace(entry, settings={**entry.settings, **zero}) if entry.settings.get("penalty.kind") == "none" else entry
         for entry in entries
     ]
-
-
-def _varying(entries: list[_Entry]) -> set[str]:
-    """Settings of which one label has several values; null beside one value follows from another setting."""
-    names = entries[0].settings
-    return {name for name in names if len({entry.settings[name] for entry in entries} - {None}) > 1}
 
 
 def _most_specific(demands: Iterable[tuple[Hashable, ...]]) -> list[tuple[Hashable, ...]]:
@@ -365,8 +363,8 @@ def _method_titles(methods: tuple[str, ...], settings: Mapping[str, Settings]) -
 
 
 def _is_only_penalised(settings: Settings) -> bool:
-    others = {name for name in settings if not (name.startswith("penalty.") or name == "network.init" or tunes(name))}
-    plain = all(settings[name] in (None, usual(name)) for name in others)
+    others = (name for name in settings if not (name.startswith("penalty.") or name == "network.init"))
+    plain = all(settings[name] in (None, usual(name)) or cell_fields()[name].tunes for name in others)
     return plain and settings.get("penalty.kind") not in (None, "none") and settings.get("penalty.weight") != 0.0
 
 

@@ -1,16 +1,15 @@
 """The rows that a figure can be made of: what no training writes is named and left out."""
 
-import math
 import typing
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jumpstart_exp.cell import CellField, cell_fields
+from jumpstart_exp.cell import cell_fields
 from jumpstart_exp.console import Notice
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.report.table.fields import AXES
@@ -18,11 +17,11 @@ from jumpstart_exp.settings import legible, shown
 
 _NEEDED = ("dataset", *AXES, "network.layout", "optimizer.epochs")  # what every figure is laid out and titled by
 _MOST_PARAMETERS = 10**11  # more than any memory holds
-_MEASURED: dict[str, tuple[float, float]] = {
-    **{f"{metric}_{at_epoch}": (0, 1) for metric in ("train_acc", "val_acc") for at_epoch in ("best", "last")},
-    "n_params": (1, _MOST_PARAMETERS),
-    "seconds": (0, math.inf),
-    "peak_memory_bytes": (0, math.inf),
+_MEASURED: Mapping[str, Mapping[str, float]] = {
+    **{f"{metric}_{end}": {"low": 0, "high": 1} for metric in ("train_acc", "val_acc") for end in ("best", "last")},
+    "n_params": {"low": 1, "high": _MOST_PARAMETERS},
+    "seconds": {"low": 0},
+    "peak_memory_bytes": {"low": 0},
 }
 _MOST_NAMED = 5
 
@@ -40,36 +39,29 @@ def sound_rows(table: pd.DataFrame) -> pd.DataFrame:
     if table.empty:
         return table
     reasons: dict[int, str] = {}
-    for name, wrong in _wrong_values(table):
-        for row in np.flatnonzero(wrong):
-            reasons.setdefault(int(row), f"{name}={shown(_python(table[name].iloc[row]))}")
-    keys = table["key"].tolist()
-    for place, reason in [*sorted(reasons.items())][:_MOST_NAMED]:
-        _warn(f"the row of key {legible(str(keys[place]))} is left out: no training has {reason}")
+    for name in (name for name in dict.fromkeys((*_NEEDED, *cell_fields(), *_MEASURED)) if name in table.columns):
+        wrong = ~_is_allowed(table[name], name)
+        for row in np.flatnonzero(wrong if name in _NEEDED else wrong & table[name].notna().to_numpy()):
+            value = table[name].iloc[row]
+            python = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+            reasons.setdefault(int(row), f"{name}={shown(python)}")
+    named = sorted(reasons.items())[:_MOST_NAMED]
+    keys = {place: legible(str(table["key"].iloc[place])) for place, _ in named}
+    told = [f"the row of key {keys[place]} is left out: no training has {reason}" for place, reason in named]
     if len(reasons) > _MOST_NAMED:
-        _warn(f"{len(reasons) - _MOST_NAMED} more rows are left out that no training can have written")
+        told.append(f"{len(reasons) - _MOST_NAMED} more rows are left out that no training can have written")
+    for message in told:
+        warnings.warn(message, RowWarning, stacklevel=3)
     return table.drop(index=table.index[[*reasons]]) if reasons else table
 
 
-def _wrong_values(table: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Each column that can be wrong, and the rows in which it is."""
-    fields = cell_fields()
-    for name in dict.fromkeys((*_NEEDED, *fields, *_MEASURED)):
-        if name not in table.columns:
-            continue
-        values = table[name]
-        if name in _MEASURED:
-            low, high = _MEASURED[name]
-            right = _is_within(values, {"low": low, "high": high})
-        elif name == "dataset":
-            right = values.isin([*DATASETS]).to_numpy()
-        else:
-            right = _is_allowed(values, fields[name])
-        yield name, ~right if name in _NEEDED else ~right & values.notna().to_numpy()
-
-
-def _is_allowed(values: pd.Series, field: CellField) -> NDArray[np.bool_]:
-    """Which of the values the field can have; for null any answer."""
+def _is_allowed(values: pd.Series, name: str) -> NDArray[np.bool_]:
+    """Which of a column's values a training can have; for null any answer."""
+    if name in _MEASURED:
+        return _is_within(values, _MEASURED[name])
+    if name == "dataset":
+        return values.isin([*DATASETS]).to_numpy()
+    field = cell_fields()[name]
     kinds = (field.type, *typing.get_args(field.type))
     if field.rules.get("choices"):
         return np.asarray(values.isin(field.rules["choices"]))
@@ -89,11 +81,3 @@ def _is_within(values: pd.Series, rules: Mapping[str, Any]) -> NDArray[np.bool_]
         if rules.get(name) is not None:
             right &= allowed(numbers, rules[name])
     return np.asarray(right)
-
-
-def _python(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, RowWarning, stacklevel=4)

@@ -1,8 +1,8 @@
-"""Which rows of the store belong to a published study, and how much of it is there."""
+"""Which rows of the store belong to a published study, how much of it is there, and which figures it names."""
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -11,7 +11,9 @@ import pandas as pd
 from jumpstart_exp.cell import NUMERICS, Cell, cell_fields
 from jumpstart_exp.config.schema import plain_config, split_config
 from jumpstart_exp.config.studies import STUDIES, VARIANTS, Study, load_study, study, study_cells
-from jumpstart_exp.report.table.fields import described, is_of_method, plain
+from jumpstart_exp.report.table.fields import AXES, described, is_of_method, plain
+from jumpstart_exp.report.table.grid import FigureGrid
+from jumpstart_exp.report.table.names import dataset_title
 
 _Description = frozenset[tuple[str, Hashable]]
 
@@ -21,24 +23,14 @@ class StudyState:
     """How much of a study's variant the store has, at any seeds.
 
     `places` are the study's cells without their seeds, `present` those with one seed at least, `complete_seeds` the
-    seeds that are there at every place. `seeds` are all that occur.
+    seeds that are there at every place.
     """
 
     study: Study
     variant: str
     places: int
     present: int
-    seeds: tuple[int, ...]
     complete_seeds: tuple[int, ...]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every place has a seed."""
-        return self.present == self.places
-
-    def command(self) -> str:
-        """The command that trains what is missing."""
-        return self.study.command(self.variant)
 
 
 class StudyTable:
@@ -72,10 +64,8 @@ class StudyTable:
         places = [self._rows.get(description, []) for description in self._study(name, variant)]
         if not any(places):
             return None
-        seeds = [{self._seeds[row] for row in rows} for rows in places]
-        every, everywhere = set().union(*seeds), set.intersection(*seeds)
-        present = sum(map(bool, seeds))
-        return StudyState(study(name), variant, len(seeds), present, tuple(sorted(every)), tuple(sorted(everywhere)))
+        everywhere = set.intersection(*({self._seeds[row] for row in rows} for rows in places))
+        return StudyState(study(name), variant, len(places), sum(map(bool, places)), tuple(sorted(everywhere)))
 
     def _study(self, name: str, variant: str) -> Mapping[_Description, list[str]]:
         """The study's descriptions; nothing, and at once, where the table has no row that could be the study's."""
@@ -83,11 +73,6 @@ class StudyTable:
             return {}
         context = _study_context(name, variant)
         return _study_descriptions(name, variant) if any(context <= own for own in self._contexts) else {}
-
-
-def study_rows(table: pd.DataFrame, name: str, variant: str) -> pd.DataFrame:
-    """The table's rows that the study has, whatever their seed; they agree with one of its cells in all else."""
-    return StudyTable(table).rows(name, variant)
 
 
 def studies_in(index: StudyTable) -> tuple[StudyState, ...]:
@@ -104,6 +89,46 @@ def only_small(states: Iterable[StudyState], name: str, variant: str) -> Study |
     return next((study for study in own if study.small_of == name), None)
 
 
+def named_by_study(grids: Sequence[FigureGrid], table: pd.DataFrame) -> tuple[FigureGrid, ...]:
+    """The table's grids in their order, those titled by studies that hold nothing but cells of published studies.
+
+    Where a store has one figure only, its title is short as it is. Figures that would be called the same keep what
+    tells them apart behind the studies.
+    """
+    if len(grids) < 2:
+        return tuple(grids)
+    index = StudyTable(table)
+    places = {
+        (study.name, variant): {int(row) for row in table.index.get_indexer(index.rows(study.name, variant).index)}
+        for study in STUDIES
+        for variant in VARIANTS
+    }
+    titles = [_title(grid, places) for grid in grids]
+    often = Counter(titles)
+    return tuple(
+        grid if title is None else replace(grid, title=title if often[title] == 1 else f"{title} · {grid.title}")
+        for grid, title in zip(grids, titles, strict=True)
+    )
+
+
+def _title(grid: FigureGrid, places: Mapping[tuple[str, str], set[int]]) -> str | None:
+    """Dataset, the fewest studies of one variant that have all the grid's rows, and the variant; None for none."""
+    names = [study.name for study in STUDIES]
+    for variant in VARIANTS:
+        left = {int(row) for row in grid.rows.flat if row >= 0}
+        needed: set[str] = set()
+        while left:
+            most = max(names, key=lambda name: len(left & places[name, variant]))
+            if not left & places[most, variant]:
+                break
+            left -= places[most, variant]
+            needed.add(most)
+        if not left:
+            studies = ", ".join(name for name in names if name in needed)
+            return f"{dataset_title(grid.dataset)} · {studies} · variant={variant}"
+    return None
+
+
 @cache
 def _study_context(name: str, variant: str) -> _Description:
     """The settings on which all cells of the study agree: cheap to have, it takes one composition."""
@@ -114,12 +139,7 @@ def _study_context(name: str, variant: str) -> _Description:
 
 
 def _context(description: _Description) -> _Description:
-    fields = cell_fields()
-    return frozenset(
-        (name, value)
-        for name, value in description
-        if not (is_of_method(name) or (name in fields and fields[name].role == "axis"))
-    )
+    return frozenset((name, value) for name, value in description if not is_of_method(name) and name not in AXES)
 
 
 @cache
@@ -139,11 +159,10 @@ def _row_descriptions(table: pd.DataFrame) -> list[_Description]:
         return []
     names = [name for name in described(table) if name != "numerics"]
     columns = [[plain(value) for value in table[name].tolist()] for name in names]
-    found = [_description(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-    if "numerics" not in table.columns:
-        return found
-    right = (table["numerics"] == NUMERICS).tolist()
-    return [row if same else frozenset({("numerics", None)}) for row, same in zip(found, right, strict=True)]
+    found = (_description(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
+    numerics = table.get("numerics", [NUMERICS] * len(table))
+    other = frozenset({("numerics", None)})
+    return [row if its == NUMERICS else other for row, its in zip(found, numerics, strict=True)]
 
 
 def _description(items: Iterable[tuple[str, Any]]) -> _Description:

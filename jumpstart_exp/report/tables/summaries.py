@@ -1,12 +1,14 @@
 """The summary of a figure (CPAIOR, table 1), and what the penalty costs, as tables."""
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
+from statistics import geometric_mean, median
 
 import pandas as pd
 
 from jumpstart_exp.report.registry import Job, of_grid
-from jumpstart_exp.report.statistics.cost import PairCost, Ratio, overall, pair_costs
+from jumpstart_exp.report.statistics.cost import PairCost, pair_costs
 from jumpstart_exp.report.statistics.summary import SUMMARISED, Summary, summarise
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
 from jumpstart_exp.report.tables.table import MISSING, Column, Table, table_job
@@ -125,7 +127,7 @@ def cost_table(grid: FigureGrid, costs: Sequence[PairCost]) -> Table:
     notes = []
     for names, own in values.groupby(["method", "trained_on"], sort=False):
         method, trained_on = map(str, names)
-        time, memory = (_in_words(overall([*own[ratio]])) for ratio in ("time_ratio", "memory_ratio"))
+        time, memory = (_in_words(own[ratio]) for ratio in ("time_ratio", "memory_ratio"))
         notes.append(f"{titles[method]} ({trained_on}): time {time}; memory {memory}")
     return Table(caption, values, columns, notes=notes, shown_only=("trained_on",), digits=None, kinds=("md", "csv"))
 
@@ -134,8 +136,10 @@ def _megabytes(size: float | None) -> str:
     return MISSING if size is None else f"{size / 1e6:.1f}"
 
 
-def _in_words(ratio: Ratio | None) -> str:
-    if ratio is None:
+def _in_words(ratios: "pd.Series[float]") -> str:
+    """The pairs' ratios in two numbers."""
+    known = [ratio for ratio in ratios if ratio is not None and math.isfinite(ratio)]
+    if not known:
         return "unknown"
-    pairs = f"{ratio.pairs} pair{'s' * (ratio.pairs != 1)}"
-    return f"× {ratio.median:.2f} (median), × {ratio.geometric_mean:.2f} (geometric mean) over {pairs}"
+    pairs = f"{len(known)} pair{'s' * (len(known) != 1)}"
+    return f"× {median(known):.2f} (median), × {geometric_mean(known):.2f} (geometric mean) over {pairs}"

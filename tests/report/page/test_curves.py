@@ -16,7 +16,7 @@ NAMES = ("train_acc", "val_acc", "dead_units", "dead_points")
 def noisy(cells: int, rows: int, seed: int = 0) -> ThinCurves:
     random = np.random.default_rng(seed)
     epochs = np.tile(np.arange(1, rows + 1) * 50, (cells, 1))
-    return ThinCurves(rows, epochs, {name: random.random((cells, rows), np.float32) for name in NAMES}, rows)
+    return ThinCurves(epochs, {name: random.random((cells, rows), np.float32) for name in NAMES}, rows)
 
 
 @pytest.mark.parametrize("points", [LEAST_POINTS, 40, 99])
@@ -40,9 +40,7 @@ def test_every_point_that_stays_has_its_own_values() -> None:
 
 
 def test_points_are_spread_evenly() -> None:
-    steady = ThinCurves(
-        101, np.arange(1, 102)[None, :], {name: np.full((1, 101), 0.5, np.float32) for name in NAMES}, 101
-    )
+    steady = ThinCurves(np.arange(1, 102)[None, :], {name: np.full((1, 101), 0.5, np.float32) for name in NAMES}, 101)
     assert np.diff(thinned(steady, 26).epochs).max() <= 5
 
 

@@ -59,8 +59,7 @@ def grid(store: Store) -> FigureGrid:
 
 @pytest.fixture(scope="module")
 def contents(store: Store, grid: FigureGrid) -> tuple[dict[str, Any], Block]:
-    made = page_contents(store.cells(), store, [grid])
-    return made.head, made.block
+    return page_contents(store.cells(), store, [grid])
 
 
 class Tags(HTMLParser):
@@ -170,7 +169,7 @@ def test_frontiers_are_of_both_starts(grid: FigureGrid, contents: tuple[dict[str
 def test_a_frontier_says_whether_the_next_depth_is_missing(tmp_path: Path) -> None:
     store = stored(tmp_path, cut())
     (only,) = figure_grids(store.cells())
-    study = page_contents(store.cells(), store, [only]).head["studies"][0]
+    study = page_contents(store.cells(), store, [only])[0]["studies"][0]
     relu = study["frontiers"]["grid"]["best"][only.methods.index("relu")]
     assert [(point["width"], point["depth"], point["cut"]) for point in relu] == [
         (2, None, True),
@@ -183,21 +182,21 @@ def test_ratios_stand_for_both_starts_even_where_there_is_none(tmp_path: Path) -
     # relu trains at width 4 only, to depth 1, and Sep-UP everywhere to depth 10, the end of the grid
     store = stored(tmp_path / "some", cut())
     (only,) = figure_grids(store.cells())
-    ratios = page_contents(store.cells(), store, [only]).head["studies"][0]["ratios"]
+    ratios = page_contents(store.cells(), store, [only])[0]["studies"][0]["ratios"]
     for start in ("grid", "first"):
         (found,) = ratios[start]["best"]
-        assert (found["ratio"], found["widths"], found["left_out"]) == (pytest.approx(10), [4], [2, 3])
-        assert (found["at_least"], found["at_most"], found["seeds"], found["without"]) == ([4], [], 2, 0)
+        assert (found["ratio"], found["widths"], found["left_out"]) == (pytest.approx(10), (4,), (2, 3))
+        assert (found["at_least"], found["at_most"], found["seeds"], found["without"]) == ((4,), (), 2, 0)
     store = stored(tmp_path / "none", [each for each in cut() if each.cell.width == 3])
     (only,) = figure_grids(store.cells())
-    ratios = page_contents(store.cells(), store, [only]).head["studies"][0]["ratios"]
+    ratios = page_contents(store.cells(), store, [only])[0]["studies"][0]["ratios"]
     assert (
         ratios["grid"]["best"] == ratios["first"]["last"] == [{"method": only.methods.index("sep_up"), "ratio": None}]
     )
 
 
 def test_shares_of_the_summary_are_those_of_the_tables(store: Store, grid: FigureGrid) -> None:
-    summary = page_contents(store.cells(), store, [grid]).head["studies"][0]["summary"]
+    summary = page_contents(store.cells(), store, [grid])[0]["studies"][0]["summary"]
     for at_epoch in ("best", "last"):
         values = moments_table(grid).values
         own = values[values["measured"] == f"trains_{at_epoch}"].set_index("method")[["mean", "low", "high"]]
@@ -217,19 +216,19 @@ def test_what_is_no_key_has_neither_key_nor_command(store: Store) -> None:
     table = store.cells()
     bad = int(np.flatnonzero((table["method"] == "sep_up") & (table["depth"] == 10))[0])
     table.loc[bad, "key"] = "no key at all"
-    made = page_contents(table, store, figure_grids(table))
-    has_key, sets = decoded(made.block, "rows.has_key"), decoded(made.block, "rows.command")
+    head, block = page_contents(table, store, figure_grids(table))
+    has_key, sets = decoded(block, "rows.has_key"), decoded(block, "rows.command")
     (place,) = np.flatnonzero(has_key == 0)
-    assert made.head["commands"][sets[place]]["before"] == ""
-    assert "not 32 hexadecimal digits" in made.head["commands"][sets[place]]["reason"]
+    assert head["commands"][sets[place]]["before"] == ""
+    assert "not 32 hexadecimal digits" in head["commands"][sets[place]]["reason"]
     others = np.delete(sets, place)
-    assert all(made.head["commands"][number]["before"] for number in others)
+    assert all(head["commands"][number]["before"] for number in others)
 
 
 def test_a_method_has_its_own_seeds_and_its_look_in_the_pictures(tmp_path: Path) -> None:
     store = stored(tmp_path, merged())
     (only,) = figure_grids(store.cells())
-    methods = page_contents(store.cells(), store, [only]).head["studies"][0]["methods"]
+    methods = page_contents(store.cells(), store, [only])[0]["studies"][0]["methods"]
     assert {each["label"]: (each["fewest_seeds"], each["most_seeds"]) for each in methods} == {
         "relu": (3, 3),
         "sep_up": (1, 2),
@@ -326,11 +325,11 @@ def test_noisy_cells_take_less_than_300_bytes_each(tmp_path: Path) -> None:
     store = stored(tmp_path / "noisy", results)
     table = store.cells()
     grids = figure_grids(table)
-    made = page_contents(table, store, grids, room=0)
-    assert made.head["curves"]["points"] == LEAST_POINTS
-    empty = page_contents(nothing.cells(), nothing, [])
-    names = sum(len(json.dumps(entry)) for entry in made.head["entries"].values())
-    taken = text_length(made.block.length) - text_length(empty.block.length)
+    head, block = page_contents(table, store, grids, room=0)
+    assert head["curves"]["points"] == LEAST_POINTS
+    _, empty = page_contents(nothing.cells(), nothing, [])
+    names = sum(len(json.dumps(entry)) for entry in head["entries"].values())
+    taken = text_length(block.length) - text_length(empty.length)
     assert taken / len(results) < 300, (taken, names)
 
 

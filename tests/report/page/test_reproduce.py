@@ -10,7 +10,7 @@ from page_stores import HOSTILE_LABEL
 
 from jumpstart_exp.cell import NUMERICS, Cell
 from jumpstart_exp.config.schema import conf_dir, plain_config, register_schema, split_config
-from jumpstart_exp.report.page.reproduce import PROGRAM, Command, commands
+from jumpstart_exp.report.page.reproduce import PROGRAM, commands
 
 UP = {"kind": "UP"}
 KERAS = {"eps": 1e-7, "eps_rule": "keras", "shuffle": False}
@@ -66,7 +66,7 @@ def test_commands_are_short_and_give_the_stored_key() -> None:
     register_schema()
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         for of, number, (_, _, words) in zip(cells, which, CELLS, strict=True):
-            command = found[number].of(of.depth, of.width, of.seed)
+            command = f"{found[number].before} depth={of.depth} width={of.width} seed={of.seed}{found[number].after}"
             assert command == f"{PROGRAM} {words}"
             overrides = shlex.split(command.removeprefix(PROGRAM))
             composed, _ = split_config(plain_config(compose("config", overrides)))
@@ -94,9 +94,3 @@ def test_what_no_command_gives_has_a_reason() -> None:
 def test_an_empty_table_has_no_commands() -> None:
     found, which = commands(pd.DataFrame({"key": [], "method": []}))
     assert not found and not len(which)
-
-
-def test_a_command_takes_the_axes_in_the_middle() -> None:
-    assert (
-        Command("p method=relu", " optimizer.lr=1").of(2, 3, 4) == "p method=relu depth=2 width=3 seed=4 optimizer.lr=1"
-    )

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from stored_tables import cell, only, row
 
-from jumpstart_exp.report.statistics.cost import Ratio, overall, pair_costs
+from jumpstart_exp.report.statistics.cost import pair_costs
 
 
 def trained(method: str, depth: int, seed: int, seconds: float, memory: float | None = 1e6, **other: Any) -> dict:
@@ -60,8 +60,3 @@ def test_a_penalty_of_weight_zero_is_none() -> None:
 def test_unknown_memory_leaves_the_time() -> None:
     (cost,) = pair_costs(only([trained("relu", 3, 0, 10.0, None), trained("sep_up", 3, 0, 11.0)]))
     assert cost.memory is None and cost.memory_ratio is None and cost.time_ratio == pytest.approx(1.1)
-
-
-def test_ratios_are_summed_up_by_median_and_geometric_mean() -> None:
-    assert overall([1.0, None, 2.0, 4.0, 8.0]) == Ratio(3.0, pytest.approx(64**0.25), 4)
-    assert overall([None]) is None

@@ -154,9 +154,9 @@ def test_the_ratio_is_the_geometric_mean_over_widths_with_both_frontiers() -> No
     assert found is not None
     ratios = [median_reach(REACH["sep_up", w]) / median_reach(REACH["relu", w]) for w in (2, 3)]
     assert ratios == [10, 2]
-    assert found.ratio == pytest.approx(geometric_mean(ratios)) and found.ratios == pytest.approx(tuple(ratios))
+    assert found.ratio == pytest.approx(geometric_mean(ratios))
     assert (found.widths, found.left_out) == ((2, 3), (4, 5, 6))
-    assert (found.method, found.baseline, found.seeds, found.at_least, found.at_most) == ("sep_up", "relu", 3, (), ())
+    assert (found.seeds, found.at_least, found.at_most) == (3, (), ())
 
 
 def test_the_ratios_interval_resamples_the_seeds_of_both_methods_together() -> None:
@@ -203,7 +203,7 @@ def test_the_ratio_can_be_of_any_two_methods_from_the_first_depth_that_trains() 
     rows += grid_rows(["sep_up"], DEPTHS, [2], [0, 1], lambda c: 1.0 if c.depth in (5, 10) else 0.5)
     assert frontier_ratio(only(rows), "best", "sep_up", "relu_bn") is None
     found = frontier_ratio(only(rows), "best", "sep_up", "relu_bn", start="first")
-    assert found is not None and (found.ratio, found.baseline) == (pytest.approx(2), "relu_bn")
+    assert found is not None and found.ratio == pytest.approx(2)
     with pytest.raises(ValueError):
         frontier_ratio(only(rows), "best", "sep_l", "relu_bn")
 
@@ -291,7 +291,7 @@ def test_the_ratio_counts_only_depths_that_both_methods_have() -> None:
         d for d, is_shared in zip(grid.depths, common_depths(grid, "relu", "sep_up"), strict=True) if is_shared
     ] == [*(5, 10, 20)]
     found = frontier_ratio(grid, "best", "sep_up")
-    assert found is not None and (found.ratio, found.ratios) == (pytest.approx(1), pytest.approx((1, 1))), "20 over 20"
+    assert found is not None and (found.ratio, found.widths) == (pytest.approx(1), (2, 3)), "20 over 20"
     assert (found.at_least, found.at_most) == ((2, 3), (2, 3)), "both end where their common depths do"
     apart = grid_rows(["relu"], [1, 5], [2], [0, 1], lambda c: 1.0) + grid_rows(
         ["sep_up"], [2, 10], [2], [0, 1], lambda c: 1.0

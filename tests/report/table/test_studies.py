@@ -17,7 +17,7 @@ from jumpstart_exp.config.expansion import expand_jobs
 from jumpstart_exp.config.schema import conf_dir, register_schema
 from jumpstart_exp.config.studies import STUDIES, study, study_cells
 from jumpstart_exp.data.moons import Moons
-from jumpstart_exp.report.table.studies import StudyTable, only_small, studies_in, study_rows
+from jumpstart_exp.report.table.studies import StudyTable, only_small, studies_in
 
 
 def half(_: Cell) -> tuple[float, float]:
@@ -55,27 +55,27 @@ def test_rows_of_any_seed_belong_and_nothing_else_may_differ() -> None:
         *study_cells("dynamics_50x4", "paper"),
     ]
     store = table([row(cell, 0.9) for cell in (*changed, *inside)])
-    assert study_rows(store, "table2_50x4", "paper")["key"].tolist() == [cell.key for cell in inside]
-    assert study_rows(store, "table2_50x4", "code")["key"].tolist() == [cells["relu"].key] * 0
+    assert StudyTable(store).rows("table2_50x4", "paper")["key"].tolist() == [cell.key for cell in inside]
+    assert StudyTable(store).rows("table2_50x4", "code")["key"].tolist() == [cells["relu"].key] * 0
 
 
 def test_what_has_no_effect_or_is_neutral_is_no_difference() -> None:
     cell = next(cell for cell in study_cells("table2_50x4", "paper") if cell.method == "sep_up")
     stored = row(cell, 0.9) | {"dataset.noise": 0.0, "penalty.layers": None, "optimizer.batch_size": None}
-    assert len(study_rows(table([stored]), "table2_50x4", "paper")) == 1
-    assert len(study_rows(table([stored | {"dataset.noise": 0.1}]), "table2_50x4", "paper")) == 0
+    assert len(StudyTable(table([stored])).rows("table2_50x4", "paper")) == 1
+    assert len(StudyTable(table([stored | {"dataset.noise": 0.1}])).rows("table2_50x4", "paper")) == 0
 
 
 def test_rows_of_other_numerics_do_not_belong() -> None:
     cell = study_cells("dynamics_50x4", "paper")[0]
     store = table([row(cell, 0.9) | {"numerics": NUMERICS}, row(cell, 0.9) | {"numerics": NUMERICS + 1}])
-    assert study_rows(store, "dynamics_50x4", "paper").index.tolist() == [0]
+    assert StudyTable(store).rows("dynamics_50x4", "paper").index.tolist() == [0]
 
 
 def test_a_result_under_another_label_gets_the_studys_own() -> None:
     cell = next(cell for cell in study_cells("table2_50x4", "paper") if cell.method == "sep_up")
     mine = dataclasses.replace(cell, method="my own")
-    rows = study_rows(table([row(mine, 0.9)]), "table2_50x4", "paper")
+    rows = StudyTable(table([row(mine, 0.9)])).rows("table2_50x4", "paper")
     assert (rows["labels"].iloc[0], rows["method"].iloc[0]) == (["sep_up"], "sep_up")
 
 
@@ -84,17 +84,17 @@ def test_how_complete_a_study_is() -> None:
     more = study_table("table2_50x4", "paper", (5,), half)
     (state,) = studies_in(StudyTable(pd.concat([store, more], ignore_index=True)))
     assert (state.study.name, state.variant, state.places, state.present) == ("table2_50x4", "paper", 6, 6)
-    assert (state.seeds, state.complete_seeds, state.is_complete) == ((0, 1, 5), (5,), True)
+    assert state.complete_seeds == (5,)
     (state,) = studies_in(StudyTable(store))
-    assert (state.present, state.complete_seeds, state.is_complete) == (5, (), False)
-    assert state.command() == "python -m jumpstart_exp -m +experiment=table2_50x4 seed=0,1,...,9"
+    assert (state.present, state.complete_seeds) == (5, ())
+    assert study("table2_50x4").command("paper").endswith("+experiment=table2_50x4 seed=0,1,...,9")
     assert study("mnist_table1").command("code").endswith("+experiment=mnist_table1 variant=code seed=0,1,...,9")
 
 
 def test_a_study_in_small_is_told_from_the_study() -> None:
     store = study_table("mnist_table1_small", "paper", (0,), half)
     states = studies_in(StudyTable(store))
-    whole = [state.study.name for state in states if state.is_complete]
+    whole = [state.study.name for state in states if state.present == state.places]
     assert whole == ["mnist_table1_small"], "iclr_mnist_small shares some of its cells"
     small = only_small(states, "mnist_table1", "paper")
     assert small is not None and small.name == "mnist_table1_small"

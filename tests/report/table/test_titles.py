@@ -6,7 +6,7 @@ from stored_tables import cell, row, table
 
 from jumpstart_exp.config.studies import study_cells
 from jumpstart_exp.report.table.grid import figure_grids
-from jumpstart_exp.report.table.titles import named_by_study
+from jumpstart_exp.report.table.studies import named_by_study
 
 
 def titles(rows: list[dict]) -> set[str]:
