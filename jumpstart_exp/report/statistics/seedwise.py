@@ -34,10 +34,12 @@ def ratio_over_seeds(totals: Floats, counts: Floats) -> Interval | None:
     totals, counts = totals[own], counts[own]
     if not len(counts):
         return None
+    ratio = float(totals.sum() / counts.sum())
+    if len(counts) < 2:
+        return Interval(ratio, None, None, 1)
     drawn = resamples(len(counts))
     low, high = percentile_interval(totals[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-    ends = (float(low), float(high)) if len(counts) > 1 else (None, None)
-    return Interval(float(totals.sum() / counts.sum()), *ends, len(counts))
+    return Interval(ratio, float(low), float(high), len(counts))
 
 
 def complete_seeds(grid: FigureGrid, methods: tuple[str, ...], pairs: int) -> NDArray[np.int64]:
