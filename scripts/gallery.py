@@ -8,12 +8,14 @@ import re
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from jumpstart_exp.config.studies import STUDIES, VARIANTS, study
-from jumpstart_exp.report.figures.initialisation import draw_initialisation, initialisation_caption
+from jumpstart_exp.report.figures.drawing import save_figure
+from jumpstart_exp.report.figures.initialisation import initialisation_caption, initialisation_figure
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.papers.drawn import paper_commands, write_paper_figure
 from jumpstart_exp.report.papers.figures import FIGURES, PaperFigure
@@ -68,7 +70,7 @@ def main(arguments: list[str]) -> int:
         print(f"{figure.name}: drawn")
     for dataset in initialisations(table):
         with tempfile.TemporaryDirectory() as folder:
-            png, _ = draw_initialisation(dataset, Path(folder))
+            png, _ = save_figure(partial(initialisation_figure, dataset), Path(folder), dataset.slug)
             write_whole(PICTURES / png.name, png.read_bytes())
         written |= {png.name}
         caption = initialisation_caption(dataset)

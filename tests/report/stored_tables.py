@@ -1,15 +1,16 @@
 """Tables as the store gives them, made from cells without any training."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.report.figures.drawing import save_figures
+from jumpstart_exp.report.figures.drawing import save_figure
 from jumpstart_exp.report.figures.heatmaps import heatmap_figure
-from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
+from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid, figure_grids
 
 METHODS: dict[str, dict[str, Any]] = {
     "relu": {},
@@ -105,4 +106,9 @@ def only(rows: list[dict[str, Any]]) -> FigureGrid:
 
 def draw_heatmaps(table: pd.DataFrame, folder: Path) -> list[Path]:
     """Every figure of the table."""
-    return [path for grid in figure_grids(table) for path in save_figures(grid, heatmap_figure, folder, grid.slug)]
+    return [
+        path
+        for grid in figure_grids(table)
+        for at_epoch in MOMENTS
+        for path in save_figure(partial(heatmap_figure, grid, at_epoch), folder, f"{grid.slug}_{at_epoch}")
+    ]

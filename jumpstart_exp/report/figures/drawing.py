@@ -3,16 +3,16 @@
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import matplotlib.style
 from matplotlib.figure import Figure, SubFigure
 
-from jumpstart_exp.report.files import write_whole
-from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
+from jumpstart_exp.report.files import write_files
+from jumpstart_exp.report.registry import Job
+from jumpstart_exp.report.table.grid import FigureGrid
 
 METRICS = {"train_acc": "training", "val_acc": "validation"}
 """The rows of a figure, from above."""
@@ -30,17 +30,13 @@ _STYLE = {
 }
 
 
-def save_figures(grid: FigureGrid, draw: Callable[[FigureGrid, str], Figure], folder: Path, name: str) -> list[Path]:
-    """Draw one kind of figure at every moment, each as PNG and PDF, as NAME_MOMENT; the same grid, the same bytes.
+plain_style = partial(matplotlib.style.context, ["default", _STYLE])
+"""Matplotlib's own defaults and the report's, whatever the user's matplotlibrc says; restored afterwards."""
 
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    return [
-        path
-        for at_epoch in MOMENTS
-        for path in save_figure(partial(draw, grid, at_epoch), folder, f"{name}_{at_epoch}")
-    ]
+
+def figure_job(name: str, draw: Callable[[], Figure]) -> Job:
+    """The job that draws a figure and writes it as NAME.png and NAME.pdf."""
+    return Job("figures", partial(save_figure, draw, name=name))
 
 
 def save_figure(draw: Callable[[], Figure], folder: Path, name: str) -> list[Path]:
@@ -49,12 +45,7 @@ def save_figure(draw: Callable[[], Figure], folder: Path, name: str) -> list[Pat
     Raises:
         OSError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for kind, content in figure_files(draw).items():
-        paths.append(folder / f"{name}.{kind}")
-        write_whole(paths[-1], content)
-    return paths
+    return write_files(folder, name, figure_files(draw))
 
 
 def figure_files(draw: Callable[[], Figure], dpi: int = DPI) -> dict[str, bytes]:
@@ -68,13 +59,6 @@ def figure_files(draw: Callable[[], Figure], dpi: int = DPI) -> dict[str, bytes]
             figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)
             found[kind] = content.getvalue()
     return found
-
-
-@contextmanager
-def plain_style() -> Iterator[None]:
-    """Matplotlib's own defaults and the report's, whatever the user's matplotlibrc says; restored afterwards."""
-    with matplotlib.style.context(["default", _STYLE]):
-        yield
 
 
 def figure_title(grid: FigureGrid, at_epoch: str, letters: float) -> str:
@@ -92,9 +76,9 @@ def figure_title(grid: FigureGrid, at_epoch: str, letters: float) -> str:
     return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 
 
-def title_lines(title: str) -> list[str]:
+def in_lines(title: str) -> str:
     """A method's title in lines that fit above a panel or into a legend."""
-    return textwrap.wrap(title, width=24) or [title]
+    return textwrap.fill(title, width=24) or title
 
 
 def wrapped(text: str, room: float, size: float, letter: float, indent: str = "") -> list[str]:

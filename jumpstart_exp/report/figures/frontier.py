@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from jumpstart_exp.report.captions import frontier_caption, no_ratio_told, ratio_told
-from jumpstart_exp.report.figures.drawing import line_height, save_figure, title_lines, wrapped, write_lines
+from jumpstart_exp.report.figures.drawing import figure_job, in_lines, line_height, wrapped, write_lines
 from jumpstart_exp.report.figures.scatters import Look, method_looks
 from jumpstart_exp.report.registry import Job, of_grid
 from jumpstart_exp.report.statistics.differences import comparisons
@@ -62,7 +61,6 @@ def frontier_figure(grid: FigureGrid) -> Figure:
     above, below = 0.1 + 0.2 * len(title), (len(caption) + 1) * line
     height = above + sum(_TITLES + panel[1] + _TICKS + text for text in texts) + below
     figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
     figure.suptitle("\n".join(title), fontsize=_TITLE_SIZE, y=1 - 0.07 / height, va="top")
     looks = method_looks(grid.methods)
     top = height - above
@@ -83,16 +81,12 @@ def frontier_figure(grid: FigureGrid) -> Figure:
 
 def shown_starts(grid: FigureGrid) -> tuple[Start, ...]:
     """The ways to begin a frontier: one where both give the same depths at all widths and moments."""
-    depths = {
-        start: [
-            point.depth
-            for at_epoch in MOMENTS
-            for frontier in frontiers(grid, at_epoch, start=start)
-            for point in frontier.points
-        ]
-        for start in STARTS
-    }
-    return ("grid",) if depths["grid"] == depths["first"] else ("grid", "first")
+
+    def depths(start: Start) -> list[int | None]:
+        found = (frontier for at_epoch in MOMENTS for frontier in frontiers(grid, at_epoch, start=start))
+        return [point.depth for frontier in found for point in frontier.points]
+
+    return ("grid",) if depths("grid") == depths("first") else ("grid", "first")
 
 
 def _told(grid: FigureGrid, at_epoch: str, start: Start, room: float) -> list[str]:
@@ -153,8 +147,8 @@ def _draw_legend(figure: Figure, grid: FigureGrid, looks: dict[str, Look], place
     handles = []
     for method, title in zip(grid.methods, grid.method_titles, strict=True):
         colour, marker = looks[method]
-        label = "\n".join(title_lines(title))
-        handles.append(Line2D([], [], color=colour, marker=marker, markersize=_MARKER, linewidth=1.1, label=label))
+        style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": _MARKER, "linewidth": 1.1}
+        handles.append(Line2D([], [], label=in_lines(title), **style))
     grey: dict[str, Any] = {"color": "0.35"}
     if len(grid.seeds) > 1:
         handles.append(Line2D([], [], label="95 % interval", **_BAR, **grey))
@@ -179,4 +173,4 @@ def _draw_legend(figure: Figure, grid: FigureGrid, looks: dict[str, Look], place
 @of_grid("seeds", rank=30)
 def _frontiers(grid: FigureGrid) -> Iterator[Job]:
     if len(grid.depths) > 1:
-        yield Job("figures", partial(save_figure, partial(frontier_figure, grid), name=f"{grid.slug}_frontier"))
+        yield figure_job(f"{grid.slug}_frontier", partial(frontier_figure, grid))

@@ -3,17 +3,15 @@
 import textwrap
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from jumpstart_exp.report.figures.drawing import save_figure
+from jumpstart_exp.report.figures.drawing import figure_job
 from jumpstart_exp.report.registry import Job, Stored, of_store
 from jumpstart_exp.report.statistics.initialisation import MEASURES, Initialisation, InitialisedDataset, initialisations
 
@@ -36,15 +34,6 @@ _UNDERFLOW = (
 )
 
 
-def draw_initialisation(dataset: InitialisedDataset, folder: Path) -> list[Path]:
-    """Draw one dataset's figure as SLUG.png and SLUG.pdf into the folder; the same numbers, the same bytes.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    return save_figure(partial(initialisation_figure, dataset), folder, dataset.slug)
-
-
 def initialisation_figure(dataset: InitialisedDataset) -> Figure:
     """A row of panels a measure and a column a width, each over depth, a colour a layout, formulas dashed."""
     widths = sorted({width for layout in dataset.layouts for width in layout.widths})
@@ -52,7 +41,6 @@ def initialisation_figure(dataset: InitialisedDataset) -> Figure:
     panel = max(_PANEL[0], (_LEAST_WIDTH - _MARGIN[0]) / len(places))
     size = len(places) * panel + _MARGIN[0], len(MEASURES) * _PANEL[1] + _MARGIN[1]
     figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = np.asarray(figure.subplots(len(MEASURES), len(places), sharex=True, sharey=True, squeeze=False))
     for row, measure in zip(axes, MEASURES, strict=True):
         for ax, place in zip(row, places, strict=True):
@@ -124,4 +112,4 @@ def _draw(ax: Axes, layout: Initialisation, measure: str, width: int) -> None:
 @of_store("initialisation", rank=20, title="dead at initialisation")
 def _initialisation(stored: Stored) -> Iterator[Job]:
     for dataset in initialisations(stored.table):
-        yield Job("figures", partial(draw_initialisation, dataset))
+        yield figure_job(dataset.slug, partial(initialisation_figure, dataset))

@@ -3,18 +3,59 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 
 from jumpstart_exp.report.figures.drawing import line_height, wrapped, write_lines
-from jumpstart_exp.report.figures.panels import Panel, draw_panel, legend_handles
+
+MISSING = "missing"
+UNTRAINED = "diverged or failed"
+PARTLY_UNTRAINED = "some seeds diverged or failed: mean of the others"
+FRONTIER = "frontier: at least half the seeds train up to here"
+LATE_FRONTIER = "the same, from the first depth that trains"
+SIGNIFICANT = "significant after correction (see below)"
+
+_EDGE: dict[str, Any] = {"edgecolor": "0.55", "linewidth": 0.4}
+_MARKS: dict[str, dict[str, Any]] = {
+    MISSING: {"hatch": "/////", "facecolor": "white", **_EDGE},
+    UNTRAINED: {"hatch": "xxxxx", "facecolor": "#d9dde4", **_EDGE},
+    PARTLY_UNTRAINED: {"hatch": "", "facecolor": "#4da3ff", **_EDGE},
+}
+"""The cells that have no value, and the corner of those that lack some seeds."""
+
+_LINE: dict[str, Any] = {
+    "color": "#19d3f5",  # none of the colour maps has it
+    "linewidth": 1.8,
+    "path_effects": [Stroke(linewidth=3.2, foreground="black"), Normal()],
+    "solid_capstyle": "butt",
+    "solid_joinstyle": "miter",
+}
+_LINES: dict[str, dict[str, Any]] = {
+    FRONTIER: {**_LINE, "linestyle": "-"},
+    LATE_FRONTIER: {**_LINE, "linestyle": (0, (2.5, 1.5))},
+    SIGNIFICANT: {
+        "linestyle": "none",
+        "marker": "o",
+        "markersize": 3.2,
+        "markerfacecolor": "black",
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.5,
+    },
+}
+_SQUARE = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+_CORNER = np.array([(0.15, 0.5), (0.5, 0.5), (0.5, 0.15)])
+_BESIDE_NUMBER = (-0.38, -0.32)  # of a cell; a number stands in the middle
 
 _MOST_NUMBERED = 12  # columns or rows of a panel with a number in each cell
 _NUMBERED_CELL = (0.34, 0.27)  # inches; the least that hold a readable number
@@ -22,12 +63,44 @@ _SMALL_CELL = (0.16, 0.15)  # inches; the least that hold a tick's label
 _CAPTION_SIZE = 7.5  # points
 _COLUMN_TITLE = 9.0  # points
 _NOTE = 7.0  # points
-_KEY = 9  # letters that fit beside an entry's text
+_KEY = 9  # letters that fit beside an entry's text in the legend
+_LETTER = 4.3  # points; the width of a letter of the legend
 _EXTENDS = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
-
 
 Bar = tuple[str, slice]
 """A colour bar: what the colours of some columns of panels, all of one scale, stand for, and which columns."""
+
+FrontierPlaces = Sequence[tuple[int, bool] | None]
+"""Of each row from below: the column that the frontier stands behind, and whether a lesser one fails; None for none."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Colours of values from `low` to `high`."""
+
+    colours: Colormap
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Values, (columns, rows from below), NaN for none, on a scale of colours.
+
+    `untrained` are the cells without any value of which all seeds diverged or failed, `partly_untrained` those of which
+    some did. `number` is how a cell's number is written, `significant` are cells with a dot. `title` stands over the
+    column of panels, in print below each; `note` between it and the panel, None where there is no room for one.
+    """
+
+    values: NDArray[np.float64]
+    untrained: NDArray[np.bool_]
+    partly_untrained: NDArray[np.bool_]
+    scale: Scale
+    title: str = ""
+    note: str | None = None
+    number: str = "{:.2f}"
+    frontier: FrontierPlaces = ()
+    significant: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True)
@@ -35,9 +108,9 @@ class Style:
     """How a figure of panels is set: `title`, `label` and `line` in points, the others in inches.
 
     Its height is a panel's height and `gap` a row, `margin`, and `title_line` a line of its title. `bar_aspect` is the
-    length over the thickness of a colour bar, a panel that it runs along. `ticks`, `bar`, `bar_ticks` and `legend` are
-    matplotlib's settings; `legend_letter` is the width in points of a letter of the legend, None where all entries
-    stand in one row. Panels that are `lettered` have their titles below, after (a), (b), ….
+    length over the thickness of a colour bar, a panel that it runs along. `ticks`, `bar` and `legend` are matplotlib's
+    settings. Where it is `in_print` panels have their titles below, after (a), (b), …, colour bars the panels' ticks,
+    and the legend's entries stand in one row.
     """
 
     gap: float
@@ -50,11 +123,9 @@ class Style:
     ticks: Mapping[str, Any] = field(default_factory=lambda: {"length": 2, "width": 0.6, "pad": 2, "labelsize": 7})
     bar: Mapping[str, Any] = field(default_factory=lambda: {"location": "bottom", "pad": 0.02, "shrink": 0.9})
     bar_aspect: float = 26.0
-    bar_ticks: Mapping[str, Any] = field(default_factory=dict)
     legend: Mapping[str, Any] = field(default_factory=lambda: {"handleheight": 1.2, "fontsize": 8})
-    legend_letter: float | None = 4.3
     caption_margin: float = 1.0
-    lettered: bool = False
+    in_print: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,8 +147,8 @@ class PanelGrid:
     """
 
     panels: Sequence[Sequence[Panel]]
-    columns: tuple[str, ...]
-    rows: tuple[str, ...]
+    columns: Sequence[int]
+    rows: Sequence[int | str]
     x_label: str
     row_labels: Sequence[str]
     size: PanelSize
@@ -88,7 +159,7 @@ class PanelGrid:
 
 
 def panel_size(
-    columns: Sequence[str], rows: int, least: tuple[float, float], *, row: float = 0.0, most: int = _MOST_NUMBERED
+    columns: Sequence[int], rows: int, least: tuple[float, float], *, row: float = 0.0, most: int = _MOST_NUMBERED
 ) -> PanelSize:
     """A panel, `least` inches or more, whose cells hold their labels, of columns, and numbers up to `most` cells.
 
@@ -97,8 +168,15 @@ def panel_size(
     numbered = max(len(columns), rows) <= most
     cell = _NUMBERED_CELL if numbered else _SMALL_CELL
     width = max(len(columns) * cell[0], least[0])
-    turned = max(map(len, columns)) * 0.075 + 0.03 > width / len(columns)
+    turned = len(str(max(columns))) * 0.075 + 0.03 > width / len(columns)
     return PanelSize((width, max(rows * max(cell[1], row), least[1])), numbered, turned)
+
+
+def stacked(panels: Sequence[Panel], title: str = "") -> Panel:
+    """The panels' rows above each other, those of the first panel below."""
+    arrays = ([getattr(panel, name) for panel in panels] for name in ("values", "untrained", "partly_untrained"))
+    frontier = [place for panel in panels for place in panel.frontier]
+    return Panel(*map(np.hstack, arrays), panels[0].scale, title, frontier=frontier)
 
 
 def draw_captioned(
@@ -116,8 +194,7 @@ def draw_captioned(
 
     A row of panels has each of the `names`, of which notes may stand in further lines; each title begins a line.
     """
-    columns, rows = tuple(map(str, depths)), tuple(map(str, widths))
-    size = panel_size(columns, len(rows), least)
+    size = panel_size(depths, len(widths), least)
     letters = max(int(size.panel[1] / 0.08), 10)
 
     def lines(name: str) -> list[str]:
@@ -128,8 +205,8 @@ def draw_captioned(
     width = len(panels[0]) * (size.panel[0] + 0.15) + 1.0 + 0.18 * noted
     described = PanelGrid(
         panels,
-        columns,
-        rows,
+        depths,
+        widths,
         "depth",
         ["\n".join([*lines(name), "width"]) for name in names],
         size,
@@ -155,32 +232,91 @@ def draw_panels(grid: PanelGrid, style: Style) -> Figure:
         for each in (part, below):
             each.patch.set_visible(False)  # its lower end is 0 or −0, as the layout's solver happens to round
         write_lines(below, grid.caption, (0.15 / grid.width, 1.0), _CAPTION_SIZE)
-    FigureCanvasAgg(figure)
     part.suptitle("\n".join(grid.title), fontsize=style.title)
     axes = np.asarray(part.subplots(rows, len(grid.panels[0]), sharex=True, sharey=True, squeeze=False), dtype=object)
     for row, panels in enumerate(grid.panels):
         for column, panel in enumerate(panels):
-            ax = axes[row, column]
-            draw_panel(ax, panel, numbered=grid.size.numbered)
-            _label(ax, grid, style, row, column)
+            _draw_panel(axes[row, column], panel, numbered=grid.size.numbered)
+            _label(axes[row, column], grid, style, row, column)
         axes[row, 0].set_ylabel(grid.row_labels[row], fontsize=style.label, labelpad=style.label_pad)
         for ax in axes[row, len(panels) :]:
             ax.set_visible(False)
     for label, of in grid.bars:
-        _draw_bar(part, axes[:, of], [panel for panels in grid.panels for panel in panels[of]], label, style)
+        shown = [panel for panels in grid.panels for panel in panels[of]]
+        scale, values = shown[0].scale, np.stack([panel.values for panel in shown])
+        along = axes[:, of].shape[1 if style.bar["location"] == "bottom" else 0]
+        bar = part.colorbar(
+            ScalarMappable(Normalize(scale.low, scale.high), scale.colours),
+            ax=axes[:, of],
+            extend=_EXTENDS[bool(np.any(values < scale.low)), bool(np.any(values > scale.high))],
+            aspect=style.bar_aspect * along,
+            **style.bar,
+        )
+        bar.set_label(label, fontsize=style.label)
+        bar.outline.set_linewidth(style.line)
+        if style.in_print:
+            bar.ax.tick_params(**style.ticks)
     _draw_legend(part, axes, style)
     return figure
+
+
+def _draw_panel(ax: Axes, panel: Panel, *, numbered: bool) -> None:
+    """One heatmap, all cells of one size, with its marks; `numbered` cells carry their numbers."""
+    columns, rows = panel.values.shape
+    mesh = ax.pcolormesh(
+        np.arange(columns + 1) - 0.5,
+        np.arange(rows + 1) - 0.5,
+        np.ma.masked_invalid(panel.values.T),
+        cmap=panel.scale.colours,
+        vmin=panel.scale.low,
+        vmax=panel.scale.high,
+    )
+    empty = np.isnan(panel.values)
+    for meaning, where, shape in (
+        (MISSING, empty & ~panel.untrained, _SQUARE),
+        (UNTRAINED, empty & panel.untrained, _SQUARE),
+        (PARTLY_UNTRAINED, ~empty & panel.partly_untrained, _CORNER),
+    ):
+        if where.any():
+            places = [place + shape for place in np.argwhere(where)]
+            ax.add_collection(PolyCollection(places, label=meaning, **_MARKS[meaning]))
+    if numbered:
+        for column, row in np.argwhere(~empty):
+            value = float(panel.values[column, row])
+            ground = mesh.to_rgba(np.array([value]))[0]
+            colour = "black" if ground[:3] @ (0.2126, 0.7152, 0.0722) > 0.4 else "white"
+            ax.text(column, row, panel.number.format(value), ha="center", va="center", fontsize=6.5, color=colour)
+    ax.set_xlim(-0.5, columns - 0.5)
+    ax.set_ylim(-0.5, rows - 0.5)
+    _draw_frontier(ax, panel.frontier, columns)
+    if panel.significant:
+        aside = _BESIDE_NUMBER if numbered else (0.0, 0.0)
+        ax.plot(*(np.array(panel.significant) + aside).T, label=SIGNIFICANT, **_LINES[SIGNIFICANT])
+
+
+def _draw_frontier(ax: Axes, places: FrontierPlaces, columns: int) -> None:
+    """A step line, row by row from below; solid where no lesser column fails."""
+    for meaning, is_late in ((FRONTIER, False), (LATE_FRONTIER, True)):
+        line: list[tuple[float, float]] = []
+        for row, place in enumerate(places):
+            if place is None or place[1] != is_late:
+                line.append((np.nan, np.nan))
+                continue
+            x = min(place[0] + 0.5, columns - 0.5 - 0.08)  # at the grid's end the whole line stays visible
+            line += [(x, row - 0.5), (x, row + 0.5)]
+        if np.isfinite(line).any():
+            ax.plot(*zip(*line, strict=True), label=meaning, scalex=False, scaley=False, **_LINES[meaning])
 
 
 def _label(ax: Axes, grid: PanelGrid, style: Style, row: int, column: int) -> None:
     """Ticks and titles of the panel of that row and column."""
     panel = grid.panels[row][column]
-    ax.set_xticks(range(len(grid.columns)), grid.columns, rotation=90 if grid.size.turned else 0)
-    ax.set_yticks(range(len(grid.rows)), grid.rows)
+    ax.set_xticks(range(len(grid.columns)), [*map(str, grid.columns)], rotation=90 if grid.size.turned else 0)
+    ax.set_yticks(range(len(grid.rows)), [*map(str, grid.rows)])
     ax.tick_params(**style.ticks)
     ax.spines[:].set_linewidth(style.line)
-    if style.lettered:
-        letter = "abcdefghijklmnopqrstuvwxyz"[row * len(grid.panels[0]) + column]
+    if style.in_print:
+        letter = ascii_lowercase[row * len(grid.panels[0]) + column]
         ax.set_xlabel(f"{grid.x_label}\n({letter}) {panel.title}", fontsize=style.label)
         ax.tick_params(labelbottom=True)
         return
@@ -196,35 +332,19 @@ def _label(ax: Axes, grid: PanelGrid, style: Style, row: int, column: int) -> No
         ax.annotate(title, *place, ha="center", fontsize=_COLUMN_TITLE)
 
 
-def _draw_bar(
-    part: Figure | SubFigure, axes: NDArray[np.object_], panels: Sequence[Panel], label: str, style: Style
-) -> None:
-    scale, values = panels[0].scale, np.stack([panel.values for panel in panels])
-    below, above = bool(np.any(values < scale.low)), bool(np.any(values > scale.high))
-    along = axes.shape[1] if style.bar["location"] == "bottom" else axes.shape[0]
-    drawn = part.colorbar(
-        ScalarMappable(Normalize(scale.low, scale.high), scale.colours),
-        ax=axes,
-        extend=_EXTENDS[below, above],
-        aspect=style.bar_aspect * along,
-        **style.bar,
-    )
-    drawn.set_label(label, fontsize=style.label)
-    drawn.ax.tick_params(**style.bar_ticks)
-    drawn.outline.set_linewidth(style.line)
-
-
 def _draw_legend(part: Figure | SubFigure, axes: NDArray[np.object_], style: Style) -> None:
-    """The entries below the panels, as many beside each other as there is room for."""
-    handles = legend_handles(axes.ravel().tolist())
+    """An entry for each kind of mark and line that the panels have, as many beside each other as there is room for."""
+    drawn = {artist.get_label() for ax in axes.flat for artist in (*ax.collections, *ax.lines)}
+    handles: list[Patch | Line2D] = [Patch(label=name, **look) for name, look in _MARKS.items() if name in drawn]
+    handles += [Line2D([], [], label=name, **look) for name, look in _LINES.items() if name in drawn]
     if not handles:
         return
     columns = len(handles)
-    if style.legend_letter is not None:
+    if not style.in_print:
         longest = max(len(str(handle.get_label())) for handle in handles)
         room = part.bbox.width / part.dpi * 72 - 12
-        letters = max(int(room / style.legend_letter) - _KEY, 12)
+        letters = max(int(room / _LETTER) - _KEY, 12)
         for handle in handles:
             handle.set_label("\n".join(textwrap.wrap(str(handle.get_label()), width=letters)))
-        columns = int(np.clip(room // ((min(longest, letters) + _KEY) * style.legend_letter), 1, columns))
+        columns = int(np.clip(room // ((min(longest, letters) + _KEY) * _LETTER), 1, columns))
     part.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, **style.legend)

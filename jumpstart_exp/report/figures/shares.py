@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from seaborn.cm import mako, rocket
 
 from jumpstart_exp.report.captions import difference_caption, in_interval, moments_caption, pairs_told
-from jumpstart_exp.report.figures.drawing import save_figure, save_figures
-from jumpstart_exp.report.figures.panel_grid import Style, draw_captioned
-from jumpstart_exp.report.figures.panels import Panel, Scale
+from jumpstart_exp.report.figures.drawing import figure_job
+from jumpstart_exp.report.figures.panel_grid import Panel, Scale, Style, draw_captioned
 from jumpstart_exp.report.registry import Job, of_grid
 from jumpstart_exp.report.statistics.differences import COMPARED, LEAST_SEEDS, comparisons, paired_differences
 from jumpstart_exp.report.statistics.success import train_shares
@@ -94,7 +93,6 @@ def _shares(grid: FigureGrid) -> Iterator[Job]:
     if grid.seed_range()[1] < LEAST_SEEDS:
         return
     for measured in MEASURED:
-        draw = partial(moments_figure, grid, measured)
-        yield Job("figures", partial(save_figure, draw, name=f"{grid.slug}_moments_{measured}"))
-    if comparisons(grid.methods):
-        yield Job("figures", partial(save_figures, grid, differences_figure, name=f"{grid.slug}_differences"))
+        yield figure_job(f"{grid.slug}_moments_{measured}", partial(moments_figure, grid, measured))
+    for at_epoch in MOMENTS if comparisons(grid.methods) else ():
+        yield figure_job(f"{grid.slug}_differences_{at_epoch}", partial(differences_figure, grid, at_epoch))

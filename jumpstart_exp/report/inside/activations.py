@@ -30,30 +30,14 @@ _FOURTH = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Projection:
-    """Points in a plane.
-
-    Attributes:
-        points: (points, 2).
-        axes: (2, coordinates), orthonormal rows: the two principal directions, or the coordinates themselves.
-        shown: share of the variance that the plane has; 1 where nothing is left out, or the points are one.
-        is_principal: whether the axes are principal directions.
-    """
-
-    points: Array
-    axes: Array
-    shown: float
-    is_principal: bool
-
-
-@dataclass(frozen=True, eq=False)
 class Layer:
     """The points at one layer of a network.
 
     Attributes:
         number: 0 for the input, from 1 to depth for hidden layers (activated), depth + 1 for the logits.
         values: (points, coordinates); of a convolution every channel at every position.
-        plane: the points as they are drawn.
+        points: as they are drawn, (points, 2).
+        shown: share of the variance that the plane of the drawn points has; None where they stand as they are.
         distinct: how many points are left that are told apart by a thousandth of a coordinate's range.
         units: of a hidden layer; its channels, where it is a convolution. 0 of the input and the output.
         dead_units: units that are 0 for every point.
@@ -62,26 +46,12 @@ class Layer:
 
     number: int
     values: Array
-    plane: Projection
+    points: Array
+    shown: float | None
     distinct: int
     units: int
     dead_units: int
     dead_points: int
-
-
-@dataclass(frozen=True, eq=False)
-class Surface:
-    """A network's answer over the input plane.
-
-    Attributes:
-        probability: of class 1, (rows from below, columns).
-        extent: left, right, lower and upper end.
-        accuracy: of the training points.
-    """
-
-    probability: Array
-    extent: tuple[float, float, float, float]
-    accuracy: float
 
 
 def shown_layers(depth: int) -> tuple[int, ...]:
@@ -93,10 +63,7 @@ def shown_layers(depth: int) -> tuple[int, ...]:
 def layers_of(snapshots: RecordedStates, state: int, data: Data) -> tuple[Layer, ...]:
     """The training points at the layers of `shown_layers`, in evaluation mode and the cell's precision.
 
-    Args:
-        snapshots: of a cell.
-        state: place of the state among them.
-        data: of the cell's dataset; of a large set the first 1000 points are taken.
+    `state` is a place among the kept states; of a large set the first MOST_POINTS points are taken.
     """
     cell = snapshots.cell
     x = data.inputs(data.x_train[:MOST_POINTS], dtype(cell))
@@ -118,33 +85,34 @@ def distinct_points(values: Array) -> int:
     return len(np.unique(np.rint(scaled * _FINENESS), axis=0)) if differs.any() else 1
 
 
-def projected(values: Array) -> Projection:
-    """The points, (points, coordinates), in the plane of their first two principal components.
+def projected(values: Array) -> tuple[Array, float | None]:
+    """The points, (points, coordinates), in the plane of their first two principal components, (points, 2).
 
-    Points of one or two coordinates stand as they are. A direction's sign is that of its largest entry, made positive,
-    so that the same points give the same picture.
+    And the share of the variance that the plane has, 1 where the points are one; None where they stand as they are:
+    those of one or two coordinates. A direction's sign is that of its largest entry, made positive, so that the same
+    points give the same picture.
     """
     coordinates = values.shape[1]
     if coordinates <= 2:
-        axes = np.eye(2, coordinates)
-        return Projection(values @ axes.T, axes, 1.0, False)
+        return values @ np.eye(2, coordinates).T, None
     centred = values - values.mean(axis=0)
     axes = _principal_directions(centred)
     signs = np.sign(axes[np.arange(2), np.abs(axes).argmax(axis=1)])
     axes = axes * np.where(signs == 0, 1.0, signs)[:, None]
     points, total = centred @ axes.T, float((centred**2).sum())
-    return Projection(points, axes, float((points**2).sum()) / total if total > 0 else 1.0, True)
+    return points, float((points**2).sum()) / total if total > 0 else 1.0
 
 
-def surface(snapshots: RecordedStates, state: int, data: Data, resolution: int = 80) -> Surface:
-    """The probability of class 1 over the plane of two features, a tenth wider than the points (ICLR, figure 12).
+def surface(
+    snapshots: RecordedStates, state: int, data: Data, resolution: int = 80
+) -> tuple[Array, tuple[float, float, float, float], float]:
+    """A network's answer over the plane of two features, a tenth wider than the points (ICLR, figure 12).
 
-    Raises:
-        ValueError: the points do not have two features, or there are more than two classes.
+    Returns:
+        The probability of class 1, (rows from below, columns); the plane's left, right, lower and upper end; and the
+        accuracy of the training points.
     """
     cell = snapshots.cell
-    if cell.dataset.features != 2 or cell.dataset.classes != 2:
-        raise ValueError(f"{cell.dataset.name} has no plane of two features")
     points = torch.cat([data.x_train, data.x_val]).double().numpy()
     low, high = points.min(axis=0), points.max(axis=0)
     margin = np.maximum(0.1 * (high - low), 1e-6)
@@ -159,7 +127,7 @@ def surface(snapshots: RecordedStates, state: int, data: Data, resolution: int =
         on_points = network(data.inputs(data.x_train, dtype(cell)))[0]
     probability = torch.sigmoid(over_plane.double()).reshape(resolution, resolution).numpy()
     accuracy = float(((on_points[:, 0] > 0).long() == data.y_train).double().mean())
-    return Surface(probability, (float(left), float(right), float(lower), float(upper)), accuracy)
+    return probability, (float(left), float(right), float(lower), float(upper)), accuracy
 
 
 def _layer(number: int, h: Tensor, depth: int) -> Layer:
@@ -167,7 +135,7 @@ def _layer(number: int, h: Tensor, depth: int) -> Layer:
     if 1 <= number <= depth:
         is_dead = (h == 0).reshape(*h.shape[:2], -1).all(dim=2)
         counts = h.shape[1], int(is_dead.all(dim=0).sum()), int(is_dead.all(dim=1).sum())
-    return Layer(number, values, projected(values), distinct_points(values), *counts)
+    return Layer(number, values, *projected(values), distinct_points(values), *counts)
 
 
 def _principal_directions(centred: Array) -> Array:

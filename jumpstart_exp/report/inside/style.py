@@ -1,11 +1,7 @@
 """What the figures of the inside share: sizes, colours, how points and titles look."""
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
@@ -23,28 +19,17 @@ CLASS_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9
 CLASS_MARKERS = "o^sDvPX*<>"
 """Classes are told apart by both; colours of Okabe and Ito, whom the colour-blind can follow."""
 
-SURFACE = LinearSegmentedColormap.from_list("surface", ["#56A0CF", "#FFFFFF", "#EE9A5E"])
-"""Probability of class 1, from class 0's colour to class 1's."""
 
-
-def check_width(width_inches: float) -> None:
-    """Refuse a figure that is too narrow for its letters.
+def new_figure(width_inches: float) -> Figure:
+    """An empty figure of that width, whose height is yet to be set.
 
     Raises:
-        ValueError: it is.
+        ValueError: it is too narrow for its letters.
     """
     if not width_inches >= LEAST_WIDTH:
         raise ValueError(f"width_inches={width_inches} is not allowed: it must be at least {LEAST_WIDTH:g}")
-
-
-def new_figure(width_inches: float, height_inches: float) -> Figure:
-    """An empty figure."""
-    figure = Figure(
-        figsize=(width_inches, height_inches),
-        layout=ConstrainedLayoutEngine(h_pad=0.02, w_pad=0.02, hspace=0.0, wspace=0.0),
-    )
-    FigureCanvasAgg(figure)
-    return figure
+    layout = ConstrainedLayoutEngine(h_pad=0.02, w_pad=0.02, hspace=0.0, wspace=0.0)
+    return Figure(figsize=(width_inches, width_inches), layout=layout)
 
 
 def method_name(snapshots: RecordedStates) -> str:
@@ -63,30 +48,31 @@ def figure_words(snapshots: RecordedStates) -> str:
 
 
 def scatter_classes(
-    ax: Axes, points: NDArray[np.float64], labels: NDArray[np.int64], size: float, **style: Any
+    ax: Axes,
+    points: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    size: float,
+    *,
+    hollow: bool = False,
+    zorder: float = 1,
 ) -> None:
     """Points in a plane, (points, 2), by their class; those of a class one on the other are seen as darker."""
     for label in np.unique(labels):
-        chosen = points[labels == label]
-        look: dict[str, Any] = {
-            "facecolors": CLASS_COLOURS[label % len(CLASS_COLOURS)],
-            "linewidths": 0.0,
-            "alpha": 0.75,
-        } | style
+        colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
         ax.scatter(
-            chosen[:, 0],
-            chosen[:, 1],
+            *points[labels == label].T,
             s=size,
             marker=CLASS_MARKERS[label % len(CLASS_MARKERS)],
+            facecolors="white" if hollow else colour,
+            edgecolors=colour if hollow else None,
+            linewidths=0.4 if hollow else 0.0,
+            alpha=1.0 if hollow else 0.75,
+            zorder=zorder,
             gid=f"class {label}",
-            **look,
         )
 
 
 def bare(ax: Axes) -> None:
     """Take a panel's ticks, and make the lines around it thin."""
-    ax.set_xticks([])
-    ax.set_yticks([])
-
-    for spine in ax.spines.values():
-        spine.set_linewidth(0.4)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_linewidth(0.4)

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from jumpstart_exp.data.loading import load
 from jumpstart_exp.inspect.recorded_states import RecordedStates
-from jumpstart_exp.report.figures.drawing import plain_style
 from jumpstart_exp.report.inside.activations import MOST_POINTS, ROUNDING, Layer, layers_of
 from jumpstart_exp.report.inside.style import (
     NORMAL,
     SMALL,
     bare,
-    check_width,
     figure_words,
     method_name,
     new_figure,
@@ -30,9 +28,9 @@ _TITLE_LETTERS = 16
 
 
 def transforms_figure(
-    snapshots: Sequence[RecordedStates], width_inches: float, data_dir: Path = Path("data"), epoch: int | None = None
+    snapshots: Sequence[RecordedStates], width_inches: float, data_dir: Path = Path("data")
 ) -> Figure:
-    """The training points at the input, the 4th, the middle and the last hidden layer (features), and the output.
+    """The last state's training points at the input, the 4th, middle and last hidden layer (features), and the output.
 
     A row a network. Layers of more than two units are shown in the plane of their first two principal components; the
     note below says which share of the variance that is, how many distinct points are left, and what is dead. An output
@@ -42,67 +40,52 @@ def transforms_figure(
         snapshots: of networks of one depth on one dataset, from above.
         width_inches: of the figure, at least 3.
         data_dir: folder of the datasets' files; MOONS needs none.
-        epoch: of which the latest state up to it is drawn; None for the last.
 
     Raises:
         DataError: the dataset's files are missing or damaged.
         ValueError: no networks, or they differ in dataset or depth; or the figure is too narrow.
     """
-    check_width(width_inches)
+    figure = new_figure(width_inches)
     if not snapshots or len({(one.cell.dataset, one.cell.depth) for one in snapshots}) > 1:
         raise ValueError("a figure of transforms takes networks of one dataset and depth")
     data = load(snapshots[0].cell.dataset, data_dir)
     labels = data.y_train[:MOST_POINTS].numpy()
-    states = [state_at(one, epoch) for one in snapshots]
-    rows = [layers_of(one, state, data) for one, state in zip(snapshots, states, strict=True)]
+    rows = [layers_of(one, -1, data) for one in snapshots]
     across, depth = len(rows[0]), snapshots[0].cell.depth
     panel = (width_inches - 0.4) / across
     notes = [[_notes(layer, len(labels), panel) for layer in layers] for layers in rows]
     letters = max(int(panel / _TITLE_LETTER_INCHES), 8)
     names = ["\n".join(textwrap.wrap(_layer_name(layer.number, depth), letters)) for layer in rows[0]]
     below = [0.07 + _LINE_INCHES * max(note.count("\n") + 1 for note in row) for row in notes]
-    with plain_style():
-        figure = new_figure(
-            width_inches, len(rows) * panel + sum(below) + 0.27 + 0.11 * (1 + max(name.count("\n") for name in names))
-        )
-        figure.suptitle(figure_words_of(snapshots, states), fontsize=NORMAL + 1)
-        axes = figure.subplots(len(rows), across, squeeze=False)
-        for row, layers in enumerate(rows):
-            for column, layer in enumerate(layers):
-                ax = axes[row, column]
-                _draw_layer(ax, layer, labels)
-                ax.set_xlabel(notes[row][column], fontsize=SMALL, labelpad=2)
-                if row == 0:
-                    ax.set_title(names[column], fontsize=NORMAL, pad=3)
-            axes[row, 0].set_ylabel(_in_lines(method_name(snapshots[row])), fontsize=NORMAL)
-        return figure
-
-
-def state_at(snapshots: RecordedStates, epoch: int | None) -> int:
-    """Place of the latest state up to the epoch, the first where there is none; None for the last."""
-    if epoch is None:
-        return len(snapshots.epochs) - 1
-    return max(int(np.searchsorted(snapshots.epochs, epoch, side="right")) - 1, 0)
-
-
-def figure_words_of(snapshots: Sequence[RecordedStates], states: Sequence[int]) -> str:
-    """What the networks have in common, and the epoch that is shown where it is one."""
-    epochs = sorted({int(one.epochs[state]) for one, state in zip(snapshots, states, strict=True)})
+    figure.set_figheight(len(rows) * panel + sum(below) + 0.27 + 0.11 * (1 + max(name.count("\n") for name in names)))
+    epochs = sorted({int(one.epochs[-1]) for one in snapshots})
     shown = f"after {epochs[0]:,} epochs" if len(epochs) == 1 else f"after {epochs[0]:,} to {epochs[-1]:,} epochs"
     differs = next((one for one in snapshots if one.agreement), snapshots[0])
-    return f"{figure_words(differs)} · {shown}"
+    figure.suptitle(f"{figure_words(differs)} · {shown}", fontsize=NORMAL + 1)
+    axes = figure.subplots(len(rows), across, squeeze=False)
+    for row, layers in enumerate(rows):
+        for ax, layer, note in zip(axes[row], layers, notes[row], strict=True):
+            _draw_layer(ax, layer, labels)
+            ax.set_xlabel(note, fontsize=SMALL, labelpad=2)
+        method = method_name(snapshots[row])
+        beside = method if len(method) <= _TITLE_LETTERS else method.replace(", ", ",\n", 1)
+        axes[row, 0].set_ylabel(beside, fontsize=NORMAL)
+    for ax, name in zip(axes[0], names, strict=True):
+        ax.set_title(name, fontsize=NORMAL, pad=3)
+    return figure
 
 
 def _draw_layer(ax: Axes, layer: Layer, labels: NDArray[np.int64]) -> None:
-    if layer.values.shape[1] == 1:
-        points = np.stack([layer.values[:, 0], _lanes(labels)], axis=1)
-    else:
-        points = layer.plane.points
+    is_line = layer.values.shape[1] == 1
+    points = np.stack([layer.values[:, 0], _lanes(labels)], axis=1) if is_line else layer.points
     scatter_classes(ax, points, labels, 4.0)
-    middle, reach = _limits(points, float(np.abs(layer.values).max()))
+    low, high, largest = points.min(axis=0), points.max(axis=0), np.abs(layer.values).max()
+    # a point alone stands in the middle of its panel
+    reach = np.where(high - low > ROUNDING * largest, 0.56 * (high - low), max(largest, 1.0))
+    middle = (low + high) / 2
     ax.set_xlim(middle[0] - reach[0], middle[0] + reach[0])
     ax.set_ylim(middle[1] - reach[1], middle[1] + reach[1])
-    if layer.values.shape[1] == 1:
+    if is_line:
         ax.axvline(0, color="0.4", linewidth=0.6, linestyle=(0, (2, 2)), zorder=0)
     ax.set_box_aspect(1)
     bare(ax)
@@ -111,8 +94,8 @@ def _draw_layer(ax: Axes, layer: Layer, labels: NDArray[np.int64]) -> None:
 def _notes(layer: Layer, count: int, inches: float) -> str:
     """What a panel cannot show, in lines that fit below it: points left, variance in the plane, what is dead."""
     notes = [f"{layer.distinct} of {count} points left"]
-    if layer.plane.is_principal and layer.distinct > 1:
-        notes.append(f"{layer.plane.shown:.0%} of the variance")
+    if layer.shown is not None and layer.distinct > 1:
+        notes.append(f"{layer.shown:.0%} of the variance")
     if layer.units:
         notes.append(f"dead units: {layer.dead_units} of {layer.units}")
         notes.append(f"dead points: {layer.dead_points}")
@@ -129,21 +112,6 @@ def _lanes(labels: NDArray[np.int64]) -> NDArray[np.float64]:
     return heights
 
 
-def _limits(points: NDArray[np.float64], largest: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Middle of a panel and how far it reaches in both directions; a point alone stands in its middle."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    reach = 0.56 * (high - low)
-    return (low + high) / 2, np.where(high - low > ROUNDING * largest, reach, max(largest, 1.0))
-
-
 def _layer_name(number: int, depth: int) -> str:
-    if number == 0:
-        return "input"
-    if number == depth + 1:
-        return "output"
-    return f"features (layer {number})" if number == depth else f"layer {number}"
-
-
-def _in_lines(title: str) -> str:
-    """A method's name beside its row."""
-    return title if len(title) <= _TITLE_LETTERS else title.replace(", ", ",\n", 1)
+    named = {0: "input", depth: f"features (layer {number})", depth + 1: "output"}
+    return named.get(number, f"layer {number}")

@@ -12,8 +12,7 @@ from seaborn.cm import rocket
 
 from jumpstart_exp.config.studies import VARIANTS
 from jumpstart_exp.report.figures.drawing import save_figure
-from jumpstart_exp.report.figures.panel_grid import Bar, Style, draw_captioned
-from jumpstart_exp.report.figures.panels import Panel, Scale
+from jumpstart_exp.report.figures.panel_grid import Bar, Panel, Scale, Style, draw_captioned
 from jumpstart_exp.report.papers.comparison import GridComparison
 from jumpstart_exp.report.papers.layouts import TITLES
 from jumpstart_exp.report.papers.published import METRICS

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from jumpstart_exp.config.studies import Study, small_study, study, study_cells
 from jumpstart_exp.inspect.recorded_states import RecordedStatesError
 from jumpstart_exp.report.figures.drawing import METRICS, figure_files
-from jumpstart_exp.report.figures.panels import Panel
-from jumpstart_exp.report.figures.print_heatmaps import PrintAxes, method_panel, print_heatmaps, rows_panel
-from jumpstart_exp.report.figures.print_scatters import ScatterColumn, print_scatters
+from jumpstart_exp.report.figures.heatmaps import method_panel, print_heatmaps, rows_panel
+from jumpstart_exp.report.figures.panel_grid import Panel
+from jumpstart_exp.report.figures.scatters import print_scatters
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.papers.figures import PaperFigure
 from jumpstart_exp.report.papers.print_inside import inside_snapshots, print_inside
@@ -26,7 +26,7 @@ from jumpstart_exp.report.papers.sources import (
     variants_of,
 )
 from jumpstart_exp.report.table.grid import FigureGrid, GridError, figure_grids
-from jumpstart_exp.report.tables.print_tables import performance_table, summary_table
+from jumpstart_exp.report.tables.summaries import paper_summary_table, performance_table
 from jumpstart_exp.report.tables.table import as_latex, as_markdown
 
 DPI = 300
@@ -154,14 +154,15 @@ def _draw_grid(figure: PaperFigure, source: PaperSource, at_epoch: str) -> Figur
         else:
             word = f" {METRICS[metric]}" if len(figure.metrics) > 1 else ""
             panels += [method_panel(grid, label, column, f"{title}{word}", depths, widths) for label, title in shown]
-    columns = tuple(map(str, depths))
     if figure.kind == "rows":
-        axes = PrintAxes(columns, tuple(title for _, title in reversed(shown)), f"depth (width {widths[0]})", "")
+        rows, labels = [title for _, title in reversed(shown)], (f"depth (width {widths[0]})", "")
     else:
-        axes = PrintAxes(columns, tuple(map(str, widths)))
+        rows, labels = [*map(str, widths)], ("depth", "width")
     return print_heatmaps(
         panels,
-        axes,
+        depths,
+        rows,
+        labels,
         columns=figure.columns,
         line=paper_line(figure, source, at_epoch),
         width_inches=figure.width,
@@ -175,8 +176,8 @@ def _draw_scatters(figure: PaperFigure, source: PaperSource, at_epoch: str) -> F
     for letter, rate in zip(ascii_lowercase, rates, strict=False):
         (grid,) = figure_grids(source.rows[source.rows["optimizer.lr"] == rate])
         name = f"learning rate {rate:g}"
-        columns.append(ScatterColumn(f"({letter}) {name}" if len(rates) > 1 else name, grid))
-    there = {method for column in columns for method in column.grid.methods}
+        columns.append((f"({letter}) {name}" if len(rates) > 1 else name, grid))
+    there = {method for _, grid in columns for method in grid.methods}
     return print_scatters(
         columns,
         [(label, title) for label, title in figure.methods if label in there],
@@ -190,7 +191,7 @@ def _table(figure: PaperFigure, source: PaperSource, at_epoch: str, threshold: f
     line = paper_line(figure, source, at_epoch)
     match figure.kind:
         case "summary":
-            table = summary_table(_only_grid(source).at_threshold(threshold), figure.methods, at_epoch, line)
+            table = paper_summary_table(_only_grid(source).at_threshold(threshold), figure.methods, at_epoch, line)
         case "performance":
             table = performance_table(source.rows, figure.methods, at_epoch, line)
         case _:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from jumpstart_exp.inspect.recorded_states import RecordedStates, read_recorded_states, stored_keys
-from jumpstart_exp.report.figures.print_heatmaps import LETTER, SMALL
+from jumpstart_exp.report.figures.heatmaps import LETTER, SMALL
 from jumpstart_exp.report.inside.dynamics import dynamics_figure
 from jumpstart_exp.report.inside.transforms import transforms_figure
 from jumpstart_exp.report.papers.figures import PaperFigure

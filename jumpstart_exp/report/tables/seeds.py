@@ -1,26 +1,14 @@
 """Statistics over seeds as tables."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jumpstart_exp.report.captions import (
-    correction_told,
-    frontier_caption,
-    in_interval,
-    lacking,
-    moments_caption,
-    no_ratio_told,
-    point_told,
-    seeds_of,
-    threshold_of,
-    thresholds_of,
-    without_told,
-)
+from jumpstart_exp.report import captions
 from jumpstart_exp.report.figures.frontier import STARTS
 from jumpstart_exp.report.figures.shares import MEASURED
 from jumpstart_exp.report.registry import Job, of_grid
@@ -31,7 +19,7 @@ from jumpstart_exp.report.statistics.differences import (
     comparisons,
     paired_differences,
 )
-from jumpstart_exp.report.statistics.frontier import FrontierRatio, frontier_ratio, frontiers
+from jumpstart_exp.report.statistics.frontier import frontier_ratio, frontiers
 from jumpstart_exp.report.statistics.intervals import Floats, mean_interval
 from jumpstart_exp.report.statistics.success import train_shares
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
@@ -89,10 +77,10 @@ def places_table(grid: FigureGrid, at_epoch: str) -> Table:
         "title": np.array(grid.method_titles, object)[method],
     }
     caption = (
-        f"{grid.title}, {at_epoch} epoch: every place over {seeds_of(grid)}. In brackets the 95 % intervals of the "
-        "means, bootstrap over the place's seeds: from few seeds too narrow, from one there is none. Seeds that "
+        f"{grid.title}, {at_epoch} epoch: every place over {captions.seeds_of(grid)}. In brackets the 95 % intervals "
+        "of the means, bootstrap over the place's seeds: from few seeds too narrow, from one there is none. Seeds that "
         "diverged or failed have no accuracy. Of the share of seeds that train Wilson's 95 % interval; "
-        f"{threshold_of(grid)}."
+        f"{captions.threshold_of(grid)}."
     )
     columns = (
         Column("method", "{title}", "l"),
@@ -117,7 +105,7 @@ def moments_table(grid: FigureGrid) -> Table:
             if one is not None
         ]
     caption = (
-        f"{grid.title}: best epoch against last. {moments_caption(grid, None)} Beyond ReLU's: by how much "
+        f"{grid.title}: best epoch against last. {captions.moments_caption(grid, None)} Beyond ReLU's: by how much "
         "more than ReLU a method is flattered, at the seeds and places that both have."
     )
     shown = {
@@ -130,7 +118,10 @@ def moments_table(grid: FigureGrid) -> Table:
     }
     columns = (
         Column("method", "{title}", "l"),
-        *(Column(head, at("measured", name, lambda row: in_interval(row.estimate))) for name, head in shown.items()),
+        *(
+            Column(head, at("measured", name, lambda row: captions.in_interval(row.estimate)))
+            for name, head in shown.items()
+        ),
     )
     values = pd.DataFrame(rows, dtype=object)
     return Table(caption, values, columns, by=("method",), shown_only=("title", "estimate"))
@@ -145,7 +136,7 @@ def frontier_table(grid: FigureGrid) -> Table:
             "start": start,
             **vars(point),
             "title": title,
-            "told": "; ".join(part for part in (point_told(point), lacking(grid, point)) if part),
+            "told": "; ".join(filter(None, (captions.point_told(point), captions.lacking(grid, point)))),
         }
         for at_epoch in MOMENTS
         for start in STARTS
@@ -153,7 +144,7 @@ def frontier_table(grid: FigureGrid) -> Table:
         for point in frontier.points
     ]
     caption = (
-        f"{grid.title}. {frontier_caption(grid)} In brackets the intervals; a plus says at least: "
+        f"{grid.title}. {captions.frontier_caption(grid)} In brackets the intervals; a plus says at least: "
         "no deeper network was trained; not trained, that the depths which would decide are missing."
     )
     columns = (
@@ -173,18 +164,22 @@ def ratio_table(grid: FigureGrid) -> Table:
     The chosen threshold comes first, the dataset's others follow as sensitivity.
     """
     titles = dict(zip(grid.methods, grid.method_titles, strict=True))
-    wanted = itertools.product(comparisons(grid.methods), thresholds_of(grid), MOMENTS, STARTS)
+    wanted = itertools.product(comparisons(grid.methods), captions.thresholds_of(grid), MOMENTS, STARTS)
     rows = []
     for (own, other), least, at_epoch, start in wanted:
         found = frontier_ratio(grid.at_threshold(least), at_epoch, own, other, start=start)
-        known = {"left_out": grid.widths} if found is None else vars(found)
-        row = {name: _joined(value) if isinstance(value, tuple) else value for name, value in known.items()}
-        row |= {"method": own, "baseline": other, "moment": at_epoch, "start": start, "threshold": least}
-        row["told"] = no_ratio_told(grid, own, other) if found is None else f"× {found.ratio:.2f}"
-        row["interval"] = "" if found is None else _interval_of(found)
-        rows.append(dict.fromkeys(_RATIO, "") | row)
+        row = {"method": own, "baseline": other, "moment": at_epoch, "start": start, "threshold": least}
+        if found is None:
+            row |= {"left_out": grid.widths, "told": captions.no_ratio_told(grid, own, other)}
+        else:
+            ends = "" if found.low is None else f"{found.low:.2f} to {found.high:.2f}"
+            without = captions.without_told(found)
+            told = {"told": f"× {found.ratio:.2f}", "interval": f"{ends} ({without})" if without else ends}
+            row |= {**vars(found), **told}
+        joined = {name: " ".join(map(str, value)) for name, value in row.items() if isinstance(value, tuple)}
+        rows.append(dict.fromkeys(_RATIO, "") | row | joined)
     caption = (
-        f"{grid.title}: how many times deeper. {frontier_caption(grid)} Seeds: the fewest that both methods "
+        f"{grid.title}: how many times deeper. {captions.frontier_caption(grid)} Seeds: the fewest that both methods "
         "have at a place that decides. At the widths under at least, the method's frontier is the deepest of these "
         "depths, under at most the other's."
     )
@@ -227,13 +222,13 @@ def differences_table(grid: FigureGrid, at_epoch: str) -> Table:
     caption = (
         f"{grid.title}, {at_epoch} epoch: differences paired by seed and place; in brackets the 95 % interval, "
         "bootstrap over whole seeds; p is the mean's own, with the signs of whole seeds flipped. "
-        f"{correction_told([every])}"
+        f"{captions.correction_told([every])}"
     )
     columns = (
         Column("method", lambda *rows: titles[rows[0].method], "l"),
         Column("against", lambda *rows: titles[rows[0].baseline], "l"),
         Column("measured", lambda *rows: MEASURED[rows[0].measured], "l"),
-        Column("mean over places", lambda *rows: in_interval(rows[0].estimate, signed=True)),
+        Column("mean over places", lambda *rows: captions.in_interval(rows[0].estimate, signed=True)),
         Column("p", "{p:.2g}"),
         Column("seeds", "{pairs}"),
         Column("places", lambda _, *points: str(len(points))),
@@ -249,15 +244,5 @@ def _with_ends(name: str, of: Iterable[Floats], there: NDArray[np.bool_]) -> dic
     return {f"{name}{end}": values[there] for end, values in zip(("", "_low", "_high"), of, strict=True)}
 
 
-def _interval_of(ratio: FrontierRatio) -> str:
-    interval = "" if ratio.low is None else f"{ratio.low:.2f} to {ratio.high:.2f}"
-    without = without_told(ratio)
-    return f"{interval} ({without})" if without else interval
-
-
 def _listed(name: str) -> CellOf:
     return lambda row: str(getattr(row, name)).replace(" ", ", ")
-
-
-def _joined(numbers: Sequence[int]) -> str:
-    return " ".join(map(str, numbers))

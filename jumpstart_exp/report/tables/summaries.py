@@ -1,17 +1,18 @@
-"""The summary of a figure (CPAIOR, table 1), and what the penalty costs, as tables."""
+"""The summary of a figure (CPAIOR, table 1), the papers' own tables, and what the penalty costs."""
 
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from statistics import geometric_mean, median
 
+import numpy as np
 import pandas as pd
 
 from jumpstart_exp.report.registry import Job, of_grid
 from jumpstart_exp.report.statistics.cost import PairCost, pair_costs
 from jumpstart_exp.report.statistics.summary import SUMMARISED, Summary, summarise
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
-from jumpstart_exp.report.tables.table import MISSING, Column, Table, table_job
+from jumpstart_exp.report.tables.table import MISSING, Column, Table, interval, table_job
 from jumpstart_exp.settings import legible
 
 LEAST_METHODS = 2
@@ -20,7 +21,11 @@ LEAST_METHODS = 2
 ACROSS = dict(zip(SUMMARISED, ("training", "validation"), strict=True))
 """What is summarised, in words: a method's columns."""
 
+Titled = Sequence[tuple[str, str]]
+"""Methods in a paper's order: the label and the paper's name for it."""
 
+_ACCURACY, _LOSS = "{:.3f} ({:.3f}–{:.3f})", "{:.4f} ({:.4f}–{:.4f})"  # mean, lowest and highest seed
+_PERFORMANCE = {"train_acc": _ACCURACY, "val_acc": _ACCURACY, "train_loss": _LOSS, "val_loss": _LOSS}
 _SUMMARY = (
     *("best_accuracy", "best_depth", "best_width", "best_seed", "trained", "networks", "wins"),
     *("better_than_baseline", "compared_with_baseline", "ties", "compared", "left_out"),
@@ -86,6 +91,60 @@ def summary_values(grid: FigureGrid, summary: Summary) -> pd.DataFrame:
                 *(method.seeds, method.diverged, method.failed, summary.threshold),
             )
     return pd.DataFrame([*rows.values()], index=[*rows], columns=[*_SUMMARY], dtype=object)
+
+
+def paper_summary_table(grid: FigureGrid, methods: Titled, at_epoch: str, source: str) -> Table:
+    """CPAIOR's table 1: best accuracy, networks that train, and best for how many depth-width pairs.
+
+    A method that the grid lacks has dashes; `at_epoch` is best or last, `source` what the numbers are of.
+    """
+    lines = [f"{name} {word}" for name, _ in methods for word in ACROSS.values()]
+    values = summary_values(grid, summarise(grid, at_epoch)).reindex(lines)
+    caption = (
+        f"{source}. Best overall accuracy of a single network, and its depth×width; a model is successful if its "
+        f"training accuracy is {grid.threshold:.4g} or more; best for the depth-width pair by the mean over seeds, "
+        "ties are nobody's."
+    )
+    columns = (
+        Column("Best overall accuracy", "{best_accuracy:.4f} ({best_depth}×{best_width})"),
+        Column("Successful model", "{trained} of {networks}"),
+        Column("Best for depth-width pair", "{wins} of {compared}"),
+    )
+    groups = [(title, len(ACROSS)) for _, title in methods]
+    return Table(caption, values, columns, across=("Training", "Validation") * len(groups), groups=groups)
+
+
+def performance_table(rows: pd.DataFrame, methods: Titled, at_epoch: str, source: str) -> Table:
+    """SepCons's table 2, ICLR's table 1: accuracy and loss of one network a method, mean and range over the seeds.
+
+    Of the study's rows of the store; a method without a row has dashes.
+    """
+    lines = []
+    for name, title in methods:
+        own = rows[rows["labels"].map(lambda labels, name=name: name in {*labels})]
+        done = own[own["status"] == "done"]
+        line: dict[str, object] = {"title": title, "done": len(done), "seeds": len(own)}
+        for column in _PERFORMANCE:
+            values = done[f"{column}_{at_epoch}"].to_numpy(np.float64)
+            known = values[~np.isnan(values)]
+            ends = (known.min(), known.max()) if len(known) > 1 else (None, None)
+            line[column] = known.mean() if len(known) else None
+            line[f"{column}_low"], line[f"{column}_high"] = ends
+        lines.append(line)
+    caption = f"{source}. Mean over the seeds, lowest and highest seed in brackets."
+    if at_epoch == "best":
+        caption += (
+            " Accuracies are the highest of all epochs and losses the lowest; the paper's losses are those of its "
+            "epoch of highest accuracy."
+        )
+    heads = zip(("Train", "Val.") * 2, _PERFORMANCE.items(), strict=True)
+    columns = (
+        Column("", "{title}", "l"),
+        *(Column(head, interval(name, form=form)) for head, (name, form) in heads),
+        Column("", lambda row: str(row.seeds) if row.done == row.seeds else f"{row.done} of {row.seeds}"),
+    )
+    groups = (("Accuracy", 2), ("Loss", 2), ("Seeds", 1))
+    return Table(caption, pd.DataFrame(lines, dtype=object), columns, groups=groups)
 
 
 def cost_table(grid: FigureGrid, costs: Sequence[PairCost]) -> Table:

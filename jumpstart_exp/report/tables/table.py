@@ -1,8 +1,11 @@
-"""One table: its values, built once, and how Markdown and LaTeX show them; CSV has the values themselves."""
+"""One table: its values, built once, and how Markdown and LaTeX show them; CSV has the values themselves.
 
+Everything is escaped that Markdown, LaTeX or a spreadsheet would read as its own.
+"""
+
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from string import Formatter
@@ -11,15 +14,34 @@ from typing import Any
 
 import pandas as pd
 
-from jumpstart_exp.report.files import write_whole
+from jumpstart_exp.report.files import write_files
 from jumpstart_exp.report.registry import Job
-from jumpstart_exp.report.tables.markup import in_csv, in_latex, in_markdown, in_markdown_code
+from jumpstart_exp.settings import legible
 
 MISSING = "–"
 """What stands for a value that is missing."""
 
 _LONG = 40  # lines from which on a LaTeX table breaks over pages
 _SIDES = {"l": "---", "r": "---:"}  # in Markdown
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "`": r"\textasciigrave{}",
+    '"': r"\symbol{34}",
+    "^": r"\textasciicircum{}",
+    **{letter: "\\" + letter for letter in "&%$#_{}"},
+    **{letter: rf"\ensuremath{{{letter}}}" for letter in "<>|"},
+    "×": r"\ensuremath{\times}",
+    "·": r"\ensuremath{\cdot}",
+    "λ": r"\ensuremath{\lambda}",
+    "ℓ": r"\ensuremath{\ell}",
+    "₂": r"\ensuremath{_2}",
+    "Σ": r"\ensuremath{\Sigma}",
+    "²": r"\ensuremath{^2}",
+    "–": "--",
+}
+_LATEX_LETTERS = "\u0180"  # the first letter beyond those of European languages, which LaTeX has
+_LONGEST_ESCAPE = len("\\U0001f600")
 
 
 @dataclass(frozen=True)
@@ -75,7 +97,12 @@ class Table:
 
 def table_job(name: str, make: Callable[[], Table]) -> Job:
     """The job that makes a table and writes it as NAME.KIND, for every kind."""
-    return Job("tables", partial(_write, name, make))
+
+    def write(folder: Path) -> list[Path]:
+        table = make()
+        return write_files(folder, name, {kind: _WRITERS[kind](table).encode() for kind in table.kinds})
+
+    return Job("tables", write)
 
 
 def interval(name: str, low: str = "", high: str = "", form: str = "{:.3f} ({:.3f} to {:.3f})") -> CellOf:
@@ -104,11 +131,11 @@ def as_markdown(table: Table) -> str:
     over = [title for title, span in table.groups for _ in range(span)]
     titles = ["", *over] if over else [""] * len(columns)
     cells = [
-        [in_markdown(f"{title} {column.heading}".strip()) for title, column in zip(titles, columns, strict=True)],
+        [_in_markdown(f"{title} {column.heading}".strip()) for title, column in zip(titles, columns, strict=True)],
         [_SIDES[column.side] for column in columns],
-        *([*map(_cell_in_markdown, line)] for line in lines),
+        *([*map(_in_markdown, line)] for line in lines),
     ]
-    parts = [in_markdown(table.caption), "\n".join(f"- {in_markdown(note)}" for note in table.notes)]
+    parts = [_in_markdown(table.caption), "\n".join(f"- {_in_markdown(note)}" for note in table.notes)]
     parts.append("".join(f"| {' | '.join(line)} |\n" for line in cells))
     return "\n\n".join(part for part in parts if part)
 
@@ -119,7 +146,7 @@ def as_latex(table: Table) -> str:
     over = [rf"\multicolumn{{{span}}}{{c}}{{{in_latex(title)}}}" for title, span in table.groups]
     heads = [["", *over]] * bool(over) + [[in_latex(column.heading) for column in columns]]
     top = [f"{' & '.join(line)} \\\\" for line in heads]
-    body = [f"{' & '.join(map(_cell_in_latex, line))} \\\\" for line in lines]
+    body = [f"{' & '.join(map(in_latex, line))} \\\\" for line in lines]
     layout = "".join(column.side if column.width is None else f"p{{{column.width}cm}}" for column in columns)
     caption = rf"\caption{{{in_latex(table.caption)}}}"
     if len(body) >= _LONG:
@@ -136,22 +163,20 @@ def as_csv(table: Table) -> str:
     values = table.values.drop(columns=[*table.shown_only])
     values = values.T if table.across else values
     cells = [[_in_csv(value, table.digits) for value in row] for row in values.to_numpy(object).tolist()]
-    heads = [*map(in_csv, values.columns)]
+    heads = [_in_csv(name, None) for name in values.columns]
     whole = pd.DataFrame(cells, index=values.index, columns=heads, dtype=object)
     return whole.to_csv(index=bool(table.across), lineterminator="\n")
 
 
+def in_latex(cell: Cell) -> str:
+    """The text with everything escaped that LaTeX would read as a command, or has no letter for."""
+    text = cell if isinstance(cell, str) else f"{cell.text}; {cell.command}"
+    return "".join(
+        _LATEX.get(letter, letter if letter < _LATEX_LETTERS else rf"\texttt{{U+{ord(letter):04X}}}") for letter in text
+    )
+
+
 _WRITERS = {"md": as_markdown, "tex": as_latex, "csv": as_csv}
-
-
-def _write(name: str, make: Callable[[], Table], folder: Path) -> list[Path]:
-    table = make()
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for kind in table.kinds:
-        paths.append(folder / f"{name}.{kind}")
-        write_whole(paths[-1], _WRITERS[kind](table).encode())
-    return paths
 
 
 def _shown(table: Table) -> tuple[list[Column], list[list[Cell]]]:
@@ -178,20 +203,19 @@ def _is_missing(value: Any) -> bool:
     return value == "" or bool(pd.isna(value))
 
 
-def _cell_in_markdown(cell: Cell) -> str:
-    if isinstance(cell, str):
-        return in_markdown(cell)
-    return f"{in_markdown(cell.text)}; {in_markdown_code(cell.command)}"
-
-
-def _cell_in_latex(cell: Cell) -> str:
-    return in_latex(cell if isinstance(cell, str) else f"{cell.text}; {cell.command}")
+def _in_markdown(cell: Cell) -> str:
+    if isinstance(cell, WithCommand):
+        # as code it can be copied, but not with a grave accent, a bar or a line's end
+        is_code = not re.search(r"[`|\r\n]", cell.command)
+        return f"{_in_markdown(cell.text)}; {f'`{cell.command}`' if is_code else _in_markdown(cell.command)}"
+    return re.sub(r"([\\|*_`<>&$~#\[\]])", r"\\\1", cell)
 
 
 def _in_csv(value: object, digits: int | None) -> object:
     match value:
         case str():
-            return in_csv(value)
+            escaped = legible(value, len(value) * _LONGEST_ESCAPE + 1)
+            return f"'{escaped}" if escaped.startswith(("=", "+", "-", "@")) else escaped
         case float() if digits is not None:
             return round(value, digits)
         case _:

@@ -8,7 +8,7 @@ from stored_tables import CIFAR10, cell, grid_rows, row, table
 
 from jumpstart_exp.report.figures.frontier import frontier_figure, shown_starts
 from jumpstart_exp.report.figures.heatmaps import heatmap_figure
-from jumpstart_exp.report.figures.panels import FRONTIER, LATE_FRONTIER
+from jumpstart_exp.report.figures.panel_grid import FRONTIER, LATE_FRONTIER
 from jumpstart_exp.report.statistics.intervals import resamples
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
 

@@ -11,7 +11,7 @@ from seaborn.cm import rocket
 from stored_tables import cell, grid_rows, row, table
 
 from jumpstart_exp.report.figures.drawing import plain_style
-from jumpstart_exp.report.figures.print_heatmaps import SMALLEST, PrintAxes, method_panel, print_heatmaps, rows_panel
+from jumpstart_exp.report.figures.heatmaps import SMALLEST, method_panel, print_heatmaps, rows_panel
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
 
 LINE = (
@@ -32,9 +32,9 @@ def grid_of(rows: list[dict]) -> FigureGrid:
 
 def drawn(grid: FigureGrid, depths=DEPTHS, widths=WIDTHS, columns: int = 2, line: str = "what it is") -> Figure:
     panels = [method_panel(grid, name, "train_acc_best", name, depths, widths) for name in ("relu", "sep_up")]
-    axes = PrintAxes(tuple(map(str, depths)), tuple(map(str, widths)))
+    rows = [*map(str, widths)]
     with plain_style():
-        return print_heatmaps(panels, axes, columns=columns, line=line, width_inches=4.8)
+        return print_heatmaps(panels, depths, rows, ("depth", "width"), columns=columns, line=line, width_inches=4.8)
 
 
 def panels_of(figure: Figure) -> list[Axes]:
@@ -102,9 +102,9 @@ def test_sub_captions_are_lettered_in_rows_from_the_left() -> None:
 def test_rows_are_methods_the_first_at_the_top_with_their_numbers() -> None:
     grid = grid_of(grid_rows(["relu", "sep_up"], [2, 10], [10], [0], by_place))
     panel = rows_panel(grid, ["relu", "sep_up"], "val_acc_best", "Validation", [2, 10], 10)
-    axes = PrintAxes(("2", "10"), ("Sep-UP", "ReLU"), "depth (width 10)", "")
+    rows, labels = ["Sep-UP", "ReLU"], ("depth (width 10)", "")
     with plain_style():
-        (ax,) = panels_of(print_heatmaps([panel], axes, columns=1, line="", width_inches=5.5))
+        (ax,) = panels_of(print_heatmaps([panel], [2, 10], rows, labels, columns=1, line="", width_inches=5.5))
     expected = {(d, m): 0.65 + depth / 1000 + 0.05 * m for d, depth in enumerate((2, 10)) for m in (0, 1)}
     numbers = {(int(text.get_position()[0]), 1 - int(text.get_position()[1])): text.get_text() for text in ax.texts}
     assert numbers == {place: f"{value:.2f}" for place, value in expected.items()}

@@ -9,8 +9,7 @@ from matplotlib.text import Text
 from stored_tables import CIFAR10, cell, grid_rows, parameters, row, table
 
 from jumpstart_exp.report.figures.drawing import plain_style
-from jumpstart_exp.report.figures.print_scatters import ScatterColumn, print_scatters
-from jumpstart_exp.report.figures.scatters import LOOKS
+from jumpstart_exp.report.figures.scatters import LOOKS, print_scatters
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
 
 METHODS = [("relu", "Baseline"), ("sep_up_l2_1e-1", "Jumpstart")]
@@ -29,7 +28,7 @@ def grid_of(
 
 
 def drawn(*grids: FigureGrid) -> Figure:
-    columns = [ScatterColumn(f"column {place}", grid) for place, grid in enumerate(grids)]
+    columns = [(f"column {place}", grid) for place, grid in enumerate(grids)]
     with plain_style():
         return print_scatters(columns, METHODS, at_epoch="best", line="what it is", width_inches=4.8)
 
@@ -118,7 +117,7 @@ def test_a_network_that_diverged_has_no_point() -> None:
     rows.append(row(cell("relu", 10, 16, 0, **CIFAR10), 0.9, "diverged"))
     (grid,) = figure_grids(table(rows))
     with plain_style():
-        figure = print_scatters([ScatterColumn("", grid)], METHODS[:1], at_epoch="last", line="", width_inches=4.8)
+        figure = print_scatters([("", grid)], METHODS[:1], at_epoch="last", line="", width_inches=4.8)
     (points,) = lines(figure.axes[0], "points relu")
     assert len(points.get_xdata()) == 2
     assert sorted(points.get_ydata()) == pytest.approx([0.3 + 0.002 + 0.01 - 0.1, 0.3 + 0.008 + 0.01 - 0.1])

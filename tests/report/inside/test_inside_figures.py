@@ -16,12 +16,18 @@ from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.mnist import Mnist
 from jumpstart_exp.inspect.recorded_states import CURVE, RecordedStates, write_recorded_states
 from jumpstart_exp.networks.build import parameter_shapes
+from jumpstart_exp.report.figures.drawing import save_figure
 from jumpstart_exp.report.inside.activations import layers_of, projected, surface
-from jumpstart_exp.report.inside.census_over_time import census_figure, column_edges, root_ticks
-from jumpstart_exp.report.inside.dynamics import dynamics_figure, letter_of
-from jumpstart_exp.report.inside.jobs import RecordedStatesWarning, inside_jobs
+from jumpstart_exp.report.inside.dynamics import (
+    census_figure,
+    column_edges,
+    dynamics_figure,
+    letter_of,
+    root_ticks,
+)
+from jumpstart_exp.report.inside.jobs import RecordedStatesWarning, inside_figures
 from jumpstart_exp.report.inside.style import CLASS_COLOURS
-from jumpstart_exp.report.inside.transforms import state_at, transforms_figure
+from jumpstart_exp.report.inside.transforms import transforms_figure
 from jumpstart_exp.result import CENSUS
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
@@ -70,10 +76,10 @@ def test_surfaces_are_lettered_in_the_order_of_their_epochs() -> None:
     assert epochs == sorted(epochs) and epochs[0] == 0 and epochs[-1] == 40
     for ax, letter, epoch in zip(panels, letters, epochs, strict=True):
         state = snapshots.epochs.tolist().index(epoch)
-        found = surface(snapshots, state, moons())
-        assert ax.get_title() == f"({letter}) {epoch}: {found.accuracy:.2f}"
-        assert np.asarray(ax.images[0].get_array()) == pytest.approx(found.probability)
-        assert tuple(ax.images[0].get_extent()) == found.extent
+        probability, extent, accuracy = surface(snapshots, state, moons())
+        assert ax.get_title() == f"({letter}) {epoch}: {accuracy:.2f}"
+        assert np.asarray(ax.images[0].get_array()) == pytest.approx(probability)
+        assert tuple(ax.images[0].get_extent()) == extent
 
 
 def test_a_surface_has_the_points_in_their_colours_and_tells_validation_apart() -> None:
@@ -105,7 +111,7 @@ def test_transforms_have_a_row_a_network() -> None:
         for layer, ax in zip(layers, axes[row], strict=True):
             note = ax.get_xlabel().replace("\n", " ")
             assert f"{layer.distinct} of 85 points left" in note
-            expected = projected(layer.values).points
+            expected, variance = projected(layer.values)
             for label, scatter in enumerate(ax.collections):
                 offsets = np.asarray(scatter.get_offsets())
                 chosen = data.y_train.numpy() == label
@@ -121,16 +127,16 @@ def test_transforms_have_a_row_a_network() -> None:
                 assert ((low < offsets[:, 1]) & (offsets[:, 1] < high)).all()
             if 1 <= layer.number <= 6:
                 assert f"dead units: {layer.dead_units} of 4 dead points: {layer.dead_points}" in note
-                assert (f"{layer.plane.shown:.0%} of the variance" in note) == (layer.distinct > 1)
+                assert (f"{variance:.0%} of the variance" in note) == (layer.distinct > 1)
 
 
-def test_transforms_at_an_epoch() -> None:
-    snapshots = kept(cell_of(), epochs=(5, 20))
-    assert snapshots.epochs.tolist() == [0, 5, 20, 40]
-    assert [state_at(snapshots, epoch) for epoch in (None, 0, 4, 5, 19, 20, 99)] == [3, 0, 0, 1, 1, 2, 3]
-    assert "after 5 epochs" in str(transforms_figure([snapshots], 5.5, epoch=7).get_suptitle())
-    other = kept(cell_of("relu"), epochs=(3,))
-    assert "after 3 to 5 epochs" in str(transforms_figure([snapshots, other], 5.5, epoch=6).get_suptitle())
+def test_transforms_say_after_how_many_epochs() -> None:
+    snapshots = kept(cell_of())
+    assert "after 40 epochs" in str(transforms_figure([snapshots], 5.5).get_suptitle())
+    kept_arrays = {name: getattr(snapshots, name)[:-1] for name in ("epochs", "parameters", "running", "census")}
+    other = dataclasses.replace(snapshots, **kept_arrays)
+    words = f"after {other.epochs[-1]} to 40 epochs"
+    assert words in str(transforms_figure([snapshots, other], 5.5).get_suptitle())
 
 
 def test_networks_of_other_depth_are_no_rows_of_one_figure() -> None:
@@ -184,10 +190,15 @@ def test_a_training_that_went_otherwise_says_so() -> None:
         assert "otherwise than stored" in str(figure.get_suptitle())
 
 
+def kinds(figures: list[tuple[str, Any]]) -> list[str]:
+    return [name.partition("_")[0] for name, _ in figures]
+
+
 def drawn(results_dir: Path, folder: Path, data_dir: Path = Path("nowhere")) -> dict[str, bytes]:
     """What the jobs write, by name."""
     table = pd.DataFrame({"key": [path.stem for path in (results_dir / "snapshots").glob("*.npz")]})
-    paths = [path for _, job in inside_jobs(results_dir, table, data_dir) for path in job(folder)]
+    figures = inside_figures(results_dir, table, data_dir)
+    paths = [path for name, draw in figures for path in save_figure(draw, folder, name)]
     assert len(set(paths)) == len(paths)
     return {path.name: path.read_bytes() for path in paths}
 
@@ -196,8 +207,8 @@ def test_everything_kept_is_drawn_and_twice_the_same(tmp_path: Path) -> None:
     write_recorded_states(kept(cell_of()), tmp_path)
     one, other = (drawn(tmp_path, tmp_path / name) for name in ("one", "other"))
     assert one == other
-    kinds = [name.partition("_")[0] for name in sorted(one) if name.endswith(".png")]
-    assert kinds == ["census", "dynamics", "transforms"]
+    pictures = [name.partition("_")[0] for name in sorted(one) if name.endswith(".png")]
+    assert pictures == ["census", "dynamics", "transforms"]
     assert {name.rpartition(".")[2] for name in one} == {"png", "pdf"}
     for name, content in one.items():
         assert content.startswith(b"\x89PNG" if name.endswith("png") else b"%PDF")
@@ -215,9 +226,9 @@ def test_rows_are_in_the_papers_order(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("jumpstart_exp.report.inside.jobs.transforms_figure", note)
     table = pd.DataFrame({"key": [cell_of(method).key for method in ("sep_up", "relu_bn", "relu")]})
-    jobs = inside_jobs(tmp_path, table)
-    assert [name.partition(":")[0] for name, _ in jobs] == ["data transformed"] + ["dynamics", "census"] * 3
-    jobs[0][1](tmp_path)
+    figures = [*inside_figures(tmp_path, table)]
+    assert kinds(figures) == ["transforms"] + ["dynamics", "census"] * 3
+    figures[0][1]()
     assert seen == [["relu", "relu_bn", "sep_up"]]
 
 
@@ -229,16 +240,16 @@ def test_what_cannot_be_used_is_named_and_left_out(tmp_path: Path) -> None:
     write_recorded_states(stranger, tmp_path)
     table = pd.DataFrame({"key": [cell_of().key, "0" * 32]})
     with pytest.warns(RecordedStatesWarning) as caught:
-        jobs = inside_jobs(tmp_path, table)
+        figures = [*inside_figures(tmp_path, table)]
     said = [str(warning.message) for warning in caught]
     assert len(said) == 2
     assert any("0" * 32 in line and "left out" in line for line in said)
     assert any(stranger.cell.key in line and "no such cell" in line for line in said)
-    assert len(jobs) == 3
+    assert len(figures) == 3
 
 
 def test_no_snapshots_are_no_figures(tmp_path: Path) -> None:
-    assert inside_jobs(tmp_path, pd.DataFrame({"key": []})) == []
+    assert not [*inside_figures(tmp_path, pd.DataFrame({"key": []}))]
 
 
 def test_images_without_their_files_have_no_transforms(tmp_path: Path) -> None:
@@ -259,11 +270,11 @@ def test_images_without_their_files_have_no_transforms(tmp_path: Path) -> None:
     )
     write_recorded_states(snapshots, tmp_path)
     with pytest.warns(RecordedStatesWarning, match="mnist are not drawn") as caught:
-        jobs = inside_jobs(tmp_path, pd.DataFrame({"key": [cell.key]}), tmp_path / "nowhere")
+        figures = [*inside_figures(tmp_path, pd.DataFrame({"key": [cell.key]}), tmp_path / "nowhere")]
     assert len(caught) == 1 and "\n" not in str(caught[0].message)
-    assert [name.partition(":")[0] for name, _ in jobs] == ["dynamics", "census"]
-    for _, job in jobs:
-        assert len(job(tmp_path)) == 2
+    assert kinds(figures) == ["dynamics", "census"]
+    for name, draw in figures:
+        assert len(save_figure(draw, tmp_path, name)) == 2
     assert not any(ax.images for ax in dynamics_figure(snapshots, 5.5, tmp_path).axes)
     with pytest.raises(DataError):
         transforms_figure([snapshots], 5.5, tmp_path / "nowhere")
@@ -275,8 +286,9 @@ def test_a_hostile_label_is_drawn_as_text(tmp_path: Path) -> None:
     write_recorded_states(snapshots, tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        jobs = inside_jobs(tmp_path, pd.DataFrame({"key": [snapshots.cell.key]}))
-        files = [path.name for title, job in jobs if "dynamics" not in title for path in job(tmp_path / "figures")]
+        figures = inside_figures(tmp_path, pd.DataFrame({"key": [snapshots.cell.key]}))
+        drawn_figures = [(name, draw) for name, draw in figures if not name.startswith("dynamics")]
+        files = [path.name for name, draw in drawn_figures for path in save_figure(draw, tmp_path / "figures", name)]
     assert len(files) == 4
     assert all(path.parent == tmp_path / "figures" for path in (tmp_path / "figures").iterdir())
     assert all(name.isascii() and len(name) < 200 for name in files)
@@ -285,8 +297,7 @@ def test_a_hostile_label_is_drawn_as_text(tmp_path: Path) -> None:
 def test_seeds_are_figures_of_their_own_and_methods_rows(tmp_path: Path) -> None:
     cells = [cell_of(), cell_of("relu"), cell_of(seed=1), cell_of("sep_l")]
     store = stored(tmp_path, cells)
-    titles = [title for title, _ in inside_jobs(tmp_path, store.cells())]
-    kinds = [title.partition(":")[0] for title in titles]
+    figures = [*inside_figures(tmp_path, store.cells())]
     # that without cross-entropy is another experiment
-    assert kinds == ["data transformed"] * 3 + ["dynamics", "census"] * 4
-    assert len(set(titles)) == len(titles)
+    assert kinds(figures) == ["transforms"] * 3 + ["dynamics", "census"] * 4
+    assert len({name for name, _ in figures}) == len(figures)

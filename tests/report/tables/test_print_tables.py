@@ -4,7 +4,7 @@ import pytest
 from stored_tables import MNIST, cell, row, table
 
 from jumpstart_exp.report.table.grid import figure_grids
-from jumpstart_exp.report.tables.print_tables import performance_table, summary_table
+from jumpstart_exp.report.tables.summaries import paper_summary_table, performance_table
 from jumpstart_exp.report.tables.table import Table, as_markdown
 
 METHODS = [("relu", "Baseline"), ("sep_up", "Jumpstart")]
@@ -39,7 +39,7 @@ ACCURACIES = {
 
 def test_cpaior_s_table_has_the_best_network_those_that_train_and_the_pairs_won() -> None:
     (grid,) = figure_grids(table(mnist(ACCURACIES)))
-    made = summary_table(grid, METHODS, "best", "MNIST")
+    made = paper_summary_table(grid, METHODS, "best", "MNIST")
     found = cells_of(made)
     assert found["Best overall accuracy"] == ["0.9000 (4×2)", "0.8500 (4×2)", "0.9400 (4×2)", "0.8900 (4×2)"]
     # twice the share of the largest of ten classes: 2 · 6742 / 60000 = 0.2247
@@ -52,13 +52,13 @@ def test_cpaior_s_table_has_the_best_network_those_that_train_and_the_pairs_won(
 
 def test_another_threshold_counts_other_networks_and_stands_in_the_caption() -> None:
     (grid,) = figure_grids(table(mnist(ACCURACIES)))
-    made = summary_table(grid.at_threshold(0.65), METHODS, "best", "MNIST")
+    made = paper_summary_table(grid.at_threshold(0.65), METHODS, "best", "MNIST")
     assert cells_of(made)["Successful model"] == ["2 of 5", "2 of 5", "2 of 5", "2 of 5"] and "0.65" in made.caption
 
 
 def test_a_method_without_a_row_has_dashes() -> None:
     (grid,) = figure_grids(table(mnist({("relu", 4, 2, 0): 0.9})))
-    assert all(cells[2:] == ["–", "–"] for cells in cells_of(summary_table(grid, METHODS, "best", "")).values())
+    assert all(cells[2:] == ["–", "–"] for cells in cells_of(paper_summary_table(grid, METHODS, "best", "")).values())
 
 
 def moons(method: str, seed: int, accuracy: float | None, status: str, loss: float) -> dict:
@@ -93,5 +93,5 @@ def test_maximal_performance_is_the_mean_and_range_of_the_seeds_that_finished() 
 @pytest.mark.parametrize("at_epoch", ["best", "last"])
 def test_both_moments_take_their_own_columns(at_epoch: str) -> None:
     (grid,) = figure_grids(table(mnist({("relu", 4, 2, 0): 0.9, ("sep_up", 4, 2, 0): 0.95})))
-    found = cells_of(summary_table(grid, METHODS, at_epoch, ""))["Best overall accuracy"]
+    found = cells_of(paper_summary_table(grid, METHODS, at_epoch, ""))["Best overall accuracy"]
     assert found[0] == {"best": "0.9000 (4×2)", "last": "0.8000 (4×2)"}[at_epoch]

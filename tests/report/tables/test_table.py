@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from jumpstart_exp.report.tables.markup import in_latex
 from jumpstart_exp.report.tables.table import (
     Column,
     Table,
@@ -17,6 +16,7 @@ from jumpstart_exp.report.tables.table import (
     as_latex,
     as_markdown,
     at,
+    in_latex,
     interval,
     table_job,
 )
