@@ -66,9 +66,8 @@ def figure_title(grid: FigureGrid, at_epoch: str, letters: float) -> str:
     fewest, most = grid.seed_range()
     seeds = f"{fewest} seed{'s' * (fewest != 1)}" if fewest == most else f"{fewest}–{most} seeds"
     parts = [f"{at_epoch} epoch", seeds]
-    for count, word in ((int(grid.diverged.sum()), "diverged"), (int(grid.failed.sum()), "failed")):
-        if count:
-            parts.append(f"{count} {word}")
+    lost = {"diverged": grid.diverged, "failed": grid.failed}
+    parts += [f"{int(where.sum())} {word}" for word, where in lost.items() if where.any()]
     lines: list[str] = []
     for text in (grid.title, " · ".join(parts)):
         unbroken = text.replace(" ", "\N{NO-BREAK SPACE}").replace("·\N{NO-BREAK SPACE}", "· ")

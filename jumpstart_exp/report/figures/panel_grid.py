@@ -19,20 +19,17 @@ from numpy.typing import NDArray
 
 from jumpstart_exp.report.figures.drawing import line_height, wrapped, write_lines
 
-MISSING = "missing"
-UNTRAINED = "diverged or failed"
-PARTLY_UNTRAINED = "some seeds diverged or failed: mean of the others"
 FRONTIER = "frontier: at least half the seeds train up to here"
 LATE_FRONTIER = "the same, from the first depth that trains"
 SIGNIFICANT = "significant after correction (see below)"
 
 _EDGE: dict[str, Any] = {"edgecolor": "0.55", "linewidth": 0.4}
 _MARKS: dict[str, dict[str, Any]] = {
-    MISSING: {"hatch": "/////", "facecolor": "white", **_EDGE},
-    UNTRAINED: {"hatch": "xxxxx", "facecolor": "#d9dde4", **_EDGE},
-    PARTLY_UNTRAINED: {"hatch": "", "facecolor": "#4da3ff", **_EDGE},
+    "missing": {"hatch": "/////", "facecolor": "white", **_EDGE},
+    "diverged or failed": {"hatch": "xxxxx", "facecolor": "#d9dde4", **_EDGE},
+    "some seeds diverged or failed: mean of the others": {"hatch": "", "facecolor": "#4da3ff", **_EDGE},
 }
-"""The cells that have no value, and the corner of those that lack some seeds."""
+"""Cells without a value: never trained, and lost; and the corner of those that lack some seeds."""
 
 _LINE: dict[str, Any] = {
     "color": "#19d3f5",  # none of the colour maps has it
@@ -174,9 +171,14 @@ def panel_size(
 
 def stacked(panels: Sequence[Panel], title: str = "") -> Panel:
     """The panels' rows above each other, those of the first panel below."""
-    arrays = ([getattr(panel, name) for panel in panels] for name in ("values", "untrained", "partly_untrained"))
-    frontier = [place for panel in panels for place in panel.frontier]
-    return Panel(*map(np.hstack, arrays), panels[0].scale, title, frontier=frontier)
+    return Panel(
+        np.hstack([panel.values for panel in panels]),
+        np.hstack([panel.untrained for panel in panels]),
+        np.hstack([panel.partly_untrained for panel in panels]),
+        panels[0].scale,
+        title,
+        frontier=[place for panel in panels for place in panel.frontier],
+    )
 
 
 def draw_captioned(
@@ -272,14 +274,11 @@ def _draw_panel(ax: Axes, panel: Panel, *, numbered: bool) -> None:
         vmax=panel.scale.high,
     )
     empty = np.isnan(panel.values)
-    for meaning, where, shape in (
-        (MISSING, empty & ~panel.untrained, _SQUARE),
-        (UNTRAINED, empty & panel.untrained, _SQUARE),
-        (PARTLY_UNTRAINED, ~empty & panel.partly_untrained, _CORNER),
-    ):
+    marked = empty & ~panel.untrained, empty & panel.untrained, ~empty & panel.partly_untrained
+    for (meaning, look), where, shape in zip(_MARKS.items(), marked, (_SQUARE, _SQUARE, _CORNER), strict=True):
         if where.any():
             places = [place + shape for place in np.argwhere(where)]
-            ax.add_collection(PolyCollection(places, label=meaning, **_MARKS[meaning]))
+            ax.add_collection(PolyCollection(places, label=meaning, **look))
     if numbered:
         for column, row in np.argwhere(~empty):
             value = float(panel.values[column, row])
@@ -334,7 +333,7 @@ def _label(ax: Axes, grid: PanelGrid, style: Style, row: int, column: int) -> No
 
 def _draw_legend(part: Figure | SubFigure, axes: NDArray[np.object_], style: Style) -> None:
     """An entry for each kind of mark and line that the panels have, as many beside each other as there is room for."""
-    drawn = {artist.get_label() for ax in axes.flat for artist in (*ax.collections, *ax.lines)}
+    drawn = {artist.get_label() for ax in axes.ravel().tolist() for artist in (*ax.collections, *ax.lines)}
     handles: list[Patch | Line2D] = [Patch(label=name, **look) for name, look in _MARKS.items() if name in drawn]
     handles += [Line2D([], [], label=name, **look) for name, look in _LINES.items() if name in drawn]
     if not handles:

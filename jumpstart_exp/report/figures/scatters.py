@@ -121,12 +121,8 @@ def print_scatters(
 ) -> Figure:
     """Scatters at a paper's column width; a vertical line a depth-width pair, dashed by depth, named where it fits.
 
-    Args:
-        columns: titles and networks of what stands beside each other.
-        methods: label and title of the methods that are shown, in the legend's order.
-        at_epoch: "best" or "last" epoch.
-        line: what stands above the figure.
-        width_inches: the column's width.
+    `columns` are titles and networks of what stands beside each other, `methods` labels and titles in the legend's
+    order; `line` stands above the figure.
     """
     lines = textwrap.wrap(line, int(width_inches / LETTER))
     keys = -(-(len(methods) + 5) // 4)
@@ -141,7 +137,12 @@ def print_scatters(
         lowest.set_xlabel(f"number of parameters\n{title}".rstrip(), fontsize=SMALL)
     for (ax, shown), _ in drawn:
         for count, depth, width in _depth_width_pairs(shown):
-            place = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom", "rotation": 90}
+            place: dict[str, Any] = {
+                "transform": ax.get_xaxis_transform(),
+                "ha": "center",
+                "va": "bottom",
+                "rotation": 90,
+            }
             ax.text(count, 1.02, f"{depth}×{width}", fontsize=SMALLEST, **place)
     figure.draw_without_rendering()
     for (ax, _), _ in drawn:  # as many names, from the left, as stand free

@@ -24,12 +24,9 @@ _LEAST = (1.9, 0.6)  # inches; room for a panel's title
 
 
 def moments_figure(grid: FigureGrid, measured: str) -> Figure:
-    """Best epoch, last epoch, and best minus last side by side; a row a method.
+    """Best epoch, last epoch, and best minus last side by side, of one of MEASURED; a row a method.
 
-    Args:
-        grid: the figure's cells.
-        measured: one of MEASURED. Accuracies are means over the seeds that have one; a seed that diverged or failed
-            does not train.
+    Accuracies are means over the seeds that have one; a seed that diverged or failed does not train.
     """
     if measured == "trains":
         best, last = (train_shares(grid, at_epoch).share for at_epoch in MOMENTS)

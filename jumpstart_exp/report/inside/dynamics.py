@@ -70,11 +70,10 @@ def dynamics_figure(snapshots: RecordedStates, width_inches: float, data_dir: Pa
     """Loss and penalty, accuracy and census over the epochs; below them decision surfaces at the epochs that matter.
 
     The epochs are lettered on the curves. Networks whose points have more than two features have no surfaces.
+    `data_dir` has the datasets' files.
 
-    Args:
-        snapshots: of one cell.
-        width_inches: of the figure, at least 3.
-        data_dir: folder of the datasets' files; MOONS needs none.
+    Raises:
+        ValueError: the figure is too narrow.
     """
     figure = new_figure(width_inches)
     dataset = snapshots.cell.dataset
@@ -112,7 +111,10 @@ def census_figure(snapshots: RecordedStates, width_inches: float) -> Figure:
 
     Shares of dead and linear units and points of each hidden layer at the kept epochs, on the training points. Epochs
     stand on the scale of their square root, so that the beginning has room; each column of a picture is a kept state,
-    and reaches half way to its neighbours. `width_inches` is at least 3.
+    and reaches half way to its neighbours.
+
+    Raises:
+        ValueError: the figure is too narrow.
     """
     figure = new_figure(width_inches)
     figure.set_figheight(2 * _CENSUS_INCHES + 0.75)
@@ -124,7 +126,7 @@ def census_figure(snapshots: RecordedStates, width_inches: float) -> Figure:
         mesh = ax.pcolormesh(across, layers, shares, cmap=rocket_r, vmin=0, vmax=1, rasterized=True)
         ax.set_title(name.replace("_", " "), fontsize=NORMAL, pad=3)
         ax.tick_params(pad=2, **_TICKS)
-        ax.xaxis.set_major_locator(FixedLocator(np.sqrt(root_ticks(int(epochs[-1])))))
+        ax.xaxis.set_major_locator(FixedLocator(np.sqrt(root_ticks(int(epochs[-1]))).tolist()))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda root, _: f"{round(root**2):,}"))
     for ax in axes[-1]:
         ax.set_xlabel("epochs done (square-root scale)", fontsize=NORMAL)
@@ -161,10 +163,7 @@ def shown_states(snapshots: RecordedStates, chance: float, most: int, multiple: 
 def thinned(x: Array, y: Array, bins: int = 600) -> tuple[Array, Array]:
     """The curve with at most two points a bin, its lowest and its highest, so that no spike is lost; no point is moved.
 
-    Args:
-        x: ascending, (points,).
-        y: (points,); those that are not finite are left out.
-        bins: equally many points each.
+    `x`, ascending, and `y` are (points,), of which those that are not finite are left out; bins have equally many.
     """
     known = np.isfinite(y)
     x, y = x[known], y[known]

@@ -59,8 +59,10 @@ def scatter_classes(
     """Points in a plane, (points, 2), by their class; those of a class one on the other are seen as darker."""
     for label in np.unique(labels):
         colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
+        x, y = points[labels == label].T
         ax.scatter(
-            *points[labels == label].T,
+            x,
+            y,
             s=size,
             marker=CLASS_MARKERS[label % len(CLASS_MARKERS)],
             facecolors="white" if hollow else colour,

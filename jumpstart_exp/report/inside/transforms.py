@@ -34,12 +34,8 @@ def transforms_figure(
 
     A row a network. Layers of more than two units are shown in the plane of their first two principal components; the
     note below says which share of the variance that is, how many distinct points are left, and what is dead. An output
-    of one logit stands across, the classes one above the other; the line is where the answer changes.
-
-    Args:
-        snapshots: of networks of one depth on one dataset, from above.
-        width_inches: of the figure, at least 3.
-        data_dir: folder of the datasets' files; MOONS needs none.
+    of one logit stands across, the classes one above the other; the line is where the answer changes. `data_dir` has
+    the datasets' files.
 
     Raises:
         DataError: the dataset's files are missing or damaged.

@@ -155,14 +155,14 @@ def _draw_grid(figure: PaperFigure, source: PaperSource, at_epoch: str) -> Figur
             word = f" {METRICS[metric]}" if len(figure.metrics) > 1 else ""
             panels += [method_panel(grid, label, column, f"{title}{word}", depths, widths) for label, title in shown]
     if figure.kind == "rows":
-        rows, labels = [title for _, title in reversed(shown)], (f"depth (width {widths[0]})", "")
+        rows, axes = [title for _, title in reversed(shown)], (f"depth (width {widths[0]})", "")
     else:
-        rows, labels = [*map(str, widths)], ("depth", "width")
+        rows, axes = [*map(str, widths)], ("depth", "width")
     return print_heatmaps(
         panels,
         depths,
         rows,
-        labels,
+        axes,
         columns=figure.columns,
         line=paper_line(figure, source, at_epoch),
         width_inches=figure.width,

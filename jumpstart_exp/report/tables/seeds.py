@@ -15,6 +15,8 @@ from jumpstart_exp.report.registry import Job, of_grid
 from jumpstart_exp.report.statistics.differences import (
     COMPARED,
     LEAST_SEEDS,
+    BestMinusLast,
+    Estimate,
     best_minus_last_by_method,
     comparisons,
     paired_differences,
@@ -25,7 +27,6 @@ from jumpstart_exp.report.statistics.success import train_shares
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
 from jumpstart_exp.report.tables.table import CellOf, Column, Table, at, interval, table_job
 
-_ACCURACIES = ("train_acc", "val_acc")
 _RATIO = (
     *("method", "baseline", "moment", "start", "threshold", "ratio", "low", "high", "seeds", "widths", "left_out"),
     *("at_least", "at_most", "resamples_without", "told", "interval"),
@@ -94,33 +95,29 @@ def places_table(grid: FigureGrid, at_epoch: str) -> Table:
 
 def moments_table(grid: FigureGrid) -> Table:
     """How much the best epoch flatters each method."""
-    rows = []
-    for of, title in zip(best_minus_last_by_method(grid), grid.method_titles, strict=True):
-        found = {f"{metric}_best_minus_last": of.accuracy[metric] for metric in _ACCURACIES}
-        found |= {f"{metric}_beyond_relu": of.beyond_baseline[metric] for metric in _ACCURACIES}
-        found |= {f"trains_{at_epoch}": of.trains.get(at_epoch) for at_epoch in MOMENTS}
-        rows += [
-            {"method": of.method, "measured": name, **vars(one), "title": title, "estimate": one}
-            for name, one in found.items()
-            if one is not None
-        ]
+    shown: dict[str, tuple[str, Callable[[BestMinusLast], Estimate | None]]] = {
+        "train_acc_best_minus_last": ("training: best minus last", lambda of: of.accuracy["train_acc"]),
+        "val_acc_best_minus_last": ("validation: best minus last", lambda of: of.accuracy["val_acc"]),
+        "train_acc_beyond_relu": ("training: beyond ReLU's", lambda of: of.beyond_baseline["train_acc"]),
+        "val_acc_beyond_relu": ("validation: beyond ReLU's", lambda of: of.beyond_baseline["val_acc"]),
+        "trains_best": ("cells that train, best", lambda of: of.trains.get("best")),
+        "trains_last": ("cells that train, last", lambda of: of.trains.get("last")),
+    }
+    rows = [
+        {"method": of.method, "measured": name, **vars(estimate), "title": title, "estimate": estimate}
+        for of, title in zip(best_minus_last_by_method(grid), grid.method_titles, strict=True)
+        for name, (_, estimate_of) in shown.items()
+        if (estimate := estimate_of(of)) is not None
+    ]
     caption = (
         f"{grid.title}: best epoch against last. {captions.moments_caption(grid, None)} Beyond ReLU's: by how much "
         "more than ReLU a method is flattered, at the seeds and places that both have."
     )
-    shown = {
-        "train_acc_best_minus_last": "training: best minus last",
-        "val_acc_best_minus_last": "validation: best minus last",
-        "train_acc_beyond_relu": "training: beyond ReLU's",
-        "val_acc_beyond_relu": "validation: beyond ReLU's",
-        "trains_best": "cells that train, best",
-        "trains_last": "cells that train, last",
-    }
     columns = (
         Column("method", "{title}", "l"),
         *(
             Column(head, at("measured", name, lambda row: captions.in_interval(row.estimate)))
-            for name, head in shown.items()
+            for name, (head, _) in shown.items()
         ),
     )
     values = pd.DataFrame(rows, dtype=object)
