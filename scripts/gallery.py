@@ -18,8 +18,14 @@ from jumpstart_exp.report.figures.drawing import save_figure
 from jumpstart_exp.report.figures.initialisation import initialisation_caption, initialisation_figure
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.papers.drawn import paper_commands, write_paper_figure
-from jumpstart_exp.report.papers.figures import FIGURES, PaperFigure
-from jumpstart_exp.report.papers.sources import PaperError, PaperSource, paper_line, paper_source
+from jumpstart_exp.report.papers.figures import (
+    FIGURES,
+    PaperError,
+    PaperFigure,
+    PaperSource,
+    paper_line,
+    paper_source,
+)
 from jumpstart_exp.report.statistics.initialisation import initialisations
 from jumpstart_exp.report.statistics.success import train_shares
 from jumpstart_exp.report.table.grid import figure_grids
@@ -151,10 +157,8 @@ def _trained(figure: PaperFigure, source: PaperSource) -> str:
             half, there = int((shares.share[index] >= 0.5).sum()), int((shares.seeds[index] > 0).sum())
             counts[label] = counts[label][0] + half, counts[label][1] + there
     said = [f"{titles[label]} {half} of {there}" for label, (half, there) in counts.items() if there]
-    threshold = grids[0].threshold
-    return (
-        f"Networks of which half of the seeds or more reach a training accuracy of {threshold:.3g}: {', '.join(said)}."
-    )
+    threshold = f"{grids[0].threshold:.3g}"
+    return f"Networks of which half of the seeds or more reach a training accuracy of {threshold}: {', '.join(said)}."
 
 
 def _lacking(figures: list[PaperFigure]) -> str:

@@ -95,7 +95,8 @@ def packed(tensors: Tensors, cell: Cell) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def _kind(cell: Cell) -> type[np.floating[Any]]:
     """The type of the cell's parameters."""
-    return {torch.float32: np.float32, torch.float64: np.float64}[dtype(cell)]
+    kinds: dict[torch.dtype, type[np.floating[Any]]] = {torch.float32: np.float32, torch.float64: np.float64}
+    return kinds[dtype(cell)]
 
 
 def unpacked(values: NDArray[Any], cell: Cell) -> Tensors:

@@ -82,8 +82,8 @@ def main(arguments: list[str]) -> int:
 def _report(values: dict[str, str], threshold: float | None) -> int:
     # imported here so that --help and a bad argument answer at once
     from jumpstart_exp.config.run import named_folder
+    from jumpstart_exp.report.papers.figures import PaperError
     from jumpstart_exp.report.papers.published import PublishedError
-    from jumpstart_exp.report.papers.sources import PaperError
     from jumpstart_exp.report.table.grid import GridError, figure_grids
     from jumpstart_exp.report.table.rows import sound_rows
     from jumpstart_exp.report.table.studies import named_by_study

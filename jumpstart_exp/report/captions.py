@@ -3,9 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from jumpstart_exp.report.statistics.differences import (
     FLIPS,
     LEVEL,
@@ -29,23 +26,22 @@ _SHARES_TOLD = 5
 _PERCENTS = "95 % interval"
 
 
-def listed(values: Sequence[int]) -> str:
-    """Whole numbers in words: 4, 5, 10."""
-    return ", ".join(map(str, values))
+def counted(count: int, noun: str) -> str:
+    """A count in words: 1 seed, 3 seeds."""
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def in_interval(estimate: Estimate, *, signed: bool = False) -> str:
     """A mean with its interval in words: 0.216 (0.201 to 0.233)."""
     form = "+.3f" if signed else ".3f"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.mean:{form}} ({_NO_INTERVAL})"
-    return f"{estimate.mean:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
+    ends = _NO_INTERVAL if estimate.low is None else f"{estimate.low:{form}} to {estimate.high:{form}}"
+    return f"{estimate.mean:{form}} ({ends})"
 
 
 def seeds_of(grid: FigureGrid) -> str:
     """How many seeds the grid's places have: 3 seeds, 1 to 3 seeds."""
     fewest, most = grid.seed_range()
-    return _counted(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
+    return counted(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
 
 
 def threshold_of(grid: FigureGrid) -> str:
@@ -67,7 +63,7 @@ def moments_caption(grid: FigureGrid, measured: str | None) -> str:
         "Best epoch: every seed's highest accuracy of all epochs, picked on the very points that it is measured on; "
         "best minus last is by how much that flatters."
     )
-    lost = lost_told(grid.diverged, grid.failed, grid.present)
+    lost = lost_told(grid)
     left_out = f"{lost}: left out of the accuracies, counted as not trained."
     trains = f"{threshold_of(grid)}, one that diverged or failed does not"
     means = f"Means over {'places of means over ' * (measured is None)}{seeds_of(grid)}"
@@ -94,18 +90,19 @@ def moments_caption(grid: FigureGrid, measured: str | None) -> str:
 
 def difference_caption(grid: FigureGrid, found: Sequence[Sequence[PairedDifferences]], at_epoch: str) -> str:
     """What a figure of differences shows: the pairing, the interval, the test and the correction."""
-    lone = sum(int(of.left_out.sum()) for of in found[0])
+    every = [of for column in found for of in column]
+    most, lone = max(int(of.pairs.max(initial=0)) for of in every), sum(int(of.left_out.sum()) for of in found[0])
     return (
-        f"Differences at the {at_epoch} epoch, paired by seed and place, over {_counted(_most_pairs(found), 'pair')} a "
+        f"Differences at the {at_epoch} epoch, paired by seed and place, over {counted(most, 'pair')} a "
         f"place at most; {lone} accuracies without a partner in the other method are left out. Above each panel "
-        f"the mean over its places ({_bootstrap(grid)}). {correction_told(found)}"
+        f"the mean over its places ({_bootstrap(grid)}). {correction_told(every)}"
     )
 
 
-def correction_told(found: Sequence[Sequence[PairedDifferences]]) -> str:
+def correction_told(found: Sequence[PairedDifferences]) -> str:
     """The test, the correction for many places, and what so few seeds cannot show."""
-    most = _most_pairs(found)
-    places = max((int((of.pairs > 0).sum()) for column in found for of in column), default=0)
+    most = max(int(of.pairs.max(initial=0)) for of in found)
+    places = max(int((of.pairs > 0).sum()) for of in found)
     if most < 2:
         return "With one seed there is no interval and no test."
     enumerated = most <= MOST_ENUMERATED
@@ -126,10 +123,10 @@ def correction_told(found: Sequence[Sequence[PairedDifferences]]) -> str:
     )
 
 
-def lost_told(diverged: NDArray[np.bool_], failed: NDArray[np.bool_], present: NDArray[np.bool_]) -> str:
+def lost_told(grid: FigureGrid) -> str:
     """How many cells have no accuracy: 3 of 120 cells diverged, 1 failed."""
-    text = f"{int(diverged.sum())} of {_counted(int(present.sum()), 'cell')} diverged"
-    return f"{text}, {int(failed.sum())} failed" if failed.any() else text
+    text = f"{grid.diverged.sum()} of {counted(int(grid.present.sum()), 'cell')} diverged"
+    return f"{text}, {grid.failed.sum()} failed" if grid.failed.any() else text
 
 
 def point_told(point: FrontierPoint) -> str:
@@ -158,14 +155,17 @@ def no_ratio_told(grid: FigureGrid, method: str, baseline: str) -> str:
 def ratio_told(ratio: FrontierRatio) -> str:
     """A frontier ratio in words, with the widths that it is over: × 2.6 (1.5 to 2.6), widths 4, 5, 10."""
     interval = _NO_INTERVAL if ratio.low is None else f"{ratio.low:.2f} to {ratio.high:.2f}"
-    parts = (
-        ("at least, at", listed(ratio.at_least)),
-        ("at most, at", listed(ratio.at_most)),
-        ("without", listed(ratio.left_out)),
-        ("interval", without_told(ratio) and f"{without_told(ratio)} that have no width"),
+    widths, at_least, at_most, left_out = (
+        ", ".join(map(str, of)) for of in (ratio.widths, ratio.at_least, ratio.at_most, ratio.left_out)
     )
-    ends = "".join(f"; {words} {of}" for words, of in parts if of)
-    return f"× {ratio.ratio:.2f} ({interval}), widths {listed(ratio.widths)}{ends}"
+    parts = {
+        "at least, at": at_least,
+        "at most, at": at_most,
+        "without": left_out,
+        "interval": without_told(ratio) and f"{without_told(ratio)} that have no width",
+    }
+    ends = "".join(f"; {words} {of}" for words, of in parts.items() if of)
+    return f"× {ratio.ratio:.2f} ({interval}), widths {widths}{ends}"
 
 
 def without_told(ratio: FrontierRatio) -> str:
@@ -210,18 +210,10 @@ def frontier_caption(grid: FigureGrid, *, both_starts: bool = True) -> str:
 
 def pairs_told(pairs: int) -> str:
     """That so few pairs can give no dot, in words; empty where they can, and where there is none."""
-    return f"{_counted(pairs, 'pair')}: no dot possible" if pairs and 2.0 ** (1 - pairs) > LEVEL else ""
+    return f"{counted(pairs, 'pair')}: no dot possible" if pairs and 2.0 ** (1 - pairs) > LEVEL else ""
 
 
 def _bootstrap(grid: FigureGrid) -> str:
     few = grid.seed_range()[1]
     narrow = f"; of {few} seeds it is too narrow" * (1 < few < FEW_SEEDS)
     return f"in brackets the {_PERCENTS}, bootstrap over whole seeds{narrow}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
-def _most_pairs(found: Sequence[Sequence[PairedDifferences]]) -> int:
-    return max((int(of.pairs.max(initial=0)) for column in found for of in column), default=0)

@@ -7,27 +7,12 @@ from functools import lru_cache, partial
 import pandas as pd
 
 from jumpstart_exp.config.studies import STUDIES, VARIANTS
+from jumpstart_exp.report.papers import comparison_tables as tables
 from jumpstart_exp.report.papers.claims import Claim, claims
-from jumpstart_exp.report.papers.claims_tables import claims_table
-from jumpstart_exp.report.papers.comparison import (
-    GridComparison,
-    MethodComparison,
-    PlaceComparison,
-    by_method,
-    compare_grid,
-    places,
-)
-from jumpstart_exp.report.papers.comparison_figures import draw_comparison, draw_layouts
-from jumpstart_exp.report.papers.comparison_tables import (
-    layouts_table,
-    methods_table,
-    mnist_table,
-    places_table,
-    small_table,
-)
+from jumpstart_exp.report.papers.comparison import GridComparison, compare_grid, compare_table
+from jumpstart_exp.report.papers.comparison_figures import comparison_figure, layouts_figure, save_of_each
 from jumpstart_exp.report.papers.layouts import LayoutComparison, compare_layouts
 from jumpstart_exp.report.papers.measures import MOONS, StudyCells
-from jumpstart_exp.report.papers.mnist_table import TableComparison, compare_table
 from jumpstart_exp.report.papers.published import Published, read_published
 from jumpstart_exp.report.registry import Job, Stored, of_store
 from jumpstart_exp.report.table.studies import StudyTable, studies_in
@@ -38,21 +23,15 @@ from jumpstart_exp.report.tables.table import table_job
 class Compared:
     """What the store has, against the published numbers.
 
-    `grids` are published grids beside ours, by study ("moons", "table2_50x4", "iclr_cifar10") and variant; `places`
-    and `methods` the same number by number, and method by method. `tables` is CPAIOR's table 1 by variant, in the
-    published order, ours None where it is not trained. `layouts` says which layout of the MOONS network is nearer, for
-    all methods first; empty where neither is there.
+    `grids` are published grids beside ours, by study ("moons", "table2_50x4", "iclr_cifar10") and variant. `mnist` is
+    CPAIOR's table 1 by variant, in the published order, empty where no seed has all of it. `layouts` says which layout
+    of the MOONS network is nearer, for all methods first; empty where neither is there.
     """
 
     claims: tuple[Claim, ...]
     grids: Mapping[tuple[str, str], GridComparison]
-    places: Mapping[tuple[str, str], tuple[PlaceComparison, ...]]
-    methods: Mapping[tuple[str, str], tuple[MethodComparison, ...]]
-    tables: Mapping[str, tuple[TableComparison, ...]]
+    mnist: Mapping[str, pd.DataFrame]
     layouts: tuple[LayoutComparison, ...]
-
-
-_TABLE = "mnist_table1"
 
 
 def compared(table: pd.DataFrame, published: Published, threshold: float | None = None) -> Compared:
@@ -73,15 +52,11 @@ def compared(table: pd.DataFrame, published: Published, threshold: float | None 
         for variant in VARIANTS
         if (found := compare_grid(name, variant, cells[name, variant].figure, of_study)) is not None
     }
-    each = {key: tuple(places(of)) for key, of in grids.items()}
-    moons = {variant: of for (name, variant), of in grids.items() if name == MOONS}
     return Compared(
         claims=claims(cells, studies_in(index), published, threshold),
         grids=grids,
-        places=each,
-        methods={key: tuple(by_method(of)) for key, of in each.items()},
-        tables={of: tuple(compare_table(cells[_TABLE, of].figure, published)) for of in VARIANTS},
-        layouts=compare_layouts(moons, published.moons, threshold),
+        mnist={of: compare_table(cells["mnist_table1", of].figure, published) for of in VARIANTS},
+        layouts=compare_layouts(_of_moons(grids), published.moons),
     )
 
 
@@ -95,26 +70,27 @@ def comparison_jobs(found: Compared) -> Iterator[Job]:
     """The files that show a comparison; nothing where there is nothing to compare."""
     if not found.grids:
         return
-    yield table_job("published_claims", partial(claims_table, found.claims))
+    yield table_job("published_claims", partial(tables.claims_table, found.claims))
     for (name, variant), grid in found.grids.items():
-        own = found.places[name, variant]
         stem = f"{name}_{variant}_published"
         if name == "table2_50x4":
-            yield table_job(stem, partial(small_table, grid, own))
+            yield table_job(stem, partial(tables.small_table, grid))
         else:
-            yield Job("figures", partial(draw_comparison, grid))
-            yield table_job(stem, partial(methods_table, grid, found.methods[name, variant]))
-            yield table_job(f"{stem}_places", partial(places_table, own))
-    moons = {variant: grid for (name, variant), grid in found.grids.items() if name == MOONS}
+            yield Job("figures", partial(save_of_each, partial(comparison_figure, grid), stem))
+            yield table_job(stem, partial(tables.methods_table, grid))
+            yield table_job(f"{stem}_places", partial(tables.places_table, grid))
+    moons = _of_moons(found.grids)
     if len(moons) == len(VARIANTS):
-        yield Job("figures", partial(draw_layouts, moons))
+        yield Job("figures", partial(save_of_each, partial(layouts_figure, moons), "moons_layouts"))
     if found.layouts:
-        yield table_job("moons_layouts", partial(layouts_table, found.layouts))
-    for variant, table in found.tables.items():
-        if any(line.ours is not None for line in table):
-            yield table_job(f"mnist_table1_{variant}_published", partial(mnist_table, table, variant))
+        yield table_job("moons_layouts", partial(tables.layouts_table, found.layouts))
+    for variant, table in found.mnist.items():
+        if len(table):
+            yield table_job(f"mnist_table1_{variant}_published", partial(tables.mnist_table, table, variant))
 
 
-@of_store("comparison", rank=0, title="ours against the published")
-def _comparison(stored: Stored) -> Iterator[Job]:
-    yield from comparison_jobs(compared_of(stored))
+of_store("comparison", rank=0, title="ours against the published")(lambda stored: comparison_jobs(compared_of(stored)))
+
+
+def _of_moons(grids: Mapping[tuple[str, str], GridComparison]) -> Mapping[str, GridComparison]:
+    return {variant: grid for (name, variant), grid in grids.items() if name == MOONS}

@@ -4,9 +4,8 @@ A published number is of one seed. So it is compared with every seed of ours: a 
 published one, and intervals are over seeds.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -15,9 +14,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from jumpstart_exp.data.moons import Moons
-from jumpstart_exp.report.papers.published import METRICS, ROUNDING, PublishedPlace
+from jumpstart_exp.report.papers.published import METRICS, POINTS, ROUNDING, Published, PublishedPlace
+from jumpstart_exp.report.statistics.cost import BASELINE
 from jumpstart_exp.report.statistics.intervals import Floats, mean_interval, wilson
-from jumpstart_exp.report.statistics.seedwise import or_none
+from jumpstart_exp.report.statistics.seedwise import MOMENT, complete_seeds, over_seeds, wins_by_seed
+from jumpstart_exp.report.statistics.success import trained
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
 from jumpstart_exp.report.table.names import method_rank, method_title
 from jumpstart_exp.report.table.studies import StudyTable
@@ -25,95 +26,55 @@ from jumpstart_exp.report.table.studies import StudyTable
 MOONS_STUDIES = ("cpaior_moons", "iclr_moons", "sepcons_moons")
 """The studies of MOONS over depth and width: their cells overlap, and are compared with one published grid."""
 
-MOONS_POINTS = {"train_acc_best": 85, "val_acc_best": 15}
-"""Points whose shares the published accuracies of MOONS are."""
+LEAST_SEEDS = 3
+"""Seeds from which on an interval decides anything."""
+
+PAIRS = 54
+"""Depth-width pairs of CPAIOR's table 1: 18 depths × 3 widths."""
+
+JUMPSTART = "sep_up"
+"""The label of what CPAIOR calls jumpstart."""
+
+_NOTHING: Mapping[str, Any] = {
+    "n_params": 0,
+    "present": False,
+    "diverged": False,
+    "failed": False,
+    "seconds": np.nan,
+    "memory": np.nan,
+    "trained_on": "",
+    "rows": -1,
+}
+"""What stands in a figure's arrays where there is no cell."""
+
+_Axes = tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]
+"""Methods, depths and widths."""
 
 
 @dataclass(frozen=True, eq=False)
 class GridComparison:
-    """A published grid beside ours at the best epoch, on the published depths and widths.
+    """A published grid beside ours at the best epoch.
 
-    By metric (a column of the store): `published`, and of ours the `mean`, NaN where there is none, and `seeds`, how
-    many have an accuracy, (methods, depths, widths) each. `values` are all seeds' accuracies, and `present`, `diverged`
-    and `failed` are where there is such a cell, (methods, depths, widths, seeds). `other_depths` and `other_methods`
-    are ours without a published value.
+    `ours` is the study's figure on the published depths and widths, of its methods that are published too; `published`
+    are the values by metric (a column of the store), (methods, depths, widths), NaN where there is none. `other_depths`
+    and `other_methods` are ours without a published value.
     """
 
     study: str
     variant: str
-    grid: FigureGrid
-    methods: tuple[str, ...]
-    method_titles: tuple[str, ...]
-    depths: tuple[int, ...]
-    widths: tuple[int, ...]
+    ours: FigureGrid
     published: Mapping[str, Floats]
-    values: Mapping[str, Floats]
-    mean: Mapping[str, Floats]
-    seeds: Mapping[str, NDArray[np.int64]]
-    present: NDArray[np.bool_]
-    diverged: NDArray[np.bool_]
-    failed: NDArray[np.bool_]
     other_depths: tuple[int, ...]
     other_methods: tuple[str, ...]
 
     def difference(self, metric: str) -> Floats:
         """Our mean minus the published value, (methods, depths, widths)."""
-        return np.asarray(self.mean[metric] - self.published[metric])
-
-
-@dataclass(frozen=True)
-class PlaceComparison:
-    """One published number beside ours.
-
-    `is_inside` says whether it lies between our lowest and highest seed; None with fewer than two. `reached` is how
-    many of our seeds come up to it, `reached_low` and `reached_high` the share's Wilson interval (95 %).
-    """
-
-    study: str
-    variant: str
-    place: PublishedPlace
-    published: float
-    mean: float
-    low: float | None
-    high: float | None
-    least: float
-    most: float
-    seeds: int
-    is_inside: bool | None
-    reached: int
-    reached_low: float
-    reached_high: float
-
-    @property
-    def difference(self) -> float:
-        """Our mean minus the published value."""
-        return self.mean - self.published
-
-
-@dataclass(frozen=True)
-class MethodComparison:
-    """A method's metric over all its published places that have seeds of ours.
-
-    `distance` is the mean absolute difference of our mean, `shift` the mean difference. Of the places with two seeds
-    or more, `inside` of `judged` have the published value between our lowest and highest seed; if it were one more
-    seed of ours, at least `expected` of them would.
-    """
-
-    variant: str
-    method: str
-    metric: str
-    places: int
-    distance: float
-    shift: float
-    inside: int
-    judged: int
-    expected: float
+        return self.ours.mean(metric) - self.published[metric]
 
 
 def moons_rows(index: StudyTable, variant: str) -> pd.DataFrame:
     """The rows of all studies of MOONS over depth and width, each once, under all names that the studies give it."""
-    parts = [index.rows(name, variant) for name in MOONS_STUDIES]
-    rows = pd.concat(parts)
+    rows = pd.concat([index.rows(name, variant) for name in MOONS_STUDIES])
     return rows.loc[~rows["key"].duplicated()] if len(rows) else rows
 
 
@@ -129,18 +90,51 @@ def only_grid(rows: pd.DataFrame) -> FigureGrid | None:
     return grids[0] if grids else None
 
 
+def on_axes(
+    grid: FigureGrid,
+    methods: Sequence[str] | None = None,
+    depths: Sequence[int] | None = None,
+    widths: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> FigureGrid:
+    """The figure with these methods of its own, depths, widths and seeds, None for all; empty where it has none."""
+    known: list[Sequence[Any]] = [grid.methods, grid.depths, grid.widths, grid.seeds]
+    wanted = (methods, depths, widths, seeds)
+    axes = [tuple(own if chosen is None else chosen) for own, chosen in zip(known, wanted, strict=True)]
+    # −1 is the padding at the end
+    places = [
+        [own.index(value) if value in own else -1 for value in axis] for own, axis in zip(known, axes, strict=True)
+    ]
+
+    def placed(values: NDArray[Any], nothing: object) -> NDArray[Any]:
+        padded = np.pad(values, (0, 1), constant_values=nothing)  # type: ignore[call-overload]
+        return np.asarray(padded[np.ix_(*places[: values.ndim])])
+
+    titles = dict(zip(grid.methods, grid.method_titles, strict=True))
+    arrays: dict[str, Any] = {name: placed(getattr(grid, name), nothing) for name, nothing in _NOTHING.items()}
+    return replace(
+        grid,
+        methods=axes[0],
+        method_titles=tuple(titles[method] for method in axes[0]),
+        penalised=tuple(method for method in axes[0] if method in grid.penalised),
+        depths=axes[1],
+        widths=axes[2],
+        seeds=axes[3],
+        accuracy={column: placed(values, np.nan) for column, values in grid.accuracy.items()},
+        **arrays,
+    )
+
+
 def published_grid(values: Mapping[PublishedPlace, float]) -> FigureGrid:
     """The published grid of MOONS as a figure with one seed, so that every rule of ours can be applied to it.
 
     Accuracies are the shares of 85 and 15 points that the printed digits stand for.
     """
-    methods, depths, widths = _axes(values)
+    axes = methods, depths, widths = _axes(values)
     accuracy = {
-        metric: np.rint(_placed(values, metric, methods, depths, widths) * points)[..., None] / points
-        for metric, points in MOONS_POINTS.items()
+        metric: np.rint(_placed(values, metric, axes) * points)[..., None] / points for metric, points in POINTS.items()
     }
     present = ~np.isnan(accuracy[METRICS[0]])
-    nothing, unknown = np.zeros(present.shape, np.bool_), np.full(present.shape, np.nan)
     return FigureGrid(
         title="MOONS as published",
         slug="moons_published",
@@ -154,15 +148,9 @@ def published_grid(values: Mapping[PublishedPlace, float]) -> FigureGrid:
         depths=depths,
         widths=widths,
         seeds=(0,),
-        n_params=np.zeros(present.shape[:3], np.int64),
         accuracy=accuracy,
-        present=present,
-        diverged=nothing,
-        failed=nothing,
-        seconds=unknown,
-        memory=unknown,
-        trained_on=np.full(present.shape, "", dtype=object),
-        rows=np.full(present.shape, -1),
+        **{name: np.full(present.shape, nothing) for name, nothing in _NOTHING.items()}
+        | {"present": present, "n_params": np.zeros(present.shape[:3], np.int64)},
     )
 
 
@@ -176,117 +164,109 @@ def compare_grid(
     methods = tuple(method for method in grid.methods if method in published)
     if not methods or not {*depths} & {*grid.depths} or not {*widths} & {*grid.widths}:
         return None
-    own = np.array([grid.methods.index(method) for method in methods])
-    _, to_depths, from_depths = np.intersect1d(depths, grid.depths, return_indices=True)
-    _, to_widths, from_widths = np.intersect1d(widths, grid.widths, return_indices=True)
-
-    def on_axes(of: NDArray[Any], missing: float) -> NDArray[Any]:
-        """Our values on the published axes, (methods, depths, widths, seeds)."""
-        found = np.full((len(methods), len(depths), len(widths), len(grid.seeds)), missing, of.dtype)
-        found[np.ix_(np.arange(len(methods)), to_depths, to_widths)] = of[np.ix_(own, from_depths, from_widths)]
-        return found
-
-    seeds = {metric: on_axes(grid.accuracy[metric], np.nan) for metric in METRICS}
     return GridComparison(
         study=study,
         variant=variant,
-        grid=grid,
-        methods=methods,
-        method_titles=tuple(grid.method_titles[method] for method in own),
-        depths=depths,
-        widths=widths,
-        published={metric: _placed(values, metric, methods, depths, widths) for metric in METRICS},
-        values=seeds,
-        mean={metric: mean_interval(of)[0] for metric, of in seeds.items()},
-        seeds={metric: (~np.isnan(of)).sum(axis=-1) for metric, of in seeds.items()},
-        present=on_axes(grid.present, False),
-        diverged=on_axes(grid.diverged, False),
-        failed=on_axes(grid.failed, False),
+        ours=on_axes(grid, methods, depths, widths),
+        published={metric: _placed(values, metric, (methods, depths, widths)) for metric in METRICS},
         other_depths=tuple(depth for depth in grid.depths if depth not in depths),
         other_methods=tuple(method for method in grid.methods if method not in methods),
     )
 
 
-def places(comparison: GridComparison) -> list[PlaceComparison]:
-    """Every published place that has seeds of ours, by method, metric, depth and width."""
-    found: dict[tuple[int, str], list[PlaceComparison]] = {}
-    for metric in METRICS:
-        values, published = comparison.values[metric], comparison.published[metric]
-        mean, low, high = mean_interval(values)
-        known = ~np.isnan(values)
-        for method, depth, width in np.argwhere(~np.isnan(published) & known.any(axis=-1)):
-            at = method, depth, width
-            own, number = values[at][known[at]], float(published[at])
-            least, most = float(own.min()), float(own.max())
-            reached = int((own >= number - ROUNDING).sum())
-            reached_low, reached_high = wilson(reached, len(own))
-            place = PublishedPlace(
-                comparison.methods[method], metric, comparison.depths[depth], comparison.widths[width]
-            )
-            found.setdefault((int(method), metric), []).append(
-                PlaceComparison(
-                    study=comparison.study,
-                    variant=comparison.variant,
-                    place=place,
-                    published=number,
-                    mean=float(mean[at]),
-                    low=or_none(low[at]),
-                    high=or_none(high[at]),
-                    least=least,
-                    most=most,
-                    seeds=len(own),
-                    is_inside=None if len(own) < 2 else least - ROUNDING <= number <= most + ROUNDING,
-                    reached=reached,
-                    reached_low=float(reached_low),
-                    reached_high=float(reached_high),
-                )
-            )
-    ordered = [(method, metric) for method in range(len(comparison.methods)) for metric in METRICS]
-    return [place for key in ordered for place in found.get(key, [])]
+def places(comparison: GridComparison) -> pd.DataFrame:
+    """Every published number that has seeds of ours, a row each, by method, metric, depth and width.
 
-
-def by_method(each: Sequence[PlaceComparison]) -> list[MethodComparison]:
-    """How near ours come to the published values at these places, a line for every method and metric."""
-    grouped: dict[tuple[str, str, str], list[PlaceComparison]] = defaultdict(list)
-    for own in each:
-        grouped[own.variant, own.place.method, own.place.metric].append(own)
-    found = []
-    for (variant, method, metric), of in grouped.items():
-        differences = np.array([own.difference for own in of])
-        judged = [own for own in of if own.is_inside is not None]
-        found.append(
-            MethodComparison(
-                variant=variant,
-                method=method,
-                metric=metric,
-                places=len(of),
-                distance=float(np.abs(differences).mean()),
-                shift=float(differences.mean()),
-                inside=sum(bool(own.is_inside) for own in judged),
-                judged=len(judged),
-                expected=float(np.sum([(own.seeds - 1) / (own.seeds + 1) for own in judged])),
-            )
-        )
-    return found
-
-
-def _axes(values: Mapping[PublishedPlace, float]) -> tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]:
-    """The published methods, depths and widths."""
-    return (
-        tuple(sorted({place.method for place in values}, key=method_rank)),
-        tuple(sorted({place.depth for place in values})),
-        tuple(sorted({place.width for place in values})),
+    `mean` is ours with its interval `low` to `high`, `difference` our mean minus the published value; `is_inside` says
+    whether that lies between our lowest seed, `least`, and our highest, `most`. All but mean and difference are missing
+    with fewer than two seeds. `reached` is how many of our `seeds` come up to it, `reached_low` and `reached_high` are
+    the share's Wilson interval (95 %).
+    """
+    ours = comparison.ours
+    values, published = (
+        np.stack([of[metric] for metric in METRICS], axis=1) for of in (ours.accuracy, comparison.published)
+    )
+    at = np.nonzero(~np.isnan(published) & ~np.isnan(values).all(axis=-1))
+    own, number = values[at], published[at]
+    mean, low, high = mean_interval(own)
+    least, most = np.fmin.reduce(own, axis=-1), np.fmax.reduce(own, axis=-1)
+    seeds, reached = (~np.isnan(own)).sum(axis=-1), (own >= number[:, None] - ROUNDING).sum(axis=-1)
+    reached_low, reached_high = wilson(reached, seeds)
+    is_inside = pd.Series((least - ROUNDING <= number) & (number <= most + ROUNDING), dtype="boolean")
+    axes = zip((ours.methods, METRICS, ours.depths, ours.widths), at, strict=True)
+    method, metric, depth, width = (np.array(axis, object)[place] for axis, place in axes)
+    return pd.DataFrame(
+        {
+            "method": method,
+            "metric": metric,
+            "depth": depth,
+            "width": width,
+            "published": number,
+            "mean": mean,
+            "low": low,
+            "high": high,
+            "least": least,
+            "most": most,
+            "seeds": seeds,
+            "difference": mean - number,
+            "is_inside": is_inside.where(seeds > 1),
+            "reached": reached,
+            "reached_low": reached_low,
+            "reached_high": reached_high,
+        }
     )
 
 
-def _placed(
-    values: Mapping[PublishedPlace, float],
-    metric: str,
-    methods: Sequence[str],
-    depths: Sequence[int],
-    widths: Sequence[int],
-) -> Floats:
+def by_method(each: pd.DataFrame) -> pd.DataFrame:
+    """How near ours come to the published values at these `places`, a row for every method and metric.
+
+    `distance` is the mean absolute difference of our mean, `shift` the mean difference. Of the places with two seeds
+    or more, `inside` of `judged` have the published value between our lowest and highest seed; if it were one more
+    seed of ours, at least `expected` of them would.
+    """
+    more = each.assign(distance=each["difference"].abs(), expected=(each["seeds"] - 1) / (each["seeds"] + 1))
+    return more.groupby(["method", "metric"], sort=False, as_index=False).agg(
+        places=("published", "size"),
+        distance=("distance", "mean"),
+        shift=("difference", "mean"),
+        inside=("is_inside", "sum"),
+        judged=("is_inside", "count"),
+        expected=("expected", "sum"),  # of one seed it is 0
+    )
+
+
+def compare_table(grid: FigureGrid | None, published: Published) -> pd.DataFrame:
+    """CPAIOR's table 1 (MNIST) beside ours, a row a published number, over the seeds that have all of it.
+
+    `ours` is the mean of one number a seed with its interval `low` to `high`, None with fewer than two `seeds`; `least`
+    and `most` are the lowest and the highest. Without any seed that has the whole table there is no row.
+    """
+    methods = (BASELINE, JUMPSTART)
+    seeds = () if grid is None else complete_seeds(grid, methods, PAIRS)
+    if grid is None or not len(seeds):
+        return pd.DataFrame()
+    rows = []
+    for (method, metric, quantity), value in published.mnist.items():
+        index, other = (grid.methods.index(name) for name in (methods if method == BASELINE else methods[::-1]))
+        accuracy = grid.accuracy[metric][..., seeds]
+        match quantity:
+            case "best_accuracy":
+                own = np.fmax.reduce(accuracy[index], axis=(0, 1))
+            case "networks_that_train":
+                own = trained(grid, MOMENT)[index][..., seeds].sum(axis=(0, 1)).astype(np.float64)
+            case "best_for_the_pair":
+                own = wins_by_seed(accuracy[index], accuracy[other]).astype(np.float64)
+        row = {"quantity": quantity, "method": method, "metric": metric, "published": value}
+        rows.append(row | vars(over_seeds(own)) | {"least": own.min(), "most": own.max()})
+    return pd.DataFrame(rows, dtype=object).rename(columns={"value": "ours"})
+
+
+def _axes(values: Mapping[PublishedPlace, float]) -> _Axes:
+    methods, depths, widths = ({getattr(place, axis) for place in values} for axis in ("method", "depth", "width"))
+    return tuple(sorted(methods, key=method_rank)), tuple(sorted(depths)), tuple(sorted(widths))
+
+
+def _placed(values: Mapping[PublishedPlace, float], metric: str, axes: _Axes) -> Floats:
     """Published values on the axes, (methods, depths, widths), NaN where there is none."""
-    places = (PublishedPlace(method, metric, *at) for method, *at in product(methods, depths, widths))
-    found = np.array([values.get(place, np.nan) for place in places], dtype=np.float64)
-    return found.reshape(len(methods), len(depths), len(widths))
+    found = [values.get(PublishedPlace(method, metric, *at), np.nan) for method, *at in product(*axes)]
+    return np.reshape(found, [len(axis) for axis in axes])

@@ -1,31 +1,40 @@
 """The papers' figures and tables of what the store has, each by its name: found, drawn and written."""
 
 import shlex
+import textwrap
 from functools import partial
 from pathlib import Path
 from string import ascii_lowercase
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from jumpstart_exp.config.studies import Study, small_study, study, study_cells
-from jumpstart_exp.inspect.recorded_states import RecordedStatesError
+from jumpstart_exp.config.studies import small_study, study, study_cells
+from jumpstart_exp.inspect.recorded_states import (
+    RecordedStates,
+    RecordedStatesError,
+    read_recorded_states,
+    stored_keys,
+)
 from jumpstart_exp.report.figures.drawing import METRICS, figure_files
-from jumpstart_exp.report.figures.heatmaps import method_panel, print_heatmaps, rows_panel
-from jumpstart_exp.report.figures.panel_grid import Panel
+from jumpstart_exp.report.figures.heatmaps import LETTER, SMALL, method_panel, print_heatmaps, rows_panel
 from jumpstart_exp.report.figures.scatters import print_scatters
 from jumpstart_exp.report.files import write_whole
-from jumpstart_exp.report.papers.figures import PaperFigure
-from jumpstart_exp.report.papers.print_inside import inside_snapshots, print_inside
-from jumpstart_exp.report.papers.sources import (
+from jumpstart_exp.report.inside.dynamics import dynamics_figure
+from jumpstart_exp.report.inside.transforms import transforms_figure
+from jumpstart_exp.report.papers.figures import (
+    PAPERS,
     PaperError,
+    PaperFigure,
     PaperSource,
     paper_figure,
     paper_line,
     paper_source,
     variants_of,
 )
-from jumpstart_exp.report.table.grid import FigureGrid, GridError, figure_grids
+from jumpstart_exp.report.table.grid import GridError, figure_grids
+from jumpstart_exp.report.table.studies import StudyTable
 from jumpstart_exp.report.tables.summaries import paper_summary_table, performance_table
 from jumpstart_exp.report.tables.table import as_latex, as_markdown
 
@@ -38,7 +47,9 @@ def paper_commands(figure: PaperFigure, variant: str | None = None, *, results_d
     where = "" if results_dir == "results" else f" results_dir={shlex.quote(results_dir)}"
     chosen = "" if variant is None else f" variant={variant}"
     needed = [study(name) for name in figure.studies]
-    commands = [each.command(variant or "paper", "0,1,...,9" if _has_seeds(figure, each) else "0") for each in needed]
+    # of images one seed takes hours, and the inside is shown of one
+    has_seeds = needed[0].dataset == "moons" and not figure.is_inside
+    commands = [each.command(variant or "paper", "0,1,...,9" if has_seeds else "0") for each in needed]
     if figure.is_inside:
         commands += [
             f"python -m jumpstart_exp.inspect study={name} method={','.join(labels)}{chosen * (variant != 'paper')}"
@@ -78,25 +89,23 @@ def write_paper_figure(
     figure = paper_figure(name)
     try:
         if figure.is_inside:
-            words, contents = _inside(figure, results_dir, table, variant, dpi)
-        else:
-            source = paper_source(figure, table, variant)
-            if source is None:
-                raise PaperError(_what_is_missing(figure, variant, results_dir))
-            words = [source.variant] * (source.variant != "paper") + ["small"] * source.is_small
-            words += [at_epoch] * (at_epoch != "best")
+            of, snapshots = _snapshots(figure, results_dir, table, variant)
+            contents, words = figure_files(partial(_draw_inside, figure, snapshots, of), dpi), [of]
+        elif source := paper_source(figure, table, variant):
+            words = [source.variant, "small" * source.is_small, at_epoch]
             if figure.is_table:
                 contents = _table(figure, source, at_epoch, threshold)
             else:
                 contents = figure_files(partial(draw_paper_figure, figure, source, at_epoch), dpi)
+        else:
+            raise _lacking(figure, variant, results_dir)
     except (GridError, RecordedStatesError) as error:
         raise PaperError(f"figure={name}: {error}") from error
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    stem = "_".join([name, *(word for word in words if word not in ("", "paper", "best"))])
     for kind, content in contents.items():
-        paths.append(folder / f"{'_'.join([name, *words])}.{kind}")
-        write_whole(paths[-1], content)
-    return paths
+        write_whole(folder / f"{stem}.{kind}", content)
+    return [folder / f"{stem}.{kind}" for kind in contents]
 
 
 def draw_paper_figure(figure: PaperFigure, source: PaperSource, at_epoch: str) -> Figure:
@@ -110,63 +119,44 @@ def draw_paper_figure(figure: PaperFigure, source: PaperSource, at_epoch: str) -
             return _draw_scatters(figure, source, at_epoch)
         case "heatmaps" | "rows":
             return _draw_grid(figure, source, at_epoch)
-        case "summary" | "performance" | "transforms" | "dynamics":
+        case _:
             raise ValueError(f"{figure.name} is no figure of accuracies")
 
 
-def _has_seeds(figure: PaperFigure, of: Study) -> bool:
-    """Whether many seeds are worth their time: of images one takes hours, and the inside is shown of one."""
-    return of.dataset == "moons" and not figure.is_inside
-
-
-def _what_is_missing(figure: PaperFigure, variant: str | None, results_dir: Path) -> str:
+def _lacking(figure: PaperFigure, variant: str | None, results_dir: Path) -> PaperError:
+    """The error of a figure of which the store has nothing, with the commands that change that."""
     needed = paper_commands(figure, variant, results_dir=str(results_dir))
     commands = ", then ".join(f"`{command}`" for command in needed)
     lacking = "no snapshots of its networks are" if figure.is_inside else "nothing that it shows is"
     text = f"figure={figure.name}: {lacking} stored in {results_dir}; run {commands}"
     small = small_study(figure.studies[0])
-    return f"{text} (+experiment={small.name} is the same in small, minutes)" if small else text
-
-
-def _inside(
-    figure: PaperFigure, results_dir: Path, table: pd.DataFrame, variant: str | None, dpi: int
-) -> tuple[list[str], dict[str, bytes]]:
-    """What tells the file's name from the figure's, and the files' contents."""
-    for of in variants_of(variant):
-        if snapshots := inside_snapshots(figure, results_dir, table, of):
-            return [of] * (of != "paper"), figure_files(partial(print_inside, figure, snapshots, of), dpi)
-    raise PaperError(_what_is_missing(figure, variant, results_dir))
+    return PaperError(f"{text} (+experiment={small.name} is the same in small, minutes)" if small else text)
 
 
 def _draw_grid(figure: PaperFigure, source: PaperSource, at_epoch: str) -> Figure:
     """Heatmaps over the study's depths and widths; what the store lacks is hatched."""
-    grid = _only_grid(source)
+    (grid,) = figure_grids(source.rows)
     cells = study_cells(source.study, source.variant)
     depths, widths = sorted({cell.depth for cell in cells}), sorted({cell.width for cell in cells})
-    shown = [(label, title) for label, title in figure.methods if label in {cell.method for cell in cells}]
-    panels: list[Panel] = []
-    for metric in figure.metrics:
-        column = f"{metric}_{at_epoch}"
-        if figure.kind == "rows":
-            labels = [label for label, _ in shown]
-            title = f"{METRICS[metric]} accuracy".capitalize()
-            panels.append(rows_panel(grid, labels, column, title, depths, widths[0]))
-        else:
-            word = f" {METRICS[metric]}" if len(figure.metrics) > 1 else ""
-            panels += [method_panel(grid, label, column, f"{title}{word}", depths, widths) for label, title in shown]
+    shown = {label: title for label, title in figure.methods if label in {cell.method for cell in cells}}
     if figure.kind == "rows":
-        rows, axes = [title for _, title in reversed(shown)], (f"depth (width {widths[0]})", "")
+        rows, axes = [*shown.values()][::-1], (f"depth (width {widths[0]})", "")
+        panels = [
+            rows_panel(
+                grid, [*shown], f"{metric}_{at_epoch}", f"{METRICS[metric].capitalize()} accuracy", depths, widths[0]
+            )
+            for metric in figure.metrics
+        ]
     else:
         rows, axes = [*map(str, widths)], ("depth", "width")
-    return print_heatmaps(
-        panels,
-        depths,
-        rows,
-        axes,
-        columns=figure.columns,
-        line=paper_line(figure, source, at_epoch),
-        width_inches=figure.width,
-    )
+        words = {metric: f" {METRICS[metric]}" * (len(figure.metrics) > 1) for metric in figure.metrics}
+        panels = [
+            method_panel(grid, label, f"{metric}_{at_epoch}", f"{title}{word}", depths, widths)
+            for metric, word in words.items()
+            for label, title in shown.items()
+        ]
+    line = paper_line(figure, source, at_epoch)
+    return print_heatmaps(panels, depths, rows, axes, columns=figure.columns, line=line, width_inches=figure.width)
 
 
 def _draw_scatters(figure: PaperFigure, source: PaperSource, at_epoch: str) -> Figure:
@@ -175,23 +165,19 @@ def _draw_scatters(figure: PaperFigure, source: PaperSource, at_epoch: str) -> F
     columns = []
     for letter, rate in zip(ascii_lowercase, rates, strict=False):
         (grid,) = figure_grids(source.rows[source.rows["optimizer.lr"] == rate])
-        name = f"learning rate {rate:g}"
-        columns.append((f"({letter}) {name}" if len(rates) > 1 else name, grid))
+        columns.append((f"({letter}) " * (len(rates) > 1) + f"learning rate {rate:g}", grid))
     there = {method for _, grid in columns for method in grid.methods}
-    return print_scatters(
-        columns,
-        [(label, title) for label, title in figure.methods if label in there],
-        at_epoch=at_epoch,
-        line=paper_line(figure, source, at_epoch),
-        width_inches=figure.width,
-    )
+    methods = [(label, title) for label, title in figure.methods if label in there]
+    line = paper_line(figure, source, at_epoch)
+    return print_scatters(columns, methods, at_epoch=at_epoch, line=line, width_inches=figure.width)
 
 
 def _table(figure: PaperFigure, source: PaperSource, at_epoch: str, threshold: float | None) -> dict[str, bytes]:
     line = paper_line(figure, source, at_epoch)
     match figure.kind:
         case "summary":
-            table = paper_summary_table(_only_grid(source).at_threshold(threshold), figure.methods, at_epoch, line)
+            (grid,) = figure_grids(source.rows)
+            table = paper_summary_table(grid.at_threshold(threshold), figure.methods, at_epoch, line)
         case "performance":
             table = performance_table(source.rows, figure.methods, at_epoch, line)
         case _:
@@ -199,6 +185,36 @@ def _table(figure: PaperFigure, source: PaperSource, at_epoch: str, threshold: f
     return {"tex": as_latex(table).encode(), "md": as_markdown(table).encode()}
 
 
-def _only_grid(source: PaperSource) -> FigureGrid:
-    (grid,) = figure_grids(source.rows)
-    return grid
+def _snapshots(
+    figure: PaperFigure, results_dir: Path, table: pd.DataFrame, variant: str | None
+) -> tuple[str, tuple[RecordedStates, ...]]:
+    """The variant, and snapshots of the figure's networks, from above, of the lowest seed that has them all.
+
+    Raises:
+        PaperError: there is no such variant, or no seed has them all.
+        RecordedStatesError: a file of snapshots cannot be used.
+    """
+    wanted = [(name, label) for name, labels in figure.shows.items() for label in labels]
+    kept, index = {*stored_keys(results_dir)}, StudyTable(table)
+    for of in variants_of(variant):
+        found: dict[int, dict[tuple[str, str], str]] = {}
+        for name in figure.studies:
+            rows = index.rows(name, of)
+            for key, label, seed in zip(*(rows.get(column, []) for column in ("key", "method", "seed")), strict=True):
+                if key in kept:
+                    found.setdefault(int(seed), {})[name, str(label)] = str(key)
+        complete = [keys for _, keys in sorted(found.items()) if {*wanted} <= keys.keys()]
+        if complete:
+            return of, tuple(read_recorded_states(results_dir, complete[0][each]) for each in wanted)
+    raise _lacking(figure, variant, results_dir)
+
+
+def _draw_inside(figure: PaperFigure, snapshots: tuple[RecordedStates, ...], variant: str) -> Figure:
+    """The figure of the inside at the paper's width and with its name of Sep-UP, the one that papers name otherwise."""
+    is_over_time, width = figure.kind == "dynamics", figure.width
+    drawn = dynamics_figure(snapshots[0], width) if is_over_time else transforms_figure(snapshots, width)
+    for text in [artist for artist in drawn.findobj() if isinstance(artist, Text)]:
+        text.set_text(text.get_text().replace("Sep-UP", PAPERS[figure.paper].methods["sep_up"]))
+    line = f"{figure.paper}, {figure.place}, ours · {drawn.get_suptitle()} · variant={variant}"
+    drawn.suptitle("\n".join(textwrap.wrap(line, int(width / LETTER))), fontsize=SMALL)
+    return drawn

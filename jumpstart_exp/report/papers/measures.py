@@ -2,21 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Literal
+from functools import cached_property, wraps
+from itertools import product
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from jumpstart_exp.config.studies import small_study, study_cells
-from jumpstart_exp.report.papers.comparison import moons_rows, only_grid
-from jumpstart_exp.report.papers.layouts import LEAST_SEEDS
-from jumpstart_exp.report.papers.published import METRICS
+from jumpstart_exp.report.papers.comparison import LEAST_SEEDS, moons_rows, on_axes, only_grid
 from jumpstart_exp.report.statistics.cost import BASELINE, PairCost, pair_costs
 from jumpstart_exp.report.statistics.frontier import Start, deepest_frontier, frontier, frontier_ratio
 from jumpstart_exp.report.statistics.intervals import Floats, mean_interval, percentile_interval, resamples
-from jumpstart_exp.report.statistics.seedwise import MOMENT, complete_seeds, over_seeds, wins_by_seed
+from jumpstart_exp.report.statistics.seedwise import MOMENT, complete_seeds, or_none, over_seeds, wins_by_seed
 from jumpstart_exp.report.statistics.success import trained
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
 from jumpstart_exp.report.table.studies import StudyTable
@@ -29,6 +27,9 @@ START: Start = "first"
 
 With one hidden layer plain ReLU networks of up to 15 units reach 0.95 on MOONS in fewer than half of the seeds.
 """
+
+_PLACES = (0, 1, 2, 3)
+"""Of the axes (rates, methods, depths, widths, seeds) all but the seeds."""
 
 
 @dataclass(frozen=True)
@@ -48,24 +49,8 @@ class Measure:
     few_places: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class CompleteSeeds:
-    """A study's cells over the seeds that have every cell of the methods in question.
-
-    `accuracy` by metric, and whether a network trains, are (rates, methods, depths, widths, seeds), of the learning
-    rates and `methods` in question.
-    """
-
-    rates: tuple[float, ...]
-    methods: tuple[str, ...]
-    depths: tuple[int, ...]
-    accuracy: Mapping[str, Floats]
-    trained: NDArray[np.bool_]
-
-    def of(self, methods: Sequence[str], metric: str, rate: float | None = None) -> Floats:
-        """Accuracies of some methods, at one learning rate or (None) at all."""
-        own = [place for place, known in enumerate(self.rates) if rate in (None, known)]
-        return self.accuracy[metric][np.ix_(own, [self.methods.index(method) for method in methods])]
+Figures = Mapping[float, FigureGrid]
+"""A study's figures by learning rate."""
 
 
 class StudyCells:
@@ -80,13 +65,22 @@ class StudyCells:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """Its rows."""
-        own = self._index, self._variant
-        return moons_rows(*own) if self._name == MOONS else self._index.rows(self._name, self._variant)
+        if self._name == MOONS:
+            return moons_rows(self._index, self._variant)
+        return self._index.rows(self._name, self._variant)
 
     @cached_property
+    def figures(self) -> Figures:
+        """Its figures by learning rate, the greatest first, those that the store has."""
+        by_rate = [*self.rows.groupby("optimizer.lr")][::-1] if len(self.rows) else []
+        grids = {float(rate): only_grid(rows) for rate, rows in by_rate}
+        return {rate: grid.at_threshold(self._threshold) for rate, grid in grids.items() if grid is not None}
+
+    @property
     def figure(self) -> FigureGrid | None:
         """Its figure, of a study with one learning rate; None where the store has nothing of it."""
-        return self._at_threshold(self.rows)
+        (found,) = self.figures.values() or [None]
+        return found
 
     @cached_property
     def costs(self) -> list[PairCost]:
@@ -95,62 +89,38 @@ class StudyCells:
         rows = [self.rows, *([] if small is None else [self._index.rows(small.name, self._variant)])]
         return [cost for own in rows for grid in figure_grids(own) for cost in pair_costs(grid)]
 
-    def complete(self, methods: Sequence[str]) -> CompleteSeeds | None:
-        """The cells over the seeds that have every cell of these methods; None where no seed has."""
-        if not len(self.rows):
-            return None
+    def complete(self, methods: Sequence[str]) -> Figures:
+        """Its figures by learning rate, of these methods over the seeds that have every cell of them.
+
+        Empty where no seed has.
+        """
+        if not self.figures:  # nor need the study be composed
+            return {}
         cells = study_cells(self._name, self._variant)
-        rates = sorted({cell.optimizer.lr for cell in cells}, reverse=True)
-        grids = self._by_rate(rates)
+        if not {cell.optimizer.lr for cell in cells} <= self.figures.keys():
+            return {}
         pairs = len({(cell.depth, cell.width) for cell in cells})
-        seeds = [{grid.seeds[i] for i in complete_seeds(grid, tuple(methods), pairs)} for grid in grids]
-        common = sorted(set.intersection(*seeds)) if len(grids) == len(rates) else []
-        if not common:
-            return None
-
-        def chosen(grid: FigureGrid, values: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.float64]:
-            own = [grid.methods.index(method) for method in methods]
-            return np.asarray(values[own][..., [grid.seeds.index(seed) for seed in common]])
-
-        return CompleteSeeds(
-            tuple(rates),
-            tuple(methods),
-            grids[0].depths,
-            {metric: np.array([chosen(grid, grid.accuracy[metric]) for grid in grids]) for metric in METRICS},
-            np.array([chosen(grid, trained(grid, MOMENT)) for grid in grids]),
-        )
+        found = self.figures.values()
+        seeds = [{grid.seeds[i] for i in complete_seeds(grid, tuple(methods), pairs)} for grid in found]
+        common = sorted(set.intersection(*seeds))
+        return {rate: on_axes(grid, methods, seeds=common) for rate, grid in self.figures.items() if common}
 
     def few_places(self, methods: Sequence[str], width: int | None) -> int | None:
         """How many of the study's places have fewer than `LEAST_SEEDS` seeds; None where one has no seed at all.
 
         The places are those of these methods, at one width or (None) at all.
         """
-        grid = self.figure
-        if grid is None or any(method not in grid.methods for method in methods):
+        if self.figure is None:
             return None
-        counts = grid.present.sum(axis=-1)
-        seeds = {
-            (grid.methods[method], grid.depths[depth], grid.widths[own]): int(counts[method, depth, own])
-            for method, depth, own in np.argwhere(counts > 0)
-        }
-        wanted = {
+        axes = product(self.figure.methods, self.figure.depths, self.figure.widths)
+        seeds = dict(zip(axes, self.figure.present.sum(axis=-1).ravel().tolist(), strict=True))
+        places = {
             (cell.method, cell.depth, cell.width)
             for cell in study_cells(self._name, self._variant)
             if cell.method in methods and width in (None, cell.width)
         }
-        return sum(seeds[place] < LEAST_SEEDS for place in wanted) if wanted <= seeds.keys() else None
-
-    def _by_rate(self, rates: Sequence[float]) -> list[FigureGrid]:
-        """The figures at these learning rates that the store has."""
-        if len(rates) == 1:
-            return [] if self.figure is None else [self.figure]
-        own = self.rows["optimizer.lr"].to_numpy(dtype=np.float64)
-        found = [self._at_threshold(self.rows.loc[np.isclose(own, rate)]) for rate in rates]
-        return [grid for grid in found if grid is not None]
-
-    def _at_threshold(self, rows: pd.DataFrame) -> FigureGrid | None:
-        found = only_grid(rows)
-        return found and found.at_threshold(self._threshold)
+        counts = [seeds.get(place, 0) for place in places]
+        return sum(count < LEAST_SEEDS for count in counts) if all(counts) else None
 
 
 def frontier_depth(cells: StudyCells, method: str, width: int | None = None) -> Measure | None:
@@ -192,20 +162,18 @@ def ratio_of(grid: FigureGrid, method: str) -> Measure | None:
 
 
 def lowest_mean(cells: StudyCells, methods: Sequence[str], metric: str) -> Measure | None:
-    """The lowest of the methods' mean accuracies, over the seeds that all of them have."""
-    grid = cells.figure
-    if grid is None or any(method not in grid.methods for method in methods):
+    """The lowest of the methods' mean accuracies at a study's one place, over the seeds that all of them have."""
+    found = cells.complete(methods)
+    if not found:
         return None
-    values = grid.accuracy[metric][[grid.methods.index(method) for method in methods], 0, 0]
+    values = _accuracies(found, methods, metric)[0, :, 0, 0]
     values = values[:, ~np.isnan(values).any(axis=0)]
     count = values.shape[1]
     if not count:
         return None
-    low: float | None = None
-    high: float | None = None
+    low, high = None, None
     if count > 1:
-        ends = percentile_interval(values[:, resamples(count)].mean(axis=-1).min(axis=0))
-        low, high = (float(end) for end in ends)
+        low, high = map(or_none, percentile_interval(values[:, resamples(count)].mean(axis=-1).min(axis=0)))
     return Measure(float(values.mean(axis=-1).min()), low, high, count)
 
 
@@ -214,64 +182,69 @@ def difference_at(cells: StudyCells, method: str, other: str, metric: str, depth
     grid = cells.figure
     if grid is None or depth not in grid.depths or any(name not in grid.methods for name in (method, other)):
         return None
-    one, two = (grid.accuracy[metric][grid.methods.index(name), grid.depths.index(depth)] for name in (method, other))
+    one, two = on_axes(grid, (method, other), [depth]).accuracy[metric][:, 0]
     return _over_seeds((one - two).mean(axis=0))
 
 
-def networks_that_train(cells: StudyCells, method: str, depths: Sequence[int] = ()) -> Measure | None:
-    """How many of a method's networks train (of some depths only), over the seeds that have all of them."""
+def of_each_seed(number: Callable[..., Floats]) -> Callable[..., Measure | None]:
+    """The measure of one number a seed, over the seeds that have every cell of all methods that its arguments name.
 
-    def count(found: CompleteSeeds) -> Floats:
-        chosen = [not depths or depth in depths for depth in found.depths]
-        return np.asarray(found.trained[:, :, chosen].sum(axis=_PLACES), dtype=np.float64)
-
-    return _each_seed(cells, (method,), count)
-
-
-def deepest_trained(cells: StudyCells, methods: Sequence[str], beside: Sequence[str]) -> Measure | None:
-    """The greatest depth at which any network of these methods trains, over the seeds that have those `beside` too."""
-
-    def deepest(found: CompleteSeeds) -> Floats:
-        by_depth = found.trained[:, : len(methods)].any(axis=(0, 1, 3))
-        return np.asarray(np.where(by_depth, np.array(found.depths, np.float64)[:, None], 0.0).max(axis=0))
-
-    return _each_seed(cells, (*methods, *beside), deepest)
-
-
-def best_accuracy(cells: StudyCells, methods: Sequence[str], metric: str, beside: Sequence[str] = ()) -> Measure | None:
-    """The best accuracy of all networks of these methods, over the seeds that have those `beside` too."""
-    return _each_seed(cells, (*methods, *beside), lambda found: _best(found, methods, metric))
-
-
-def best_difference(cells: StudyCells, methods: Sequence[str], other: str, metric: str) -> Measure | None:
-    """The best accuracy of these methods minus that of another one, over the seeds that have all cells of both."""
-    both = (*methods, other)
-    return _each_seed(cells, both, lambda found: _best(found, methods, metric) - _best(found, (other,), metric))
-
-
-def pairs_won(
-    cells: StudyCells, methods: Sequence[str], other: str, metric: str, rate: float | None = None
-) -> Measure | None:
-    """At how many pairs of depth and width (at one learning rate or all) a method is better than another one.
-
-    Mean of `methods`, over the seeds that have all cells of both.
+    `number` takes the study's figures of these seeds; None where no seed has all.
     """
 
-    def wins(found: CompleteSeeds) -> Floats:
-        theirs = found.of((other,), metric, rate)
-        return np.asarray(np.mean([wins_by_seed(found.of((own,), metric, rate), theirs) for own in methods], axis=0))
+    @wraps(number)
+    def measure(cells: StudyCells, **of: Any) -> Measure | None:
+        named = (of.get("method"), *of.get("methods", ()), of.get("other"), *of.get("beside", ()))
+        found = cells.complete([method for method in named if method is not None])
+        return _over_seeds(number(found, **of)) if found else None
 
-    return _each_seed(cells, (*methods, other), wins)
+    return measure
 
 
-def mean_gain(cells: StudyCells, methods: Sequence[str], other: str, metric: str, depth: int) -> Measure | None:
-    """Mean accuracy at a depth of these methods minus that of another one, over the seeds that have all of both."""
+@of_each_seed
+def networks_that_train(found: Figures, method: str, depths: Sequence[int] = ()) -> Floats:
+    """How many of a method's networks train (of some depths only)."""
+    grids = [on_axes(grid, [method], depths or None) for grid in found.values()]
+    return np.asarray(np.sum([trained(grid, MOMENT) for grid in grids], axis=_PLACES), np.float64)
 
-    def gain(found: CompleteSeeds) -> Floats:
-        gains = found.of(methods, metric) - found.of((other,), metric)
-        return np.asarray(np.nanmean(gains[:, :, found.depths.index(depth)], axis=(0, 1, 2)))
 
-    return _each_seed(cells, (*methods, other), gain)
+@of_each_seed
+def deepest_trained(found: Figures, methods: Sequence[str], beside: Sequence[str]) -> Floats:
+    """The greatest depth at which any network of these methods trains, over the seeds that have those `beside` too."""
+    grids = [on_axes(grid, methods) for grid in found.values()]
+    by_depth = np.any([trained(grid, MOMENT) for grid in grids], axis=(0, 1, 3))
+    return np.asarray(np.where(by_depth, np.array(grids[0].depths, np.float64)[:, None], 0.0).max(axis=0))
+
+
+@of_each_seed
+def best_accuracy(found: Figures, methods: Sequence[str], metric: str, beside: Sequence[str] = ()) -> Floats:
+    """The best accuracy of all networks of these methods, over the seeds that have those `beside` too."""
+    return _best(found, methods, metric)
+
+
+@of_each_seed
+def best_difference(found: Figures, methods: Sequence[str], other: str, metric: str) -> Floats:
+    """The best accuracy of these methods minus that of another one."""
+    return _best(found, methods, metric) - _best(found, [other], metric)
+
+
+@of_each_seed
+def pairs_won(found: Figures, methods: Sequence[str], other: str, metric: str, rate: float | None = None) -> Floats:
+    """At how many pairs of depth and width (at one learning rate or all) a method is better than another one.
+
+    Mean of `methods`.
+    """
+    theirs = _accuracies(found, [other], metric, rate)
+    wins = [wins_by_seed(_accuracies(found, [own], metric, rate), theirs) for own in methods]
+    return np.asarray(np.mean(wins, axis=0))
+
+
+@of_each_seed
+def mean_gain(found: Figures, methods: Sequence[str], other: str, metric: str, depth: int) -> Floats:
+    """Mean accuracy at a depth of these methods minus that of another one."""
+    there = {rate: on_axes(grid, depths=[depth]) for rate, grid in found.items()}
+    gains = _accuracies(there, methods, metric) - _accuracies(there, [other], metric)
+    return np.asarray(np.nanmean(gains, axis=_PLACES))
 
 
 def cost_ratio(cells: StudyCells, quantity: Literal["seconds", "memory"]) -> Measure | None:
@@ -280,9 +253,8 @@ def cost_ratio(cells: StudyCells, quantity: Literal["seconds", "memory"]) -> Mea
     known = [ratio for ratio in ratios if ratio is not None and np.isfinite(ratio) and ratio > 0]
     if not known:
         return None
-    ends = [float(np.exp(end)) for end in mean_interval(np.log(known))]
-    low, high = (None, None) if len(known) < 2 else ends[1:]
-    return Measure(ends[0], low, high, len(known), unit="pairs")
+    value, low, high = (float(np.exp(end)) for end in mean_interval(np.log(known)))
+    return Measure(value, or_none(low), or_none(high), len(known), unit="pairs")
 
 
 MEASURES: Mapping[str, Callable[..., Measure | None]] = {
@@ -297,9 +269,6 @@ MEASURES: Mapping[str, Callable[..., Measure | None]] = {
 ON_ONE_FIGURE: Mapping[str, Callable[..., Measure | None]] = {"frontier_depth": frontier_of, "times_deeper": ratio_of}
 """The same of a figure whatever else there should be, such as the authors' own table: by measure."""
 
-_PLACES = (0, 1, 2, 3)
-"""The axes of `CompleteSeeds` but the seeds."""
-
 
 def _of_whole(
     cells: StudyCells, methods: Sequence[str], width: int | None, of_grid: Callable[[FigureGrid], Measure | None]
@@ -309,20 +278,18 @@ def _of_whole(
     return None if few is None or found is None else replace(found, few_places=few)
 
 
-def _each_seed(cells: StudyCells, methods: Sequence[str], of: Callable[[CompleteSeeds], Floats]) -> Measure | None:
-    """One number of every seed that has all cells of these methods; None where no seed has."""
-    found = cells.complete(methods)
-    return None if found is None else _over_seeds(of(found))
+def _accuracies(found: Figures, methods: Sequence[str], metric: str, rate: float | None = None) -> Floats:
+    """Accuracies of these methods at one learning rate or (None) at all, (rates, methods, depths, widths, seeds)."""
+    grids = [grid for known, grid in found.items() if rate in (None, known)]
+    return np.array([grid.accuracy[metric][[grid.methods.index(method) for method in methods]] for grid in grids])
 
 
-def _best(found: CompleteSeeds, methods: Sequence[str], metric: str) -> Floats:
+def _best(found: Figures, methods: Sequence[str], metric: str) -> Floats:
     """Each seed's best accuracy; NaN where no network has one."""
-    return np.asarray(np.fmax.reduce(found.of(methods, metric), axis=_PLACES))
+    return np.asarray(np.fmax.reduce(_accuracies(found, methods, metric), axis=_PLACES))
 
 
 def _over_seeds(values: Floats) -> Measure | None:
     """One number a seed as a measure; None where no seed has one."""
-    if np.isnan(values).all():
-        return None
     own = over_seeds(values)
-    return Measure(own.value, own.low, own.high, own.seeds)
+    return Measure(own.value, own.low, own.high, own.seeds) if own.seeds else None

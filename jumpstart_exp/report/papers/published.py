@@ -3,11 +3,12 @@
 import csv
 import hashlib
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.settings import legible, shown
@@ -21,28 +22,16 @@ CHECKSUMS = "SHA256SUMS"
 METRICS = ("train_acc_best", "val_acc_best")
 """The published accuracies, as the store's columns are called."""
 
-_LOSSES = ("train_loss_at_best_acc", "val_loss_at_best_acc")
-_VALUE_COLUMNS = ("method", "metric", "depth", "width", "value")
-_TABLE_COLUMNS = ("method", "metric", "quantity", "value")
-_STATEMENT_COLUMNS = ("name", "paper", "place", "value", "quote")
-_COLUMNS = {
-    "moons_grid.csv": _VALUE_COLUMNS,
-    "moons_50x4.csv": _VALUE_COLUMNS,
-    "iclr_cifar10.csv": _VALUE_COLUMNS,
-    "mnist_table1.csv": _TABLE_COLUMNS,
-    "statements.csv": _STATEMENT_COLUMNS,
-}
-_COUNTED = {"moons_grid.csv", "moons_50x4.csv"}
-"""Files whose accuracies are of the MOONS points: shares of 85 and of 15."""
+POINTS = dict(zip(METRICS, DATASETS["moons"]().sizes(), strict=True))
+"""The points of MOONS that an accuracy is a share of: 85 in training, 15 in validation."""
 
-_POINTS = dict(zip(METRICS, DATASETS["moons"]().sizes(), strict=True))
-_QUANTITIES = ("best_accuracy", "networks_that_train", "best_for_the_pair")
-_PAPERS = ("CPAIOR", "ICLR", "SepCons")
-_METHODS = ("relu", "relu_bn", "sep_u", "sep_p", "sep_up", "sep_l", "zero_init")
+_COUNTED = ("moons_grid.csv", "moons_50x4.csv")
+"""Files whose accuracies are shares of `POINTS`."""
+
 _CHECKSUM = re.compile(r"([0-9a-f]{64})[ ][ *](\S+)")
 
-_Key = TypeVar("_Key", bound=Hashable)
-_Value = TypeVar("_Value")
+_Rule = tuple[Callable[[str], object], str]
+"""Whether a text can stand in a column, and what can, in words."""
 
 
 class PublishedError(ValueError):
@@ -92,17 +81,18 @@ class Published:
         Raises:
             PublishedError: it is not published.
         """
-        match name.split("/"):
-            case [method, metric, quantity] if (method, metric, quantity) in self.mnist:
-                return self.mnist[method, metric, quantity]
-            case [method, metric, depth, width]:
-                place = PublishedPlace(method, metric, int(depth), int(width))
-                for values in (self.moons_50x4, self.cifar10):
-                    if place in values:
-                        return values[place]
-            case [statement] if statement in self.statements:
-                return self.statements[statement].value
-        raise PublishedError(f"there is no published number {name}, which the report compares with")
+        if name not in self._numbers:
+            raise PublishedError(f"there is no published number {name}, which the report compares with")
+        return self._numbers[name]
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, float]:
+        places = {**self.cifar10, **self.moons_50x4}
+        return {
+            **{"/".join(map(str, vars(place).values())): value for place, value in places.items()},
+            **{"/".join(key): value for key, value in self.mnist.items()},
+            **{name: statement.value for name, statement in self.statements.items()},
+        }
 
 
 def published_dir() -> Path:
@@ -122,72 +112,52 @@ def read_published(folder: Path | None = None) -> Published:
         PublishedError: a file is missing, has no source, a value that cannot be, or was altered.
     """
     where = published_dir() if folder is None else folder
-    files = {name: _read(where, name) for name in _COLUMNS}
-    published = Published(
-        moons=_unique(files["moons_grid.csv"], _place),
-        moons_50x4=_unique(files["moons_50x4.csv"], _place),
-        cifar10=_unique(files["iclr_cifar10.csv"], _place),
-        mnist=_unique(files["mnist_table1.csv"], _table_value),
-        statements=_unique(files["statements.csv"], _statement),
-        sources={name: file.sources for name, file in files.items()},
-    )
-    _check_sums(where, files)
-    return published
+    files = {field: _read(where, *of) for field, of in _FILES.items()}
+    _check_sums(where, files.values())
+    values: dict[str, Any] = {field: file.values for field, file in files.items()}
+    return Published(**values, sources={file.name: file.sources for file in files.values()})
 
 
-@dataclass(frozen=True)
-class _Line:
-    """A line of a file, its values by column."""
+def _one_of(*names: str) -> _Rule:
+    return names.__contains__, f"one of {', '.join(names)}"
 
-    file: str
-    number: int
-    values: Mapping[str, str]
 
-    def choice(self, column: str, allowed: tuple[str, ...]) -> str:
-        if self.values[column] not in allowed:
-            raise self.wrong(column, f"one of {', '.join(allowed)}")
-        return self.values[column]
+_TEXT: _Rule = (lambda text: text.strip() and text.isprintable()), "a text"
+_WHOLE: _Rule = re.compile(r"[1-9][0-9]{0,8}").fullmatch, "an integer of at least 1"
+_NUMBER: _Rule = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?").fullmatch, "a number of at least 0"  # as it is printed
+_NAME: _Rule = re.compile(r"[a-z0-9_]+").fullmatch, "of small letters, digits and _"
+_PAPER = _one_of("CPAIOR", "ICLR", "SepCons")
+_METHOD = _one_of("relu", "relu_bn", "sep_u", "sep_p", "sep_up", "sep_l", "zero_init")
+_METRIC = _one_of(*METRICS)
+_METRIC_OR_LOSS = _one_of(*METRICS, "train_loss_at_best_acc", "val_loss_at_best_acc")
+_QUANTITY = _one_of("best_accuracy", "networks_that_train", "best_for_the_pair")
+_PLACE = {"method": _METHOD, "metric": _METRIC, "depth": _WHOLE, "width": _WHOLE, "value": _NUMBER}
 
-    def whole(self, column: str) -> int:
-        if not re.fullmatch(r"[1-9][0-9]{0,8}", self.values[column]):
-            raise self.wrong(column, "an integer of at least 1")
-        return int(self.values[column])
-
-    def text(self, column: str) -> str:
-        if not self.values[column].strip() or not self.values[column].isprintable():
-            raise self.wrong(column, "a text")
-        return self.values[column]
-
-    def value(self) -> float:
-        """A number of at least 0, as printed: digits and a point."""
-        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,12})?", self.values["value"]):
-            raise self.wrong("value", "a number of at least 0")
-        return float(self.values["value"])
-
-    def accuracy(self, metric: str) -> float:
-        value = self.value()
-        if value > 1:
-            raise self.wrong("value", "an accuracy from 0 to 1")
-        if self.file in _COUNTED:
-            exact = round(value * _POINTS[metric]) / _POINTS[metric]
-            if abs(value - exact) >= ROUNDING:
-                raise self.wrong("value", f"a share of {_POINTS[metric]} points, such as {exact:.4f}")
-        return value
-
-    def wrong(self, column: str, allowed: str) -> PublishedError:
-        value = shown(self.values[column])
-        return PublishedError(f"{self.file} line {self.number}: {column}={value} is not allowed: it must be {allowed}")
+_FILES = {
+    "moons": ("moons_grid.csv", _PLACE),
+    "moons_50x4": ("moons_50x4.csv", {**_PLACE, "metric": _METRIC_OR_LOSS}),
+    "cifar10": ("iclr_cifar10.csv", _PLACE),
+    "mnist": ("mnist_table1.csv", {"method": _METHOD, "metric": _METRIC, "quantity": _QUANTITY, "value": _NUMBER}),
+    "statements": (
+        "statements.csv",
+        {"name": _NAME, "paper": _PAPER, "place": _TEXT, "value": _NUMBER, "quote": _TEXT},
+    ),
+}
+"""The files by the field of `Published` that has their values, with their columns and what can stand there."""
 
 
 @dataclass(frozen=True)
 class _File:
+    """What stands in a file: its sources, its values by key, and the SHA-256 of all of it."""
+
+    name: str
     sources: tuple[str, ...]
-    lines: tuple[_Line, ...]
+    values: Mapping[Hashable, object]
     digest: str
 
 
-def _read(folder: Path, name: str) -> _File:
-    """A file's source lines, and its rows with the numbers of their lines."""
+def _read(folder: Path, name: str, rules: Mapping[str, _Rule]) -> _File:
+    """A file's source lines, and its values, of which every key stands once."""
     content = _content(folder, name)
     try:
         lines = content.decode().splitlines()
@@ -199,20 +169,53 @@ def _read(folder: Path, name: str) -> _File:
         raise PublishedError(f"{name} does not say where its numbers are from: its first line must be '# source: ...'")
     reader = csv.reader(lines[offset:], strict=True)
     try:
-        rows = [(f"{name} line {offset + reader.line_num}", offset + reader.line_num, row) for row in reader]
+        rows = [(f"{name} line {offset + reader.line_num}", row) for row in reader]
     except csv.Error as error:
         raise PublishedError(f"{name} line {offset + reader.line_num} cannot be read: {error}") from None
-    columns = _COLUMNS[name]
     if len(rows) < 2:
         raise PublishedError(f"{name} has no values")
-    for place, (where, _, row) in enumerate(rows):
-        if place == 0 and tuple(row) != columns:
-            raise PublishedError(f"{where}: the columns are {shown(','.join(row))}, they must be {','.join(columns)}")
-        if len(row) != len(columns):
+    where, head = rows[0]
+    if head != [*rules]:
+        raise PublishedError(f"{where}: the columns are {shown(','.join(head))}, they must be {','.join(rules)}")
+    values: dict[Hashable, object] = {}
+    lines_of: dict[Hashable, str] = {}
+    for where, row in rows[1:]:
+        if len(row) != len(rules):
             given = shown(",".join(row))
-            raise PublishedError(f"{where}: {given} has {len(row)} values, it must have {len(columns)}")
-    found = tuple(_Line(name, number, dict(zip(columns, row, strict=True))) for _, number, row in rows[1:])
-    return _File(sources, found, hashlib.sha256(content).hexdigest())
+            raise PublishedError(f"{where}: {given} has {len(row)} values, it must have {len(rules)}")
+        texts = dict(zip(rules, row, strict=True))
+        for column, (is_right, words) in rules.items():
+            _require(is_right(texts[column]), where, column, texts, words)
+        key, value = _entry(name, where, texts)
+        if key in values:
+            what = legible(texts.get("name") or " ".join(row[:-1]))
+            raise PublishedError(f"{where}: {what} stands in {lines_of[key]} already")
+        values[key], lines_of[key] = value, where.removeprefix(f"{name} ")
+    return _File(name, sources, values, hashlib.sha256(content).hexdigest())
+
+
+def _entry(file: str, where: str, texts: Mapping[str, str]) -> tuple[Hashable, object]:
+    """A line's key and value, of texts by column that the columns' rules allow."""
+    value = float(texts["value"])
+    if file == "statements.csv":
+        return texts["name"], Statement(texts["paper"], texts["place"], value, texts["quote"].strip())
+    method, metric, quantity = texts["method"], texts["metric"], texts.get("quantity", "best_accuracy")
+    if quantity != "best_accuracy":
+        _require(_WHOLE[0](texts["value"]), where, "value", texts, _WHOLE[1])
+    elif metric in METRICS:
+        _require(value <= 1, where, "value", texts, "an accuracy from 0 to 1")
+        if file in _COUNTED:
+            exact = round(value * POINTS[metric]) / POINTS[metric]
+            words = f"a share of {POINTS[metric]} points, such as {exact:.4f}"
+            _require(abs(value - exact) < ROUNDING, where, "value", texts, words)
+    if "quantity" in texts:
+        return (method, metric, quantity), value
+    return PublishedPlace(method, metric, int(texts["depth"]), int(texts["width"])), value
+
+
+def _require(is_right: object, where: str, column: str, texts: Mapping[str, str], words: str) -> None:
+    if not is_right:
+        raise PublishedError(f"{where}: {column}={shown(texts[column])} is not allowed: it must be {words}")
 
 
 def _content(folder: Path, name: str) -> bytes:
@@ -222,49 +225,12 @@ def _content(folder: Path, name: str) -> bytes:
         raise PublishedError(f"{legible(str(folder / name))} cannot be read: {error.strerror or error}") from None
 
 
-def _unique(file: _File, parse: Callable[[_Line], tuple[_Key, _Value]]) -> dict[_Key, _Value]:
-    """The values by key; every key stands once."""
-    found: dict[_Key, _Value] = {}
-    lines: dict[_Key, int] = {}
-    for line in file.lines:
-        key, found_value = parse(line)
-        if key in found:
-            what = line.values.get("name") or " ".join([*line.values.values()][:-1])
-            raise PublishedError(f"{line.file} line {line.number}: {legible(what)} stands in line {lines[key]} already")
-        found[key], lines[key] = found_value, line.number
-    return found
-
-
-def _place(line: _Line) -> tuple[PublishedPlace, float]:
-    metrics = (*METRICS, *_LOSSES) if line.file == "moons_50x4.csv" else METRICS
-    method, metric = line.choice("method", _METHODS), line.choice("metric", metrics)
-    place = PublishedPlace(method, metric, line.whole("depth"), line.whole("width"))
-    return place, line.accuracy(metric) if metric in METRICS else line.value()
-
-
-def _table_value(line: _Line) -> tuple[tuple[str, str, str], float]:
-    method, metric = line.choice("method", _METHODS), line.choice("metric", METRICS)
-    quantity = line.choice("quantity", _QUANTITIES)
-    value = line.accuracy(metric) if quantity == "best_accuracy" else float(line.whole("value"))
-    return (method, metric, quantity), value
-
-
-def _statement(line: _Line) -> tuple[str, Statement]:
-    name = line.values["name"]
-    if not re.fullmatch(r"[a-z0-9_]+", name):
-        raise line.wrong("name", "of small letters, digits and _")
-    paper, place = line.choice("paper", _PAPERS), line.text("place")
-    return name, Statement(paper, place, line.value(), line.text("quote").strip())
-
-
-def _check_sums(folder: Path, files: Mapping[str, _File]) -> None:
+def _check_sums(folder: Path, files: Iterable[_File]) -> None:
     lines = _content(folder, CHECKSUMS).decode(errors="replace").splitlines()
-    matches = [_CHECKSUM.fullmatch(line) for line in lines]
-    wanted = {match[2]: match[1] for match in matches if match}
-    for name, file in files.items():
-        if name not in wanted:
-            raise PublishedError(f"{CHECKSUMS} has no checksum of {name}")
-        if wanted[name] != file.digest:
-            raise PublishedError(
-                f"{name} was altered: its SHA-256 is {file.digest[:12]}…, {CHECKSUMS} says {wanted[name][:12]}…"
-            )
+    wanted = {match[2]: match[1] for match in map(_CHECKSUM.fullmatch, lines) if match}
+    for file in files:
+        if file.name not in wanted:
+            raise PublishedError(f"{CHECKSUMS} has no checksum of {file.name}")
+        if wanted[file.name] != file.digest:
+            given, known = file.digest[:12], wanted[file.name][:12]
+            raise PublishedError(f"{file.name} was altered: its SHA-256 is {given}…, {CHECKSUMS} says {known}…")

@@ -219,7 +219,7 @@ def differences_table(grid: FigureGrid, at_epoch: str) -> Table:
     caption = (
         f"{grid.title}, {at_epoch} epoch: differences paired by seed and place; in brackets the 95 % interval, "
         "bootstrap over whole seeds; p is the mean's own, with the signs of whole seeds flipped. "
-        f"{captions.correction_told([every])}"
+        f"{captions.correction_told(every)}"
     )
     columns = (
         Column("method", lambda *rows: titles[rows[0].method], "l"),

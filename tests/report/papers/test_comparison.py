@@ -13,13 +13,13 @@ from jumpstart_exp.report.papers.comparison import (
     GridComparison,
     by_method,
     compare_grid,
+    compare_table,
     moons_rows,
     only_grid,
     places,
     published_grid,
 )
 from jumpstart_exp.report.papers.layouts import LayoutComparison, compare_layouts
-from jumpstart_exp.report.papers.mnist_table import compare_table
 from jumpstart_exp.report.papers.published import Published, PublishedPlace, read_published
 from jumpstart_exp.report.statistics.seedwise import wins_by_seed
 from jumpstart_exp.report.table.studies import StudyTable
@@ -73,13 +73,12 @@ def test_a_place_by_hand(published: Published) -> None:
     )
     found = compare_grid("table2_50x4", "paper", only_grid(store), published.moons_50x4)
     assert found is not None
-    training, validation = places(found)
-    assert training.place == PublishedPlace("sep_p", "train_acc_best", 50, 4)
+    training, validation = places(found).itertuples()
+    assert (training.method, training.metric, training.depth, training.width) == ("sep_p", "train_acc_best", 50, 4)
     assert training.published == 0.9294
     assert (training.mean, training.least, training.most) == pytest.approx((0.8, 0.7, 0.9))
     assert (training.seeds, training.is_inside, training.reached) == (3, False, 0), "the diverged seed has no accuracy"
     assert training.difference == pytest.approx(0.8 - 0.9294)
-    assert training.low is not None and training.high is not None
     assert 0.7 <= training.low < 0.8 < training.high <= 0.9
     assert (validation.published, validation.is_inside, validation.reached) == (0.8, True, 1)
     # Wilson (1927) by hand: 1 of 3, z = 1.959964
@@ -87,7 +86,7 @@ def test_a_place_by_hand(published: Published) -> None:
     middle, spread = 1 / 3 + z**2 / 6, z * np.sqrt(1 / 3 * 2 / 3 / 3 + z**2 / 36)
     expected = ((middle - spread) / (1 + z**2 / 3), (middle + spread) / (1 + z**2 / 3))
     assert (validation.reached_low, validation.reached_high) == pytest.approx(expected)
-    first, second = by_method(places(found))
+    first, second = by_method(places(found)).itertuples()
     assert (first.places, first.distance, first.shift) == (1, pytest.approx(0.1294), pytest.approx(-0.1294))
     assert (second.inside, second.judged, second.expected) == (1, 1, 0.5)
 
@@ -99,35 +98,36 @@ def test_printed_digits_that_are_cut_off_are_reached(published: Published) -> No
     store = study_table("table2_50x4", "paper", range(2), exact, lambda cell: cell.method == "relu_bn")
     found = compare_grid("table2_50x4", "paper", only_grid(store), published.moons_50x4)
     assert found is not None
-    assert [(place.reached, place.is_inside) for place in places(found)] == [(2, True)] * 2
+    assert places(found)[["reached", "is_inside"]].to_numpy().tolist() == [[2, True]] * 2
 
 
 def test_one_seed_has_no_range_and_no_interval(published: Published) -> None:
     found = moons(published, "paper", seeds=1)
-    place = places(found)[0]
-    assert (place.seeds, place.low, place.high, place.is_inside) == (1, None, None, None)
-    assert all(method.judged == 0 for method in by_method(places(found)))
+    assert places(found)["seeds"].eq(1).all() and places(found)[["low", "high", "is_inside"]].isna().all(axis=None)
+    assert by_method(places(found))["judged"].eq(0).all()
 
 
 def test_only_published_depths_are_compared_and_the_others_are_named(published: Published) -> None:
     found = moons(published, "paper")
-    assert found.depths == (1, *range(10, 121, 10)) and found.widths == (1, 2, 3, 4, 5, 10, 15, 20, 25)
+    ours = found.ours
+    assert ours.depths == (1, *range(10, 121, 10)) and ours.widths == (1, 2, 3, 4, 5, 10, 15, 20, 25)
     assert found.other_depths == (2,) and found.other_methods == ()
-    assert {place.place.depth for place in places(found)} == {10, 60, 100}
+    assert {*places(found)["depth"]} == {10, 60, 100}
     assert len(places(found)) == 2 * 2 * 3 * 9
-    assert all(place.reached == place.seeds for place in places(found)), "80/85 comes up to the printed 0.9412"
-    assert np.isnan(found.mean["train_acc_best"][:, found.depths.index(20)]).all()
+    assert places(found)["reached"].eq(places(found)["seeds"]).all(), "80/85 comes up to the printed 0.9412"
+    assert np.isnan(ours.mean("train_acc_best")[:, ours.depths.index(20)]).all()
     assert np.abs(np.nan_to_num(found.difference("train_acc_best"))).max() < 1e-4
 
 
 def test_a_corrupted_published_value_changes_the_comparison(published: Published) -> None:
     place = PublishedPlace("sep_up", "train_acc_best", 60, 3)
     wrong = dataclasses.replace(published, moons={**published.moons, place: 0.5176})
-    right = {own.place: own for own in places(moons(published, "paper"))}[place]
+    at = "method == 'sep_up' and metric == 'train_acc_best' and depth == 60 and width == 3"
+    (right,) = places(moons(published, "paper")).query(at).itertuples()
     store = study_table("cpaior_moons", "paper", range(3), like(published), lambda cell: cell.depth == 60)
     changed = compare_grid("moons", "paper", only_grid(moons_rows(StudyTable(store), "paper")), wrong.moons)
     assert changed is not None
-    found = {own.place: own for own in places(changed)}[place]
+    (found,) = places(changed).query(at).itertuples()
     assert (right.is_inside, found.is_inside) == (True, False)
     assert (right.difference, found.difference) == (pytest.approx(0, abs=1e-4), pytest.approx(1 - 0.5176))
 
@@ -215,13 +215,13 @@ def test_table_1_is_a_number_a_complete_seed(published: Published) -> None:
     whole = study_table("mnist_table1", "paper", (0, 1), accuracy, everywhere)
     part = study_table("mnist_table1", "paper", (2,), accuracy, lambda cell: cell.depth < 68)
     grid = only_grid(StudyTable(pd.concat([whole, part], ignore_index=True)).rows("mnist_table1", "paper"))
-    found = {(own.method, own.metric, own.quantity): own for own in compare_table(grid, published)}
+    found = {(own.method, own.metric, own.quantity): own for own in compare_table(grid, published).itertuples()}
     assert len(found) == 12
 
     def ours(method: str, metric: str, quantity: str) -> float:
-        own = found[method, metric, quantity].ours
-        assert own is not None and own.seeds == 2
-        return own.value
+        own = found[method, metric, quantity]
+        assert own.seeds == 2
+        return float(own.ours)
 
     assert ours("relu", "train_acc_best", "networks_that_train") == 12, "depths 2, 4, 8, 12 at three widths"
     assert ours("sep_up", "train_acc_best", "networks_that_train") == 54
@@ -230,7 +230,7 @@ def test_table_1_is_a_number_a_complete_seed(published: Published) -> None:
     assert ours("relu", "train_acc_best", "best_accuracy") == 0.6
     best = found["sep_up", "val_acc_best", "best_accuracy"]
     assert (best.published, best.least, best.most) == (0.9911, 0.8, 0.8)
-    assert all(own.ours is None for own in compare_table(None, published))
+    assert compare_table(None, published).empty
 
 
 def test_a_diverged_network_loses_its_pair() -> None:

@@ -1,5 +1,6 @@
 """What the comparison's pictures show, read back from their axes."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ from numpy.typing import NDArray
 from study_rows import study_table
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.report.papers import comparison_figures as comparison_figures
+from jumpstart_exp.report.papers import comparison_figures
 from jumpstart_exp.report.papers.comparison import GridComparison, compare_grid, only_grid
 from jumpstart_exp.report.papers.comparison_figures import (
     comparison_figure,
     difference_end,
-    draw_comparison,
     layouts_figure,
+    save_of_each,
     seeds_in_words,
 )
 from jumpstart_exp.report.papers.published import read_published
@@ -86,14 +87,14 @@ def test_both_layouts_stand_beside_the_published_figure() -> None:
     assert any(text.startswith("MLP") for text in texts) and any(text.startswith("2×1") for text in texts)
     assert values(figure, 0, 0)[0, WIDTHS.index(5)] == 0.9294
     assert values(figure, 0, 1)[0, WIDTHS.index(5)] == values(figure, 0, 2)[0, WIDTHS.index(5)] == pytest.approx(0.6)
-    assert seeds_in_words([*both.values()]) == "2 seeds"
+    assert [seeds_in_words(of.ours) for of in both.values()] == ["2 seeds"] * 2
 
 
 def test_the_same_comparison_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison_figures, "METRICS", ("val_acc_best",))  # one is enough, and half the time
-    found = compared("paper")
+    draw = partial(comparison_figure, compared("paper"))
     first, again = (
-        {path.name: path.read_bytes() for path in draw_comparison(found, tmp_path / name)}
+        {path.name: path.read_bytes() for path in save_of_each(draw, "moons_paper_published", tmp_path / name)}
         for name in ("first", "again")
     )
     assert sorted(first) == [f"moons_paper_published_val_acc_best.{kind}" for kind in ("pdf", "png")]

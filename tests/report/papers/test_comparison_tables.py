@@ -9,8 +9,8 @@ import pytest
 from study_rows import study_table
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.report.papers.claims_tables import claims_caption
 from jumpstart_exp.report.papers.compared import Compared, compared, comparison_jobs
+from jumpstart_exp.report.papers.comparison_tables import claims_caption
 from jumpstart_exp.report.papers.published import published_dir, read_published
 
 

@@ -22,8 +22,7 @@ from jumpstart_exp.inspect.recorded_states import CURVE, RecordedStates, write_r
 from jumpstart_exp.networks.build import parameter_shapes
 from jumpstart_exp.report.figures.drawing import plain_style
 from jumpstart_exp.report.papers.drawn import draw_paper_figure, paper_commands, write_paper_figure
-from jumpstart_exp.report.papers.figures import FIGURES, PAPERS, read_figures
-from jumpstart_exp.report.papers.sources import PaperError, PaperSource, paper_source
+from jumpstart_exp.report.papers.figures import FIGURES, PAPERS, PaperError, PaperSource, paper_source, read_figures
 
 CONF = Path(__file__).parents[3] / "conf" / "experiment"
 
