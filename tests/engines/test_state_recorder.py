@@ -156,8 +156,8 @@ def test_cpp_takes_ascending_epochs_only() -> None:
 
 def test_running_statistics_by_name() -> None:
     running = np.arange(12.0).reshape(2, 3, 2)
-    tensors = running_tensors(running)
+    tensors = running_tensors(running, Cell(depth=3, width=2, network=NetworkSpec(norm="batch")))
     assert len(tensors) == 6
     assert tensors["norms.1.running_mean"].tolist() == [2, 3]
     assert tensors["norms.2.running_var"].tolist() == [10, 11]
-    assert running_tensors(np.empty((2, 3, 0))) == {}
+    assert running_tensors(np.empty((2, 3, 0)), Cell(depth=3, width=2)) == {}
