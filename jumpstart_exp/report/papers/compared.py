@@ -9,14 +9,14 @@ import pandas as pd
 from jumpstart_exp.config.studies import STUDIES, VARIANTS
 from jumpstart_exp.report.papers import comparison_tables as tables
 from jumpstart_exp.report.papers.claims import Claim, claims
-from jumpstart_exp.report.papers.comparison import GridComparison, compare_grid, compare_table
+from jumpstart_exp.report.papers.comparison import GridComparison, compare_grid, compare_table, places
 from jumpstart_exp.report.papers.comparison_figures import comparison_figure, layouts_figure, save_of_each
 from jumpstart_exp.report.papers.layouts import LayoutComparison, compare_layouts
 from jumpstart_exp.report.papers.measures import MOONS, StudyCells
 from jumpstart_exp.report.papers.published import Published, read_published
 from jumpstart_exp.report.registry import Job, Stored, of_store
 from jumpstart_exp.report.table.studies import StudyTable, studies_in
-from jumpstart_exp.report.tables.table import table_job
+from jumpstart_exp.report.tables.table import Table, table_job
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ def comparison_jobs(found: Compared) -> Iterator[Job]:
         return
     yield table_job("published_claims", partial(tables.claims_table, found.claims))
     for (name, variant), grid in found.grids.items():
-        stem = f"{name}_{variant}_published"
+        stem, each = f"{name}_{variant}_published", places(grid)
         if name == "table2_50x4":
-            yield table_job(stem, partial(tables.small_table, grid))
+            yield table_job(stem, partial(tables.small_table, grid, each))
         else:
             yield Job("figures", partial(save_of_each, partial(comparison_figure, grid), stem))
-            yield table_job(stem, partial(tables.methods_table, grid))
-            yield table_job(f"{stem}_places", partial(tables.places_table, grid))
+            yield table_job(stem, partial(tables.methods_table, grid, each))
+            yield table_job(f"{stem}_places", partial(Table, "", each, kinds=("csv",)))
     moons = _of_moons(found.grids)
     if len(moons) == len(VARIANTS):
         yield Job("figures", partial(save_of_each, partial(layouts_figure, moons), "moons_layouts"))

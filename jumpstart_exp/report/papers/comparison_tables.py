@@ -9,7 +9,7 @@ import pandas as pd
 from jumpstart_exp.config.studies import VARIANTS
 from jumpstart_exp.report.captions import lost_told
 from jumpstart_exp.report.papers.claims import VERDICTS, Claim
-from jumpstart_exp.report.papers.comparison import GridComparison, by_method, places
+from jumpstart_exp.report.papers.comparison import GridComparison, by_method
 from jumpstart_exp.report.papers.comparison_figures import METRIC_TITLES, caption, seeds_in_words
 from jumpstart_exp.report.papers.layouts import IN_BRACKETS, TITLES, LayoutComparison
 from jumpstart_exp.report.statistics.seedwise import Interval
@@ -39,8 +39,8 @@ _METHOD = Column("method", lambda row: method_title(row.method, None, None), "l"
 _METRIC = Column("metric", lambda row: METRIC_TITLES[row.metric], "l")
 
 
-def methods_table(comparison: GridComparison) -> Table:
-    """A grid's comparison, method by method."""
+def methods_table(comparison: GridComparison, each: pd.DataFrame) -> Table:
+    """A grid's comparison, of its `places`, method by method."""
     text = (
         f"{_title(comparison)}: ours (mean over seeds) against the published values "
         "(one seed). Inside: places whose published value lies between our lowest and highest seed, of those with two "
@@ -56,16 +56,11 @@ def methods_table(comparison: GridComparison) -> Table:
         Column("inside", "{inside} of {judged}"),
         Column("expected inside", "{expected:.1f}"),
     )
-    return Table(text, by_method(places(comparison)), columns)
+    return Table(text, by_method(each), columns)
 
 
-def places_table(comparison: GridComparison) -> Table:
-    """Every published number with ours: CSV only."""
-    return Table("", places(comparison), kinds=("csv",))
-
-
-def small_table(comparison: GridComparison) -> Table:
-    """A published table of few networks (SepCons, table 2) beside ours."""
+def small_table(comparison: GridComparison, each: pd.DataFrame) -> Table:
+    """A published table of few networks (SepCons, table 2) beside ours, of its `places`."""
     text = (
         f"{_title(comparison)}: ours against the published values (one seed). In "
         "brackets the 95 % interval; range from our lowest to our highest seed; reached: the share of seeds that come "
@@ -81,7 +76,7 @@ def small_table(comparison: GridComparison) -> Table:
         Column("range", "{least:.3f} to {most:.3f}"),
         Column("reached", "{reached} of {seeds} [{reached_low:.2f}, {reached_high:.2f}]"),
     )
-    return Table(text, places(comparison), columns)
+    return Table(text, each, columns)
 
 
 def layouts_table(layouts: Sequence[LayoutComparison]) -> Table:

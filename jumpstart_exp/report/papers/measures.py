@@ -72,8 +72,9 @@ class StudyCells:
     @cached_property
     def figures(self) -> Figures:
         """Its figures by learning rate, the greatest first, those that the store has."""
-        by_rate = [*self.rows.groupby("optimizer.lr")][::-1] if len(self.rows) else []
-        grids = {float(rate): only_grid(rows) for rate, rows in by_rate}
+        column = self.rows["optimizer.lr"] if len(self.rows) else pd.Series(dtype=np.float64)
+        rates = sorted(column.unique(), reverse=True)
+        grids = {float(rate): only_grid(self.rows[column == rate]) for rate in rates}
         return {rate: grid.at_threshold(self._threshold) for rate, grid in grids.items() if grid is not None}
 
     @property
