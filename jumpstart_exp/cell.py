@@ -1,7 +1,7 @@
 """The cell: one network's whole training, described completely, and the key that identifies it.
 
-A cell is dataset × network × method × optimizer × seed. Every choice that can change a number in its result
-is a field; what cannot (folders, device, engine, logging) is not. Two cells with the same key are the same
+A cell is dataset × network × method × optimizer × seed. Every choice that changes what is computed is a field; what does not
+(folders, logging; device and engine, which only round differently) is none. Two cells with the same key are the same
 experiment, whatever they are called.
 """
 
@@ -278,6 +278,13 @@ class Cell:
         if self.network.layout == "conv2x1" and self.dataset.features != 2:
             raise setting_error(
                 "network.layout", "conv2x1", f"mlp for {self.dataset.name}", "2×1 takes two features a point"
+            )
+        if self.network.init == "glorot_uniform_2x1" and (self.network.layout != "mlp" or self.dataset.features != 2):
+            raise setting_error(
+                "network.init",
+                self.network.init,
+                f"glorot_uniform, kaiming_uniform or zero for {self.network.layout} on {self.dataset.name}",
+                "it is for an mlp on points of two features",
             )
         if not self.task_loss and self.penalty_weight == 0:
             raise setting_error("task_loss", False, "true where there is no penalty", "nothing would be trained")

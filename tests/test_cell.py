@@ -283,6 +283,14 @@ def test_a_cnn_takes_images_and_odd_filters() -> None:
     assert "two features a point" in refusal(EFFECTIVE_CNN, network__layout="conv2x1")
 
 
+def test_the_fans_of_a_2x1_convolution_are_for_an_mlp_that_reads_two_features() -> None:
+    assert cell(network__init="glorot_uniform_2x1").key != cell().key
+    words = "network.init='glorot_uniform_2x1' is not allowed: it must be glorot_uniform, kaiming_uniform or zero for"
+    assert f"{words} conv2x1 on moons" in refusal(network__layout="conv2x1", network__init="glorot_uniform_2x1")
+    assert f"{words} cnn on " in refusal(EFFECTIVE_CNN, network__init="glorot_uniform_2x1")
+    assert f"{words} mlp on " in refusal(EFFECTIVE_CNN, network__layout="mlp", network__init="glorot_uniform_2x1")
+
+
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_only_a_cnn_is_trained_in_less_than_float32(precision: str) -> None:
     assert cell(EFFECTIVE_CNN, precision=precision).precision == precision

@@ -128,6 +128,19 @@ def test_weights_fill_their_bounds(init: str, layout: str, fans: list[tuple[int,
         assert middle == pytest.approx(bound / 2, rel=0.15)
 
 
+def test_an_mlp_may_begin_with_the_fans_of_a_valid_2x1_convolution() -> None:
+    """The authors' runs at 50×4: torch counts the fans of Keras's Conv2D(4, (2, 1), padding='valid') on one channel."""
+    fans = nn.init._calculate_fan_in_and_fan_out(nn.Conv2d(1, 4, (2, 1)).weight)
+    assert fans == (2, 8)
+    plain, authors = (network_of(50, 4, seed=3, init=f"glorot_uniform{end}", precision="float64") for end in ("", "_2x1"))
+    ratio = math.sqrt(6 / sum(fans)) / math.sqrt(6 / (2 + 4))
+    assert torch.allclose(authors.hidden[0].weight, ratio * plain.hidden[0].weight, rtol=1e-15)
+    for layer, same in zip(affine_layers(authors)[1:], affine_layers(plain)[1:], strict=True):
+        assert torch.equal(layer.weight, same.weight) and not layer.bias.any()
+    first = [network_of(1, 4, seed=seed, init="glorot_uniform_2x1").hidden[0].weight.abs().max() for seed in range(50)]
+    assert 0.77 < max(first) <= 0.775, "0.775, where an MLP's own fans give 1"
+
+
 @given(seed=st.integers(0, 2**32 - 1), depth=st.integers(1, 6), extra=st.integers(1, 4), width=st.integers(1, 5))
 def test_a_layers_weights_depend_on_seed_and_layer_alone(seed: int, depth: int, extra: int, width: int) -> None:
     shallow, deep = (network_of(d, width, seed=seed, init="kaiming_uniform") for d in (depth, depth + extra))

@@ -16,16 +16,27 @@ Bound = Callable[[int, int], float]
 
 @dataclass(frozen=True)
 class Initialisation:
-    """How an affine layer begins: uniform weights and then biases within their bounds; None for all zero."""
+    """How an affine layer begins: uniform weights and then biases within their bounds; None for all zero.
+
+    With `reads_by_filter` the first layer has the fans of a 'valid' convolution whose filters cover all features, one
+    input channel: as many weights in the same places, but each feature is a tap, so fan_out = features · width.
+    """
 
     weights: Bound | None = None
     biases: Bound | None = None
+    reads_by_filter: bool = False
     native: bool = False
 
 
+def _glorot(fan_in: int, fan_out: int) -> float:
+    """Glorot and Bengio, 2010."""
+    return math.sqrt(6 / (fan_in + fan_out))
+
+
 INITIALISATIONS: dict[str, Initialisation] = {
-    # Glorot and Bengio, 2010
-    "glorot_uniform": Initialisation(lambda fan_in, fan_out: math.sqrt(6 / (fan_in + fan_out)), native=True),
+    "glorot_uniform": Initialisation(_glorot, native=True),
+    # the authors' MOONS runs at 50×4, which read the two coordinates by a 'valid' 2×1 convolution
+    "glorot_uniform_2x1": Initialisation(_glorot, reads_by_filter=True, native=True),
     # torch's layer default
     "kaiming_uniform": Initialisation(
         lambda fan_in, _: 1 / math.sqrt(fan_in), lambda fan_in, _: 1 / math.sqrt(fan_in), native=True
@@ -54,6 +65,8 @@ def initialise(layers: Sequence[nn.Module], init: str, seed: int, gain: float = 
         assert isinstance(weight, Tensor) and isinstance(bias, Tensor)
         kernel = weight[0, 0].numel()
         fan_in, fan_out = kernel * weight.shape[1], kernel * weight.shape[0]
+        if rule.reads_by_filter and index == 0:
+            fan_out *= weight.shape[1]
         numbers = torch.from_numpy(symmetric_uniform(seed, index, weight.numel() + bias.numel()))
         with torch.no_grad():
             for tensor, bound, part, factor in (

@@ -22,4 +22,9 @@ class NetworkSpec:
     norm_momentum: float = setting(
         0.01, above=0, high=1, about="weight of the new batch in the running averages", role="method", tunes=True
     )
-    init: str = setting("glorot_uniform", choices=("glorot_uniform", "kaiming_uniform", "zero"), role="method")
+    init: str = setting(
+        "glorot_uniform",
+        choices=("glorot_uniform", "glorot_uniform_2x1", "kaiming_uniform", "zero"),
+        about="glorot_uniform_2x1: an MLP's first layer with the fans of a 'valid' 2×1 convolution",
+        role="method",
+    )

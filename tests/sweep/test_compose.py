@@ -43,7 +43,12 @@ GRIDS: dict[str, tuple[Sequence[str], Sequence[int], Sequence[int]]] = {
         [1, *range(10, 121, 10)],
         WIDTHS,
     ),
-    "sepcons_moons": (METHODS, [1, *range(10, 151, 10)], WIDTHS),
+    # SepCons, figure 1: 2 ≤ depth ≤ 150, 2 ≤ width ≤ 25
+    "sepcons_moons": (
+        ("relu", "relu_bn", "sep_l", "sep_p", "sep_u", "sep_up"),
+        [2, *range(10, 151, 10)],
+        [2, 3, 4, 5, 10, 15, 20, 25],
+    ),
     "table2_50x4": (("relu", "relu_bn", "sep_l", "sep_p", "sep_u", "sep_up"), [50], [4]),
     "constraints_only_50x4": (("sep_l", "sep_up"), [50], [4]),
     "dynamics_50x4": (("sep_up",), [50], [4]),
@@ -478,7 +483,8 @@ def test_a_study_is_its_published_grid(
         assert cell.task_loss == (study != "constraints_only_50x4")
         assert cell.seed == 0
         assert (cell.network.norm == "batch") == (cell.method == "relu_bn")
-        assert (cell.network.init == "zero") == (cell.method == "zero_init")
+        drawn = "glorot_uniform_2x1" if code and of_50x4 else "glorot_uniform"
+        assert cell.network.init == ("zero" if cell.method == "zero_init" else drawn)
         assert cell.dropout.rate == (0.9 if cell.method == "zero_init" else 0)
         assert cell.dropout.anneal_epochs == 1000
         assert cell.optimizer.shuffle == (not code), "Keras's runs did not shuffle"
@@ -498,6 +504,7 @@ def test_the_sizes_of_the_published_grids() -> None:
     sizes = {study: len(list(itertools.product(*axes))) for study, axes in GRIDS.items()}
     assert sizes["cpaior_moons"] == 24 * 9 * 2 == 432
     assert sizes["iclr_moons"] == 13 * 9 * 6
+    assert sizes["sepcons_moons"] == 16 * 8 * 6
     assert sizes["table2_50x4"] == 6
 
 

@@ -14,7 +14,7 @@ namespace jumpstart {
 enum class Architecture { mlp, conv2x1 };
 enum class Activation { relu };
 enum class Norm { none, batch };
-enum class Init { glorot_uniform, kaiming_uniform, zero };
+enum class Init { glorot_uniform, glorot_uniform_2x1, kaiming_uniform, zero };
 enum class Precision { float32, float64 };
 enum class Task { classification };
 enum class Kind { none, U, P, UP, L };

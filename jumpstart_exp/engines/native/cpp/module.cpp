@@ -107,6 +107,7 @@ Job job_from(const nb::dict& values) {
     spec.activation = choice<Activation>(values, "activation", {{"relu", Activation::relu}});
     spec.norm = choice<Norm>(values, "norm", {{"none", Norm::none}, {"batch", Norm::batch}});
     spec.init = choice<Init>(values, "init", {{"glorot_uniform", Init::glorot_uniform},
+                                              {"glorot_uniform_2x1", Init::glorot_uniform_2x1},
                                               {"kaiming_uniform", Init::kaiming_uniform},
                                               {"zero", Init::zero}});
     spec.aggregate = choice<Aggregate>(values, "aggregate", {{"sum", Aggregate::sum},

@@ -305,9 +305,13 @@ void Network<T>::initialise(const double* initial) {
             const auto draw_biases = [&](double bound) {
                 for (int r = 0; r < block.rows; ++r) block.bias()[r * block.row_stride()] = T(bound * stream.next());
             };
+            const auto glorot = [&](int into, int out_of) { return gain * std::sqrt(6.0 / (double(into) + out_of)); };
             switch (spec_.init) {
                 case Init::glorot_uniform:
-                    draw_weights(gain * std::sqrt(6.0 / (double(fan_in) + fan_out)));
+                    draw_weights(glorot(fan_in, fan_out));
+                    break;
+                case Init::glorot_uniform_2x1:  // the first layer's fans are those of a filter over all features
+                    draw_weights(glorot(fan_in, l == 0 ? fan_out * spec_.features : fan_out));
                     break;
                 case Init::kaiming_uniform:
                     draw_weights(gain * (1 / std::sqrt(double(fan_in))));
