@@ -12,7 +12,14 @@ METRICS = ("train_acc", "val_acc", "train_loss", "val_loss")
 """Measured every epoch: accuracies are fractions in [0, 1]; losses are mean cross-entropies in nats."""
 
 CENSUS = ("dead_units", "linear_units", "dead_points", "linear_points")
-"""Fractions in [0, 1] of the hidden units, or of the (hidden layer, training point) pairs."""
+"""Fractions in [0, 1] of the hidden units, or of the (hidden layer, training point) pairs: the mean over layers.
+
+Of dead points the papers have two others: those dead at some layer (ICLR, equation 7), which is `DEAD_AT_SOME_LAYER`,
+and those dead at every layer (SepCons, equation 9), which are not counted.
+"""
+
+DEAD_AT_SOME_LAYER = "dead_points_at_some_layer"
+"""Fraction in [0, 1] of the training points that are dead at one hidden layer or more (ICLR, equation 7)."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +36,27 @@ class Metric:
 
 @dataclass(frozen=True)
 class LayerCensus:
-    """Fractions per hidden layer, input to output, each of length depth (CPAIOR, definitions 1 and 2)."""
+    """Fractions per hidden layer, input to output, each of length depth (CPAIOR, definitions 1 and 2).
+
+    `dead_at_some_layer` is the fraction of the points that are dead at one layer or more (ICLR, equation 7); None where
+    that was not counted: layers that see different numbers of points, or a checkpoint of an earlier version.
+    """
 
     dead_units: tuple[float, ...]
     linear_units: tuple[float, ...]
     dead_points: tuple[float, ...]
     linear_points: tuple[float, ...]
+    dead_at_some_layer: float | None = None
 
     def __str__(self) -> str:
-        """A line a layer, fractions with two digits."""
+        """A line a layer, then the points that are dead at some layer; fractions with two digits."""
         names = ("dead_units", "linear_units", "dead_points", "linear_points")
         lines = ["layer  " + "  ".join(name.replace("_", " ") for name in names)]
         for layer, row in enumerate(zip(*(getattr(self, name) for name in names), strict=True), start=1):
             cells = (f"{value:.2f}".rjust(len(name)) for name, value in zip(names, row, strict=True))
             lines.append(f"{layer:>5}  " + "  ".join(cells))
+        if self.dead_at_some_layer is not None:
+            lines.append(f"points dead at some layer: {self.dead_at_some_layer:.2f}")
         return "\n".join(lines)
 
     def mean(self, name: str) -> float:

@@ -44,7 +44,21 @@ def test_each_layer_has_its_own_fractions() -> None:
         linear_units=(0.0, 0.0, 1.0, 0.0),
         dead_points=(0.5, 1.0, 0.0, 0.0),
         linear_points=(0.0, 0.0, 1.0, 0.0),
+        dead_at_some_layer=1.0,
     )
+
+
+def test_points_dead_on_average_at_some_layer_and_at_every_layer_are_three_numbers() -> None:
+    """Of four points at three layers: the first is dead at two, the second at one, none at all three."""
+    dead = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0]])
+    found = census([1.0 - layer[:, None].float().expand(4, 2) for layer in dead])
+    assert found.dead_points == (0.25, 0.25, 0.25) and found.mean("dead_points") == 0.25
+    assert found.dead_at_some_layer == 0.5
+    assert str(found).splitlines()[-1] == "points dead at some layer: 0.50"
+    assert census([torch.zeros(3, 2)]).dead_at_some_layer == 1.0
+    assert census([]).dead_at_some_layer is None
+    unlike = census([torch.zeros(3, 2), torch.ones(6, 2)])  # a layer that sees every point twice
+    assert unlike.dead_at_some_layer is None and "some layer" not in str(unlike)
 
 
 def test_a_channel_is_a_unit_over_points_and_positions() -> None:
@@ -125,7 +139,7 @@ def network_on_a_line(*, inplace: bool = False) -> nn.Sequential:
 @pytest.mark.parametrize("inplace", [False, True])
 def test_a_network_whose_census_is_known(inplace: bool) -> None:
     assert census_of(network_on_a_line(inplace=inplace), LINE) == LayerCensus(
-        dead_units=(1 / 4, 0.0), linear_units=(1 / 4, 0.0), dead_points=(0.0, 0.0), linear_points=(0.0, 0.0)
+        *((1 / 4, 0.0), (1 / 4, 0.0)), dead_points=(0.0, 0.0), linear_points=(0.0, 0.0), dead_at_some_layer=0.0
     )
 
 
@@ -154,7 +168,7 @@ def test_a_convolution() -> None:
         model[0].bias.copy_(torch.tensor([-2.0, 1.0, -0.5]))
     images = torch.zeros(2, 1, 2, 2)
     images[1, 0, 0, 0] = 1.0
-    assert census_of(model, images) == LayerCensus((1 / 3,), (1 / 3,), (0.0,), (0.0,))
+    assert census_of(model, images) == LayerCensus((1 / 3,), (1 / 3,), (0.0,), (0.0,), 0.0)
 
 
 def test_the_census_is_taken_in_evaluation_mode_and_restores_every_modules_mode() -> None:

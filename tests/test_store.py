@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Metric, Result
+from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS, CurveRow, LayerCensus, Metric, Result
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import STORE_VERSION, Store, StoreError, StoreWarning, cell_schema
@@ -33,7 +33,7 @@ COLUMNS = {
     *("key", "status", "dataset", "method", "depth", "width", "seed", "n_params", "seconds", "engine", "error"),
     *("git_commit", "git_dirty", "penalty_start", "penalty_last"),
     *(f"{metric}_{moment}" for metric in METRICS for moment in ("last", "best", "best_epoch")),
-    *(f"{fraction}_{moment}" for fraction in CENSUS for moment in ("start", "last")),
+    *(f"{fraction}_{moment}" for fraction in (*CENSUS, DEAD_AT_SOME_LAYER) for moment in ("start", "last")),
 }
 
 NOBODY = 65534
@@ -82,7 +82,7 @@ numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 whole = st.none() | st.integers(0, 2**62)
 metrics = st.builds(Metric, numbers, numbers, whole)
 fractions = st.lists(st.floats(0, 1), min_size=2, max_size=2).map(tuple)
-censuses = st.none() | st.builds(LayerCensus, fractions, fractions, fractions, fractions)
+censuses = st.none() | st.builds(LayerCensus, *[fractions] * 4, st.none() | st.floats(0, 1))
 curve_rows = st.builds(
     CurveRow,
     st.integers(1, 10**6),
@@ -142,6 +142,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, written: Result) -> None:
             layers = None if census is None else list(getattr(census, name))
             assert row[f"{name}_by_layer_{moment}"] == layers
             assert row[f"{name}_{moment}"] == (None if layers is None else pytest.approx(np.mean(layers), abs=1e-15))
+        assert row[f"{DEAD_AT_SOME_LAYER}_{moment}"] == (None if census is None else census.dead_at_some_layer)
     assert list(curves["epoch"]) == sorted(row.epoch for row in written.curve)
     by_epoch = {row.epoch: row for row in written.curve}
     for found_row in curves.to_dict("records"):

@@ -41,6 +41,7 @@ class TrainingState:
         metrics: (metrics, 3) in the order of `METRICS`: last, best, and the epoch of the best, 0 where there is none.
         penalty_start: before λ, in evaluation mode; 0 without one.
         census_start: (4, depth) in the order of `CENSUS`.
+        dead_at_some_layer_start: fraction of the points; NaN in checkpoints from before it was counted.
         curve: (rows, 10), as the fields of `CurveRow`; the penalty is 0 without one.
         pending: (2,) if the last epoch is not validated yet: its training accuracy and its loss; else (0,).
         seconds: of training so far.
@@ -54,6 +55,7 @@ class TrainingState:
     metrics: Array
     penalty_start: float
     census_start: Array
+    dead_at_some_layer_start: float
     curve: Array
     pending: Array
     seconds: float
@@ -65,6 +67,11 @@ class TrainingState:
         for branch in _BRANCHES:
             content[branch] = {name: _tensor(value, dtype(cell)) for name, value in content[branch].items()}
         return content | {name: _tensor(content[name], torch.float64) for name in _EXACT}
+
+
+def known(number: float) -> float | None:
+    """The number; None for the NaN that stands for what was not counted."""
+    return None if math.isnan(number) else float(number)
 
 
 def load_training_state(keeper: CheckpointWriter, cell: Cell) -> TrainingState | None:
@@ -92,10 +99,13 @@ def _training_state(content: dict[str, Any], cell: Cell) -> TrainingState:
         Exception: whatever is wrong with it.
     """
     epochs, seconds, penalty_start = int(content["epochs"]), float(content["seconds"]), float(content["penalty_start"])
+    dead = float(content.get("dead_at_some_layer_start", math.nan))
     if not 0 < epochs < cell.optimizer.epochs:
         raise ValueError(f"epochs={epochs} is not within the training")
     if not 0 <= seconds < math.inf:
         raise ValueError(f"seconds={seconds} is no time")
+    if not (0 <= dead <= 1 or math.isnan(dead)):
+        raise ValueError(f"dead_at_some_layer_start={dead} is no fraction")
     parameters = (sum(math.prod(shape) for shape in parameter_shapes(cell).values()),)
     shapes: dict[str, dict[str, tuple[int, ...]]] = {
         "network": {"parameters": parameters, "running": running_shape(cell)},
@@ -128,7 +138,15 @@ def _training_state(content: dict[str, Any], cell: Cell) -> TrainingState:
         if not sound:
             raise ValueError(f"{name} has numbers that no training gives")
     started = datetime.fromisoformat(content["started"]).isoformat(timespec="seconds")
-    return TrainingState(epochs=epochs, penalty_start=penalty_start, seconds=seconds, started=started, **tree, **exact)
+    return TrainingState(
+        epochs=epochs,
+        penalty_start=penalty_start,
+        dead_at_some_layer_start=dead,
+        seconds=seconds,
+        started=started,
+        **tree,
+        **exact,
+    )
 
 
 def _tensor(array: Array, kind: torch.dtype) -> Tensor:

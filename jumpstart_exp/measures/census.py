@@ -11,7 +11,7 @@ from jumpstart_exp.settings import SettingError
 
 
 def census(post_activations: Sequence[Tensor]) -> LayerCensus:
-    """Fractions of dead and linear units and points, per hidden layer.
+    """Fractions of dead and linear units and points per hidden layer, and of points that are dead at some layer.
 
     A unit is dead if its output is 0 for every point, linear if it is above 0 for every point. A point is dead
     in a layer if the output of every unit is 0 for it, linear if every output is above 0. A convolution's unit
@@ -20,19 +20,24 @@ def census(post_activations: Sequence[Tensor]) -> LayerCensus:
     Args:
         post_activations: ReLU outputs of each hidden layer, (points, units) or (points, channels, *positions).
     """
-    rows = []
+    rows, dead_points = [], []
     for layer in post_activations:
         h = layer.detach().reshape(layer.shape[0], layer.shape[1], -1)
-        dead, linear = h == 0, h > 0
+        is_dead, is_linear = h == 0, h > 0
+        dead_points.append(is_dead.all(dim=2).all(dim=1))
         rows.append(
             torch.stack(
-                [_share(dead, 0), _share(linear, 0), _share(dead, 1), _share(linear, 1)],
+                [_share(is_dead, 0), _share(is_linear, 0), _share(is_dead, 1), _share(is_linear, 1)],
             )
         )
     if not rows:
         return LayerCensus((), (), (), ())
     fractions = torch.stack(rows, dim=1).tolist()
-    return LayerCensus(*(tuple(row) for row in fractions))
+    somewhere = None
+    if len({len(points) for points in dead_points}) == 1:
+        somewhere = torch.stack(dead_points).any(dim=0).double().mean().item()
+    dead_units, linear_units, dead, linear = map(tuple, fractions)
+    return LayerCensus(dead_units, linear_units, dead, linear, somewhere)
 
 
 def census_of(model: nn.Module, points: Tensor) -> LayerCensus:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from jumpstart_exp.cell import NUMERICS, cell_fields
-from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Result
+from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS, CurveRow, LayerCensus, Result
 
 STORE_VERSION = 1
 """Version of the tables' layout; a store of a newer one is refused."""
@@ -33,6 +33,7 @@ def cell_schema() -> pa.Schema:
     for moment in ("start", "last"):
         fields += [(f"{name}_{moment}", pa.float64()) for name in CENSUS]
         fields += [(f"{name}_by_layer_{moment}", pa.list_(pa.float64())) for name in CENSUS]
+        fields += [(f"{DEAD_AT_SOME_LAYER}_{moment}", pa.float64())]
     fields += [("seconds", pa.float64()), ("peak_memory_bytes", pa.int64()), ("engine", pa.string())]
     fields += [("device", pa.string()), ("started", pa.string()), ("error", pa.string()), ("traceback", pa.string())]
     fields += [(name, pa.string()) for name in _versions()]
@@ -72,6 +73,7 @@ def result_row(result: Result) -> dict[str, Any]:
         if seen is not None:
             row |= {f"{name}_{moment}": seen.mean(name) for name in CENSUS}
             row |= {f"{name}_by_layer_{moment}": list(getattr(seen, name)) for name in CENSUS}
+            row[f"{DEAD_AT_SOME_LAYER}_{moment}"] = seen.dead_at_some_layer
     return {**row, **_versions(), **_git_state()}
 
 

@@ -37,6 +37,7 @@ class Evaluation:
 
     penalty: float
     census: dict[str, list[float]]
+    dead_at_some_layer: float
 
     def mean(self, name: str) -> float:
         return float(np.mean(self.census[name]))
@@ -287,4 +288,5 @@ class NumpyCnn(NumpyTraining):
             census["linear_units"].append(float(np.mean(active.all(axis=(0, 2)))))
             census["dead_points"].append(float(np.mean(~active.any(axis=(1, 2)))))
             census["linear_points"].append(float(np.mean(active.all(axis=(1, 2)))))
-        return Evaluation(penalty, census)
+        dead = np.any([~(layer.pre_activation > 0).any(axis=(1, 2)) for layer in layers], axis=0)
+        return Evaluation(penalty, census, float(dead.mean()))

@@ -261,6 +261,12 @@ class NumpyTraining:
                 update = spec.lr * (m / correction1) / (np.sqrt(v / correction2) + spec.eps)
             self.parameters[name] = self.parameters[name] - update
 
+    def dead_at_some_layer(self) -> float:
+        """The share of the training points that no unit of some hidden layer sees, in evaluation mode (ICLR, eq. 7)."""
+        _, layers = self.forward(self.x_train, None, training=False)
+        dead = [~(layer.pre_activation > 0).any(axis=(1, 2)) for layer in layers]
+        return float(np.mean(np.any(dead, axis=0)))
+
     def evaluate_training_set(self) -> tuple[float, dict[str, float]]:
         """Penalty and census of the whole training set in evaluation mode."""
         _, layers = self.forward(self.x_train, None, training=False)

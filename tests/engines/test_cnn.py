@@ -494,6 +494,7 @@ def check_whole_set(numpy: NumpyCnn, penalty: float | None, census: Any) -> None
         assert penalty == pytest.approx(expected.penalty, rel=1e-6)
     for name in CENSUS:
         assert getattr(census, name) == pytest.approx(expected.census[name], abs=1e-12), name
+    assert census.dead_at_some_layer == pytest.approx(expected.dead_at_some_layer, abs=1e-12)
 
 
 def check_training(cell: Cell) -> list[Epoch]:

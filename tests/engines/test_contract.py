@@ -357,6 +357,17 @@ def test_all_start_from_the_same_bits(engine: Engine, init: str, precision: str)
             assert np.array_equal(found.parameters[name], value), name
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_equal_logits_are_class_0(engine: Engine, classes: int) -> None:
+    """Of two classes a logit is class 1 above 0, of more the first of the largest wins."""
+    cell = Cell(
+        dataset=cloud(30, 10, classes=classes), network=NetworkSpec(init="zero"), optimizer=OptimizerSpec(epochs=1)
+    )
+    data = Case(cell).data
+    for each in (engine, EagerEngine()):
+        assert train_one(each, cell, data).train_acc.last == pytest.approx(float((data.y_train == 0).double().mean()))
+
+
 def test_float32_is_close_at_the_first_step(engine: Engine) -> None:
     """A float32 engine that rounds where the reference does not would be off by more than its own rounding."""
     for method, fields in CASES.items():

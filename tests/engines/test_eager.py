@@ -332,6 +332,7 @@ def test_what_is_measured_and_when(name: str) -> None:
     cell = make_cell(dataset=SMALL, depth=3, width=4, optimizer=optimizer, precision="float64", seed=4, **case)
     reference = reference_of(cell)
     penalty_start, census_start = reference.evaluate_training_set()
+    dead_at_start = reference.dead_at_some_layer()
     epochs: list[Epoch] = []
     censuses = []
     for epoch in range(5):
@@ -360,6 +361,9 @@ def test_what_is_measured_and_when(name: str) -> None:
     for census, fractions in ((result.census_start, census_start), (result.census_last, censuses[-1])):
         assert census is not None
         assert {name: census.mean(name) for name in fractions} == pytest.approx(fractions, abs=1e-12)
+    assert result.census_start is not None and result.census_last is not None
+    found_dead = [result.census_start.dead_at_some_layer, result.census_last.dead_at_some_layer]
+    assert found_dead == pytest.approx([dead_at_start, reference.dead_at_some_layer()], abs=1e-12)
 
 
 def test_best_and_last_do_not_depend_on_the_curve() -> None:

@@ -72,6 +72,7 @@ def test_a_whole_training_is_numpys(instruction_set: str, method: str) -> None:
     _, census = reference.evaluate_training_set()
     assert result.census_last is not None
     assert {name: result.census_last.mean(name) for name in census} == pytest.approx(census)
+    assert result.census_last.dead_at_some_layer == pytest.approx(reference.dead_at_some_layer(), abs=1e-12)
 
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -442,3 +443,15 @@ def test_the_census_counts_layer_by_layer() -> None:
         found, expected = (train_one(engine, cell, MOONS) for engine in (NativeEngine(), EagerEngine()))
         assert isinstance(found.census_start, LayerCensus) and found.census_start == expected.census_start
         assert len(set(found.census_start.dead_units)) > 2
+
+
+def test_points_dead_at_some_layer_are_counted_once() -> None:
+    """Biases revive what is dead, so the share is not that of any layer; a point that is dead at two counts once."""
+    shares: list[tuple[float, float]] = []
+    for seed in range(8):
+        cell = Cell(depth=10, width=3, optimizer=OptimizerSpec(epochs=300), penalty=PenaltySpec("U", 0.01), seed=seed)
+        last = train_one(NativeEngine(), cell, MOONS).census_last
+        assert last is not None and last.dead_at_some_layer is not None
+        assert max(last.dead_points) <= last.dead_at_some_layer <= min(1.0, sum(last.dead_points)) + 1e-12
+        shares.append((last.dead_at_some_layer, max(last.dead_points)))
+    assert any(share > most for share, most in shares), "a case where no layer's own share is it"

@@ -264,7 +264,8 @@ def numbers(result: Result) -> dict[str, float]:
     found |= {"penalty_start": result.penalty_start, "penalty_last": result.penalty_last}
     for when, seen in (("start", result.census_start), ("last", result.census_last)):
         for name, values in dataclasses.asdict(seen).items() if seen else ():
-            found |= {f"{name} {when} {layer}": value for layer, value in enumerate(values)}
+            layers = values if isinstance(values, tuple) else [values]
+            found |= {f"{name} {when} {layer}": value for layer, value in enumerate(layers)}
     for row in result.curve:
         found |= {f"curve {row.epoch} {name}": value for name, value in dataclasses.asdict(row).items()}
     return {name: value for name, value in found.items() if value is not None}

@@ -117,6 +117,7 @@ HOSTILE: dict[str, Callable[[State], None]] = {
     "a best epoch to come": put("metrics", (0, 2), KEPT + 1),
     "half a best epoch": put("metrics", (0, 2), 1.5),
     "census of one layer": instead("census_start", lambda own: own[:, :1].clone()),
+    "a share of dead points beyond 1": instead("dead_at_some_layer_start", 1.5),
     "half rows": instead("curve", lambda own: own[:, :5].clone()),
     "no rows at all": instead("curve", torch.tensor(0.0, dtype=torch.float64)),
     "more rows than epochs": instead("curve", lambda own: own[:1].repeat(KEPT + 1, 1)),
@@ -186,6 +187,21 @@ def test_what_is_sound_is_taken(make: Callable[..., Engine], always: Checkpoints
     expected, _ = train_kept(make(None), [CELL], DATA)
     assert progress[CELL.key][:2] == [0, KEPT]
     assert what_was_computed(found[CELL.key]) == what_was_computed(expected[CELL.key])
+
+
+def test_a_checkpoint_from_before_dead_points_were_counted_at_any_layer_is_taken(
+    make: Callable[..., Engine], always: Checkpoints
+) -> None:
+    """Days of training are not lost to a column that joined: what was not counted is not known."""
+    train_kept(make(always), [CELL], DATA, kill_after(KEPT))
+    state = state_of(always, CELL)
+    del state["dead_at_some_layer_start"]
+    always.save(CELL.key, state)
+    found, progress = train_kept(make(always), [CELL], DATA)
+    assert progress[CELL.key][:2] == [0, KEPT]
+    start, last = found[CELL.key].census_start, found[CELL.key].census_last
+    assert start is not None and start.dead_at_some_layer is None
+    assert last is not None and last.dead_at_some_layer is not None
 
 
 def test_another_engines_checkpoint_is_not_used(make: Callable[..., Engine], always: Checkpoints) -> None:

@@ -99,8 +99,10 @@ def evaluate_training_set(
     census = [LayerCounts() for _ in network.hidden]
     total = None if penalty is None else PenaltyOfParts(penalty)
     logits: list[Tensor] = []
+    dead_at_some_layer = 0
     for x in chunks:
         h = x.to(compute, memory_format=torch.channels_last)
+        is_dead = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         for index, layer in enumerate(network.hidden):
             assert isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
             g = F.conv2d(h, layer.weight.to(compute), layer.bias.to(compute), padding=layer.padding)
@@ -109,15 +111,19 @@ def evaluate_training_set(
             by_position = _position_extremes(penalty, g)
             h, units, points = act.separate(g, -torch.inf, torch.inf)
             census[index].add(units, points)
+            is_dead |= points[0] <= 0
             if total is not None:
                 total.add(index, by_position or by_kind(total.kinds, units, points))
+        dead_at_some_layer += int(is_dead.sum())
         logits.append(_logits(network, h))
         if total is not None and _constrains_logits(total.penalty):
             last = logits[-1]
             whole = by_kind(total.kinds, _both(last, 0), _both(last, 1))  # a logit is a channel of one position
             total.add(len(network.hidden), whole)
-    fractions = LayerCensus(*zip(*(layer.fractions() for layer in census), strict=True))
-    return torch.cat(logits), None if total is None else total.value(), fractions
+    outputs = torch.cat(logits)
+    dead_units, linear_units, dead, linear = zip(*(layer.fractions() for layer in census), strict=True)
+    fractions = LayerCensus(dead_units, linear_units, dead, linear, dead_at_some_layer / len(outputs))
+    return outputs, None if total is None else total.value(), fractions
 
 
 def _constrains_logits(penalty: SeparationPenalty) -> bool:

@@ -11,7 +11,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Tensors
-from jumpstart_exp.engines.training_state import CURVE_COLUMNS, TrainingState
+from jumpstart_exp.engines.training_state import CURVE_COLUMNS, TrainingState, known
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.networks.activations import ACTIVATIONS
 from jumpstart_exp.networks.blocks import block
@@ -77,6 +77,7 @@ def resumed(state: TrainingState | None) -> dict[str, Any] | None:
         "metrics": state.metrics,
         "penalty_start": state.penalty_start,
         "census_start": np.ascontiguousarray(state.census_start.T),
+        "dead_at_some_layer_start": state.dead_at_some_layer_start,
         "curve": state.curve,
         "seconds": state.seconds,
         "started": datetime.fromisoformat(state.started).timestamp(),
@@ -95,6 +96,7 @@ def training_state(cell: Cell, found: Mapping[str, Any]) -> TrainingState:
         metrics=found["metrics"].reshape(len(METRICS), 3),
         penalty_start=found["penalty_start"],
         census_start=found["census_start"].reshape(cell.depth, -1).T,
+        dead_at_some_layer_start=found["dead_at_some_layer_start"],
         curve=found["curve"].reshape(-1, CURVE_COLUMNS),
         pending=np.empty(0),
         seconds=found["seconds"],
@@ -147,8 +149,8 @@ def result_of(cell: Cell, found: Mapping[str, Any], *, evaluated: bool) -> Resul
         val_loss=val_loss,
         penalty_start=found["penalty_start"] if has_penalty else None,
         penalty_last=found["penalty_last"] if has_penalty and done else None,
-        census_start=_census(found["census_start"]) if evaluated else None,
-        census_last=_census(found["census_last"]) if evaluated and done else None,
+        census_start=_census(found, "start") if evaluated else None,
+        census_last=_census(found, "last") if evaluated and done else None,
         seconds=found["seconds"],
         peak_memory_bytes=peak_memory_bytes(),
         started=started,
@@ -156,5 +158,7 @@ def result_of(cell: Cell, found: Mapping[str, Any], *, evaluated: bool) -> Resul
     )
 
 
-def _census(numbers: Sequence[float]) -> LayerCensus:
-    return LayerCensus(*(tuple(numbers[which::4]) for which in range(4)))
+def _census(found: Mapping[str, Any], moment: str) -> LayerCensus:
+    numbers: Sequence[float] = found[f"census_{moment}"]
+    dead_units, linear_units, dead, linear = (tuple(numbers[which::4]) for which in range(4))
+    return LayerCensus(dead_units, linear_units, dead, linear, known(found[f"dead_at_some_layer_{moment}"]))

@@ -26,7 +26,7 @@ from jumpstart_exp.engines.stacked.parameters import Blocks
 from jumpstart_exp.engines.stacked.penalty import Penalty
 from jumpstart_exp.engines.stacked.states import Array, array, restore
 from jumpstart_exp.engines.stacked.task import task_of
-from jumpstart_exp.engines.training_state import TrainingState
+from jumpstart_exp.engines.training_state import TrainingState, known
 from jumpstart_exp.result import CurveRow, LayerCensus, Metric
 
 
@@ -169,7 +169,7 @@ class Fleet:
         self.ledger.record_validation(
             *self.task.judge(stack.logits)[1], penalty.isfinite() if is_last and penalty is not None else None
         )
-        return _WholeSet(None if penalty is None else array(penalty), array(stack.census()))
+        return _WholeSet(None if penalty is None else array(penalty), *map(array, stack.census()))
 
     def _keep_curve_row(self, epoch: int) -> None:
         seen, rows_of = self.at_last, self.stack.rows_of.cpu().numpy()
@@ -207,7 +207,8 @@ class Fleet:
 
     def _census(self, seen: "_WholeSet", index: int) -> LayerCensus:
         rows = self.stack.rows_of[index, : self.cells[index].depth].cpu().numpy()
-        return LayerCensus(*(tuple(fractions[rows].tolist()) for fractions in seen.census))
+        dead_units, linear_units, dead, linear = (tuple(fractions[rows].tolist()) for fractions in seen.census)
+        return LayerCensus(dead_units, linear_units, dead, linear, known(seen.dead_at_some_layer[index]))
 
     def curve_rows(self, index: int) -> Iterator[CurveRow]:
         """What is kept of a network's curve."""
@@ -222,10 +223,11 @@ class Fleet:
 
 @dataclass(frozen=True)
 class _WholeSet:
-    """Penalty (networks,) and census (4, rows) of the training points."""
+    """Penalty (networks,) and census (4, rows) of the training points; which share of them is dead at some layer."""
 
     penalty: Array | None
     census: Array
+    dead_at_some_layer: Array  # (networks,); NaN where it is not known
 
     def penalty_of(self, index: int) -> float | None:
         return None if self.penalty is None else float(self.penalty[index])

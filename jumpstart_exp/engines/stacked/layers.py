@@ -277,15 +277,20 @@ class Stack(LayerLayout):
         torch.mul(self.weights.flat, 0, out=self.gradients.flat)
         return (self.by_network(self.gradients.row_sums()) + self.gradients.output.sum((1, 2))).isfinite()
 
-    def census(self) -> Tensor:
-        """Fractions (4, rows) of dead and linear units and points among the training points."""
+    def census(self) -> tuple[Tensor, Tensor]:
+        """Fractions (4, rows) of dead and linear units and points among the training points.
+
+        And those of the points that are dead at some layer, (networks,).
+        """
         above = self.padding_bias(math.inf)
         found = []
+        dead_layers = torch.zeros(len(self.cells), self.n_train, dtype=torch.int64, device=self.device)
         for rows in self.chunks():
             pre, is_real = self.pre_train[rows], self.is_real[rows]
             raised = pre if above is None else pre + above[rows]
             units = (pre.amax((2, 3)) <= 0) & is_real, (pre.amin((2, 3)) > 0) & is_real
             points = pre.amax((1, 2)) <= 0, raised.amin((1, 2)) > 0
+            dead_layers.index_add_(0, self.owner[rows], points[0].long())
             found.append(
                 torch.stack(
                     [
@@ -294,4 +299,4 @@ class Stack(LayerLayout):
                     ]
                 )
             )
-        return torch.cat(found, 1)
+        return torch.cat(found, 1), (dead_layers > 0).double().mean(1)

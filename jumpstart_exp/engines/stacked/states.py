@@ -51,6 +51,7 @@ def states_of(fleet: "Fleet") -> dict[int, TrainingState]:
             metrics=metrics[:, index],
             penalty_start=fleet.at_start.penalty_of(index) or 0.0,
             census_start=fleet.at_start.census[:, rows.numpy()],
+            dead_at_some_layer_start=float(fleet.at_start.dead_at_some_layer[index]),
             curve=curve_array(list(fleet.curve_rows(index))),
             pending=pending[index] if is_open else pending[index, :0],
             seconds=0.0,
@@ -59,11 +60,11 @@ def states_of(fleet: "Fleet") -> dict[int, TrainingState]:
     return found
 
 
-def restore(fleet: "Fleet", states: Sequence[TrainingState]) -> tuple[Array | None, Array]:
+def restore(fleet: "Fleet", states: Sequence[TrainingState]) -> tuple[Array | None, Array, Array]:
     """Put every network into its state, in the fleet's order, all after the same epoch.
 
     Returns:
-        penalties (networks,) and census (4, rows) before the first step.
+        of before the first step: penalties (networks,), census (4, rows), points dead at some layer (networks,).
     """
     stack, ledger = fleet.stack, fleet.ledger
     fleet.epochs_done = states[0].epochs
@@ -95,7 +96,8 @@ def restore(fleet: "Fleet", states: Sequence[TrainingState]) -> tuple[Array | No
         fleet.curves_before[index] = [
             row if fleet.penalty is not None else replace(row, penalty=None) for row in rows_before
         ]
-    return None if fleet.penalty is None else np.array([own.penalty_start for own in states]), census
+    penalties = None if fleet.penalty is None else np.array([own.penalty_start for own in states])
+    return penalties, census, np.array([own.dead_at_some_layer_start for own in states])
 
 
 def array(tensor: Tensor) -> Array:

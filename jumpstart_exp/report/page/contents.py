@@ -82,7 +82,7 @@ METRICS = (
     Metric("train_acc_drop", "training accuracy, best minus last", DIFFERENCE, (), "low"),
     Metric("val_acc_drop", "validation accuracy, best minus last", DIFFERENCE, (), "low"),
     Metric("dead_units", "dead units", FRACTION, _CENSUS, "low"),
-    Metric("dead_points", "dead points", FRACTION, _CENSUS, "low"),
+    Metric("dead_points", "dead points, mean over layers", FRACTION, _CENSUS, "low"),
     Metric("linear_units", "linear units", FRACTION, _CENSUS),
     Metric("linear_points", "linear points", FRACTION, _CENSUS),
     Metric("penalty", "separation penalty", POSITIVE, _CENSUS, "low"),

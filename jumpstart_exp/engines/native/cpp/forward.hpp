@@ -257,9 +257,10 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
     }
 }
 
+// After the last layer `dead_at_some_layer_` is what its name says: until then it is of the layers so far.
 template <class T>
-void Network<T>::count_census(const Set& set, double* four) {
-    int dead_units = 0, linear_units = 0, dead_points = 0, linear_points = 0;
+void Network<T>::count_census(const Set& set, int layer, double* four) {
+    int dead_units = 0, linear_units = 0, dead_points = 0, linear_points = 0, dead_somewhere = 0;
     for (int segment = 0; segment < segments_; segment += positions_) {
         bool dead = true, linear = true;
         for (int s = 0; s < positions_; ++s) {
@@ -277,11 +278,14 @@ void Network<T>::count_census(const Set& set, double* four) {
         }
         dead_points += dead;
         linear_points += linear;
+        dead_so_far_[p] = dead || (layer > 0 && dead_so_far_[p]);
+        dead_somewhere += dead_so_far_[p];
     }
     four[0] = double(dead_units) / spec_.width;
     four[1] = double(linear_units) / spec_.width;
     four[2] = double(dead_points) / set.layout.count;
     four[3] = double(linear_points) / set.layout.count;
+    dead_at_some_layer_ = double(dead_somewhere) / set.layout.count;
 }
 
 // Logits of a set of points. Training keeps what the backward pass needs; training and the whole set measure the penalty.
@@ -319,7 +323,7 @@ void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64
             }
             affine(set, block, false, in, training ? &layer : nullptr, out, scale, norm_shift_, with_extremes);
         }
-        if (census) count_census(set, census + 4 * l);
+        if (census) count_census(set, l, census + 4 * l);
         if (with_extremes && has_penalty_) finish_extremes(set, layer);
         in = out;
     }

@@ -46,6 +46,7 @@ void Network<T>::run(Control& control, Outcome& outcome) {
         if (spec_.evaluate) {
             forward(train_, Mode::whole_set, 0, 0, 0, outcome.census_start);
             outcome.penalty_start = penalty_;
+            outcome.dead_at_some_layer_start = dead_at_some_layer_;
         }
     }
     for (std::int64_t epoch = outcome.epochs_run + 1; epoch <= spec_.epochs; ++epoch) {
@@ -74,6 +75,7 @@ void Network<T>::run(Control& control, Outcome& outcome) {
             forward(train_, Mode::whole_set, 0, 0, 0, outcome.census_last);
             if (stopped()) break;
             outcome.penalty_last = penalty_;
+            outcome.dead_at_some_layer_last = dead_at_some_layer_;
             if (!has_penalty_ || std::isfinite(penalty_)) {
                 if (outcome.curve_rows < outcome.curve_capacity) {
                     const double* census = outcome.census_last;

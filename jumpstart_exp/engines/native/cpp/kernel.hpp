@@ -118,6 +118,7 @@ struct Outcome {
     double penalty_start, penalty_last;
     double* census_start;
     double* census_last;
+    double dead_at_some_layer_start, dead_at_some_layer_last;  // of the points; NaN for what is not known
     CurvePoint* curve;
     std::int64_t curve_capacity, curve_rows;
 };

@@ -75,6 +75,7 @@ State state_from(const nb::dict& values, const Spec& spec) {
     }
     state.census_start = numbers_from(values, "census_start", 4 * std::size_t(spec.depth));
     outcome.penalty_start = get<double>(values, "penalty_start");
+    outcome.dead_at_some_layer_start = get<double>(values, "dead_at_some_layer_start");
     const std::vector<double> metrics = numbers_from(values, "metrics", 12);
     const double* numbers = metrics.data();
     for (Best* best : metrics_of(outcome)) {
@@ -220,6 +221,7 @@ nb::dict to_dict(Kept& kept, const Spec& spec) {
     result["running"] = part(running, all);
     result["census_start"] = array(std::move(kept.state.census_start));
     result["penalty_start"] = outcome.penalty_start;
+    result["dead_at_some_layer_start"] = outcome.dead_at_some_layer_start;
     result["metrics"] = array(std::move(metrics));
     result["curve"] = array(std::move(curve));
     result["seconds"] = kept.state.seconds;
@@ -242,6 +244,8 @@ nb::dict to_dict(const Finished& finished, const Job& job) {
     result["val_loss"] = metric(outcome.val_loss);
     result["penalty_start"] = outcome.penalty_start;
     result["penalty_last"] = outcome.penalty_last;
+    result["dead_at_some_layer_start"] = outcome.dead_at_some_layer_start;
+    result["dead_at_some_layer_last"] = outcome.dead_at_some_layer_last;
     result["census_start"] = finished.state.census_start;
     result["census_last"] = finished.state.census_last;
     nb::list curve;

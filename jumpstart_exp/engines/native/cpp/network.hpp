@@ -79,6 +79,8 @@ private:
     T *activations_[2], *gradients_[2], *parameter_gradients_[2];
     T *unit_max_, *unit_min_, *point_max_, *point_min_;  // of the layer in hand: vectors for units, rows for points
     T *tie_work_, *norm_scale_, *norm_shift_;
+    bool* dead_so_far_;  // training points that are dead at a layer up to the one in hand
+    double dead_at_some_layer_ = 0;
     const Control* control_ = nullptr;
     std::int64_t steps_ = 0;
     double penalty_ = 0;
@@ -114,7 +116,7 @@ private:
     template <int COUNT>
     void extremes_of_units(int unit, V<T>& high, V<T>& low);
     void finish_extremes(const Set& set, Hidden<T>& layer);
-    void count_census(const Set& set, double* four);
+    void count_census(const Set& set, int layer, double* four);
     void start_step();
     void end_penalty();
     Score score(const Set& set, bool with_loss, bool with_gradient);
@@ -230,6 +232,7 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
     tie_work_ = arena_.take<T>(4 * std::size_t(stride));
     norm_scale_ = arena_.take<T>(spec.width);
     norm_shift_ = arena_.take<T>(spec.width);
+    dead_so_far_ = arena_.take<bool>(train.count);
     const double each = per_position_ ? positions_ : 1;
     constraints_ = spec.depth * ((constrained_.units ? each * spec.width : 0.0) +
                                  (constrained_.points ? each * train.count : 0.0) + (constrained_.layers ? 1.0 : 0.0));
