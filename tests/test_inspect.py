@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kept_states import cell_of, kept, row_of, stored, trained
+from kept_states import cell_of, kept, moons, row_of, stored, trained
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.data.mnist import Mnist
+from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.inspect import retraining
 from jumpstart_exp.inspect.__main__ import main
@@ -55,7 +56,7 @@ def inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Said:
     """The command on the folder: exit code, standard output, standard error."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        code = main([*arguments, f"results_dir={tmp_path}"])
+        code = main([*([] if "results_dir" in " ".join(arguments) else [f"results_dir={tmp_path}"]), *arguments])
         said = capsys.readouterr()
         return code, said.out, said.err
 
@@ -129,8 +130,12 @@ def test_differences_are_named() -> None:
     row, result = row_of(cell), trained(cell)
     assert differences(row, result) == []
     assert differences({**row, "train_acc_best": 0.25}, result) == [
-        f"train_acc_best {result.train_acc.best:.6g}, stored 0.25"
+        f"train_acc_best {result.train_acc.best!r}, stored 0.25"
     ]
+    layers = [0.5, *row["dead_units_by_layer_last"][1:]]
+    (told,) = differences({**row, "dead_units_by_layer_last": layers}, result)
+    assert "in layer 1, stored 0.5 (1 of 6 layers differ)" in told
+    assert differences({**row, "dead_points_at_some_layer_last": None}, result) == [], "of an earlier version"
     assert differences({**row, "diverged_epoch": 3}, result) == ["diverged_epoch None, stored 3"]
     other = retrain(
         {**row, "val_loss_last": 9.0}, cell, Path("nowhere"), epochs=(), count=2, on_progress=lambda _: None
@@ -222,6 +227,66 @@ def test_a_store_that_says_otherwise_is_believed_and_told(tmp_path: Path, inspec
     assert "stored 0.125" in read_recorded_states(tmp_path, cell.key).agreement
 
 
+def test_verify_compares_the_row_and_its_curve_value_by_value(tmp_path: Path, inspect: Said) -> None:
+    cells = [cell_of(), cell_of("relu_bn")]
+    stored(tmp_path, cells, with_states=False)
+    files = sorted(tmp_path.rglob("*"))
+    code, said, noted = inspect(f"key={cells[0].key},{cells[1].key}", "verify=true")
+    assert code == 0 and noted == ""
+    for cell, line in zip(cells, said.splitlines(), strict=True):
+        assert f"({cell.key[:8]}): the same to the bit: 36 values, 40 rows of its curve; engine eager" in line
+    assert sorted(tmp_path.rglob("*")) == files, "nothing is written"
+
+
+@pytest.mark.parametrize("curve_every", [1, 7, 13, 39, 40, None])
+@pytest.mark.parametrize("batch_size", [None, 20])
+def test_verify_finds_the_spacing_of_the_stored_curve(
+    tmp_path: Path, inspect: Said, curve_every: int | None, batch_size: int | None
+) -> None:
+    cell = cell_of(optimizer=OptimizerSpec(epochs=40, batch_size=batch_size))
+    results: list[Result] = []
+    EagerEngine(curve_every=curve_every).train([cell], moons(), on_result=results.append, on_progress=lambda *_: None)
+    Store(tmp_path).write(results)
+    code, said, _ = inspect(f"key={cell.key}", "verify=true")
+    assert code == 0 and f"36 values, {len(results[0].curve)} rows of its curve" in said, said
+
+
+def test_verify_names_every_value_that_is_not_the_stored_one(tmp_path: Path, inspect: Said) -> None:
+    cell = cell_of()
+    result = trained(cell)
+    assert result.census_last is not None
+    census = dataclasses.replace(result.census_last, dead_units=(0.125, *result.census_last.dead_units[1:]))
+    curve = [dataclasses.replace(row, val_loss=8.5) if row.epoch > 30 else row for row in result.curve]
+    val_acc = dataclasses.replace(result.val_acc, last=0.125)
+    Store(tmp_path).write([dataclasses.replace(result, val_acc=val_acc, census_last=census, curve=tuple(curve))])
+    code, said, _ = inspect(f"key={cell.key}", "verify=true")
+    assert code == 1
+    head, *values = said.splitlines()
+    assert "not what is stored: 3 of 36 values, 10 of 40 rows of its curve differ; engine eager" in head
+    assert values[0] == f"  val_acc_last {result.val_acc.last!r}, stored 0.125"
+    assert values[1].startswith("  dead_units_last ")
+    assert "in layer 1, stored 0.125 (1 of 6 layers differ)" in values[2]
+    assert values[3] == f"  epoch 31: val_loss {result.curve[30].val_loss!r}, stored 8.5"
+    assert "engine and versions are the row's" in values[4] and len(values) == 5
+
+
+def test_verify_says_where_only_distributions_agree(
+    tmp_path: Path, inspect: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another engine, another version: what came out otherwise is told, and why it may."""
+    cell = cell_of()
+    wrong = dataclasses.replace(trained(cell), epochs_run=39)
+    Store(tmp_path / "of_stacked").write([dataclasses.replace(wrong, engine="stacked")])
+    with monkeypatch.context() as patch:
+        patch.setattr("jumpstart_exp.store.schema._versions", lambda: {"torch_version": "1.0", "numpy_version": "1.0"})
+        Store(tmp_path / "of_another_torch").write([wrong])
+    agrees = "only the distribution over seeds agrees across engines, processors and versions"
+    for folder, words in (("of_stacked", "trained by stacked"), ("of_another_torch", "trained with torch 1.0 (here ")):
+        code, said, _ = inspect(f"key={cell.key}", "verify=true", f"results_dir={tmp_path / folder}")
+        assert code == 1 and "stored 39" in said
+        assert words in said and agrees in said
+
+
 def test_a_study(tmp_path: Path, inspect: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     """The study's own cells, of 1000 epochs, taken from the configurations."""
     from jumpstart_exp.config.studies import study_cells
@@ -265,6 +330,9 @@ BAD = {
     "key=abcd seed=x": "seed='x' is not allowed",
     "key=abcd variant=papper": "variant='papper' is not allowed: it must be one of paper, code",
     "key=abcd study=table2_50x4": "one of them",
+    "key=abcd verify=yes": "verify='yes' is not allowed: it must be true or false",
+    "key=abcd verify=true epochs=3": "epochs and verify=true do not go together",
+    "key=abcd snapshots=9 verify=true": "snapshots and verify=true do not go together",
     "epochs=3": "key=KEY or study=NAME is needed",
     "key=abcd method=relu": "method is for study=NAME",
     "key=abcd results_dir=~nobody-of-that-name/x": "results_dir=",
@@ -282,7 +350,18 @@ def test_bad_arguments(arguments: str, capsys: pytest.CaptureFixture[str]) -> No
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     said = capsys.readouterr().out
-    for name in ("key", "study", "variant", "seed", "method", "epochs", "snapshots", "results_dir", "data_dir"):
+    for name in [
+        "key",
+        "study",
+        "variant",
+        "seed",
+        "method",
+        "epochs",
+        "snapshots",
+        "verify",
+        "results_dir",
+        "data_dir",
+    ]:
         assert name in said
 
 

@@ -1,11 +1,13 @@
-"""`python -m jumpstart_exp.inspect`: train stored cells again and keep their parameters on the way."""
+"""`python -m jumpstart_exp.inspect`: train stored cells again, to keep their parameters on the way or to compare."""
 
 import re
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 USAGE = """\
 Usage: python -m jumpstart_exp.inspect key=KEY[,KEY...] [epochs=0,10,100] [snapshots=100]
        python -m jumpstart_exp.inspect study=NAME [variant=paper|code] [seed=0] [method=NAME[,NAME...]]
+       python -m jumpstart_exp.inspect key=KEY verify=true
 
 Trains stored cells again, keeps their parameters at chosen epochs in RESULTS_DIR/snapshots, and says whether
 they became what is stored. `python -m jumpstart_exp.report` then draws their inside.
@@ -29,13 +32,15 @@ they became what is stored. `python -m jumpstart_exp.report` then draws their in
   epochs       epochs to keep, beside the first and the last one
   snapshots    without epochs: about so many, spread, and dense where the accuracy turns (100; of large
                networks fewer, for a file of 20 MB). The cell is then trained twice, once to see where.
+  verify       true: nothing is kept; every value of the row and of its curve is compared with what is stored,
+               to the bit, which takes the same engine, processor and versions
   results_dir  folder of the store (results); data_dir: folder of the datasets' files (data)
-Cells that have such snapshots already are left out. Exit code: 0, 1 if a cell could not be trained again,
-2 for a bad argument.
+Cells that have such snapshots already are left out. Exit code: 0, 1 if a cell could not be trained again or
+(verify=true) came out otherwise, 2 for a bad argument.
 """
 
-_NAMES = ("key", "study", "variant", "seed", "method", "epochs", "snapshots", "results_dir", "data_dir")
-_DEFAULTS = {"variant": "paper", "seed": "0", "results_dir": "results", "data_dir": "data"}
+_NAMES = ("key", "study", "variant", "seed", "method", "epochs", "snapshots", "verify", "results_dir", "data_dir")
+_DEFAULTS = {"variant": "paper", "seed": "0", "verify": "false", "results_dir": "results", "data_dir": "data"}
 _FEWEST, _MOST = 2, 100_000
 _LEAST_LETTERS = 4
 
@@ -53,6 +58,7 @@ class _Order:
     methods: tuple[str, ...]
     epochs: tuple[int, ...] | None
     count: int | None
+    verify: bool
 
 
 def main(arguments: list[str]) -> int:
@@ -78,6 +84,11 @@ def _order(values: Mapping[str, str]) -> _Order:
         raise SettingError("key=KEY or study=NAME is needed, one of them: --help tells more")
     if values["variant"] not in ("paper", "code"):
         raise setting_error("variant", values["variant"], "one of paper, code")
+    if values["verify"] not in ("true", "false"):
+        raise setting_error("verify", values["verify"], "true or false")
+    for name in ("epochs", "snapshots"):
+        if name in values and values["verify"] == "true":
+            raise SettingError(f"{name} and verify=true do not go together: nothing is kept of what is compared")
     if "method" in values and "study" not in values:
         raise SettingError("method is for study=NAME: a key says its method")
     keys = tuple(dict.fromkeys(values["key"].split(","))) if "key" in values else ()
@@ -97,6 +108,7 @@ def _order(values: Mapping[str, str]) -> _Order:
         methods=tuple(dict.fromkeys(values["method"].split(","))) if "method" in values else (),
         epochs=epochs,
         count=_integer("snapshots", values["snapshots"], _FEWEST, _MOST) if "snapshots" in values else None,
+        verify=values["verify"] == "true",
     )
 
 
@@ -125,6 +137,9 @@ def _inspect(order: _Order) -> int:
             try:
                 row = store.row(key)
                 cell = cell_of_row(row)
+                if order.verify:
+                    failed += not _verify_cell(order, store, row, cell)
+                    continue
                 last = epochs_of(row, cell)
                 if order.epochs and order.epochs[-1] > last:
                     raise setting_error("epochs", order.epochs[-1], f"at most {last}, the epochs of key={key}")
@@ -139,12 +154,18 @@ def _inspect(order: _Order) -> int:
         complain(str(error))
         return 2
     except KeyboardInterrupt:
-        notes().print("stopped: snapshots of the cells before are there, the same command goes on with the others")
+        notes().print(
+            "stopped: what is compared until here stands above"
+            if order.verify
+            else "stopped: snapshots of the cells before are there, the same command goes on with the others"
+        )
         return 130
     return 1 if failed else 0
 
 
-def _inspect_cell(order: _Order, row: dict[str, Any], cell: "Cell") -> None:
+@contextmanager
+def _progress(title: str, epochs: int) -> Iterator[Callable[[float], None]]:
+    """A bar over so many epochs; yields the function that takes the epochs done."""
     from rich.progress import (
         BarColumn,
         Progress,
@@ -154,6 +175,48 @@ def _inspect_cell(order: _Order, row: dict[str, Any], cell: "Cell") -> None:
         TimeRemainingColumn,
     )
 
+    console = notes()
+    bar = Progress(
+        *(TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn()),
+        *(TimeElapsedColumn(), TimeRemainingColumn()),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(title, total=epochs)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _verify_cell(order: _Order, store: "Store", row: dict[str, Any], cell: "Cell") -> bool:
+    """Compare a cell with what is stored, and say so; whether all of it is the same."""
+    from jumpstart_exp.inspect.retraining import verify
+
+    title, begun = f"{cell.title()} ({cell.key[:8]})", time.monotonic()
+    curve = [{str(name): value for name, value in row.items()} for row in store.curves([cell.key]).to_dict("records")]
+    with _progress(title, cell.optimizer.epochs) as on_progress:
+        found = verify(row, cell, curve, order.data_dir, on_progress=on_progress)
+    took, say = f"{time.monotonic() - begun:.1f} s", partial(output().print, markup=False)
+    if found.is_same:
+        of_curve = f"{found.rows} rows of its curve" if found.rows else "no curve is stored"
+        say(f"{title}: the same to the bit: {found.values} values, {of_curve}; engine {found.engine}, {took}")
+        return True
+    unlike = (
+        f"{len(found.differences)} of {found.values} values, {found.differing_rows} of {found.rows} rows of its curve"
+    )
+    say(f"{title}: not what is stored: {unlike} differ; engine {found.engine}, {took}")
+    for difference in (*found.differences, found.first_difference):
+        if difference:
+            say(f"  {difference}")
+    say(
+        f"  {found.doubt}: only the distribution over seeds agrees across engines, processors and versions"
+        if found.doubt
+        else "  engine and versions are the row's: another processor rounds otherwise, on the same one it is a fault"
+    )
+    return False
+
+
+def _inspect_cell(order: _Order, row: dict[str, Any], cell: "Cell") -> None:
     from jumpstart_exp.inspect.recorded_states import write_recorded_states
     from jumpstart_exp.inspect.retraining import epochs_of, passes, retrain, states_to_keep, trainer_of
 
@@ -163,26 +226,9 @@ def _inspect_cell(order: _Order, row: dict[str, Any], cell: "Cell") -> None:
         return
     if doubt := trainer_of(row, cell).doubt:
         notes().print(f"{title}: {doubt}", markup=False)
-    console, begun = notes(), time.monotonic()
-    times = passes(epochs_of(row, cell), order.epochs, count)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
-    with Progress(
-        *columns,
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
-        task = progress.add_task(title, total=times * cell.optimizer.epochs)
-        snapshots = retrain(
-            row,
-            cell,
-            order.data_dir,
-            epochs=order.epochs,
-            count=count,
-            on_progress=lambda done: progress.update(task, completed=done),
-        )
+    begun, times = time.monotonic(), passes(epochs_of(row, cell), order.epochs, count)
+    with _progress(title, times * cell.optimizer.epochs) as on_progress:
+        snapshots = retrain(row, cell, order.data_dir, epochs=order.epochs, count=count, on_progress=on_progress)
     path = write_recorded_states(snapshots, order.results_dir)
     size = path.stat().st_size
     verdict = "the same values as stored"

@@ -1,5 +1,6 @@
-"""A stored training done again, to the bit where its engine is here, with its states kept on the way."""
+"""A stored training done again, to the bit where its engine is here: compared, or with its states kept on the way."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,8 @@ from jumpstart_exp.engines.state_recorder import StateRecorder
 from jumpstart_exp.inspect.recorded_states import CURVE, RecordedStates, cell_of, load_tensors, packed
 from jumpstart_exp.inspect.turning_points import epochs_to_keep, turning_points
 from jumpstart_exp.networks.build import build, dtype, parameter_shapes
-from jumpstart_exp.result import CENSUS, METRICS, Result
+from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS, Result
 from jumpstart_exp.settings import SettingError, legible
-from jumpstart_exp.store import cell_schema
 from jumpstart_exp.store.schema import description_columns, result_row
 
 MOST_STATES = 100
@@ -36,12 +36,19 @@ _MOST_ROWS = 20_000
 _NUMBERS_AT_ONCE = 1 << 22
 """Numbers of a layer's activations that a census has in memory."""
 
+_JOINED_LATER = tuple(f"{DEAD_AT_SOME_LAYER}_{moment}" for moment in ("start", "last"))
+"""Columns that rows of earlier versions do not have."""
+
 _COMPARED = (
-    *("status", "epochs_run", "diverged_epoch", "penalty_start", "penalty_last"),
+    *("status", "n_params", "epochs_run", "diverged_epoch", "penalty_start", "penalty_last"),
     *(f"{metric}_{moment}" for metric in METRICS for moment in ("last", "best", "best_epoch")),
     *(f"{name}_{moment}" for name in CENSUS for moment in ("start", "last")),
+    *(f"{name}_by_layer_{moment}" for name in CENSUS for moment in ("start", "last")),
+    *_JOINED_LATER,
 )
 """Columns of the stored row that the training gives again."""
+
+_VERSIONS = {"torch": "torch_version", "numpy": "numpy_version", "this program": "jumpstart_exp_version"}
 
 
 class InspectError(Exception):
@@ -55,6 +62,34 @@ class Trainer:
     engine: str
     device: str
     doubt: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A stored training beside the same done again.
+
+    Attributes:
+        values: of the row, how many were compared.
+        differences: a text for each of them that came out otherwise.
+        rows: of the stored curve, how many were compared.
+        differing_rows: how many of these came out otherwise.
+        first_difference: of the first of these, its epoch and what differs; empty where none does.
+        engine: by which it was done again.
+        doubt: why the numbers need not be the stored ones; empty where they have to be.
+    """
+
+    values: int
+    differences: tuple[str, ...]
+    rows: int
+    differing_rows: int
+    first_difference: str
+    engine: str
+    doubt: str
+
+    @property
+    def is_same(self) -> bool:
+        """Whether every value is the stored one, to the bit."""
+        return not self.differences and not self.differing_rows
 
 
 def cell_of_row(row: Mapping[str, Any]) -> Cell:
@@ -153,19 +188,67 @@ def retrain(
     elif passes(last, None, count) == 1:
         wanted = list(range(last + 1))
     else:
-        rows = _curve(_train(cell, data, trainer, [], on_progress)[0])
+        rows = _curve(_train(cell, data, trainer, [], on_progress, _every(cell))[0])
         points = turning_points(rows[:, 0].astype(np.int64), rows[:, CURVE.index("train_acc")], _chance(data))
         wanted = epochs_to_keep(points, last, count)
         done_before = cell.optimizer.epochs
-    result, states = _train(cell, data, trainer, wanted, lambda done: on_progress(done_before + done))
+    result, states = _train(cell, data, trainer, wanted, lambda done: on_progress(done_before + done), _every(cell))
     return _snapshots(cell, data, result, states, _agreement(row, result), 0 if epochs is not None else count)
+
+
+def verify(
+    row: Mapping[str, Any],
+    cell: Cell,
+    curve: Sequence[Mapping[str, Any]],
+    data_dir: Path,
+    *,
+    on_progress: Callable[[float], None],
+) -> Verification:
+    """Train a stored cell again and compare it with its row and curve, value by value.
+
+    Args:
+        row: the stored row.
+        cell: of the row.
+        curve: its stored curve, a mapping of the columns `CURVE` for each row, in the order of the epochs.
+        data_dir: folder of the datasets' files.
+        on_progress: called with the epochs done.
+
+    Raises:
+        DataError: the dataset's files are missing or damaged.
+        InspectError: no engine here can train it, or the training failed.
+    """
+    trainer = trainer_of(row, cell)
+    between = [int(stored["epoch"]) for stored in curve][1:-1]  # multiples of what was curve_every
+    every = math.gcd(*between) or cell.optimizer.epochs
+    # without curve_every a training by mini-batches has its census in few of the rows
+    is_usual = not curve or any(_is_null(stored["dead_units"]) for stored in curve)
+    result, _ = _train(cell, load(cell.dataset, data_dir), trainer, [], on_progress, None if is_usual else every)
+    by_epoch = {again.epoch: again for again in result.curve}
+    unlike: dict[int, str] = {}
+    for stored in curve:
+        epoch, names = int(stored["epoch"]), [name for name in CURVE if not _is_null(stored[name])]
+        again = {name: getattr(by_epoch.get(epoch), name, None) for name in names}
+        if other := [name for name in names if not _is_same(again[name], stored[name])]:
+            unlike[epoch] = f"epoch {epoch}: {_difference(other[0], again[other[0]], stored[other[0]])}"
+    return Verification(
+        values=len(_compared(row)),
+        differences=tuple(differences(row, result)),
+        rows=len(curve),
+        differing_rows=len(unlike),
+        first_difference=next(iter(unlike.values()), ""),
+        engine=result.engine,
+        doubt=trainer.doubt or _other_versions(row, result),
+    )
 
 
 def differences(row: Mapping[str, Any], result: Result) -> list[str]:
     """What the training gave otherwise than the stored one: a text a column."""
     found = result_row(result)
-    names = [name for name in _COMPARED if name in cell_schema().names and row.get(name) != found.get(name)]
-    return [f"{name} {_number(found.get(name))}, stored {_number(row.get(name))}" for name in names]
+    return [
+        _difference(name, found.get(name), row.get(name))
+        for name in _compared(row)
+        if not _is_same(found.get(name), row.get(name))
+    ]
 
 
 def _agreement(row: Mapping[str, Any], result: Result) -> str:
@@ -183,10 +266,54 @@ def _cell(settings: Mapping[str, Any], row: Mapping[str, Any]) -> Cell:
         raise InspectError(f"key={legible(str(row['key']))} is of settings that this program lacks: {error}") from error
 
 
+def _compared(row: Mapping[str, Any]) -> list[str]:
+    return [name for name in _COMPARED if name not in _JOINED_LATER or not _is_null(row.get(name))]
+
+
+def _other_versions(row: Mapping[str, Any], result: Result) -> str:
+    """In which versions that round the row and this training differ, in words."""
+    here = result_row(result)
+    other = [
+        f"{name} {legible(str(row.get(column)))} (here {here[column]})"
+        for name, column in _VERSIONS.items()
+        if row.get(column) != here[column]
+    ]
+    return f"it was trained with {', '.join(other)}" if other else ""
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _is_same(found: Any, stored: Any) -> bool:
+    return bool(found == stored) or (_is_null(found) and _is_null(stored))
+
+
+def _difference(name: str, found: Any, stored: Any) -> str:
+    if isinstance(found, list) and isinstance(stored, list) and len(found) == len(stored):
+        places = [place for place, pair in enumerate(zip(found, stored, strict=True)) if not _is_same(*pair)]
+        first = places[0]
+        return (
+            f"{name} {_number(found[first])} in layer {first + 1}, stored {_number(stored[first])}"
+            f" ({len(places)} of {len(found)} layers differ)"
+        )
+    return f"{name} {_number(found)}, stored {_number(stored)}"
+
+
+def _every(cell: Cell) -> int:
+    """Epochs between the rows of a curve that shows every turn."""
+    return max(1, -(-cell.optimizer.epochs // _MOST_ROWS))
+
+
 def _train(
-    cell: Cell, data: Data, trainer: Trainer, epochs: Sequence[int], on_progress: Callable[[float], None]
+    cell: Cell,
+    data: Data,
+    trainer: Trainer,
+    epochs: Sequence[int],
+    on_progress: Callable[[float], None],
+    every: int | None,
 ) -> tuple[Result, dict[int, Tensors]]:
-    """The training's result, and its states by the epochs done."""
+    """The training's result, its curve every so many epochs, and its states by the epochs done."""
     states: dict[int, Tensors] = {}
     results: list[Result] = []
 
@@ -194,7 +321,6 @@ def _train(
         states[epoch] = tensors
 
     watch = StateRecorder([epoch for epoch in epochs if epoch > 0], keep)
-    every = max(1, -(-cell.optimizer.epochs // _MOST_ROWS))
     engine: NativeEngine | EagerEngine
     if trainer.engine == "native":
         engine = NativeEngine(curve_every=every, watch=watch)
@@ -257,4 +383,5 @@ def _chance(data: Data) -> float:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    """With as many digits as tell it from every other number."""
+    return repr(value) if isinstance(value, float) else legible(str(value))

@@ -66,11 +66,13 @@ _SURFACE = LinearSegmentedColormap.from_list("surface", ["#56A0CF", "#FFFFFF", "
 _TICKS: dict[str, Any] = {"length": 2, "width": 0.5, "labelsize": SMALL}
 
 
-def dynamics_figure(snapshots: RecordedStates, width_inches: float, data_dir: Path = Path("data")) -> Figure:
+def dynamics_figure(
+    snapshots: RecordedStates, width_inches: float, data_dir: Path = Path("data"), *, rows: int = _SURFACE_ROWS
+) -> Figure:
     """Loss and penalty, accuracy and census over the epochs; below them decision surfaces at the epochs that matter.
 
     The epochs are lettered on the curves. Networks whose points have more than two features have no surfaces.
-    `data_dir` has the datasets' files.
+    `data_dir` has the datasets' files; of surfaces there are at most so many `rows`, 0 for none.
 
     Raises:
         ValueError: the figure is too narrow.
@@ -81,7 +83,7 @@ def dynamics_figure(snapshots: RecordedStates, width_inches: float, data_dir: Pa
     # of the points the share of the largest class
     chance = 1 / dataset.classes if data is None else float(torch.bincount(data.y_train).max() / len(data.y_train))
     across = max(3, int((width_inches - 0.1) / _SURFACE_INCHES))
-    states = () if data is None else shown_states(snapshots, chance, _SURFACE_ROWS * across, across)
+    states = shown_states(snapshots, chance, rows * across, across) if data is not None and rows else ()
     down = -(-len(states) // across)
     curves = len(_CURVES) * _CURVE_INCHES
     below = down * ((width_inches - 0.1) / across + 0.14)
@@ -97,7 +99,7 @@ def dynamics_figure(snapshots: RecordedStates, width_inches: float, data_dir: Pa
     axes[1].axhline(chance, color="0.6", linewidth=0.6, linestyle=(0, (1, 1)), zorder=0)
     axes[-1].set_xlabel("epochs done", fontsize=NORMAL)
     _letter(axes, snapshots, states)
-    if data is not None:
+    if data is not None and down:
         panels = np.ravel(parts[1].subplots(down, across, squeeze=False))
         for place, state in enumerate(states):
             _draw_surface(panels[place], snapshots, state, data, letter_of(place))

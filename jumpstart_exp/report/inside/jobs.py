@@ -62,9 +62,14 @@ def inside_figures(
     for name, keys in _groups(cells, data_dir):
         yield name, partial(transforms, keys)
     for cell in cells:
-        name = _slug(cell.dataset.name, f"{cell.depth}x{cell.width}", cell.method, f"seed{cell.seed}", cell.key[:8])
+        name = cell_slug(cell)
         yield f"dynamics_{name}", partial(dynamics, cell.key)
         yield f"census_{name}", partial(census, cell.key)
+
+
+def cell_slug(cell: Cell) -> str:
+    """The cell as part of a file's name: what it is, and the beginning of its key."""
+    return _slug(cell.dataset.name, f"{cell.depth}x{cell.width}", cell.method, f"seed{cell.seed}", cell.key[:8])
 
 
 def _cells(results_dir: Path, stored: set[str]) -> Iterator[Cell]:

@@ -1,9 +1,8 @@
 """What the page holds: a head of names and tables, and a block of numbers."""
 
-import dataclasses
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from jumpstart_exp.report.page.packing import (
     text_length,
 )
 from jumpstart_exp.report.page.provenance import provenance, statements
-from jumpstart_exp.report.page.reproduce import Command, commands
+from jumpstart_exp.report.page.reproduce import VERIFY, Command, commands
 from jumpstart_exp.report.statistics.cost import BASELINE
 from jumpstart_exp.report.statistics.differences import best_minus_last_by_method
 from jumpstart_exp.report.statistics.frontier import Start, frontier_ratio, frontiers
@@ -139,7 +138,8 @@ def page_contents(
         "metrics": [picked(metric, "column", "title", "moments", "better", "kind") for metric in METRICS],
         "statuses": STATUSES,
         "origins": origins,
-        "commands": [dataclasses.asdict(each) for each in (*found, Command(reason=_KEYLESS))],
+        "verify": VERIFY,
+        "commands": [asdict(each) for each in (*found, Command(reason=_KEYLESS))],
         "errors": errors,
         "tracebacks": tracebacks,
         "studies": [_study(grid) | (beside[index] if beside else {}) for index, grid in enumerate(grids)],
@@ -261,7 +261,7 @@ def _summary(grid: FigureGrid, at_epoch: str) -> dict[str, Any]:
         {
             **picked(method, "networks", "seeds", "trained", "diverged", "failed", "wins"),
             **picked(gap.trains[at_epoch], "low", "high", share="mean"),
-            "best": {metric: best and dataclasses.asdict(best) for metric, best in method.best.items()},
+            "best": {metric: best and asdict(best) for metric, best in method.best.items()},
         }
         for method, gap in zip(summary.methods, best_minus_last_by_method(grid), strict=True)
     ]

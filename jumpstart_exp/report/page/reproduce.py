@@ -27,6 +27,9 @@ from jumpstart_exp.settings import SettingError
 PROGRAM = "python -m jumpstart_exp"
 """What every command begins with."""
 
+VERIFY = f"{PROGRAM}.inspect verify=true key="
+"""What stands before a key in the command that trains a stored cell again where the store is, and compares."""
+
 MOST_COMPOSED = 150
 """Distinct sets of settings for which a command is looked for: composing takes a tenth of a second."""
 
@@ -36,11 +39,15 @@ _DEFAULTS = {"dataset": "moons", "variant": VARIANTS[0], "optimizer": "default",
 
 @dataclass(frozen=True)
 class Command:
-    """A command in two pieces, between which ` depth=D width=W seed=S` goes; or the reason why there is none."""
+    """A command in two pieces, between which ` depth=D width=W seed=S` goes; or the reason why there is none.
+
+    `verifies` is whether `VERIFY` trains the cell again: not where another version's numerics trained it.
+    """
 
     before: str = ""
     after: str = ""
     reason: str = ""
+    verifies: bool = True
 
 
 def commands(table: pd.DataFrame) -> tuple[list[Command], NDArray[np.int64]]:
@@ -56,7 +63,7 @@ def commands(table: pd.DataFrame) -> tuple[list[Command], NDArray[np.int64]]:
     for number, row in enumerate(table.iloc[first].to_dict("records")):
         if int(row.get("numerics", NUMERICS)) != NUMERICS:
             reason = "another version of the numerics trained this cell, so no command gives its numbers again"
-            found.append(Command(reason=reason))
+            found.append(Command(reason=reason, verifies=False))
         elif number >= MOST_COMPOSED:
             found.append(Command(reason="the store has too many different settings to check a command for each"))
         else:

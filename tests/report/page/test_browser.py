@@ -267,7 +267,7 @@ def test_a_click_opens_the_curves_census_and_numbers(browser: Browser, path: Pat
     said = dict(lines)
     assert said["training accuracy"] == f"{row['train_acc_best']:.4f} at epoch 50; last {row['train_acc_last']:.4f}"
     assert said["validation loss"] == "0.5 at epoch 77; last 2.5"
-    assert said["dead points"] == "0.5000 → 0.5000"
+    assert said["dead points, mean over layers"] == "0.5000 → 0.5000"
     assert said["key"] == row["key"]
     assert browser.js("return document.querySelectorAll('#cell .curve path[data-name=train_acc]').length") == 3
     assert int(browser.js("return document.querySelector('#cell .curve').dataset.points")) == 30
@@ -282,7 +282,7 @@ def test_a_click_opens_the_curves_census_and_numbers(browser: Browser, path: Pat
     assert places == pytest.approx([34 + 356 * epoch / 1450 for epoch in epochs], abs=0.06)
     browser.click("#cell [data-seed='2']")
     assert browser.js("return location.hash").endswith("cell=10%2C3%2C2%2Csep_up")
-    assert browser.text("#cell h3:nth-of-type(2)") == "Seed 2"
+    assert browser.text("#cell h3:nth-of-type(3)") == "Seed 2"
 
 
 def test_the_command_gives_the_key_of_the_cell(browser: Browser, path: Path, table: pd.DataFrame) -> None:
@@ -292,12 +292,15 @@ def test_the_command_gives_the_key_of_the_cell(browser: Browser, path: Path, tab
     register_schema()
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         config, _ = split_config(plain_config(compose("config", command[3:])))
-    assert Cell.from_config(config, "any").key == of(table, "relu", 20, 2)["key"].iloc[1]
+    key = of(table, "relu", 20, 2)["key"].iloc[1]
+    assert Cell.from_config(config, "any").key == key
+    assert browser.text("#verify") == f"python -m jumpstart_exp.inspect verify=true key={key}"
 
 
 def test_what_failed_says_why_and_what_diverged_says_when(browser: Browser, path: Path) -> None:
     browser.open(path, "cell=20,3,0,relu")
     assert "out of memory" in browser.text("#cell") and "no training curve" in browser.text("#cell")
+    assert browser.js("return document.querySelector('#verify')") is None, "there is no training to compare"
     browser.open(path, "cell=20,3,1,sep_up")
     assert "at epoch 812" in browser.text("#cell")
 

@@ -48,6 +48,12 @@ CELLS: list[tuple[str, dict[str, Any], str]] = [
         "optimizer.batch_size=64",
     ),
     ("sep_up", {"penalty": UP, "task_loss": False}, "method=sep_up depth=7 width=3 seed=5 task_loss=false"),
+    (
+        "sep_up",
+        {"penalty": {**UP, "aggregate": "sum_sq", "ties": "shared"}, "network": {"init": "glorot_uniform_2x1"}}
+        | {"optimizer": KERAS},
+        "variant=code method=sep_up depth=7 width=3 seed=5 network.layout=mlp network.init=glorot_uniform_2x1",
+    ),
     (HOSTILE_LABEL, {"penalty": {"kind": "U"}}, "method=sep_u depth=7 width=3 seed=5"),
 ]
 
@@ -87,7 +93,7 @@ def test_what_no_command_gives_has_a_reason() -> None:
     unknown = {**row(of), "optimizer.lr": -1.0}
     found, which = commands(pd.DataFrame([older, altered, unknown]))
     assert [found[number].before for number in which] == [""] * 3
-    assert "numerics" in found[which[0]].reason
+    assert "numerics" in found[which[0]].reason and not found[which[0]].verifies
     assert "this key" in found[which[1]].reason and "this key" in found[which[2]].reason
 
 

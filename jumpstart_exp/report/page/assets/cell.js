@@ -157,7 +157,7 @@ function numbersOf(study, contents, row, m, d, w) {
     ["training loss", best("train_loss")],
     ["validation loss", best("val_loss")],
     ["dead units", pair("dead_units", "fraction")],
-    ["dead points", pair("dead_points", "fraction")],
+    ["dead points, mean over layers", pair("dead_points", "fraction")],
     ["linear units", pair("linear_units", "fraction")],
     ["linear points", pair("linear_points", "fraction")],
     ["separation penalty", Number.isNaN(at("penalty_start")) ? null : pair("penalty")],
@@ -179,11 +179,17 @@ function keyOf(contents, row) {
   return Array.from(contents.get("rows.key").subarray(16 * row, 16 * row + 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+// What trains the cell from nothing, and what trains it again beside its stored row: where the store is, the first does nothing.
 function commandOf(study, contents, row, d, w, seed, actions) {
-  const command = contents.head.commands[contents.get("rows.command")[row]];
-  if (command.reason) return [make("h3", {}, "No command reproduces it"), make("p", { id: "no-command" }, command.reason + ".")];
+  const command = contents.head.commands[contents.get("rows.command")[row]], key = keyOf(contents, row);
+  const again = key && command.verifies && study.status(row) !== "failed" ? commandLine("verify", "Where the store is: train it again and compare every value", contents.head.verify + key, actions) : [];
+  if (command.reason) return [make("h3", {}, "No command reproduces it"), make("p", { id: "no-command" }, command.reason + "."), ...again];
   const text = `${command.before} depth=${study.depths[d]} width=${study.widths[w]} seed=${study.seeds[seed]}${command.after}`;
+  return [...commandLine("command", "The command that trains it", text, actions), ...again];
+}
+
+function commandLine(id, title, text, actions) {
   const copy = make("button", { type: "button", class: "copy" }, "Copy");
   copy.addEventListener("click", () => actions.copy(text, copy));
-  return [make("h3", {}, "The command that trains it"), make("div", { class: "command" }, make("code", { id: "command", tabindex: "0" }, text), copy)];
+  return [make("h3", {}, title), make("div", { class: "command" }, make("code", { id, tabindex: "0" }, text), copy)];
 }
