@@ -23,7 +23,7 @@ from jumpstart_exp.cluster import ClusterError
 from jumpstart_exp.config.errors import check_override, explain, unusable
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.config.schema import check_variant, conf_dir, plain_config, register_schema, split_config
-from jumpstart_exp.console import complain, notes, show_warning
+from jumpstart_exp.console import complain, notes, output, show_warning
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.settings import SettingError
 from jumpstart_exp.store import StoreError
@@ -78,7 +78,10 @@ def main() -> None:
             if (launcher := choices.get("hydra/launcher")) not in ("fleet", None):
                 raise SettingError(f"hydra/launcher={launcher} is for sweeps: add -m")
             check_variant(choices, variants)
-            run_cell(*cell_and_settings(config, choices["method"]))
+            cell, settings = cell_and_settings(config, choices["method"])
+            run_cell(cell, settings)
+            if settings.plot and not settings.dry_run:
+                _plot(cell, settings)
     except (HydraException, OmegaConfBaseException) as error:
         if wants_traces:
             raise
@@ -101,6 +104,16 @@ def main() -> None:
         if str(error).startswith("Only one of"):  # Hydra's own words about flags that exclude each other
             _fail(str(error), 2)
         _fail(str(unusable(sys.argv[1:], error)), 2)
+
+
+def _plot(cell: Cell, settings: RunSettings) -> None:
+    from jumpstart_exp.plot import plot_cell  # matplotlib takes a second
+
+    try:
+        png, pdf = plot_cell(cell, settings)
+    except OSError as error:
+        _fail(f"the figure cannot be written: {error.strerror or error} ({error.filename or settings.results_dir})", 1)
+    output().print(f"drawn: {png} (and {pdf.suffix})", markup=False)
 
 
 def _is_hydras(error: Exception) -> bool:

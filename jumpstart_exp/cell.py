@@ -1,8 +1,8 @@
 """The cell: one network's whole training, described completely, and the key that identifies it.
 
-A cell is dataset × network × method × optimizer × seed. Every choice that changes what is computed is a field; what does not
-(folders, logging; device and engine, which only round differently) is none. Two cells with the same key are the same
-experiment, whatever they are called.
+A cell is dataset × network × method × optimizer × seed. Every choice that changes what is computed is a field; what
+does not (folders, logging; device and engine, which only round differently) is none. Two cells with the same key are
+the same experiment, whatever they are called.
 """
 
 import dataclasses

@@ -12,6 +12,7 @@ from jumpstart_exp.cluster.hydra_launchers import launch_cells
 from jumpstart_exp.config.composition import compose_cells
 from jumpstart_exp.config.expansion import expand_jobs
 from jumpstart_exp.config.schema import plain_config, split_config
+from jumpstart_exp.settings import SettingError
 from jumpstart_exp.sweep.runner import CellsFailedError, run_sweep
 
 
@@ -21,10 +22,12 @@ def sweep(
     """Launch all jobs of a sweep at once, and account for every one that failed.
 
     Raises:
-        SettingError: a job sets something that is not allowed; nothing was launched.
+        SettingError: a job sets something that is not allowed, or plot=true; nothing was launched.
         CellsFailedError: jobs failed; the message lists each with its reason.
     """
     jobs = expand_jobs(loader, params, arguments)
+    if split_config(plain_config(config))[1].plot:
+        raise SettingError("plot=true draws one cell: leave out -m, or draw a sweep by python -m jumpstart_exp.report")
     if not getattr(launcher, "composes_cells", False):
         return [launch_cells(launcher, loader, config, jobs)]
     returns = list(launcher.launch(jobs, initial_job_idx=0))

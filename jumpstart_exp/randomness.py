@@ -1,4 +1,4 @@
-"""Counter-based random streams: every draw is addressed, so no cell's numbers depend on where it runs.
+"""Counter-based random streams: every draw is addressed, so no cell's draws depend on where it runs.
 
 Initial weights come from NumPy's Philox keyed by (seed, layer). Dropout masks, random ties and batch order come
 from Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), addressed by

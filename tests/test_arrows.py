@@ -38,7 +38,8 @@ ARROWS: dict[str, set[str]] = {
     "report": {*_CELLS, "arguments", "config", "engines", "inspect", "networks", "result", "store"},
     "status": {*_SWEEP, "arguments", "cluster"},
     "datasets": {"arguments", "settings", "data"},
-    "__main__": {*_SWEEP, "cluster"},
+    "plot": {*_SWEEP, "inspect", "report"},
+    "__main__": {*_SWEEP, "cluster", "plot"},
     "__init__": {"losses", "measures"},
 }
 """What each package may import besides itself, settings first and the launcher last."""

@@ -132,9 +132,8 @@ def test_an_mlp_may_begin_with_the_fans_of_a_valid_2x1_convolution() -> None:
     """The authors' runs at 50×4: torch counts the fans of Keras's Conv2D(4, (2, 1), padding='valid') on one channel."""
     fans = nn.init._calculate_fan_in_and_fan_out(nn.Conv2d(1, 4, (2, 1)).weight)
     assert fans == (2, 8)
-    plain, authors = (
-        network_of(50, 4, seed=3, init=f"glorot_uniform{end}", precision="float64") for end in ("", "_2x1")
-    )
+    inits = ("glorot_uniform", "glorot_uniform_2x1")
+    plain, authors = (network_of(50, 4, seed=3, init=init, precision="float64") for init in inits)
     ratio = math.sqrt(6 / sum(fans)) / math.sqrt(6 / (2 + 4))
     assert torch.allclose(authors.hidden[0].weight, ratio * plain.hidden[0].weight, rtol=1e-15)
     for layer, same in zip(affine_layers(authors)[1:], affine_layers(plain)[1:], strict=True):

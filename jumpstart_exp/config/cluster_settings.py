@@ -35,7 +35,7 @@ class Extra:
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """How a sweep is cut into tasks, and what is asked of SLURM for each; nothing here can change a result.
+    """How a sweep is cut into tasks, and what is asked of SLURM for each; nothing here is part of a cell.
 
     Raises:
         SettingError: a value that is not allowed.

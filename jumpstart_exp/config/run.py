@@ -1,4 +1,4 @@
-"""How cells are run: settings that change no result."""
+"""How cells are run: settings that are no part of a cell."""
 
 import os
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from jumpstart_exp.settings import (
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How cells are run: nothing here can change a result."""
+    """How cells are run: nothing here changes what is computed; `engine` and `device` change how it is rounded."""
 
     engine: str = setting("auto", about="auto takes the fastest that can train the cells")
     device: str = setting("auto", choices=("auto", "cpu", "cuda"), about="auto: a GPU for what native cannot train")
@@ -22,6 +22,7 @@ class RunSettings:
         10.0, above=0, about="minutes between two checkpoints of a cell in training; null keeps none"
     )
     retry: str = setting("none", choices=("none", "failed"), about="failed trains failed cells again")
+    plot: bool = setting(False, about="true draws the cell that is trained: losses, accuracy, census, decision surface")
     dry_run: bool = setting(False, about="true says what would be done and stops")
     results_dir: str = setting("results", about="folder of the store and the figures")
     data_dir: str = setting("data", about="folder of the datasets' files")

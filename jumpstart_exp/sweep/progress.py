@@ -23,7 +23,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.result import CENSUS, METRICS, Result
+from jumpstart_exp.result import DEAD_AT_SOME_LAYER, METRICS, Result
 from jumpstart_exp.settings import legible
 from jumpstart_exp.sweep.time_left import TimeLeft
 
@@ -229,25 +229,36 @@ def outcome_table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
+_OF_LAYERS = "mean over layers"
+_MEASURED = {
+    "penalty": "penalty",
+    "dead_units": f"dead units, {_OF_LAYERS}",
+    "linear_units": f"linear units, {_OF_LAYERS}",
+    "dead_points": f"dead points, {_OF_LAYERS}",
+    "linear_points": f"linear points, {_OF_LAYERS}",
+    DEAD_AT_SOME_LAYER: "points dead at some layer",
+}
+"""What is measured before and after a training; all but the penalty are fractions."""
+
+
 def result_table(cell: Cell, row: Mapping[str, object]) -> Table:
-    """One cell's stored result: metrics, penalty and census, readable."""
+    """One cell's stored result, earlier before later: metrics at their best and last epoch, penalty and census."""
     table = Table(title=f"{cell.dataset.name}: {escape(cell.title())}", title_justify="left")
-    for column in ("", "last epoch", "best", "at epoch"):
+    for column in ("", "best", "at epoch", "last epoch"):
         table.add_column(column, justify="left" if not column else "right")
     for metric in METRICS:
         name = metric.replace("train_", "training ").replace("val_", "validation ").replace("acc", "accuracy")
-        table.add_row(name, *(_number(row[f"{metric}_{moment}"]) for moment in ("last", "best", "best_epoch")))
+        table.add_row(name, *(_number(row[f"{metric}_{moment}"]) for moment in ("best", "best_epoch", "last")))
     table.add_section()
-    table.add_row("", "[bold]after[/]", "[bold]before[/]", "", style="dim")
-    for quantity in ("penalty", *CENSUS):
-        label = "penalty" if quantity == "penalty" else quantity.replace("_", " ") + " (fraction)"
-        table.add_row(label, _number(row.get(f"{quantity}_last")), _number(row.get(f"{quantity}_start")), "")
+    table.add_row("", "[bold]before[/]", "", "[bold]after[/]", style="dim")
+    for quantity, label in _MEASURED.items():
+        table.add_row(label, _number(row.get(f"{quantity}_start")), "", _number(row.get(f"{quantity}_last")))
     diverged = f" in epoch {_number(row['diverged_epoch'])}" if row["status"] == "diverged" else ""
     seconds = row["seconds"]
     assert isinstance(seconds, float)
     table.caption = (
         f"{row['status']}{diverged} · {_number(row['n_params'])} parameters · {_number(row['epochs_run'])} epochs "
-        f"in {duration(seconds)} · engine {_plain(row['engine'])}\nkey {_plain(row['key'])}"
+        f"in {duration(seconds)} · engine {_plain(row['engine'])}"
     )
     return table
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 import signal
 import time
 from collections import Counter
@@ -17,12 +18,14 @@ from rich.table import Table
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.console import notes, output, warn
+from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import setting_error
 from jumpstart_exp.store import Store, Stored, StoreError, result_row
 from jumpstart_exp.sweep.progress import Outcome, SweepProgress, duration, epoch_progress, outcome_table, result_table
 from jumpstart_exp.sweep.records import Heartbeat, Job, Records, current_job, is_alive
 from jumpstart_exp.sweep.stopping import EndedError, stoppable
+from jumpstart_exp.sweep.verdict import ClassShares, verdict
 from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError, train_in_parallel
 
 if TYPE_CHECKING:
@@ -153,7 +156,7 @@ def run_sweep(
 
 
 def run_cell(cell: Cell, settings: RunSettings) -> None:
-    """Train one cell in this process, unless it is stored, and show its result.
+    """Train one cell in this process, unless it is stored; show its result, where it lies and what to do next.
 
     Raises:
         CellsFailedError: the cell failed; that is stored, too.
@@ -210,6 +213,36 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
     if row["status"] == "failed":
         raise CellsFailedError(f"{cell.title()} failed: {row['error']} (retry=failed trains it again)")
     console.print(result_table(cell, row))
+    for line in (verdict(cell, row, lambda: _class_shares(cell, settings)), *_next_lines(cell, settings)):
+        console.print(line, markup=False)
+
+
+def _class_shares(cell: Cell, settings: RunSettings) -> ClassShares | None:
+    """The classes' shares among the cell's points; None where its files are not there."""
+    from jumpstart_exp.data.loading import load
+
+    try:
+        data = load(cell.dataset, Path(settings.data_dir))
+    except DataError:
+        return None
+    labels = (data.y_train, data.y_val)
+    return ClassShares(*((y.bincount(minlength=cell.dataset.classes) / len(y)).tolist() for y in labels))
+
+
+def _next_lines(cell: Cell, settings: RunSettings) -> list[str]:
+    """Where the cell's row lies, and what can be done with it."""
+    program, at = "python -m jumpstart_exp", ""
+    if settings.results_dir != RunSettings().results_dir:
+        at = f" results_dir={shlex.quote(settings.results_dir)}"
+    steps = {
+        f"{program}.report{at}": "figures and a page of all that is stored",
+        f"{program}.inspect key={cell.key}{at}": "its parameters over the training, for figures of its inside",
+    }
+    if not settings.plot:
+        steps["the same command with plot=true"] = "its losses, accuracy, census and decision surface"
+    store = Store(settings.results_dir)
+    lies = f"its row: key={cell.key} in {store.cells_dir}, its curve in {store.curves_dir}"
+    return [lies, "next:", *(f"  {step}   {what}" for step, what in steps.items())]
 
 
 def _phases(cells: Sequence[Cell], settings: RunSettings, workers: int) -> "tuple[list[Phase], list[str]]":
