@@ -14,6 +14,7 @@ from markupsafe import Markup
 from seaborn.cm import rocket
 
 from jumpstart_exp.report.files import write_whole
+from jumpstart_exp.report.page.claimed_cells import ClaimedCells
 from jumpstart_exp.report.page.contents import LARGEST, page_contents
 from jumpstart_exp.report.page.published_values import claim_entries, layout_entries, published_beside
 from jumpstart_exp.report.papers.claims import Claim
@@ -66,14 +67,15 @@ def write_page(
         StoreError: the curves cannot be read.
     """
     page, style, script = _asset("page.html"), _asset("page.css"), _script()
+    cells = ClaimedCells(table, grids)
     head, block = page_contents(
         table,
         store,
         grids,
         room=LARGEST - sum(len(text.encode()) for text in (page, style, script)),
         beside=published_beside(table, grids, published) if published is not None else [],
-        claims=claim_entries(claims),
-        layouts=layout_entries(layouts),
+        claims=claim_entries(claims, cells),
+        layouts=layout_entries(layouts, cells),
     )
     text = json.dumps(head, separators=(",", ":"), sort_keys=True, allow_nan=False)
     # no tag can begin or end in it

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from jumpstart_exp.report.figures.scatters import method_looks
+from jumpstart_exp.report.page.colours import on_dark
 from jumpstart_exp.report.page.curves import add_curves, read_curves
 from jumpstart_exp.report.page.packing import (
     DIFFERENCE,
@@ -224,12 +225,16 @@ def _study(grid: FigureGrid) -> dict[str, Any]:
 
 
 def _methods(grid: FigureGrid) -> list[dict[str, Any]]:
-    """Each method: names, colour and marker as in the pictures, and the fewest and most seeds of a place."""
+    """Each method: names, colour and marker as in the pictures, its colour on a dark ground, and how many seeds.
+
+    Of the places' numbers of seeds these are the fewest and the most.
+    """
     looks, counts = method_looks(grid.methods), grid.present.sum(axis=-1)
     found = []
     for label, title, own in zip(grid.methods, grid.method_titles, counts, strict=True):
         colour, marker = looks[label]
-        names = {"label": legible(label), "title": title, "colour": colour, "marker": marker}
+        names = {"label": legible(label), "title": title, "marker": marker}
+        names |= {"colour": colour, "colour_on_dark": on_dark(colour)}
         found.append({**names, "fewest_seeds": int(own[own > 0].min()), "most_seeds": int(own.max())})
     return found
 

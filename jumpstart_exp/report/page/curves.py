@@ -9,15 +9,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jumpstart_exp.report.page.packing import COARSE_FRACTION, Block, text_length
+from jumpstart_exp.report.page.packing import COARSE_FRACTION, COARSE_POSITIVE, Block, Scale, text_length
 from jumpstart_exp.store import Store
 
 LEAST_POINTS = 24
 """Points of a curve that are kept at least, where it has so many."""
 
 _LADDER = (128, 100, 80, 64, 48, 40, 32, 28, LEAST_POINTS)
-_ACCURACIES = ("train_acc", "val_acc")
-_CENSUS = ("dead_units", "dead_points")
+_SCALES: Mapping[str, Scale] = {
+    "train_acc": COARSE_FRACTION,
+    "val_acc": COARSE_FRACTION,
+    "train_loss": COARSE_POSITIVE,
+    "val_loss": COARSE_POSITIVE,
+    "dead_units": COARSE_FRACTION,
+    "dead_points": COARSE_FRACTION,
+}
+"""What a curve shows."""
+
+_MEASURED = ("train_acc", "val_acc", "train_loss", "val_loss")
+"""Whose extremes stay."""
+
+_NAMES = (tuple(_SCALES), _MEASURED, _MEASURED[:2])
+"""What is shown where there is room: everything, no census, accuracies only."""
 _TOGETHER = 4096  # cells whose curves are in memory at once
 
 
@@ -26,7 +39,8 @@ class ThinCurves:
     """Curves of the same cells in the same order, all with as many points.
 
     `epochs` is (cells, points) and repeats a curve's last epoch where it has fewer points; `values` has arrays of the
-    same shape, fractions in [0, 1], NaN where nothing was measured. A cell without a curve has epoch 0 throughout.
+    same shape, fractions in [0, 1] and losses in nats, NaN where nothing was measured or it is not finite. A cell
+    without a curve has epoch 0 throughout.
     `longest` is how many points the longest curve of the store has.
     """
 
@@ -39,7 +53,7 @@ def read_curves(store: Store, keys: Sequence[str]) -> ThinCurves:
     """The curves of these cells, thinned to the most points that the page ever keeps."""
     most = _LADDER[0]
     epochs = np.zeros((len(keys), most), np.int64)
-    values = {name: np.full((len(keys), most), np.nan, np.float32) for name in (*_ACCURACIES, *_CENSUS)}
+    values = {name: np.full((len(keys), most), np.nan, np.float32) for name in _SCALES}
     longest = 0
     place = {key: index for index, key in enumerate(keys)}
     for start in range(0, len(keys), _TOGETHER):
@@ -47,7 +61,7 @@ def read_curves(store: Store, keys: Sequence[str]) -> ThinCurves:
         for own, rows in _of_equal_length(table):
             longest = max(longest, rows.shape[1])
             where = [place[key] for key in own]
-            found = {name: table[name].to_numpy(np.float64)[rows] for name in values}
+            found = {name: _finite(table[name].to_numpy(np.float64)[rows]) for name in values}
             kept = _kept(found, most)
             epochs[where] = np.take_along_axis(table["epoch"].to_numpy(np.int64)[rows], kept, 1)
             for name, of_all in values.items():
@@ -65,7 +79,7 @@ def thinned(curves: ThinCurves, points: int) -> ThinCurves:
     chosen = np.zeros((len(counts), points), np.int64)
     for count in np.unique(counts):
         own = np.flatnonzero(counts == count)
-        chosen[own] = _kept({name: curves.values[name][own, :count] for name in _ACCURACIES}, points)
+        chosen[own] = _kept({name: curves.values[name][own, :count] for name in _MEASURED}, points)
     values = {name: np.take_along_axis(of, chosen, 1) for name, of in curves.values.items()}
     return ThinCurves(np.take_along_axis(curves.epochs, chosen, 1), values, curves.longest)
 
@@ -74,17 +88,18 @@ def add_curves(block: Block, curves: ThinCurves, room: int) -> tuple[int, tuple[
     """Add the curves to the block with as many points as fit into `room` characters of base64, or the fewest.
 
     Returns:
-        the points a curve, and the names of what it shows: the census is left out where there is no room for it.
+        the points a curve, and the names of what it shows: where there is no room the census is left out, then the
+        losses.
     """
     points = sorted({min(most, curves.epochs.shape[1]) for most in (*_LADDER, curves.epochs.shape[1])}, reverse=True)
-    choices = [*((each, (*_ACCURACIES, *_CENSUS)) for each in points), (points[-1], _ACCURACIES)]
+    choices = [*((each, _NAMES[0]) for each in points), *((points[-1], names) for names in _NAMES[1:])]
 
     @cache
     def made(index: int) -> Block:
         most, names = choices[index]
         return _block(thinned(curves, most), names)
 
-    chosen = bisect_left(range(len(points)), True, key=lambda index: text_length(made(index).length) <= room)
+    chosen = bisect_left(range(len(choices) - 1), True, key=lambda index: text_length(made(index).length) <= room)
     for name, entry in made(chosen).entries.items():
         block.entries[name] = {**entry, "start": entry["start"] + block.length}
     block.parts += made(chosen).parts
@@ -98,7 +113,7 @@ def _block(curves: ThinCurves, names: Sequence[str]) -> Block:
     steps = np.diff(curves.epochs, axis=1, prepend=0)
     block.add("curves.epoch_steps", steps.T.astype(np.uint32))
     for name in names:
-        block.add(f"curves.{name}", curves.values[name], COARSE_FRACTION)
+        block.add(f"curves.{name}", curves.values[name], _SCALES[name])
     return block
 
 
@@ -115,7 +130,7 @@ def _of_equal_length(table: pd.DataFrame) -> Iterator[tuple[NDArray[np.object_],
 
 
 def _kept(values: Mapping[str, NDArray[np.floating]], points: int) -> NDArray[np.int64]:
-    """Which columns of (cells, rows) stay, (cells, points), ascending: ends, extremes of the accuracies, and evenly.
+    """Which columns of (cells, rows) stay, (cells, points), ascending: ends, extremes of `_MEASURED`, and evenly.
 
     The last one is repeated where there are fewer.
     """
@@ -126,11 +141,16 @@ def _kept(values: Mapping[str, NDArray[np.floating]], points: int) -> NDArray[np
     even = np.unique(np.rint(np.linspace(0, rows - 1, points)).astype(np.int64))
     priority[:, even] = _bit_reversed(len(even))[None, :]
     priority[:, [0, rows - 1]] = -1.0
-    for name in _ACCURACIES:
+    for name in _MEASURED:
         for sign in (1.0, -1.0):
             extreme = np.argmax(np.where(np.isnan(values[name]), -np.inf, sign * values[name]), axis=1)
             priority[np.arange(cells), extreme] = -1.0
     return np.sort(np.argsort(priority, axis=1, kind="stable")[:, :points], axis=1)
+
+
+def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Without infinities, and without what single precision cannot hold."""
+    return np.where(np.isfinite(values), np.minimum(values, COARSE_POSITIVE.high), np.nan)
 
 
 def _bit_reversed(count: int) -> NDArray[np.float64]:

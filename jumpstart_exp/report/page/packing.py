@@ -49,6 +49,9 @@ FRACTION = Scale(0.0, 1.0, 65_501)
 COARSE_FRACTION = Scale(0.0, 1.0, 251)
 """Fractions of curves, to 1/250."""
 
+COARSE_POSITIVE = Scale(_SMALLEST, _LARGEST, 4_201, log=True)
+"""Losses of curves, to one part in a hundred."""
+
 DIFFERENCE = Scale(-1.0, 1.0, 65_501)
 """Differences of two fractions."""
 

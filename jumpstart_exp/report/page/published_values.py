@@ -7,10 +7,12 @@ from typing import Any
 import pandas as pd
 
 from jumpstart_exp.config.studies import VARIANTS
+from jumpstart_exp.report.page.claimed_cells import ClaimedCells
 from jumpstart_exp.report.page.packing import picked
 from jumpstart_exp.report.papers.claims import NOT_TRAINED, Claim
 from jumpstart_exp.report.papers.layouts import TITLES, LayoutComparison, interval_words
 from jumpstart_exp.report.papers.published import METRICS, Published
+from jumpstart_exp.report.statistics.seedwise import Interval
 from jumpstart_exp.report.table.grid import FigureGrid
 from jumpstart_exp.report.table.names import method_title
 from jumpstart_exp.report.table.studies import StudyTable
@@ -66,18 +68,21 @@ def _repeated(table: pd.DataFrame) -> Mapping[str, set[tuple[str, str]]]:
     return found
 
 
-def claim_entries(claims: Iterable[Claim]) -> list[dict[str, Any]]:
-    """The papers' statements with ours and the verdicts, as entries of the page's head."""
+def claim_entries(claims: Iterable[Claim], cells: ClaimedCells) -> list[dict[str, Any]]:
+    """The papers' statements with ours, verdicts and the cells that they are about, as entries of the page's head."""
     return [
         {
-            **picked(claim, "statement", "quote", "measured", "by_table", "criterion"),
+            **picked(claim, "name", "statement", "quote", "measured", "by_table", "criterion"),
             "place": f"{claim.paper}, {claim.place}",
             "published": " / ".join(f"{value:g}" for value in claim.published),
+            "metric": cells.metric_of(claim.name),
             "is_trained": any(finding.verdict != NOT_TRAINED for finding in claim.findings),
             "findings": [
                 {
                     **picked(finding, "variant", "verdict", "ours", "note", "command"),
                     "mark": _MARKS.get(finding.verdict, "open"),
+                    "measure": finding.measure and picked(finding.measure, "value", "low", "high", "count", "unit"),
+                    "cells": cells.of(claim.name, finding.variant),
                 }
                 for finding in claim.findings
             ],
@@ -86,7 +91,7 @@ def claim_entries(claims: Iterable[Claim]) -> list[dict[str, Any]]:
     ]
 
 
-def layout_entries(layouts: Sequence[LayoutComparison]) -> list[dict[str, Any]]:
+def layout_entries(layouts: Sequence[LayoutComparison], cells: ClaimedCells) -> list[dict[str, Any]]:
     """Which layout of the MOONS network is nearer to the published figure, as entries of the page's head."""
     return [
         {
@@ -96,11 +101,12 @@ def layout_entries(layouts: Sequence[LayoutComparison]) -> list[dict[str, Any]]:
             else ", ".join(method_title(label, None, None) for label in own.methods),
             "lost": [f"{TITLES[variant]}: {own.lost[variant]}" for variant in VARIANTS if variant in own.lost],
             "variants": [TITLES[variant] for variant in VARIANTS],
+            "cells": [cells.of_layout(variant, own.methods) for variant in VARIANTS],
             "measures": [
                 {
                     "name": measure.name,
-                    "of": [interval_words(measure.of[each]) if each in measure.of else "–" for each in VARIANTS],
-                    "difference": "–" if measure.difference is None else interval_words(measure.difference),
+                    "of": [_interval(measure.of.get(each)) for each in VARIANTS],
+                    "difference": _interval(measure.difference),
                     "nearer": "undecided" if measure.nearer is None else TITLES[measure.nearer],
                 }
                 for measure in own.measures
@@ -108,3 +114,7 @@ def layout_entries(layouts: Sequence[LayoutComparison]) -> list[dict[str, Any]]:
         }
         for index, own in enumerate(layouts)
     ]
+
+
+def _interval(of: Interval | None) -> dict[str, Any]:
+    return {"words": "–"} if of is None else {"words": interval_words(of), **picked(of, "value", "low", "high")}

@@ -1,15 +1,17 @@
 """The page in a real browser without a network: Debian's chromium, headless."""
 
 import json
+import math
 import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
@@ -19,11 +21,16 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.schema import conf_dir, plain_config, register_schema, split_config
 from jumpstart_exp.report.figures.scatters import LOOKS
 from jumpstart_exp.report.page import write_page
-from jumpstart_exp.report.papers.compared import compared
+from jumpstart_exp.report.page.colours import on_dark
+from jumpstart_exp.report.papers.claims import Claim
+from jumpstart_exp.report.papers.compared import Compared, compared
 from jumpstart_exp.report.papers.layouts import interval_words
+from jumpstart_exp.report.papers.measures import Measure
 from jumpstart_exp.report.papers.published import read_published
+from jumpstart_exp.report.statistics.frontier import frontiers
 from jumpstart_exp.report.table.grid import figure_grids
-from jumpstart_exp.result import Metric
+from jumpstart_exp.result import CurveRow, Metric
+from jumpstart_exp.settings import legible
 from jumpstart_exp.store import Store
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceWarning")]
@@ -57,7 +64,9 @@ class Browser:
             "Emulation.setDeviceMetricsOverride",
             {"width": wide, "height": high, "deviceScaleFactor": 1, "mobile": False},
         )
-        command("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+        wanted = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+        features = [{"name": name, "value": value} for name, value in wanted.items()]
+        command("Emulation.setEmulatedMedia", {"features": features})
         self.driver.get(f"{path.as_uri()}#{address}" if address else path.as_uri())
         self.until(lambda: self.js("return document.documentElement.dataset.ready") == "yes")
 
@@ -186,6 +195,9 @@ def test_best_or_last_seed_and_metric_change_the_numbers(browser: Browser, path:
     assert browser.cell(1, 1, 1) == "2.5"
     browser.choose("metric", "dead_units")
     assert browser.cell(1, 1, 1) == "0.2500"
+    labels = "return [...document.querySelectorAll('#moment label')].map((each) => each.textContent)"
+    assert browser.js(labels) == ["before training", "after training"]
+    assert browser.text("#heatmaps-title") == "Dead units, after training"
     browser.choose("seed", "mean")
     browser.choose("metric", "train_acc_drop")
     assert browser.cell(1, 1, 1) == "+0.0235"
@@ -225,29 +237,35 @@ def test_each_method_tells_its_own_seeds(browser: Browser, tmp_path: Path) -> No
     assert browser.js(chosen) == "mean of 3" and "ours: mean of 3 seeds." in browser.text("#heatmaps-note")
 
 
-def test_a_method_looks_as_in_the_pictures(browser: Browser, tmp_path: Path) -> None:
+def rgb(colour: str) -> str:
+    return f"rgb({', '.join(str(int(colour[at : at + 2], 16)) for at in (1, 3, 5))})"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_method_looks_as_in_the_pictures(browser: Browser, tmp_path: Path, scheme: str) -> None:
     results = [each for each in merged() if each.cell.method == "sep_up"]
     for name, of, m in (("both", merged(), 1), ("alone", results, 0)):
         page(stored(tmp_path / name, of), tmp_path / f"{name}.html")
-        browser.open(tmp_path / f"{name}.html", "cell=10,3,0,sep_up", scheme="dark")
+        browser.open(tmp_path / f"{name}.html", "cell=10,3,0,sep_up", scheme=scheme)
         colour, marker = LOOKS["sep_up"]
-        assert marker == "D"
+        assert marker == "D" and on_dark(colour) != colour
+        colour = rgb(on_dark(colour) if scheme == "dark" else colour)
         for chart in ("frontier", "scatter"):
             mark = f"const e = document.querySelector('#{chart}-chart .mark[data-m=\"{m}\"]');"
-            fill, outline = browser.js(mark + "return [e.getAttribute('fill'), e.getAttribute('d')]")
+            fill, outline = browser.js(mark + "return [getComputedStyle(e).fill, e.getAttribute('d')]")
             assert fill == colour and outline.count("L") == 3 and outline.startswith("M0 -")
-            key = f"document.querySelectorAll('#{chart}-chart .keys-of-methods path')[{m}].getAttribute('fill')"
-            assert browser.js(f"return {key}") == colour
-        red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+            key = f"document.querySelectorAll('#{chart}-chart .keys-of-methods path')[{m}]"
+            assert browser.js(f"return getComputedStyle({key}).fill") == colour
         strokes = (
             "return [...document.querySelectorAll('#cell .line, #cell .best')].map((e) => getComputedStyle(e).stroke)"
         )
-        assert set(browser.js(strokes)) == {f"rgb({red}, {green}, {blue})"}
+        assert set(browser.js(strokes)) == {colour}
 
 
 def test_the_best_epoch_stands_at_its_stored_accuracy(browser: Browser, tmp_path: Path) -> None:
     # training was best at epoch 120 and validation at 150, both behind the curve of epochs 1, 50 and 100
-    results = [result(cell("sep_up", 1, 2, 0), points=3, train_acc=Metric(0.5, 0.75, 120))]
+    losses = {name: Metric(0.5, 0.25, 100) for name in ("train_loss", "val_loss")}
+    results = [result(cell("sep_up", 1, 2, 0), points=3, train_acc=Metric(0.5, 0.75, 120), **losses)]
     page(stored(tmp_path / "results", results), tmp_path / "page.html")
     browser.open(tmp_path / "page.html", "cell=1,2,0,sep_up")
     circle = "const c = document.querySelector('#cell circle.best');"
@@ -267,7 +285,7 @@ def test_a_click_opens_the_curves_census_and_numbers(browser: Browser, path: Pat
     said = dict(lines)
     assert said["training accuracy"] == f"{row['train_acc_best']:.4f} at epoch 50; last {row['train_acc_last']:.4f}"
     assert said["validation loss"] == "0.5 at epoch 77; last 2.5"
-    assert said["dead points, mean over layers"] == "0.5000 → 0.5000"
+    assert said["dead points, mean over layers"] == "0.5000 before → 0.5000 after training"
     assert said["key"] == row["key"]
     assert browser.js("return document.querySelectorAll('#cell .curve path[data-name=train_acc]').length") == 3
     assert int(browser.js("return document.querySelector('#cell .curve').dataset.points")) == 30
@@ -279,10 +297,46 @@ def test_a_click_opens_the_curves_census_and_numbers(browser: Browser, path: Pat
     assert heights.index(min(heights)) == 1 and len(heights) == 30
     places = [float(point.split(" ")[0]) for point in path_of[1:].split("L")]
     epochs = [1, *range(50, 1500, 50)]
-    assert places == pytest.approx([34 + 356 * epoch / 1450 for epoch in epochs], abs=0.06)
+    assert places == pytest.approx([34 + 356 * epoch / 4000 for epoch in epochs], abs=0.06)
     browser.click("#cell [data-seed='2']")
     assert browser.js("return location.hash").endswith("cell=10%2C3%2C2%2Csep_up")
     assert browser.text("#cell h3:nth-of-type(3)") == "Seed 2"
+
+
+def test_the_losses_are_drawn_over_their_epochs_on_a_logarithmic_axis(browser: Browser, tmp_path: Path) -> None:
+    train, val = [1.0, 0.1, 0.01, 0.0, math.nan], [0.7, 0.5, 0.5, 0.6, 5.0]
+    curve = tuple(
+        CurveRow(50 * step, 0.5, 0.5, *losses, None, 0, 0, 0, 0)
+        for step, losses in enumerate(zip(train, val, strict=True), start=1)
+    )
+    metrics = {"train_loss": Metric(math.nan, 0.0, 200), "val_loss": Metric(5.0, 0.5, 100)}
+    accuracies = {name: Metric(0.5, 0.5, 50) for name in ("train_acc", "val_acc")}
+    results = [result(cell("relu", 1, 2, 0), curve=curve, **metrics, **accuracies)]
+    page(stored(tmp_path / "results", results), tmp_path / "page.html")
+    browser.open(tmp_path / "page.html", "cell=1,2,0,relu")
+    titles = "return [...document.querySelectorAll('#cell figcaption > span:first-child')].map((e) => e.textContent)"
+    assert browser.js(titles) == ["accuracy", "loss, logarithmic", "dead, share"]
+
+    def points(name: str) -> list[tuple[float, float]]:
+        of = browser.js(f"return document.querySelector('#cell path[data-name={name}]').getAttribute('d')")
+        return [(float(x), float(y)) for x, y in (each.split(" ") for each in of[1:].split("L"))]
+
+    # from 0.005, the next round number below the least that is positive, to 10
+    def height(loss: float) -> float:
+        return 126 - 118 * max(0.0, math.log(loss / 0.005) / math.log(10 / 0.005)) if loss else 126.0
+
+    for name, losses in (("train_loss", train[:4]), ("val_loss", val)):
+        expected = [(34 + 356 * 50 * step / 250, height(loss)) for step, loss in enumerate(losses, start=1)]
+        assert np.array(points(name)) == pytest.approx(np.array(expected), abs=0.3)  # rounded to one part in a hundred
+    circle = "const c = document.querySelector('#cell circle[data-name=val_loss]');"
+    at = browser.js(circle + "return [Number(c.getAttribute('cx')), Number(c.getAttribute('cy')), c.textContent]")
+    assert at == [
+        pytest.approx(34 + 356 * 100 / 250),
+        pytest.approx(height(0.5), abs=0.1),
+        "best validation loss 0.5 at epoch 100",
+    ]
+    ticks = "return [...document.querySelectorAll('#cell .curves:nth-of-type(2) text[text-anchor=end]')]"
+    assert browser.js(ticks + ".map((e) => e.textContent)") == ["0.01", "0.1", "1", "10", "epoch"]
 
 
 def test_the_command_gives_the_key_of_the_cell(browser: Browser, path: Path, table: pd.DataFrame) -> None:
@@ -355,6 +409,56 @@ def test_light_and_dark_follow_the_system_and_the_switch(browser: Browser, path:
         browser.js("localStorage.clear()")
 
 
+AUDIT = """
+const channels = (colour) => (colour.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+const linear = (c) => c <= 0.04045 * 255 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4;
+const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+const ground = (element) => {
+  const own = channels(getComputedStyle(element).backgroundColor);
+  return own.length === 3 || own[3] === 1 || !element.parentElement ? own : ground(element.parentElement);
+};
+const contrast = (element, colour) => {
+  const [low, high] = [luminance(channels(colour)), luminance(ground(element))].sort((one, other) => one - other);
+  return (high + 0.05) / (low + 0.05);
+};
+const seen = (element) => element.checkVisibility() && element.getClientRects().length > 0;
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("by_switch", [False, True])
+def test_text_and_charts_can_be_read_in_light_and_dark(
+    browser: Browser, tmp_path: Path, scheme: str, by_switch: bool
+) -> None:
+    page(stored(tmp_path / "merged", merged()), tmp_path / "page.html")
+    browser.open(tmp_path / "page.html", "cell=10,3,0,relu", scheme="light" if by_switch else scheme)
+    if by_switch:
+        browser.js("document.documentElement.dataset.theme = arguments[0]", scheme)
+    grounds = "return [...new Set([...document.querySelectorAll('.chart, .curves')].map((e) => ground(e).join()))]"
+    assert browser.js(AUDIT + grounds) == ["20,23,27" if scheme == "dark" else "251,251,250"]
+    # numbers and question marks in cells have the cells' own grounds
+    texts = """return [...document.querySelectorAll("body *:not(script, style, option, .number, .unknown)")]
+      .filter((e) => seen(e) && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
+      .map((e) => [contrast(e, getComputedStyle(e)[e instanceof SVGElement ? "fill" : "color"]), e.textContent]);"""
+    found = browser.js(AUDIT + texts)
+    assert len(found) > 100 and [each for each in found if each[0] < 4.5] == []
+    if scheme == "dark":
+        lines = """return [...document.querySelectorAll(".line, .trend, .whisker, .mark")].filter(seen)
+          .map((e) => [e, getComputedStyle(e)[e.matches(".mark:not(.empty, .hollow)") ? "fill" : "stroke"]])
+          .map(([e, colour]) => [contrast(e, colour), e.getAttribute("class")]);"""
+        drawn = browser.js(AUDIT + lines)
+        assert len(drawn) > 10 and [each for each in drawn if each[0] < 3] == []
+
+
+def test_what_is_printed_is_light(browser: Browser, path: Path) -> None:
+    browser.open(path, scheme="dark")
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert browser.js("return getComputedStyle(document.body).backgroundColor") == "rgb(251, 251, 250)"
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_a_phone_never_scrolls_the_page_sideways(browser: Browser, path: Path) -> None:
     beyond = "const root = document.documentElement; return root.scrollWidth - root.clientWidth"
     for address in ("", "published=1&cell=10,3,1,sep_up"):
@@ -380,15 +484,26 @@ def test_an_address_that_names_nothing_changes_nothing(browser: Browser, path: P
     assert browser.numbers() == plain and browser.complaints() == []
 
 
-def test_layouts_and_claims_are_told_with_their_paper(browser: Browser, store: Store, table: pd.DataFrame) -> None:
+@pytest.fixture(scope="module")
+def claimed(store: Store, table: pd.DataFrame) -> tuple[Path, Compared, Sequence[Claim]]:
+    """A page with statements, of which one alone has a verdict."""
     found = compared(table, read_published())
     assert found.layouts and found.claims
-    # the store trains too little for any statement: the last one is told as if it had been decided
-    *others, last = found.claims
-    decided = replace(last.findings[0], verdict="reproduced")
-    claims = [*others, replace(last, findings=(decided, *last.findings[1:]))]
+    # the store trains too little for any statement: the first one is told as if it had been decided
+    first, *others = found.claims
+    decided = replace(
+        first.findings[0], verdict="reproduced", ours="20 [10, 20], 3 seeds", measure=Measure(20, 10, 20, 3)
+    )
+    claims = [replace(first, findings=(decided, *first.findings[1:])), *others]
     path = store.results_dir / "claims.html"
     write_page(table, store, figure_grids(table), path, claims=claims, layouts=found.layouts)
+    return path, found, claims
+
+
+def test_layouts_and_claims_are_told_with_their_paper(
+    browser: Browser, claimed: tuple[Path, Compared, Sequence[Claim]]
+) -> None:
+    path, found, claims = claimed
     browser.open(path)
     assert found.layouts[0].verdict in browser.text("#layouts-verdict")
     summaries = browser.js("return [...document.querySelectorAll('#claims td summary')].map((s) => s.textContent)")
@@ -407,6 +522,126 @@ def test_layouts_and_claims_are_told_with_their_paper(browser: Browser, store: S
     measures = [measure for layout in found.layouts for measure in layout.measures]
     assert len(rows) == len(measures) == 6
     assert all(interval_words(of) in row for row, each in zip(rows, measures, strict=True) for of in each.of.values())
+
+
+def test_a_claim_leads_to_its_cells(browser: Browser, claimed: tuple[Path, Compared, Sequence[Claim]]) -> None:
+    path, _, (first, *_) = claimed
+    browser.open(path)
+    browser.choose("metric", "val_loss")
+    assert browser.text("#claims tbody .to-cells") == "9 cells"
+    browser.click("#claims tbody .to-cells")
+    outlined = """return [...document.querySelectorAll('.outline')].map((r) =>
+      [r.closest('svg').dataset.m, ...['x', 'y', 'width', 'height'].map((name) => Number(r.getAttribute(name)))])"""
+    (m, *box), *others = browser.js(outlined)
+    # width 3 of Sep-UP, all three depths: the upper one of two rows
+    size = [
+        float(browser.js(f"return document.querySelector(arguments[0]).getAttribute('{of}')", rect(1, 0, 1)))
+        for of in ("width", "height")
+    ]
+    assert (m, others) == ("1", []) and box == pytest.approx([34, 4, 3 * size[0], size[1]], abs=0.01)
+    assert browser.text("#heatmaps-title") == "Training accuracy, best epoch"
+    assert (
+        browser.text("#outlined-words") == f"Outlined: the cells of “{first.statement}” ({first.paper}, {first.place})."
+    )
+    assert browser.js("return document.activeElement.id") == "heatmaps"
+    address = browser.js("return location.hash")
+    browser.open(path, address[1:])  # the view can be shared
+    assert browser.js(outlined) == [[m, *box]]
+    browser.click("#outlined button")
+    assert browser.js(outlined) == [] and "claim" not in browser.js("return location.hash")
+    assert browser.js("return document.querySelectorAll('.cells-of-layouts a').length") == 3
+
+
+def test_a_claim_about_one_place_opens_its_panel(browser: Browser, tmp_path: Path) -> None:
+    settings = {"optimizer": {"epochs": 1000}}
+    found = [result(cell("relu", 50, 4, seed, **settings)) for seed in (0, 1, 2)]
+    store = stored(tmp_path / "results", found)
+    table = store.cells()
+    claims = compared(table, read_published()).claims
+    write_page(table, store, figure_grids(table), tmp_path / "page.html", claims=claims)
+    browser.open(tmp_path / "page.html")
+    browser.click("#claims tbody .to-cells")
+    assert browser.text("#cell-title") == "ReLU · depth 50 × width 4"
+
+
+def test_every_table_downloads_as_csv(
+    browser: Browser, claimed: tuple[Path, Compared, Sequence[Claim]], table: pd.DataFrame, tmp_path: Path
+) -> None:
+    path, found, claims = claimed
+    browser.driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    browser.open(path, "cell=10,2,,sep_up")
+    browser.js("document.getElementById('untrained-claims').open = true")
+    counts = (
+        "return [document.querySelectorAll('table').length, document.querySelectorAll('.tabled > .download').length]"
+    )
+    assert browser.js(counts) == [7, 7]
+    browser.js("document.querySelectorAll('.download').forEach((button) => button.click())")
+    browser.until(lambda: len([*tmp_path.glob("*.csv")]) == 7)
+    slug = figure_grids(table)[0].slug
+    files = {each.stem.removeprefix(f"{slug}_"): pd.read_csv(each) for each in tmp_path.glob("*.csv")}
+    assert files.keys() == {
+        "frontier_first_best",
+        "ratios_best",
+        "methods_best",
+        "10x2_seeds",
+        "layouts",
+        "claims",
+        "claims_not_trained",
+    }
+    own = of(table, "sep_up", 10, 2)
+    assert files["10x2_seeds"]["seed"].tolist() == [0, 1, 2]
+    for column in ("train_acc_best", "val_acc_last"):
+        np.testing.assert_allclose(files["10x2_seeds"][column], own[column].to_numpy(float), atol=1e-5)
+    points = frontiers(figure_grids(table)[0], "best", start="first")
+    theirs = [(each.method, point.width, point.depth) for each in points for point in each.points]
+    shown = files["frontier_first_best"].astype(object).where(lambda frame: frame.notna(), None)
+    assert [*zip(shown["method"], shown["width"], shown["depth"], strict=True)] == theirs
+    assert files["methods_best"].set_index("method")["trained"].to_dict() == {"relu": 5, "sep_up": 17}
+    (first, _) = files["claims"].to_dict("records")
+    assert (first["statement"], first["quote"], first["value"], first["low"]) == (
+        claims[0].statement,
+        claims[0].quote,
+        20,
+        10,
+    )
+    assert first["command"] == claims[0].findings[0].command
+    distance = found.layouts[0].measures[0].of["paper"]
+    assert files["layouts"].iloc[0][["value", "low", "high"]].tolist() == pytest.approx(
+        [distance.value, distance.low, distance.high]
+    )
+    assert browser.complaints() == []
+
+
+def test_no_text_of_a_table_is_a_formula_to_a_spreadsheet(browser: Browser, tmp_path: Path) -> None:
+    label = '=HYPERLINK("x"),\n1'
+    results = [result(Cell.from_config({"depth": 1, "width": 2, "seed": seed}, label)) for seed in (0, 1)]
+    page(stored(tmp_path / "results", results), tmp_path / "page.html")
+    browser.driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    browser.open(tmp_path / "page.html")
+    browser.click("#tables-body .download")
+    browser.until(lambda: [*tmp_path.glob("*.csv")])
+    (line,) = pd.read_csv(next(tmp_path.glob("*.csv"))).to_dict("records")
+    assert line["method"] == f"'{legible(label)}" and line["networks"] == 2
+
+
+def test_a_caption_of_more_than_60_words_is_a_sentence_and_details(
+    browser: Browser, claimed: tuple[Path, Compared, Sequence[Claim]]
+) -> None:
+    path, *_ = claimed
+    browser.open(path, "cell=10,2,,sep_up&published=1")
+    captions = """return [...document.querySelectorAll(".note, figcaption, caption, summary, #layouts-verdict, dd li")]
+      .map((e) => [e.id, e.innerText, e.querySelector(":scope > details")?.textContent || ""])"""
+    found = browser.js(captions)
+    assert [open_ for _, open_, _ in found if len(open_.split()) > 60] == []
+    told = {name: (open_, more) for name, open_, more in found if name}
+    shown, more = told["frontier-note"]
+    assert shown.startswith("The deepest network of each width") and shown.endswith("do.\nIn full")
+    assert "An arrow: the grid, or what is trained, ends there" in more and "An arrow" not in shown
+    # what is short stands open
+    assert told["scatter-note"][1] == "" and "arrow keys" in told["scatter-note"][0]
+    browser.click("#frontier-note summary")
+    browser.click("#moment-last")  # drawn anew, it stays open
+    assert "An arrow" in browser.js("return document.getElementById('frontier-note').innerText")
 
 
 def test_a_row_without_a_key_shows_none(browser: Browser, store: Store, table: pd.DataFrame) -> None:

@@ -1,16 +1,19 @@
 """Curves that are thinned: which points stay, and how many."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 from page_stores import cell, moons, result, stored
+from test_packing import decoded
 
 from jumpstart_exp.report.page.curves import LEAST_POINTS, ThinCurves, add_curves, read_curves, thinned
 from jumpstart_exp.report.page.packing import Block, text_length
+from jumpstart_exp.result import CurveRow
 from jumpstart_exp.store import Store
 
-NAMES = ("train_acc", "val_acc", "dead_units", "dead_points")
+NAMES = ("train_acc", "val_acc", "train_loss", "val_loss", "dead_units", "dead_points")
 
 
 def noisy(cells: int, rows: int, seed: int = 0) -> ThinCurves:
@@ -20,13 +23,13 @@ def noisy(cells: int, rows: int, seed: int = 0) -> ThinCurves:
 
 
 @pytest.mark.parametrize("points", [LEAST_POINTS, 40, 99])
-def test_ends_and_extremes_of_both_accuracies_stay(points: int) -> None:
+def test_ends_and_extremes_of_accuracies_and_losses_stay(points: int) -> None:
     whole = noisy(50, 101)
     thin = thinned(whole, points)
     assert thin.epochs.shape == (50, points)
     assert np.all(np.diff(thin.epochs, axis=1) > 0)
     np.testing.assert_array_equal(thin.epochs[:, [0, -1]], whole.epochs[:, [0, -1]])
-    for name in ("train_acc", "val_acc"):
+    for name in ("train_acc", "val_acc", "train_loss", "val_loss"):
         np.testing.assert_array_equal(thin.values[name].max(axis=1), whole.values[name].max(axis=1))
         np.testing.assert_array_equal(thin.values[name].min(axis=1), whole.values[name].min(axis=1))
 
@@ -95,9 +98,32 @@ def test_curves_get_the_points_for_which_there_is_room() -> None:
     curves = noisy(300, 101)
     roomy, tight, least = Block(), Block(), Block()
     assert add_curves(roomy, curves, 10**6) == (101, NAMES)
-    points, names = add_curves(tight, curves, 80_000)
-    assert LEAST_POINTS <= points < 101 and names == NAMES and text_length(tight.length) <= 80_000
+    points, names = add_curves(tight, curves, 120_000)
+    assert LEAST_POINTS <= points < 101 and names == NAMES and text_length(tight.length) <= 120_000
     assert add_curves(least, curves, 0) == (LEAST_POINTS, ("train_acc", "val_acc"))
+
+
+def test_losses_stay_longer_than_the_census() -> None:
+    curves = noisy(300, 101)
+    lengths = {}
+    for room in range(20_000, 100_000, 4_000):
+        block = Block()
+        points, names = add_curves(block, curves, room)
+        lengths[names] = text_length(block.length)
+        assert names == NAMES or points == LEAST_POINTS
+        assert names == NAMES[:2] or lengths[names] <= room
+    assert set(lengths) == {NAMES, NAMES[:4], NAMES[:2]}
+
+
+def test_losses_of_curves_are_right_to_one_part_in_a_hundred(tmp_path: Path) -> None:
+    losses = [2.5, 0.6931, 1e-5, 0.0, 1e30, math.inf, math.nan]
+    curve = tuple(CurveRow(epoch, 1.0, 1.0, loss, 0.1, None, 0, 0, 0, 0) for epoch, loss in enumerate(losses, start=1))
+    own = result(cell("relu", 1, 2, 0), curve=curve)
+    block = Block()
+    add_curves(block, read_curves(stored(tmp_path, [own]), [own.cell.key]), 10**6)
+    shown = decoded(block, "curves.train_loss")[0]
+    np.testing.assert_allclose(shown[:4], losses[:4], rtol=0.01)
+    assert shown[4] == pytest.approx(2.0**60) and np.isnan(shown[5:]).all()
 
 
 def test_curves_stand_behind_what_the_block_had() -> None:

@@ -30,11 +30,13 @@ from test_packing import decoded
 
 from jumpstart_exp.report.figures.scatters import LOOKS
 from jumpstart_exp.report.page import write_page
+from jumpstart_exp.report.page.claimed_cells import ClaimedCells
+from jumpstart_exp.report.page.colours import DARK_GROUND, contrast, on_dark
 from jumpstart_exp.report.page.contents import page_contents
 from jumpstart_exp.report.page.curves import LEAST_POINTS
 from jumpstart_exp.report.page.packing import Block, text_length
 from jumpstart_exp.report.page.published_values import claim_entries, layout_entries
-from jumpstart_exp.report.papers.claims import Claim, Finding
+from jumpstart_exp.report.papers.claims import Claim, Finding, assertions
 from jumpstart_exp.report.papers.layouts import LayoutComparison, LayoutMeasure
 from jumpstart_exp.report.papers.published import read_published
 from jumpstart_exp.report.statistics.frontier import Start, frontiers
@@ -236,18 +238,69 @@ def test_a_method_has_its_own_seeds_and_its_look_in_the_pictures(tmp_path: Path)
     assert all((each["colour"], each["marker"]) == LOOKS[each["label"]] for each in methods)
 
 
-def test_a_claim_is_trained_if_either_variant_is() -> None:
+def test_every_methods_colour_can_be_seen_on_a_dark_ground() -> None:
+    found = [on_dark(colour) for colour, _ in LOOKS.values()]
+    assert all(contrast(colour, DARK_GROUND) >= 3.5 for colour in found) and len({*found}) == len(LOOKS)
+    assert (contrast("#000000", "#ffffff"), on_dark("#56b4e9")) == (pytest.approx(21), "#56b4e9")
+    # WCAG's own example of the least contrast of text: 4.5
+    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.005)
+
+
+@pytest.fixture(scope="module")
+def cells(store: Store, grid: FigureGrid) -> ClaimedCells:
+    return ClaimedCells(store.cells(), [grid])
+
+
+def test_a_claim_is_trained_if_either_variant_is(cells: ClaimedCells) -> None:
     def trained(*verdicts: str) -> bool:
         findings = tuple(Finding("paper", verdict, "", None, "", None) for verdict in verdicts)
-        claim = Claim("deep", "CPAIOR", "section 4", "It trains.", "", "depth", (60.0,), "", "at least 60", findings)
-        return bool(claim_entries([claim])[0]["is_trained"])
+        return bool(claim_entries([claimed(*findings)], cells)[0]["is_trained"])
 
     assert trained("not trained", "undecided") and trained("not reproduced") and not trained("not trained")
 
 
-def test_claims_name_their_paper_and_layouts_their_numbers() -> None:
-    claim = Claim("deep", "CPAIOR", "section 4", "It trains.", "we train", "depth", (60.0,), "", "at least 60", ())
-    (entry,) = claim_entries([claim])
+def claimed(*findings: Finding, name: str = "moons_jumpstart_width_3") -> Claim:
+    return Claim(name, "CPAIOR", "section 4", "It trains.", "we train", "depth", (60.0,), "", "at least 60", findings)
+
+
+def test_claims_point_at_their_cells(cells: ClaimedCells) -> None:
+    def of(name: str, variant: str = "paper") -> tuple[str, list[dict[str, Any]]]:
+        (entry,) = claim_entries([claimed(Finding(variant, "undecided", "", None, "", None), name=name)], cells)
+        return entry["metric"], entry["findings"][0]["cells"]
+
+    # depths 1, 10, 20; widths 2, 3; relu is the first method, and one seed of its 1×2 is missing
+    everywhere = {"study": 0, "depths": [0, 1, 2]}
+    one_width = [{**everywhere, "methods": [1], "widths": [1], "count": 9}]
+    assert of("moons_jumpstart_width_3") == ("train_acc", one_width)
+    assert of("moons_times_deeper") == ("train_acc", [{**everywhere, "methods": [0, 1], "widths": [0, 1], "count": 35}])
+    assert of("moons_jumpstart_width_3", "code") == of("moons_jumpstart_width_25") == ("train_acc", [])
+    assert of("mnist_pairs_validation") == ("val_acc", [])
+    assert cells.of_layout("paper", ["sep_up"]) == [{**everywhere, "methods": [1], "widths": [0, 1], "count": 18}]
+
+
+def test_cells_in_several_studies_of_the_page_are_shown_in_as_few(tmp_path: Path) -> None:
+    # relu stands beside both values of λ, sep_up at one of them each
+    places = [(depth, width) for depth in (1, 5) for width in (2, 3)]
+    rates = [
+        cell("sep_up", *place, 0, penalty={"kind": "UP", "weight": weight})
+        for place in places
+        for weight in (1e-4, 1e-3)
+    ]
+    table = stored(
+        tmp_path, [result(each) for each in (*rates, *(cell("relu", *place, 0) for place in places))]
+    ).cells()
+    grids = figure_grids(table)
+    assert len(grids) == 2
+    (only,) = ClaimedCells(table, grids).of("moons_times_deeper", "paper")
+    assert only["count"] == 8 and {*grids[only["study"]].methods} == {"relu", "sep_up"}
+
+
+def test_every_statement_has_a_metric_of_the_page(cells: ClaimedCells) -> None:
+    assert {cells.metric_of(each.name) for each in assertions()} == {"train_acc", "val_acc"}
+
+
+def test_claims_name_their_paper_and_layouts_their_numbers(cells: ClaimedCells) -> None:
+    (entry,) = claim_entries([claimed()], cells)
     assert (entry["place"], entry["quote"]) == ("CPAIOR, section 4", "we train")
     measure = LayoutMeasure(
         "distance",
@@ -266,15 +319,16 @@ def test_claims_name_their_paper_and_layouts_their_numbers() -> None:
         lost={"code": "3 of 120 cells diverged"},
     )
     of_one = replace(of_all, methods=("sep_up",), verdict="undecided", measures=())
-    entries = layout_entries([of_all, of_one])
+    entries = layout_entries([of_all, of_one], cells)
     assert [(entry["methods"], entry["verdict"]) for entry in entries] == [
         ("all methods", "2×1 is nearer"),
         ("Sep-UP", "undecided"),
     ]
     assert entries[0]["lost"] == ["2×1 (variant=code): 3 of 120 cells diverged"]
     (line,) = entries[0]["measures"]
-    assert line["of"] == ["0.250 [0.125, 0.500]", "0.062 [0.031, 0.125]"]
-    assert (line["difference"], line["nearer"]) == ("0.188 [0.000, 0.400]", "2×1 (variant=code)")
+    assert [of["words"] for of in line["of"]] == ["0.250 [0.125, 0.500]", "0.062 [0.031, 0.125]"]
+    assert line["of"][1] == {"words": "0.062 [0.031, 0.125]", "value": 0.0625, "low": 0.03125, "high": 0.125}
+    assert (line["difference"]["words"], line["nearer"]) == ("0.188 [0.000, 0.400]", "2×1 (variant=code)")
 
 
 def test_published_values_stand_beside_the_studies_that_repeat_them(store: Store, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ function tipContent(study, state, m, d, w) {
   if (!Number.isNaN(published) && all.count) lines.push(["difference", `${shown(all.value - published, "difference")} (ours, ${plural(all.count, "seed")})`]);
   if (!lines.length) lines.push(["", "not in the store"]);
   const head = make("strong", {}, `${study.methods[m].title} ${study.depths[d]}×${study.widths[w]}`);
-  const what = `${metric.title}${metric.moments.length ? `, ${moment}` : ""}`;
+  const what = [metric.title, momentInWords(metric, moment)].filter(Boolean).join(", ");
   return [head, make("span", { class: "what" }, what), definitions(lines)];
 }
 
@@ -53,7 +53,7 @@ function cellContent(study, contents, m, d, w, seed, actions) {
   parts.push(...curvePictures(study, contents, curves, row, m));
   parts.push(...commandOf(study, contents, row, d, w, chosen, actions));
   parts.push(make("h3", {}, `Seed ${study.seeds[chosen]}`), numbersOf(study, contents, row, m, d, w));
-  if (present.length > 1) parts.push(make("h3", {}, "All seeds"), seedTable(study, contents, m, d, w, present, chosen));
+  if (present.length > 1) parts.push(seedTable(study, contents, m, d, w, present, chosen));
   return parts;
 }
 
@@ -76,25 +76,51 @@ function curveOf(contents, row) {
 function curvePictures(study, contents, curves, row, m) {
   const chosen = curves.find((each) => each.chosen).curve;
   if (!chosen.epochs.length && curves.every((each) => !each.curve.epochs.length)) return [make("p", { class: "note" }, "The store has no training curve of this cell.")];
-  const best = ["train_acc", "val_acc"].map((name) => ({ name, epoch: contents.get(`rows.${name}_best_epoch`)[row], value: contents.get(`rows.${name}_best`)[row] }));
-  const longest = Math.max(...curves.map((each) => each.curve.epochs.at(-1) || 1), ...best.map((each) => each.epoch));
-  const found = [lineChart("accuracy", curves, [["train_acc", "training"], ["val_acc", "validation"]], longest, best, study.chance, study.methods[m].colour, contents.get("rows.epochs_run")[row])];
-  if (contents.head.curves.names.includes("dead_units")) {
-    found.push(lineChart("dead, share", curves, [["dead_units", "units"], ["dead_points", "points"]], longest, [], null, study.methods[m].colour));
+  const names = contents.head.curves.names, row_ = (name) => contents.get(`rows.${name}`)[row];
+  const best = (of) => of.map((name) => ({ name, epoch: row_(`${name}_best_epoch`), value: row_(`${name}_best`) }));
+  const marks = { accuracy: best(["train_acc", "val_acc"]), loss: names.includes("train_loss") ? best(["train_loss", "val_loss"]) : [] };
+  const longest = Math.max(...curves.map((each) => each.curve.epochs.at(-1) || 1), ...Object.values(marks).flat().map((each) => each.epoch));
+  const chart = (title, lines, axis, more) => lineChart({ title, lines, axis, curves, longest, method: study.methods[m], epochsRun: row_("epochs_run"), ...more });
+  const found = [chart("accuracy", [["train_acc", "training"], ["val_acc", "validation"]], SHARES, { marks: marks.accuracy, guess: study.chance })];
+  if (names.includes("train_loss")) {
+    const losses = ["train_loss", "val_loss"].flatMap((name) => curves.flatMap((each) => each.curve.values[name]));
+    found.push(chart("loss, logarithmic", [["train_loss", "training"], ["val_loss", "validation"]], logAxis([...losses, ...marks.loss.map((each) => each.value)]), { marks: marks.loss }));
   }
+  if (names.includes("dead_units")) found.push(chart("dead, share", [["dead_units", "units"], ["dead_points", "points"]], SHARES));
   return found;
 }
 
+// Of an axis: where a value stands between its lower end, 0, and its upper, 1; and its ticks, those without text rules only.
+const SHARES = { at: (value) => value, ticks: [[0, "0"], [0.25, ""], [0.5, "0.5"], [0.75, ""], [1, "1"]] };
+
+// A logarithmic axis from and to 1, 2 or 5 times a power of ten; 0, which has no place on it, stands at its lower end.
+function logAxis(values) {
+  const positive = values.filter((value) => value > 0);
+  const least = positive.length ? Math.min(...positive) : 1, most = positive.length ? Math.max(...positive) : 1;
+  const rounds = [];
+  for (let power = Math.floor(Math.log10(least)) - 1; power <= Math.log10(most) + 1; power++) rounds.push(...[1, 2, 5].map((factor) => Number(`${factor}e${power}`)));
+  const low = rounds.findLast((each) => each < least * 0.999), high = rounds.find((each) => each > most * 1.001);
+  const within = rounds.filter((each) => low <= each && each <= high), powers = within.filter((each) => Number.isInteger(Math.log10(each)));
+  const ticks = within.length <= MOST_TICKS ? within : powers.filter((_, i) => i % Math.ceil(powers.length / MOST_TICKS) === 0);
+  const words = (tick) => tick < 1e-3 || tick >= 1e5 ? tick.toExponential(0).replace("e-", "e−").replace("e+", "e") : String(tick);
+  return {
+    at: (value) => Math.max(0, Math.log(value / low) / Math.log(high / low)),
+    ticks: ticks.map((tick) => [tick, words(tick)]),
+  };
+}
+
+const MOST_TICKS = 6;
+
 // Lines of one method, in its colour. `marks` stand at what the training itself kept, which a curve of fewer epochs can miss.
-function lineChart(title, curves, lines, longest, marks, guess, colour, epochsRun) {
+function lineChart({ title, curves, lines, axis, longest, marks = [], guess = null, method, epochsRun }) {
   const wide = 400, high = 160, left = 34, right = 10, top = 8, bottom = 34;
   const x = (epoch) => left + (wide - left - right) * epoch / longest;
-  const y = (value) => high - bottom - (high - bottom - top) * value;
+  const y = (value) => high - bottom - (high - bottom - top) * axis.at(value);
   const points = curves.find((each) => each.chosen).curve.epochs.length;
   const picture = draw("svg", { viewBox: `0 0 ${wide} ${high}`, class: "curve", role: "img", "data-points": points, "aria-label": `${title} over ${longest} epochs: ${lines.map((line) => line[1]).join(" and ")}` });
-  for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
+  for (const [tick, words] of axis.ticks) {
     picture.append(draw("path", { d: `M${left} ${y(tick)}H${wide - right}`, class: "rule" }));
-    if (tick * 2 % 1 === 0) picture.append(draw("text", { x: left - 5, y: y(tick), dy: "0.35em", "text-anchor": "end" }, String(tick)));
+    if (words) picture.append(draw("text", { x: left - 5, y: y(tick), dy: "0.35em", "text-anchor": "end" }, words));
   }
   for (const tick of roundTicks(longest)) picture.append(draw("text", { x: x(tick), y: high - bottom + 13, "text-anchor": tick === longest ? "end" : "middle" }, tick.toLocaleString("en")));
   picture.append(draw("text", { x: wide - right, y: high - 2, "text-anchor": "end", class: "axis" }, "epoch"));
@@ -108,12 +134,11 @@ function lineChart(title, curves, lines, longest, marks, guess, colour, epochsRu
     }
   }
   marks.forEach(({ epoch, value, name }, index) => {
-    if (epoch && !Number.isNaN(value)) picture.append(draw("circle", { cx: x(epoch), cy: y(value), r: 3.5, class: `best line${index}` }, draw("title", {}, `best ${name === "train_acc" ? "training" : "validation"} accuracy ${shown(value, "fraction")} at epoch ${epoch}`)));
+    const kind = name.endsWith("_acc") ? "fraction" : "positive";
+    if (epoch && !Number.isNaN(value)) picture.append(draw("circle", { cx: x(epoch), cy: y(value), r: 3.5, class: `best line${index}`, "data-name": name }, draw("title", {}, `best ${lines[index][1]} ${kind === "fraction" ? "accuracy" : "loss"} ${shown(value, kind)} at epoch ${epoch}`)));
   });
   const names = make("span", { class: "names" }, lines.map(([, words], index) => make("span", { class: `name line${index}` }, words)), marks.length ? make("span", { class: "best-key" }, `○ best epoch (curve: ${points.toLocaleString("en")} of ${plural(epochsRun, "epoch")})`) : null);
-  const figure = make("figure", { class: "curves" }, make("figcaption", {}, make("span", {}, title), names), picture);
-  figure.style.setProperty("--method", colour);
-  return figure;
+  return inColour(make("figure", { class: "curves" }, make("figcaption", {}, make("span", {}, title), names), picture), method);
 }
 
 function pathOf(epochs, values, x, y) {
@@ -138,13 +163,18 @@ function seedTable(study, contents, m, d, w, present, chosen) {
     const row = study.row(m, d, w, s);
     return [`${study.seeds[s]}${s === chosen && present.length > 1 ? " ◂" : ""}`, study.status(row), ...columns.map((column) => shown(study.measured(row, column), "fraction"))];
   });
-  return table(["seed", "status", "train best", "train last", "val best", "val last"], rows);
+  const lines = present.map((s) => {
+    const row = study.row(m, d, w, s);
+    return [study.methods[m].label, study.depths[d], study.widths[w], study.seeds[s], study.status(row), ...columns.map((column) => rounded(study.measured(row, column)))];
+  });
+  return table(["seed", "status", "train best", "train last", "val best", "val last"], rows, "All seeds", {
+    name: `${study.slug}_${study.depths[d]}x${study.widths[w]}_seeds`, columns: ["method", "depth", "width", "seed", "status", ...columns], lines });
 }
 
 function numbersOf(study, contents, row, m, d, w) {
   const at = (name) => contents.get(`rows.${name}`)[row];
   const origin = contents.head.origins[at("origin")];
-  const pair = (name, kind) => `${shown(at(`${name}_start`), kind)} → ${shown(at(`${name}_last`), kind)}`;
+  const pair = (name, kind) => `${shown(at(`${name}_start`), kind)} before → ${shown(at(`${name}_last`), kind)} after training`;
   const best = (name, kind) => `${shown(at(`${name}_best`), kind)}${at(`${name}_best_epoch`) ? ` at epoch ${at(`${name}_best_epoch`).toLocaleString("en")}` : ""}; last ${shown(at(`${name}_last`), kind)}`;
   const error = at("error") ? contents.head.errors[at("error") - 1] : "";
   const traceback = at("traceback") ? contents.head.tracebacks[at("traceback") - 1] : "";

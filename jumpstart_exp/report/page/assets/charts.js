@@ -1,23 +1,26 @@
 // The frontier and the scatter of accuracy against parameters.
 
 function methodKey(study, shownMethods) {
-  return make("div", { class: "keys-of-methods" }, shownMethods.map((m) => make("span", {},
-    draw("svg", { width: 16, height: 14, viewBox: "-8 -7 16 14", "aria-hidden": "true" }, draw("path", { d: markPath(study.methods[m].marker, 4.5), fill: study.methods[m].colour })), study.methods[m].title)));
+  return make("div", { class: "keys-of-methods" }, shownMethods.map((m) => inColour(make("span", {},
+    draw("svg", { width: 16, height: 14, viewBox: "-8 -7 16 14", "aria-hidden": "true" }, draw("path", { d: markPath(study.methods[m].marker, 4.5) })), study.methods[m].title), study.methods[m])));
 }
 
 function drawFrontier(study, state, box, note, ratios) {
   const moment = study.fitMoment(state.moment), start = state.border || "first", all = study.frontiers[start][moment];
   const methods = study.methods.map((_, m) => m).filter((m) => state.method === null || state.method === m);
   if (study.depths.length < 2) {
-    note.textContent = `This study has one depth, ${study.depths[0]}: there is no frontier in it.`;
+    tell(note, `This study has one depth, ${study.depths[0]}: there is no frontier in it.`);
     box.replaceChildren();
     ratios.replaceChildren();
     return;
   }
-  note.textContent = `The deepest network of each width before the first depth at which fewer than half of the seeds train, counted from `
-    + `${start === "grid" ? "the shallowest depth of the grid" : "the first depth at which half do"} (they train with a training accuracy of `
-    + `${Number(study.threshold.toPrecision(4))} or more, ${moment} epoch). Bars: 95 % interval over resampled seeds. An arrow: the grid, or what is trained, ends there, and the frontier may lie deeper. `
-    + `Hollow at depth 0: none, for ${start === "grid" ? "the shallowest depth fails already" : "no depth trains"}; a question mark: the depth at which it would begin is not trained.`;
+  tell(note,
+    `The deepest network of each width before the first depth at which fewer than half of the seeds train, counted from `
+      + `${start === "grid" ? "the shallowest depth of the grid" : "the first depth at which half do"}.`,
+    `They train with a training accuracy of ${Number(study.threshold.toPrecision(4))} or more, ${moment} epoch.`,
+    "Bars: 95 % interval over resampled seeds.",
+    "An arrow: the grid, or what is trained, ends there, and the frontier may lie deeper.",
+    `Hollow at depth 0: none, for ${start === "grid" ? "the shallowest depth fails already" : "no depth trains"}; a question mark: the depth at which it would begin is not trained.`);
   const wide = Math.max(320, Math.min(box.clientWidth || 700, 820)), high = 300, left = 44, right = 14, top = 12, bottom = 40;
   const widths = study.widths, deepest = Math.max(...study.depths);
   const x = (index) => left + (wide - left - right) * (index + 0.5) / widths.length;
@@ -34,18 +37,18 @@ function drawFrontier(study, state, box, note, ratios) {
   methods.forEach((m, order) => {
     const shift = (order - (methods.length - 1) / 2) * step;
     const points = all[m].map((point) => ({ ...point, x: x(widths.indexOf(point.width)) + shift, y: y(point.depth || 0) }));
-    picture.append(draw("path", { d: trendPath(points), stroke: study.methods[m].colour, class: "trend", "data-m": m }));
+    const own = inColour(draw("g", {}, draw("path", { d: trendPath(points), class: "trend", "data-m": m })), study.methods[m]);
+    picture.append(own);
     for (const point of points) {
       const words = draw("title", {}, `${study.methods[m].title}, width ${point.width}: ${frontierText(point)}`);
       if (isUntrained(point)) {
-        picture.append(draw("text", { x: point.x, y: point.y - 4, "text-anchor": "middle", fill: study.methods[m].colour, class: "unknown", "data-m": m, "data-width": point.width }, "?", words));
+        own.append(draw("text", { x: point.x, y: point.y - 4, "text-anchor": "middle", class: "unknown", "data-m": m, "data-width": point.width }, "?", words));
         continue;
       }
-      if (point.low !== null) picture.append(draw("path", { d: `M${point.x} ${y(point.low)}V${y(point.high)}`, stroke: study.methods[m].colour, class: "whisker" }));
-      if (point.open) picture.append(draw("path", { d: `M${point.x} ${point.y - 5}v-9m-3.5 4l3.5 -4l3.5 4`, stroke: study.methods[m].colour, class: "whisker" }));
-      const hollow = point.depth === null;
-      picture.append(draw("path", { d: markPath(study.methods[m].marker, 4.5), transform: `translate(${point.x} ${point.y})`, fill: hollow ? "transparent" : study.methods[m].colour, stroke: hollow ? study.methods[m].colour : null,
-        class: hollow ? "mark hollow" : "mark", "data-m": m, "data-width": point.width }, words));
+      if (point.low !== null) own.append(draw("path", { d: `M${point.x} ${y(point.low)}V${y(point.high)}`, class: "whisker" }));
+      if (point.open) own.append(draw("path", { d: `M${point.x} ${point.y - 5}v-9m-3.5 4l3.5 -4l3.5 4`, class: "whisker" }));
+      own.append(draw("path", { d: markPath(study.methods[m].marker, 4.5), transform: `translate(${point.x} ${point.y})`,
+        class: point.depth === null ? "mark hollow" : "mark", "data-m": m, "data-width": point.width }, words));
     }
   });
   box.replaceChildren(methodKey(study, methods), make("div", { class: "scroll" }, picture));
@@ -53,13 +56,17 @@ function drawFrontier(study, state, box, note, ratios) {
     const point = all[m].find((each) => each.width === width);
     return point ? frontierText(point) : "–";
   })]);
-  const parts = [table(["width", ...methods.map((m) => study.methods[m].title)], rows, `Frontier, ${moment} epoch`)];
+  const counts = methods.flatMap((m) => all[m].map((point) => [study.methods[m].label, point.width, point.depth, point.low, point.high, point.open, !isUntrained(point), point.seeds]));
+  const parts = [table(["width", ...methods.map((m) => study.methods[m].title)], rows, `Frontier, ${moment} epoch`, {
+    name: `${study.slug}_frontier_${start}_${moment}`, columns: ["method", "width", "depth", "low", "high", "is_at_least", "is_trained", "seeds"], lines: counts })];
   const resamples = study.contents.head.resamples;
-  const lines = Object.entries(COUNTED).flatMap(([from, counted]) => study.ratios[from][moment]
-    .filter((each) => methods.includes(each.method)).map((each) => [study.methods[each.method].title, counted, ...ratioTexts(each, resamples)]));
-  if (lines.length) {
-    parts.push(table(["method", "counted", "times deeper than ReLU", "95 % interval", "fewest seeds", "widths", "left out", "at least, at widths", "at most, at widths"], lines,
-      `How many times deeper, ${moment} epoch: geometric mean over the widths at which both train, at depths that both have`),
+  const ratiosShown = Object.keys(COUNTED).flatMap((from) => study.ratios[from][moment].filter((each) => methods.includes(each.method)).map((each) => ({ from, ...each })));
+  if (ratiosShown.length) {
+    parts.push(table(["method", "counted", "times deeper than ReLU", "95 % interval", "fewest seeds", "widths", "left out", "at least, at widths", "at most, at widths"],
+      ratiosShown.map((each) => [study.methods[each.method].title, COUNTED[each.from], ...ratioTexts(each, resamples)]),
+      `How many times deeper, ${moment} epoch: geometric mean over the widths at which both train, at depths that both have`, {
+        name: `${study.slug}_ratios_${moment}`, columns: ["method", "counted_from", "ratio", "low", "high", "resamples_without", "seeds", "widths", "left_out", "at_least", "at_most"],
+        lines: ratiosShown.map((each) => [study.methods[each.method].label, each.from, each.ratio, each.low, each.high, each.without, each.seeds, each.widths, each.left_out, each.at_least, each.at_most]) }),
     make("p", { class: "note" }, "At least: the method's frontier is there the deepest depth of the grid, or the deepest that is trained; at most: ReLU's is."));
   }
   ratios.replaceChildren(...parts);
@@ -105,8 +112,9 @@ function drawScatter(study, state, box, note, actions) {
     const at = study.at(m, d, w, metric, moment, state.seed), size = study.parameters(m, d, w);
     if (!Number.isNaN(at.value) && size) points.push({ m, d, w, size, ...at });
   });
-  note.textContent = `${metric.title[0].toUpperCase()}${metric.title.slice(1)}, ${moment} epoch, ${state.seed === null ? "mean over the seeds with its 95 % interval" : `seed ${study.seeds[state.seed]}`}. `
-    + "Hollow: fewer than half of the seeds train. The dotted line: guessing. Click a point to open it. By keyboard: Tab to the points, arrow keys to the next one, Enter opens.";
+  tell(note, `${metric.title[0].toUpperCase()}${metric.title.slice(1)}, ${moment} epoch, ${state.seed === null ? "mean over the seeds with its 95 % interval" : `seed ${study.seeds[state.seed]}`}.`,
+    "Hollow: fewer than half of the seeds train.", "The dotted line: guessing.", "Click a point to open it.",
+    "By keyboard: Tab to the points, arrow keys to the next one, Enter opens.");
   points.sort((one, other) => one.size - other.size || one.value - other.value);  // as the arrow keys go
   if (!points.length) { box.replaceChildren(make("p", {}, "No cell of this study has both an accuracy and a number of parameters.")); return; }
   const wide = Math.max(320, Math.min(box.clientWidth || 700, 980)), high = 380, left = 44, right = 14, top = 10, bottom = 42;
@@ -128,10 +136,10 @@ function drawScatter(study, state, box, note, actions) {
   for (const point of points) {
     const { m, d, w } = point, share = study.share(m, d, w, moment);
     const hollow = share.value < 0.5, px = x(point.size), py = y(point.value);
-    if (!Number.isNaN(point.low)) picture.append(draw("path", { d: `M${px} ${y(Math.max(point.low, lowest))}V${y(point.high)}`, stroke: study.methods[m].colour, class: "whisker thin" }));
-    marks.append(draw("path", { d: markPath(study.methods[m].marker, 4), transform: `translate(${px.toFixed(1)} ${py.toFixed(1)})`, fill: hollow ? "transparent" : study.methods[m].colour, stroke: study.methods[m].colour,
-      class: "mark open", "data-m": m, "data-d": d, "data-w": w, role: "button", tabindex: marks.firstChild ? "-1" : "0",
-      "aria-label": `${study.methods[m].title} ${study.depths[d]}×${study.widths[w]}, ${plural(point.size, "parameter")}: ${shown(point.value, metric.kind)}` }));
+    if (!Number.isNaN(point.low)) picture.append(inColour(draw("path", { d: `M${px} ${y(Math.max(point.low, lowest))}V${y(point.high)}`, class: "whisker thin" }), study.methods[m]));
+    marks.append(inColour(draw("path", { d: markPath(study.methods[m].marker, 4), transform: `translate(${px.toFixed(1)} ${py.toFixed(1)})`,
+      class: hollow ? "mark open empty" : "mark open", "data-m": m, "data-d": d, "data-w": w, role: "button", tabindex: marks.firstChild ? "-1" : "0",
+      "aria-label": `${study.methods[m].title} ${study.depths[d]}×${study.widths[w]}, ${plural(point.size, "parameter")}: ${shown(point.value, metric.kind)}` }), study.methods[m]));
   }
   picture.append(marks);
   box.replaceChildren(methodKey(study, study.methods.map((_, m) => m).filter((m) => state.method === null || state.method === m)), make("div", { class: "scroll" }, picture));

@@ -25,13 +25,58 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-function table(head, rows, caption) {
+// A table and its download; `file` is the same as plain numbers and texts: its name, its columns' names, its lines.
+function table(head, rows, title, file) {
   const cells = (tag, row) => row.map((cell) => make(tag, tag === "th" ? { scope: "col" } : {}, cell));
-  return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption || "table" },
-    make("table", {},
-      caption ? make("caption", {}, caption) : null,
-      make("thead", {}, make("tr", {}, cells("th", head))),
-      make("tbody", {}, rows.map((row) => make("tr", {}, cells("td", row))))));
+  const button = make("button", { type: "button", class: "download", "aria-label": `Download as CSV: ${title}` }, "CSV");
+  button.addEventListener("click", () => download(`${file.name}.csv`, asCsv([file.columns, ...file.lines])));
+  return make("div", { class: "tabled" }, button,
+    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title },
+      make("table", {},
+        make("caption", {}, title),
+        make("thead", {}, make("tr", {}, cells("th", head))),
+        make("tbody", {}, rows.map((row) => make("tr", {}, cells("td", row)))))));
+}
+
+// Lines as CSV: numbers as they are, nothing where there is none; no text is a formula to a spreadsheet.
+function asCsv(lines) {
+  const field = (value) => {
+    if (value === null || value === undefined || Number.isNaN(value)) return "";
+    if (Array.isArray(value)) return field(value.join(" "));
+    if (typeof value !== "string") return String(value);
+    const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  return lines.map((line) => `${line.map(field).join(",")}\n`).join("");
+}
+
+function download(name, text) {
+  const address = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
+  make("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
+const MOST_WORDS = 60;
+
+// A caption: where its sentences are more than 60 words, only the first stands open.
+function tell(box, ...sentences) {
+  const [first, ...others] = sentences.filter(Boolean), whole = [first, ...others].join(" ");
+  if (whole.split(/\s+/).length <= MOST_WORDS) {
+    box.replaceChildren(whole);
+    return box;
+  }
+  const more = make("details", {}, make("summary", {}, "In full"), others.join(" "));
+  more.open = box.querySelector("details")?.open ?? false;
+  box.replaceChildren(first, more);
+  return box;
+}
+
+// The element with a method's colour as --method: that of the pictures, on a dark ground one that can be seen there.
+function inColour(element, method) {
+  element.classList.add("of-method");
+  element.style.setProperty("--on-light", method.colour);
+  element.style.setProperty("--on-dark", method.colour_on_dark);
+  return element;
 }
 
 function definitions(pairs) {
@@ -48,6 +93,11 @@ function shown(value, kind) {
     return value.toExponential(2).replace("e-", "e−").replace("e+", "e");
   }
   return String(Number(value.toPrecision(3)));
+}
+
+// A fraction as the page has it, without digits that come from its rounding to 1/65,500.
+function rounded(fraction) {
+  return Number(fraction.toFixed(5));
 }
 
 function interval(low, high, kind) {

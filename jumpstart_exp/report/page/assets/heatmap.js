@@ -134,6 +134,7 @@ function panel(study, state, m, kind, scale, size) {
   grid.querySelector("rect").setAttribute("tabindex", "0");
   const picture = draw("svg", { width: wide, height: high, viewBox: `0 0 ${wide} ${high}`, class: "heatmap", "data-kind": kind, "data-m": m },
     grid, axes(study, size), state.border && kind === "ours" && depths > 1 ? borderLine(study, state, m, size) : null,
+    ...(kind === "ours" ? outlines(study, state.outlined, m, size) : []),
     draw("rect", { class: "focus", visibility: "hidden", width: size.x, height: size.y }));
   return make("figure", { class: "panel" }, make("figcaption", {}, title), make("div", { class: "scroll" }, picture));
 }
@@ -178,6 +179,24 @@ function borderLine(study, state, m, size) {
     before = depth;
   });
   return draw("g", { class: "border", "aria-hidden": "true" }, draw("path", { d: path, class: "casing" }), draw("path", { d: path }));
+}
+
+// Around the places of this method that a statement is about: a rectangle for each run of depths and of widths.
+function outlines(study, parts, m, size) {
+  const widths = study.widths.length;
+  return parts.filter((part) => part.methods.includes(m)).flatMap((part) => runs(part.depths).flatMap(([d, depths]) => runs(part.widths).map(([w, high]) =>
+    draw("rect", { class: "outline", x: MARGIN.left + d * size.x, y: MARGIN.top + (widths - w - high) * size.y, width: depths * size.x, height: high * size.y }))));
+}
+
+// Ascending numbers as runs: the first of each, and how many.
+function runs(numbers) {
+  const found = [];
+  for (const number of numbers) {
+    const last = found.at(-1);
+    if (last && last[0] + last[1] === number) last[1]++;
+    else found.push([number, 1]);
+  }
+  return found;
 }
 
 function drawLegend(study, state, scale, box) {

@@ -7,8 +7,9 @@ async function start() {
   const head = contents.head;
   const studies = head.studies.map((_, index) => new Study(contents, index));
   const metrics = [...head.metrics, SHARE];
+  const claimed = claimedCells(head);
   const metricNamed = (column) => metrics.find((metric) => metric.column === column);
-  const state = { study: 0, method: null, metric: metrics[0], moment: "best", seed: null, beside: false, border: "first", cell: null };
+  const state = { study: 0, method: null, metric: metrics[0], moment: "best", seed: null, beside: false, border: "first", cell: null, claim: null };
   let opener = null;
 
   document.body.append(hatches());
@@ -26,7 +27,7 @@ async function start() {
   await update();
 
   const onChange = (id, change) => byId(id).addEventListener("change", (event) => choose(() => change(event.target.value, event.target)));
-  onChange("study", (slug) => Object.assign(state, { study: studies.findIndex((study) => study.slug === slug), method: null, seed: null, cell: null }));
+  onChange("study", (slug) => Object.assign(state, { study: studies.findIndex((study) => study.slug === slug), method: null, seed: null, cell: null, claim: null }));
   onChange("method", (value) => { state.method = value === "all" ? null : Number(value); });
   onChange("metric", (column) => { state.metric = metricNamed(column); });
   onChange("seed", (value) => { state.seed = value === "mean" ? null : Number(value); });
@@ -36,16 +37,15 @@ async function start() {
   window.addEventListener("hashchange", () => { if (readAddress()) update(); });
   document.querySelectorAll("nav a, a.skip").forEach((link) => link.addEventListener("click", (event) => {
     event.preventDefault();  // the address keeps the view
-    const part = byId(link.getAttribute("href").slice(1));
-    part.scrollIntoView();
-    part.tabIndex = -1;
-    part.focus({ preventScroll: true });
+    goTo(byId(link.getAttribute("href").slice(1)));
   }));
+  byId("claims-body").addEventListener("click", (event) => { if (event.target.matches("a.to-cells")) goTo(byId("heatmaps")); });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     hideTip();
     if (state.cell) close();
   });
+  byId("outlined").querySelector("button").addEventListener("click", () => choose(() => { state.claim = null; }));
   let width = window.innerWidth;
   window.addEventListener("resize", () => {
     if (window.innerWidth === width) return;
@@ -72,10 +72,14 @@ async function start() {
   function redraw() {
     const study = studies[state.study];
     document.body.classList.toggle("opened", state.cell !== null);  // first, for it leaves less room
-    const metric = state.metric, moment = metric.moments.length ? `, ${state.moment} epoch`.replace("start epoch", "at the start").replace(", last epoch", metric.moments[0] === "start" ? ", at the end" : ", last epoch") : "";
-    byId("heatmaps-title").textContent = `${metric.title[0].toUpperCase()}${metric.title.slice(1)}${moment}`;
-    const published = study.published && showsPublished(study, state) ? ` Published values are of the best epoch (authors, one seed)${study.published.elsewhere ? `; ${study.published.elsewhere} more are of networks that this study does not have` : ""}.` : "";
-    byId("heatmaps-note").textContent = `${study.title} · ours: ${oursInWords(study, state, methodsShown(study, state))}.${published}`;
+    const metric = state.metric;
+    byId("heatmaps-title").textContent = [`${metric.title[0].toUpperCase()}${metric.title.slice(1)}`, momentInWords(metric, state.moment)].filter(Boolean).join(", ");
+    const published = study.published && showsPublished(study, state) ? `Published values are of the best epoch (authors, one seed)${study.published.elsewhere ? `; ${study.published.elsewhere} more are of networks that this study does not have` : ""}.` : "";
+    tell(byId("heatmaps-note"), `${study.title} · ours: ${oursInWords(study, state, methodsShown(study, state))}.`, published);
+    const of = claimed.get(state.claim);
+    byId("outlined").hidden = !of;
+    if (of) byId("outlined-words").textContent = `Outlined: the cells of ${of.words}.`;
+    state.outlined = of ? of.parts.filter((part) => part.study === state.study) : [];
     const scale = drawPanels(study, state, byId("panels"));
     drawLegend(study, state, scale, byId("legend"));
     drawFrontier(study, state, byId("frontier-chart"), byId("frontier-note"), byId("frontier-ratios"));
@@ -104,7 +108,7 @@ async function start() {
       const input = make("input", { type: "radio", name: "moment", value: moment, id: `moment-${moment}` });
       input.checked = moment === state.moment || !moments.length;
       input.addEventListener("change", () => choose(() => { state.moment = moment; }));
-      return make("label", { for: `moment-${moment}` }, input, make("span", {}, moment));
+      return make("label", { for: `moment-${moment}` }, input, make("span", {}, momentInWords(state.metric, moment).replace(" epoch", "") || moment));
     }));
     if (focused) field.querySelector("input:checked")?.focus();
   }
@@ -234,6 +238,7 @@ async function start() {
     if (state.seed !== null) words.set("seed", study.seeds[state.seed]);
     if (state.beside) words.set("published", "1");
     if (state.border !== "first") words.set("frontier", state.border || "none");
+    if (state.claim) words.set("claim", state.claim);
     if (state.cell) {
       const { m, d, w, seed } = state.cell;
       words.set("cell", [study.depths[d], study.widths[w], seed === null ? "" : study.seeds[seed], study.methods[m].label].join(","));
@@ -255,11 +260,18 @@ async function start() {
     state.seed = orNull(study.seeds.findIndex((seed) => String(seed) === words.get("seed")));
     state.beside = words.get("published") === "1";
     state.border = { none: "", grid: "grid" }[words.get("frontier")] ?? "first";
+    state.claim = claimed.has(words.get("claim")) ? words.get("claim") : null;
     const [depth, width, seed, ...label] = (words.get("cell") || "").split(",");
     const cell = { m: methodNamed(label.join(",")), d: study.depths.indexOf(Number(depth)), w: study.widths.indexOf(Number(width)), seed: orNull(study.seeds.findIndex((each) => String(each) === seed)) };
     state.cell = cell.m >= 0 && cell.d >= 0 && cell.w >= 0 ? cell : null;
     return true;
   }
+}
+
+function goTo(part) {
+  part.scrollIntoView();
+  part.tabIndex = -1;
+  part.focus({ preventScroll: true });
 }
 
 function choices(select, pairs) {

@@ -2,6 +2,12 @@
 
 const SHARE = { column: "trained", title: "share of seeds that train", moments: ["best", "last"], kind: "fraction", better: "high" };
 
+// When a metric is measured: of the census before and after the training, of all else at an epoch; "" where it is measured once.
+function momentInWords(metric, moment) {
+  if (!metric.moments.length) return "";
+  return metric.moments.includes("start") ? { start: "before training", last: "after training" }[moment] : `${moment} epoch`;
+}
+
 class Study {
   constructor(contents, index) {
     this.contents = contents;
