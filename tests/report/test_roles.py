@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from stored_tables import cell, row, table
 
 from jumpstart_exp import cell as cells
+from jumpstart_exp.config.schema import register_schema
 from jumpstart_exp.config.studies import study_cells
 from jumpstart_exp.report.page.contents import page_contents
 from jumpstart_exp.report.page.reproduce import commands
@@ -32,7 +33,14 @@ CONTEXT: dict[str, Any] = {"low": 0, "neutral": 0.0, "role": "context"}
 
 
 @pytest.fixture
-def add(monkeypatch: pytest.MonkeyPatch) -> Add:
+def schema() -> Iterator[None]:
+    """Hydra's types are one for the process: afterwards they are without the field again."""
+    yield
+    register_schema()
+
+
+@pytest.fixture
+def add(schema: None, monkeypatch: pytest.MonkeyPatch) -> Add:
     """Add a field to a part of the cell; its default is its neutral value."""
 
     def added(part: str, name: str, kind: type, field: dict[str, Any]) -> None:
