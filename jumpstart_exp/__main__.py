@@ -4,7 +4,6 @@ import os
 import re
 import sys
 import traceback
-import warnings
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -23,11 +22,12 @@ from jumpstart_exp.cluster import ClusterError
 from jumpstart_exp.config.errors import check_override, explain, unusable
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.config.schema import check_variant, conf_dir, plain_config, register_schema, split_config
-from jumpstart_exp.console import complain, notes, output, show_warning
+from jumpstart_exp.console import complain, notes, output, set_up_output
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.settings import SettingError
 from jumpstart_exp.store import StoreError
-from jumpstart_exp.sweep.runner import CellsFailedError, InterruptedSweepError, run_cell
+from jumpstart_exp.sweep.runner import CellsFailedError, run_cell
+from jumpstart_exp.sweep.stopping import InterruptedSweepError
 from jumpstart_exp.sweep.workers import WorkerStartError
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -55,7 +55,7 @@ def tidied_arguments(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """The command line; exit code 1 if cells failed or the store cannot be used, 2 for bad settings, 130 if stopped."""
-    warnings.showwarning = show_warning
+    set_up_output()
     register_schema()
     sys.argv[1:] = tidied_arguments(sys.argv[1:])
     wants_traces = os.environ.get(_FULL_ERROR)
@@ -68,6 +68,7 @@ def main() -> None:
             # trained outside of Hydra, which would add lines to its errors
             single.append((config, choices, GlobalHydra.instance().config_loader().get_group_options("variant/of")))
         else:
+            set_up_output()  # another process, of a launcher that starts one a job
             run_cell(*cell_and_settings(config, choices["method"]))
 
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jumpstart_exp.arguments import read_arguments
+from jumpstart_exp.console import set_up_output
 from jumpstart_exp.data import DATASETS, ImageSpec
 from jumpstart_exp.data.image_files import DataError, DataWarning, ImageSet
 from jumpstart_exp.settings import SettingError
@@ -23,6 +24,7 @@ NAME is one of """
 
 def main(arguments: list[str]) -> int:
     """Download and check sets; returns the exit code: 0, 1 if one cannot be had, 2 for a bad argument, 130."""
+    set_up_output()
     known = {name: spec.files for name, spec in DATASETS.items() if issubclass(spec, ImageSpec)}
     refusal = f"is not one of {', '.join(known)}, data_dir=FOLDER or --help"
     try:

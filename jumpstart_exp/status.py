@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from jumpstart_exp.arguments import read_arguments
-from jumpstart_exp.console import complain, output, show_warning
+from jumpstart_exp.console import complain, output, set_up_output
 from jumpstart_exp.settings import SettingError, legible, setting_error
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from jumpstart_exp.cluster.sweep_state import Loss, SweepState
+    from jumpstart_exp.cluster.sweep_state import SweepState
     from jumpstart_exp.store import Store
 
 USAGE = """\
@@ -28,11 +25,12 @@ Tells what has become of every cell in a results folder, of sweeps here and on a
   done      trained, the result is stored (diverged: its training met a NaN)
   running   in training now
   queued    a process or a job has it, but has not begun it
-  failed    its training failed, and that is stored: retry=failed trains it again, failed=all shows each
-            one's whole traceback, failed=KEY that of one (a key or its beginning)
-  stopped   its sweep was stopped by Ctrl-C or SIGTERM: the same command goes on
+  failed    its training failed, and that is stored: retry=failed trains it again
+  stopped   its sweep was stopped by Ctrl-C, SIGTERM or a hang-up: the same command goes on
   lost      nothing trains it any more and there is no result: the same command trains it again
-and how long the rest takes as it goes now. It reads the folder, and asks SLURM where there is one;
+failed=all shows the whole traceback of every failed cell, and of every error that ended a sweep; failed=KEY
+that of one cell (a key or its beginning).
+The time left is as it goes now. It reads the folder, and asks SLURM where there is one;
 where there is none, processes that gave no sign of life for a while count as dead.
 Exit code: 0, or 1 if the folder cannot be read, 3 if cells failed or were lost.
 """
@@ -46,7 +44,7 @@ _LONGEST = 5000
 
 def main(arguments: list[str]) -> int:
     """Print the status; returns the exit code: 0, 1 for no store, 2 for a bad argument, 3 for failed or lost cells."""
-    warnings.showwarning = show_warning
+    set_up_output()
     refusal = "is not an argument: results_dir=FOLDER, format=table|json, failed=all|KEY or --help"
     try:
         given = read_arguments(arguments, {"results_dir": (), "format": ("table", "json"), "failed": ()}, refusal)
@@ -65,15 +63,16 @@ def _status(values: Mapping[str, str]) -> int:
         SettingError: no cell that failed has such a key.
     """
     from jumpstart_exp.cluster.sweep_state import SweepMonitor
-    from jumpstart_exp.store import Store, StoreError
+    from jumpstart_exp.store import StoreError
 
     results_dir, as_json = Path(values.get("results_dir", "results")).expanduser(), values.get("format") == "json"
     if not results_dir.is_dir():
         return _fail(f"results_dir={str(results_dir)!r}: there is no such folder", 1)
     try:
+        monitor = SweepMonitor(results_dir)
+        sweep = monitor.look()
         if "failed" in values:
-            return _show_failed(_failed(Store(results_dir), values["failed"]), as_json=as_json)
-        sweep = SweepMonitor(results_dir).look()
+            return _show_failed(_failures(monitor.follower.store, sweep, values["failed"]), as_json=as_json)
     except StoreError as error:
         return _fail(str(error), 1)
     if as_json:
@@ -84,26 +83,14 @@ def _status(values: Mapping[str, str]) -> int:
     return 3 if counts["failed"] or counts["lost"] else 0
 
 
-def _failed(store: "Store", wanted: str) -> "pd.DataFrame":
-    """The rows of the failed cells whose key begins so, or of all.
+def _failures(store: "Store", sweep: "SweepState", wanted: str) -> list[dict[str, Any]]:
+    """All that is known of the failed cells whose key begins so, and of errors that lost such cells; or of all.
 
     Raises:
         SettingError: there is none of such a key.
     """
     columns = ["dataset", "method", "depth", "width", "seed", "engine", "device", "started", "error", "traceback"]
     rows = store.cells(columns, where={"status": "failed"})
-    if wanted == "all":
-        return rows
-    own = rows[rows["key"].str.startswith(wanted)]
-    if own.empty:
-        raise setting_error(
-            "failed", wanted, f"all, or the beginning of a failed cell's key ({len(rows)} cells failed)"
-        )
-    return own
-
-
-def _show_failed(rows: "pd.DataFrame", *, as_json: bool) -> int:
-    """Every failure with all that is known of it: its traceback, or its error where there is none."""
     found: list[dict[str, Any]] = [
         {
             "key": str(row.key),
@@ -116,12 +103,33 @@ def _show_failed(rows: "pd.DataFrame", *, as_json: bool) -> int:
         }
         for row in rows.itertuples()
     ]
+    found += [
+        {"sweep": loss.sweep, "keys": sorted(loss.keys), "error": loss.reason, "traceback": loss.traceback}
+        for loss in sweep.losses
+        if loss.traceback is not None
+    ]
+    if wanted == "all":
+        return found
+    own = [one for one in found if any(key.startswith(wanted) for key in one.get("keys", [one.get("key", "")]))]
+    if not own:
+        allowed = f"all, or the beginning of a failed cell's key ({len(rows)} cells failed)"
+        raise setting_error("failed", wanted, allowed)
+    return own
+
+
+def _show_failed(found: list[dict[str, Any]], *, as_json: bool) -> int:
+    """Every failure with all that is known of it: its traceback, or its error where there is none."""
     if as_json:
         print(json.dumps(found, indent=1))
         return 3 if found else 0
     console = output()
     for one in found:
-        head = f"failed: {one['cell']}, key={one['key']}, engine {one['engine']} on {one['device']}, {one['started']}"
+        if "sweep" in one:
+            lost = _count(len(one["keys"]), "cell", "cells")
+            head = f"lost: {lost} of {_sweep(one['sweep'])}: {one['error']}"
+        else:
+            how = f"engine {one['engine']} on {one['device']}, {one['started']}"
+            head = f"failed: {one['cell']}, key={one['key']}, {how}"
         console.print(legible(head, _LONGEST), markup=False)
         for line in (one["traceback"] or one["error"] or "no error is stored").splitlines():
             console.print(f"  {legible(line, _LONGEST)}", markup=False)
@@ -158,20 +166,20 @@ def _show(results_dir: Path, sweep: "SweepState") -> None:
         console.print(f"failed: {legible(failure.cell)}: {error}", markup=False)
     if len(sweep.failures) > _MOST:
         console.print(f"… and {len(sweep.failures) - _MOST} more that failed")
-    if sweep.failures:
-        console.print("failed=all shows the whole traceback of each")
     for loss in sorted(sweep.losses, key=lambda one: one.state != "lost")[:_MOST]:
-        job = f"job {legible(loss.job)}" if loss.job else _sweep(loss)
+        job = f"job {legible(loss.job)}" if loss.job else _sweep(loss.sweep)
         cells = _count(len(loss.keys), "cell", "cells")
         console.print(f"{loss.state}: {cells} of {job}: {legible(words(loss), _LONGEST)}", markup=False)
     if len(sweep.losses) > _MOST:
         console.print(f"… and {len(sweep.losses) - _MOST} more jobs and sweeps with cells that nothing trains")
+    if sweep.failures or any(loss.traceback for loss in sweep.losses):
+        console.print("failed=all shows the whole traceback of each")
 
 
-def _sweep(loss: "Loss") -> str:
+def _sweep(name: str) -> str:
     """The sweep by its beginning, which its name begins with."""
-    match = re.match(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-", loss.sweep, re.ASCII)
-    return "the sweep of {}-{}-{} {}:{}:{}".format(*match.groups()) if match else legible(loss.sweep)
+    match = re.match(r"(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)-", name, re.ASCII)
+    return "the sweep of {}-{}-{} {}:{}:{}".format(*match.groups()) if match else legible(name)
 
 
 def _queued(sweep: "SweepState") -> str:
@@ -204,6 +212,7 @@ def _plain(sweep: "SweepState") -> dict[str, object]:
                 "state": one.state,
                 "reason": one.reason,
                 "log": one.log,
+                "traceback": one.traceback,
             }
             for one in sweep.losses
         ],

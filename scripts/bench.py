@@ -39,6 +39,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import jumpstart_exp
 from jumpstart_exp.console import complain, notes, output
+from jumpstart_exp.limits import cpu_count
 
 MATMUL_EVERY = 20
 """Measurements between two of the matrix product."""
@@ -164,7 +165,7 @@ def measure_overhead(cells: int) -> dict[str, Any]:
 
 def describe_machine() -> dict[str, Any]:
     """Processor, cores that may be used, load before the start, versions."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = cpu_count()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     if load > cores / 2:
         notes().print(f"[yellow]warning:[/] the machine is busy (load {load:.1f} on {cores} cores)")

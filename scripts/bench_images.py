@@ -18,7 +18,6 @@ one process on all cores.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.console import notes, output
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.eager.training import Training
+from jumpstart_exp.limits import cpu_count
 from jumpstart_exp.losses.separation import SeparationPenalty
 from jumpstart_exp.memory import peak_memory_bytes, resident_bytes
 from jumpstart_exp.networks.cnn import RectangularCNN
@@ -184,7 +184,7 @@ def measure(number: int, network: Network, options: argparse.Namespace) -> dict[
         "gradient_deviation": {way: _deviation(network, way) for way in ("satisfied", "active", "positions")},
     }
     if options.device == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = cpu_count()
         span = 1 if options.quick else 8
         alone = [_start(options, "--steps-on", number, 1, span) for _ in range(cores)]
         found["steps_a_second"] = {

@@ -12,12 +12,13 @@ import jumpstart_exp
 ROOT = Path(jumpstart_exp.__file__).parent
 
 _CELLS = {"settings", "specs", "console", "data", "cell"}
-_ENGINES = {*_CELLS, "randomness", "memory", "result", "networks", "losses", "measures", "methods", "engines"}
+_ENGINES = {*_CELLS, "randomness", "memory", "limits", "result", "networks", "losses", "measures", "methods", "engines"}
 _SWEEP = {*_ENGINES, "config", "store", "sweep"}
 ARROWS: dict[str, set[str]] = {
     "settings": set(),
     "randomness": set(),
     "memory": set(),
+    "limits": set(),
     "console": {"settings"},
     "arguments": {"settings"},
     "specs": {"settings"},
@@ -37,7 +38,7 @@ ARROWS: dict[str, set[str]] = {
     "inspect": {*_ENGINES, "arguments", "config", "store"},
     "report": {*_CELLS, "arguments", "config", "engines", "inspect", "networks", "result", "store"},
     "status": {*_SWEEP, "arguments", "cluster"},
-    "datasets": {"arguments", "settings", "data"},
+    "datasets": {"arguments", "console", "settings", "data"},
     "plot": {*_SWEEP, "inspect", "report"},
     "__main__": {*_SWEEP, "cluster", "plot"},
     "__init__": {"losses", "measures"},

@@ -168,6 +168,30 @@ def test_what_was_stopped_is_told_from_what_was_lost(results, say, told):
     assert text.index("\nlost: 1 cell of the sweep of 2099-12-31 23:59:59: ") < text.index("\nstopped: 2 cells")
 
 
+TRACE = "Traceback (most recent call last):\n  File …\nStoreError: no space left"
+
+
+def test_a_sweep_that_an_error_has_ended_is_lost_and_shows_its_traceback(results, say, told):
+    store(results, 0, "failed", error="MemoryError: no more", trace="Traceback of cell 0")
+    crash = {"state": "crashed", "error": "StoreError: no space left", "traceback": TRACE}
+    keep_run(results, "20261122-105534-0123abcd", [1, 2], **crash)
+    code, rows, text = say()
+    reason = f"its process on {platform.node()} has ended by StoreError: no space left"
+    assert code == 3 and rows["lost"][0] == "2" and rows["stopped"][0] == "0"
+    assert f"\nlost: 2 cells of the sweep of 2026-11-22 10:55:34: {reason}\n" in text
+    assert text.endswith("failed=all shows the whole traceback of each\n")
+    code, _, text = say("failed=all")
+    assert code == 3 and "failed: moons relu 2×3 seed 0" in text and "  Traceback of cell 0" in text
+    assert f"lost: 2 cells of the sweep of 2026-11-22 10:55:34: {reason}\n  Traceback (most recent" in text
+    code, _, text = say(f"failed={cell(2).key[:8]}")
+    assert code == 3 and "StoreError" in text and "cell 0" not in text
+    keys = sorted(cell(seed).key for seed in (1, 2))
+    lost = {"sweep": "20261122-105534-0123abcd", "keys": keys, "error": reason, "traceback": TRACE}
+    code, found = told("failed=all")
+    assert code == 3 and found[1] == lost
+    assert told()[1]["lost"][0]["traceback"] == TRACE
+
+
 def test_no_stored_text_reaches_the_terminal_as_it_is(results, say):
     store(results, 0, "failed", error="a\x1b[2Jb")
     keep_run(results, "c\x1b[3Jd", [1], host="e\x1b[4Jf", process="1@1", age=STALE_SECONDS + 60)

@@ -30,7 +30,6 @@ from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.records import STOCK, Array, Records, Submission
 from jumpstart_exp.sweep.runner import (
     CellsFailedError,
-    InterruptedSweepError,
     Plan,
     cells_words,
     clear_records,
@@ -40,6 +39,7 @@ from jumpstart_exp.sweep.runner import (
     prepare_data,
     stored_words,
 )
+from jumpstart_exp.sweep.stopping import InterruptedSweepError, stoppable
 
 _LOOK_EVERY = 2.0
 _LOOK_AT_MOST_EVERY = 30.0
@@ -151,14 +151,10 @@ def _check_slurm(launcher: Any, jobs: int, settings: RunSettings, sweep_dir: str
 
 @contextlib.contextmanager
 def _interrupted_afterwards() -> Iterator[None]:
-    """Ctrl-C at the end of the block only: by then the numbers of jobs that a scheduler has taken are known."""
-    noted: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
-    try:
+    """Requests to end as Ctrl-C at the end of the block: by then the numbers of jobs that were taken are on record."""
+    with stoppable() as stop:
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if noted:
+    if stop:
         raise KeyboardInterrupt
 
 

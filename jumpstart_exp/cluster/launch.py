@@ -23,12 +23,11 @@ from jumpstart_exp.cluster.sweep_state import SweepMonitor, SweepState, words
 from jumpstart_exp.cluster.task import FleetTask
 from jumpstart_exp.config.cluster_settings import ClusterSettings
 from jumpstart_exp.config.run import RunSettings
-from jumpstart_exp.console import notes, output, warn
+from jumpstart_exp.console import notes, output, redraws, warn
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.progress import Outcome, duration, outcome_table
 from jumpstart_exp.sweep.records import Array, Records, Submission
 from jumpstart_exp.sweep.runner import (
-    InterruptedSweepError,
     Plan,
     cells_words,
     clear_records,
@@ -37,6 +36,7 @@ from jumpstart_exp.sweep.runner import (
     prepare_data,
     stored_words,
 )
+from jumpstart_exp.sweep.stopping import InterruptedSweepError
 
 LAUNCHER = "fleet_slurm"
 
@@ -45,7 +45,7 @@ _LOOK_AT_MOST_EVERY = 30.0
 """Seconds between two looks at the store and SLURM: more and more, as a sweep of hours needs no look a second."""
 
 _PLAIN_EVERY = 60.0
-"""Seconds between lines where the output is no terminal."""
+"""Seconds between lines where no bar can be drawn."""
 
 _SIGNAL_SECONDS = 120
 """Seconds before its time is up at which SLURM tells a task: enough for checkpoints on a slow disk."""
@@ -351,7 +351,7 @@ def _wait(watch: SweepMonitor, own: set[str], console: Any) -> SweepState:
         BarColumn(bar_width=None),
         TextColumn("{task.fields[words]}"),
         console=console,
-        disable=not console.is_terminal,
+        disable=not redraws(console),
     )
     task = bar.add_task("", total=len(own), words="")
     pause, told = _LOOK_EVERY, time.monotonic()
@@ -364,7 +364,7 @@ def _wait(watch: SweepMonitor, own: set[str], console: Any) -> SweepState:
                 done = sum(state in ("done", "diverged", "failed") for state in states.values())
                 before, words = words, _progress_words(done, len(own), seen)
                 bar.update(task, completed=done, words=words)
-                if not console.is_terminal and words != before and time.monotonic() - told >= _PLAIN_EVERY:
+                if bar.disable and words != before and time.monotonic() - told >= _PLAIN_EVERY:
                     told = time.monotonic()
                     console.print(words)
                 seems_lost = "lost" in states.values()

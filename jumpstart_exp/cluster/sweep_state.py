@@ -14,7 +14,7 @@ from jumpstart_exp.store import Store, StoreError
 from jumpstart_exp.sweep.records import STOCK, Records, Run, Submission, is_alive
 
 STATES = ("done", "diverged", "running", "queued", "failed", "stopped", "lost")
-"""What a cell can be. The last two: nothing trains it any more and there is no result; it was told to end, or not."""
+"""What a cell can be. The last two: nothing trains it any more and there is no result; a signal ended it, or not."""
 
 ENDED = "ended"
 """What is known of a job that SLURM's queue has forgotten."""
@@ -31,7 +31,10 @@ _NOT_OURS = ("srun:", "slurmstepd", "submitit ", "┃", "│", "┏", "┡", "�
 
 @dataclass(frozen=True)
 class Loss:
-    """Cells (by key) that nothing trains any more: of which sweep and job, why, and where that wrote its output."""
+    """Cells (by key) that nothing trains any more: of which sweep and job, why, and where that wrote its output.
+
+    `traceback` is of the error that ended their process, if one did.
+    """
 
     sweep: str
     job: str | None
@@ -39,6 +42,7 @@ class Loss:
     reason: str
     log: str | None
     state: str = "lost"  # or stopped
+    traceback: str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,9 +160,12 @@ class SweepMonitor:
             if run not in alive and _task(run.job) not in submitted:
                 look.costs.update(run.costs)
                 state, reason = "lost", f"its process on {run.host} has ended"
-                if run.state != "running":
+                if run.state == "stopped":
                     state, reason = "stopped", "it was told to end"
-                _note_loss(look, Loss(run.name, run.job, frozenset(run.costs), reason, run.log, state))
+                elif run.error is not None:
+                    reason = f"its process on {run.host} has ended by {''.join(run.error.splitlines()[:1])}"
+                keys = frozenset(run.costs)
+                _note_loss(look, Loss(run.name, run.job, keys, reason, run.log, state, run.traceback))
         self._learn_ends([loss.job for loss in look.losses if loss.job and loss.reason == ENDED])
         look.losses = [replace(one, reason=self.ends.get(_task(one.job)) or one.reason) for one in look.losses]
         return _sweep_state(look, remark)
@@ -234,10 +241,10 @@ def _note_submission(
             continue
         log = submission.log(number)
         state = known.get(job, "") if known is not None and job else ""
+        own = [run for run in runs if job and _task(run.job) == job]
         if known is None:
             # without SLURM only what began and gives no sign is known to be lost: what was stopped may be requeued
-            died = [run for run in runs if job and _task(run.job) == job and run.state == "running"]
-            state = ENDED if died else "PENDING"
+            state = ENDED if any(run.state != "stopped" for run in own) else "PENDING"
         elif job is None and submits:
             state = "PENDING"
         if state not in slurm.QUEUED | slurm.RUNNING:
@@ -250,7 +257,9 @@ def _note_submission(
         elif rest and job is None:
             _note_loss(look, Loss(submission.name, None, frozenset(rest), "it was never submitted", None))
         elif rest:
-            _note_loss(look, Loss(submission.name, submission.job(number), frozenset(rest), state or ENDED, log))
+            trace = own[-1].traceback if own else None
+            name = submission.job(number)
+            _note_loss(look, Loss(submission.name, name, frozenset(rest), state or ENDED, log, traceback=trace))
 
 
 def _note_loss(look: _Look, loss: Loss) -> None:

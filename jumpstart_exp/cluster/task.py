@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import slurm
 from jumpstart_exp.config.run import RunSettings
-from jumpstart_exp.console import notes, output, show_warning
+from jumpstart_exp.console import notes, output, set_up_output
 from jumpstart_exp.sweep.records import Job, Records, current_job
-from jumpstart_exp.sweep.runner import InterruptedSweepError, run_sweep
+from jumpstart_exp.sweep.runner import run_sweep
+from jumpstart_exp.sweep.stopping import InterruptedSweepError
 
 _STOPPED_EXIT = 143
 """Exit code of a task that was told to end, as a shell would have it for SIGTERM."""
@@ -35,7 +35,7 @@ class FleetTask:
 
     def __call__(self) -> int:
         """Train; how many cells failed. A task that is told to end stores what is finished, and ends or is requeued."""
-        warnings.showwarning = show_warning
+        set_up_output()
         job = current_job() or Job("0")
         name = job.name
         restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)

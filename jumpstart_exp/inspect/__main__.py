@@ -3,7 +3,6 @@
 import re
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jumpstart_exp.arguments import read_arguments
-from jumpstart_exp.console import complain, notes, output, show_warning
+from jumpstart_exp.console import complain, notes, output, redraws, set_up_output
 from jumpstart_exp.settings import SettingError, legible, nearest, setting_error
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class _Order:
 
 def main(arguments: list[str]) -> int:
     """Train cells again; returns the exit code: 0, 1 if one could not be, 2 for a bad argument, 130 if stopped."""
-    warnings.showwarning = show_warning
+    set_up_output()
     refusal = f"is not an argument: {', '.join(f'{known}=…' for known in _NAMES)} or --help"
     try:
         given = read_arguments(arguments, dict.fromkeys(_NAMES, ()), refusal)
@@ -181,7 +180,7 @@ def _progress(title: str, epochs: int) -> Iterator[Callable[[float], None]]:
         *(TimeElapsedColumn(), TimeRemainingColumn()),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not redraws(console),
     )
     with bar:
         task = bar.add_task(title, total=epochs)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from jumpstart_exp.arguments import read_arguments
+from jumpstart_exp.console import redraws, set_up_output
 from jumpstart_exp.report.registry import KINDS, Job, Stored, Write, sections
 from jumpstart_exp.settings import SettingError, legible
 
@@ -53,6 +54,7 @@ MANY = 3
 
 def main(arguments: list[str]) -> int:
     """Draw what is asked for; returns the exit code: 0, 1 for no result or no figure, 2 for a bad argument."""
+    set_up_output()
     figure = "figure=NAME (with variant=paper|code, moment=best|last)"
     allowed = f"results_dir=FOLDER, only={'|'.join(KINDS)}, {figure}, threshold=ACCURACY, data_dir=FOLDER or --help"
     try:
@@ -126,7 +128,7 @@ def _draw(work: Sequence[tuple[str, Sequence[Job]]], results: Path) -> int:
     """Do the sections' jobs, each told by its title and files."""
     total = sum(len(jobs) for _, jobs in work)
     console = Console()
-    with Progress(console=console, transient=True, disable=total < MANY or not console.is_terminal) as progress:
+    with Progress(console=console, transient=True, disable=total < MANY or not redraws(console)) as progress:
         task = progress.add_task("drawing", total=total)
         for title, jobs in work:
             print(legible(title, _LONGEST_LINE))

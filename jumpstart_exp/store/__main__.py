@@ -1,13 +1,12 @@
 """`python -m jumpstart_exp.store compact`: put the parts of a store into few."""
 
 import sys
-import warnings
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jumpstart_exp.arguments import read_arguments
-from jumpstart_exp.console import complain, notes, output, show_warning
+from jumpstart_exp.console import complain, notes, output, redraws, set_up_output
 from jumpstart_exp.settings import SettingError
 
 USAGE = """\
@@ -23,7 +22,7 @@ def main(arguments: list[str]) -> int:
     """Compact a store; returns the exit code: 0, 1 if the store cannot be used, 2 for a bad argument."""
     from jumpstart_exp.store.compaction import MANY_PARTS
 
-    warnings.showwarning = show_warning
+    set_up_output()
     refusal = "is not an argument of the store: compact, results_dir=FOLDER or --help"
     try:
         given = read_arguments(arguments, {"results_dir": ()}, refusal, words=["compact"])
@@ -44,7 +43,7 @@ def _compact(results_dir: Path) -> int:
     console = notes()
     columns = (TextColumn("compacting"), BarColumn(), MofNCompleteColumn(), TextColumn("parts"), TimeRemainingColumn())
     try:
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        with Progress(*columns, console=console, transient=True, disable=not redraws(console)) as progress:
             task = progress.add_task("compacting", total=None)
             found = compact(
                 Store(results_dir), lambda done, total: progress.update(task, completed=done, total=total or None)

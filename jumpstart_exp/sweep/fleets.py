@@ -10,7 +10,7 @@ from pathlib import Path
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import Choice, Engine
 from jumpstart_exp.engines.checkpoint import Checkpoints
-from jumpstart_exp.memory import available_memory_bytes
+from jumpstart_exp.limits import available_memory_bytes
 from jumpstart_exp.sweep.time_left import makespan
 from jumpstart_exp.sweep.workers import EngineSetup
 
@@ -79,7 +79,7 @@ def form_phases(
     Args:
         cells: distinct cells.
         choices: each one's engine and device.
-        workers: cores to be used; fewer processes than that where the memory does not hold as many of the largest cell.
+        workers: cores to be used; fewer where the memory does not hold as many of the largest cell.
         curve_every: epochs between the rows of a curve; None for about 100 a cell.
         data_dir: folder of the datasets' files.
         checkpoints: where cells in training are kept; None for nowhere.
@@ -90,9 +90,11 @@ def form_phases(
     phases = []
     for (engine, device), own in chosen.items():
         cost = {cell.key: engine.estimate_seconds(cell) for cell in own}
-        processes = 1 if _has_all(engine, device, own) else min(workers, _fitting(engine, device, own))
+        has_gpu = not engine.uses_threads and _has_all(engine, device, own)
+        at_once = 1 if has_gpu else min(workers, _fitting(engine, device, own))
+        processes = 1 if engine.uses_threads else at_once
         fleets = form_fleets(engine, device, own, cost, processes)
-        threads = min(workers, max(map(len, fleets))) if engine.uses_threads else 1
+        threads = min(at_once, max(map(len, fleets))) if engine.uses_threads else 1
         setup = EngineSetup(engine, device, curve_every, data_dir, threads, checkpoints)
         phases.append(Phase(setup, fleets, cost, min(processes, len(fleets))))
     return phases
@@ -135,11 +137,13 @@ def form_fleets(
 
 
 def _fitting(engine: type[Engine], device: str, cells: Sequence[Cell]) -> int:
-    """How many processes have room for the largest cell at the same time, at least one."""
+    """How many processes, or threads of one, have room for the largest cell at the same time, at least one."""
     largest = max(map(engine.estimate_memory_bytes, cells))
     room = available_memory_bytes(device)
     if device != "cpu":  # what a process takes on the device is about what it takes beside it
         room = min(room, available_memory_bytes())
+    if engine.uses_threads:
+        return max(1, (int(_ROOM * room) - PROCESS_BYTES) // max(1, largest))
     return max(1, int(_ROOM * room) // (PROCESS_BYTES + largest))
 
 

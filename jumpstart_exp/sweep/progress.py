@@ -23,6 +23,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.console import redraws
 from jumpstart_exp.result import DEAD_AT_SOME_LAYER, METRICS, Result
 from jumpstart_exp.settings import legible
 from jumpstart_exp.sweep.time_left import TimeLeft
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from jumpstart_exp.sweep.fleets import Phase
 
 _PLAIN_EVERY = 10.0
-"""Seconds between lines where the output is no terminal."""
+"""Seconds between lines where no bar can be drawn."""
 
 _SURE_AFTER = 1.5
 """Seconds of work after which a time left is shown."""
@@ -44,7 +45,7 @@ _ESTIMATE_EVERY = 0.25
 
 
 class SweepProgress:
-    """Cells done of cells to do, time left, and the best cell so far; a line now and then without a terminal.
+    """Cells done of cells to do, time left, and the best cell so far; a line now and then where no bar can be drawn.
 
     The time left follows the estimated cost of what is done, cells in training included, not their number; each
     phase has its own pace, because the estimates of engines may be off by different factors.
@@ -70,7 +71,7 @@ class SweepProgress:
             _TimeLeft(self),
             TextColumn("{task.fields[best]}", table_column=Column(no_wrap=True)),
             console=console,
-            disable=not console.is_terminal,
+            disable=not redraws(console),
         )
         self.task = self.bar.add_task("training", total=1.0, done=f"0/{self.total} cells", best="")
 
@@ -116,7 +117,7 @@ class SweepProgress:
             self.bar.update(self.task, completed=1.0)
 
     def tick(self) -> None:
-        """Time has passed: estimate anew what is left, and without a terminal say so now and then."""
+        """Time has passed: estimate anew what is left, and where no bar can be drawn say so now and then."""
         now = time.monotonic()
         if now >= self.next_estimate:
             self.next_estimate = now + _ESTIMATE_EVERY
@@ -124,7 +125,7 @@ class SweepProgress:
             self.ends = None if left is None else now + left
             # the largest cells come first: their number would seem to stand still
             self.bar.update(self.task, completed=1 - (self.pace.total_left + sum(self.later_cost)) / self.whole_cost)
-        if not self.console.is_terminal and now - self.last_line >= _PLAIN_EVERY:
+        if self.bar.disable and now - self.last_line >= _PLAIN_EVERY:
             self.last_line = now
             best = (
                 f", best training accuracy {self.best.train_acc.best:.3f} ({escape(self.best.cell.title())})"
@@ -155,7 +156,7 @@ class SweepProgress:
 
 @contextmanager
 def epoch_progress(cell: Cell, console: Console) -> Iterator[Callable[[Cell, float], None]]:
-    """A bar over the epochs of one cell; yields the function that takes (cell, epochs done)."""
+    """A bar over the epochs of one cell, or lines now and then; yields the function that takes (cell, epochs done)."""
     bar = Progress(
         TextColumn("training"),
         BarColumn(),
@@ -164,11 +165,22 @@ def epoch_progress(cell: Cell, console: Console) -> Iterator[Callable[[Cell, flo
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not redraws(console),
     )
     task = bar.add_task("training", total=cell.optimizer.epochs)
+    last_line = time.monotonic()
+
+    def show(_: Cell, epochs: float) -> None:
+        nonlocal last_line
+        bar.update(task, completed=epochs)
+        if bar.disable and time.monotonic() - last_line >= _PLAIN_EVERY:
+            last_line = time.monotonic()
+            left = bar.tasks[task].time_remaining
+            words = "" if left is None else f", {duration(left)} left"
+            console.print(f"{epochs:.0f}/{cell.optimizer.epochs} epochs{words}", highlight=False)
+
     with bar:
-        yield lambda _, epochs: bar.update(task, completed=epochs)
+        yield show
 
 
 class _TimeLeft(ProgressColumn):

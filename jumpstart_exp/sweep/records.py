@@ -18,7 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from jumpstart_exp.result import traceback_of
 from jumpstart_exp.store.parts import make_folder, sync_folder
+from jumpstart_exp.sweep.stopping import TOLD_TO_END
 
 BEAT_SECONDS = 10.0
 """Seconds between two heartbeats of a process that trains."""
@@ -61,8 +63,8 @@ class Run:
     """A process that trains, as its record tells.
 
     `costs` are estimated core-seconds by key, of all that it was to train; `training` the share done, from 0 to 1, of
-    what it trains now, `failed` what it has seen fail; `state` is `running`, or how it ended: `stopped`;
-    `seconds_left` is its own estimate, of the moment of its last sign.
+    what it trains now, `failed` what it has seen fail; `state` is `running`, or how it ended: `stopped` by a signal,
+    or `crashed` by an error; `seconds_left` is its own estimate, of the moment of its last sign.
     """
 
     name: str
@@ -78,6 +80,8 @@ class Run:
     costs: Mapping[str, float]
     age: float  # seconds since the last sign, by the file system's clock
     seconds_left: float | None = None
+    error: str | None = None
+    traceback: str | None = None
 
 
 @dataclass(frozen=True)
@@ -240,6 +244,9 @@ class Records:
 class Heartbeat:
     """Keeps this process's run record; a disk that takes no record stops no training.
 
+    As a context it is the record's life: at its end nothing is left of the record, unless something is left to do
+    because a signal or an error has ended the training.
+
     Args:
         records: where.
         costs: estimated core-seconds by key of all that is to be trained.
@@ -253,6 +260,7 @@ class Heartbeat:
         self.training: dict[str, float] = {}
         self.failed: list[str] = []
         self.seconds_left: float | None = None
+        self.error: BaseException | None = None
         self.next_beat = 0.0
         self.costs: Mapping[str, float] | None = costs  # None as soon as they are written
         self.beat()
@@ -288,6 +296,8 @@ class Heartbeat:
             "training": {key: round(share, 4) for key, share in self.training.items()},
             "failed": self.failed,
             "seconds_left": self.seconds_left,
+            "error": None if self.error is None else f"{type(self.error).__name__}: {self.error}",
+            "traceback": None if self.error is None else traceback_of(self.error),
         }
         with contextlib.suppress(OSError):
             if self.costs is not None:
@@ -295,12 +305,19 @@ class Heartbeat:
                 self.costs = None
             _write(self.records.folder / f"{self.name}.run.json", content)
 
-    def end(self, state: str) -> None:
-        """This process trains no more; nothing is left of the record if nothing is left to do (`ended`)."""
-        if state == "ended":
+    def __enter__(self) -> "Heartbeat":
+        """The record is there since it was made."""
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """This process trains no more."""
+        if error is None:
             self.records.remove(self.name)
+        elif isinstance(error, TOLD_TO_END):
+            self.beat("stopped")
         else:
-            self.beat(state)
+            self.error = error
+            self.beat("crashed")
 
 
 def process_identity(pid: int) -> str:
@@ -347,6 +364,7 @@ def _run(name: str, content: Mapping[str, Any], costs: Any, age: float) -> Run:
         _numbers(costs),
         age,
         None if content["seconds_left"] is None else float(content["seconds_left"]),
+        *(None if content.get(name) is None else _text(content[name]) for name in ("error", "traceback")),
     )
 
 

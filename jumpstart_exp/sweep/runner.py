@@ -1,7 +1,7 @@
 """Running cells: what the store has is left out, the rest is trained, stored as it comes, and accounted for."""
 
+import contextlib
 import math
-import os
 import shlex
 import signal
 import time
@@ -19,14 +19,15 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.console import notes, output, warn
 from jumpstart_exp.data.image_files import DataError
+from jumpstart_exp.limits import available_memory_bytes, cpu_count
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import setting_error
 from jumpstart_exp.store import Store, Stored, StoreError, result_row
 from jumpstart_exp.sweep.progress import Outcome, SweepProgress, duration, epoch_progress, outcome_table, result_table
 from jumpstart_exp.sweep.records import Heartbeat, Job, Records, current_job, is_alive
-from jumpstart_exp.sweep.stopping import EndedError, stoppable
+from jumpstart_exp.sweep.stopping import EndedError, InterruptedSweepError, stoppable
 from jumpstart_exp.sweep.verdict import ClassShares, verdict
-from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError, train_in_parallel
+from jumpstart_exp.sweep.workers import EngineSetup, Progress, train_in_parallel
 
 if TYPE_CHECKING:
     from jumpstart_exp.engines.checkpoint import Checkpoints
@@ -38,14 +39,6 @@ STORE_AFTER_CELLS = 64
 
 class CellsFailedError(Exception):
     """Some cells of a sweep failed; all others were trained and stored."""
-
-
-class InterruptedSweepError(Exception):
-    """A sweep was stopped by a signal; everything that was finished is stored."""
-
-    def __init__(self, message: str, by: signal.Signals) -> None:
-        super().__init__(message)
-        self.by = by
 
 
 @dataclass
@@ -92,7 +85,7 @@ def run_sweep(
     Args:
         cells: the sweep; equal ones are trained once.
         settings: how they are run.
-        workers: cores to be used; None for all of this machine.
+        workers: cores to be used; None for all that this process may use.
         job: the job of a cluster that this is a part of.
 
     Raises:
@@ -111,6 +104,12 @@ def run_sweep(
     for warning, count in Counter(warning for cell in todo.to_train for warning in cell.warnings()).items():
         warn(f"{warning}; they are trained all the same ({count} of {len(todo.to_train)} cells)")
     phases, remarks = _phases(todo.to_train, settings, cores)
+    needed = max((phase.estimate_memory_bytes() for phase in phases if phase.setup.device == "cpu"), default=0)
+    if needed > (free := available_memory_bytes()):
+        warn(
+            f"training takes about {needed / 1e9:.1f} GB of memory, and {max(0, free) / 1e9:.1f} GB are free: "
+            "processes may be killed for it"
+        )
     if settings.dry_run:
         console.print(dry_run_table(todo, store, phases))
         for remark in remarks:
@@ -139,6 +138,8 @@ def run_sweep(
     if todo.to_train:
         started = time.monotonic()
         results = _train(phases, store, checkpoints, job)
+    store.add_labels(todo.new_labels)
+    if todo.to_train:
         outcomes = [
             Outcome(one.cell.method, one.status, one.train_acc.best, one.cell.dataset.threshold) for one in results
         ]
@@ -147,7 +148,6 @@ def run_sweep(
         console.print(f"{cells_words(len(results))} in {took}, stored in {store.cells_dir}", markup=False)
     else:
         console.print("nothing to train")
-    store.add_labels(todo.new_labels)
     if counts["failed"] and settings.retry != "failed":
         console.print(f"{cells_words(counts['failed'])} failed in an earlier run: retry=failed trains them again")
     stored = {cell.key: todo.stored[cell.key] for cell in todo.cells if cell.key in todo.stored}
@@ -184,31 +184,27 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
         checkpoint = _checkpoints(settings).folder / f"{cell.key}.pt"
         if settings.checkpoint_minutes and checkpoint.exists():
             console.print("goes on from a checkpoint")
-        heart = Heartbeat(Records(store.results_dir), phases[0].cost, 1, current_job())
-        end = "stopped"
         try:
-            try:
+            with Heartbeat(Records(store.results_dir), phases[0].cost, 1, current_job()) as heart:
                 result = _train_here(cell, phases[0].setup, notes(), heart)
-            except KeyboardInterrupt:
-                if settings.checkpoint_minutes and checkpoint.exists():
-                    words = "a checkpoint is kept; the same command goes on from there"
-                else:
-                    reason = "" if settings.checkpoint_minutes else " (checkpoint_minutes=null)"
-                    words = f"nothing was kept{reason}, the same command begins anew"
-                # no Exception: Hydra would take it for the failure of a job, and begin the next one
-                raise KeyboardInterrupt(f"stopped: {words}") from None
-            store.write([result])
-            end = "ended"
+                with stoppable():  # a request to end comes too late
+                    store.write([result])
+        except KeyboardInterrupt:
+            if settings.checkpoint_minutes and checkpoint.exists():
+                words = "a checkpoint is kept; the same command goes on from there"
+            else:
+                reason = "" if settings.checkpoint_minutes else " (checkpoint_minutes=null)"
+                words = f"nothing was kept{reason}, the same command begins anew"
+            # no Exception: Hydra would take it for the failure of a job, and begin the next one
+            raise KeyboardInterrupt(f"stopped: {words}") from None
         except EndedError as ended:
             raise ended.error from None
-        finally:
-            heart.end(end)
         if result.status != "failed":
             _checkpoints(settings).remove({cell.key})
         row = result_row(result)
     else:
-        console.print(f"already stored in {settings.results_dir}: nothing to train", markup=False)
         store.add_labels(todo.new_labels)
+        console.print(f"already stored in {settings.results_dir}: nothing to train", markup=False)
         row = store.row(cell.key)
     if row["status"] == "failed":
         raise CellsFailedError(f"{cell.title()} failed: {row['error']} (retry=failed trains it again)")
@@ -350,16 +346,15 @@ def _train(phases: "Sequence[Phase]", store: Store, checkpoints: "Checkpoints", 
     records = Records(store.results_dir)
     costs = {key: cost for phase in phases for key, cost in phase.cost.items()}
     at_once = max(phase.at_once for phase in phases)
-    heart = Heartbeat(records, costs, at_once, job)
-    end = "stopped"
 
     def flush() -> None:
         store.write(waiting)
-        checkpoints.remove({result.cell.key for result in waiting if result.status != "failed"})
-        # curves and censuses are in the store: of thousands of cells they would fill the memory
-        results.extend(replace(result, curve=(), census_start=None, census_last=None) for result in waiting)
-        progress.stored(waiting)
+        stored = list(waiting)
         waiting.clear()
+        checkpoints.remove({result.cell.key for result in stored if result.status != "failed"})
+        # curves and censuses are in the store: of thousands of cells they would fill the memory
+        results.extend(replace(result, curve=(), census_start=None, census_last=None) for result in stored)
+        progress.stored(stored)
 
     def happenings() -> Generator[Progress | Result | None]:
         for phase in phases:
@@ -368,7 +363,11 @@ def _train(phases: "Sequence[Phase]", store: Store, checkpoints: "Checkpoints", 
             progress.begin(phase)
             yield from train_in_parallel(phase.fleets, phase.setup, phase.processes, stop)
 
-    with SweepProgress(phases, console) as progress, stoppable() as stop:
+    with (
+        SweepProgress(phases, console) as progress,
+        stoppable() as stop,
+        Heartbeat(records, costs, at_once, job) as heart,
+    ):
         events = happenings()
         told = False
         try:
@@ -393,25 +392,26 @@ def _train(phases: "Sequence[Phase]", store: Store, checkpoints: "Checkpoints", 
                 heart.seconds_left = progress.left
                 heart.beat()
             flush()
-            if stop.signal is not None:
-                raise InterruptedSweepError(
-                    f"stopped: {len(results)} of {count} cells are done and stored in {store.results_dir}; "
-                    "run the same command again to go on",
-                    stop.signal,
-                )
-            end = "ended"
-        except WorkerStartError:
-            flush()
+        except Exception:
+            stop.request(signal.SIGTERM)  # as if told to end: what is in training is kept, what is finished is stored
+            waiting.extend(event for event in events if isinstance(event, Result))
+            with contextlib.suppress(StoreError):
+                flush()
             raise
         finally:
             events.close()
-            heart.end(end)
+        if stop.signal is not None:
+            raise InterruptedSweepError(
+                f"stopped: {len(results)} of {count} cells are done and stored in {store.results_dir}; "
+                "run the same command again to go on",
+                stop.signal,
+            )
     return results
 
 
 def _worker_count(workers: int | None) -> int:
     if workers is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return cpu_count()
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise setting_error("hydra.launcher.workers", workers, "an integer of at least 1 or null")
     return workers

@@ -1,4 +1,4 @@
-"""Requests to end: Ctrl-C and a scheduler's signals are noted, so that what is finished can be stored first."""
+"""Requests to end: Ctrl-C, a scheduler's signals and SIGHUP are noted, so that what is finished can be stored first."""
 
 import signal
 import threading
@@ -10,12 +10,27 @@ from typing import Any
 TIME_LIMIT = signal.SIGUSR2
 """What a scheduler sends some time before a job's time is up, where it was asked to (as submitit does)."""
 
+REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, TIME_LIMIT)
+"""What asks a process to end: Ctrl-C, a scheduler, a terminal or a connection that is gone, and the time limit."""
+
+
+class InterruptedSweepError(Exception):
+    """A sweep was stopped by a signal; everything that was finished is stored."""
+
+    def __init__(self, message: str, by: signal.Signals) -> None:
+        super().__init__(message)
+        self.by = by
+
 
 class EndedError(BaseException):
     """A signal's handler has ended the training by an error of its own: no failure of the cell in training."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception | SystemExit) -> None:
         self.error = error
+
+
+TOLD_TO_END = (EndedError, InterruptedSweepError, KeyboardInterrupt)
+"""What a training ends by when a signal has asked for it; any other exception is a crash."""
 
 
 class Stop:
@@ -53,20 +68,23 @@ class Stop:
             raise KeyboardInterrupt
         try:
             handler(number, None)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise EndedError(error) from error
 
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Note SIGINT, SIGTERM and SIGUSR2 instead of ending by them; the handlers from before are put back at the end.
+    """Note what asks to end instead of ending by it; the handlers from before are put back at the end.
 
-    Signals belong to the main thread: elsewhere nothing is changed.
+    A SIGHUP that is ignored (`nohup`) stays so. Signals belong to the main thread: elsewhere nothing is changed.
     """
     stop = Stop()
     if threading.current_thread() is threading.main_thread():
+        ignores_hangup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
         stop.before = {
-            number: signal.signal(number, stop.request) for number in (signal.SIGINT, signal.SIGTERM, TIME_LIMIT)
+            number: signal.signal(number, stop.request)
+            for number in REQUESTS
+            if not (number == signal.SIGHUP and ignores_hangup)
         }
     try:
         yield stop

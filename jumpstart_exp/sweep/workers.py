@@ -4,20 +4,21 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
-from multiprocessing import connection
+from dataclasses import dataclass, replace
+from multiprocessing import connection, resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.console import show_warning
-from jumpstart_exp.result import Result
-from jumpstart_exp.sweep.stopping import TIME_LIMIT, Stop
+from jumpstart_exp.console import set_up_output, warn
+from jumpstart_exp.limits import be_killed_first, memory_kills
+from jumpstart_exp.result import Result, traceback_of
+from jumpstart_exp.sweep.stopping import REQUESTS, Stop
 
 if TYPE_CHECKING:
     from jumpstart_exp.engines import Engine
@@ -61,6 +62,14 @@ class WorkerStartError(Exception):
 
 
 @dataclass(frozen=True)
+class _Crash:
+    """What has ended a worker: the error in a line, and its traceback."""
+
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True)
 class _Ready:
     """A worker has its engine and waits for fleets."""
 
@@ -78,33 +87,25 @@ def train_in_parallel(
 
     None is yielded when nothing has happened for a quarter of a second. A worker that dies costs one cell, which
     becomes a `failed` result: what its fleet had finished stays, what it had not begun is trained by a new worker,
-    and those that were in training are tried again in ever smaller fleets, until the one that kills is alone.
-    Closing the generator ends the workers at once. When `stop` is requested, it ends as soon as every cell in training
-    has a checkpoint (or when there is no more time, or it is requested again).
+    and those that were in training are tried again in ever smaller fleets, until the one that kills is alone. After
+    a worker that was killed for memory there are fewer of them (or fewer threads in it), and a warning says so.
+    Closing the generator ends the workers at once. When `stop` is requested, or an error ends it, it does so as soon as
+    every cell in training has a checkpoint (or when there is no more time, or it is requested again).
 
     Raises:
         WorkerStartError: a worker process ended before its first fleet; if by a signal, several in a row.
     """
     queue = deque([list(fleet) for fleet in fleets])
     pool: list[_Worker] = []
-    deadline = None
     died_at_start = 0
+    if stop is None:
+        stop = Stop()
     # the children inherit it: thread pools that nobody uses would be made otherwise
     threads, os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS"), "1"
     try:
-        while queue or pool:
-            if stop:
-                if deadline is None:
-                    deadline = time.monotonic() + stop.keep_seconds
-                    for worker in pool:
-                        worker.keep(stop.keep_seconds)
-                    queue.clear()
-                over = stop.is_urgent or time.monotonic() >= deadline
-                for worker in [worker for worker in pool if over or worker.has_kept()]:
-                    pool.remove(worker)
-                    yield from worker.drain()
+        while (queue or pool) and not stop:
             waiting = sum(not worker.unfinished for worker in pool)
-            pool += [_Worker(setup) for _ in range(min(workers - len(pool), len(queue) - waiting))]
+            pool.extend(_Worker(setup) for _ in range(min(workers - len(pool), len(queue) - waiting)))
             for worker in pool:
                 if worker.ready and not worker.unfinished and queue:
                     worker.start(queue.popleft())
@@ -117,8 +118,18 @@ def train_in_parallel(
                 if worker.pipe in answered:
                     yield from worker.receive()
                 if worker.dead and not stop:  # one that is stopped leaves its cells to the next run
-                    died_at_start += not worker.unfinished
-                    rest, suspects, failed = worker.recover_cells(is_replaced=died_at_start <= _MOST_STILLBORN)
+                    was_killed_for_memory = worker.was_killed_for_memory()
+                    had_room = was_killed_for_memory and (workers > 1 or setup.threads > 1)
+                    if had_room:
+                        workers = max(1, sum(not one.dead for one in pool))
+                        setup = replace(setup, threads=max(1, setup.threads // 2))
+                    else:
+                        died_at_start += not worker.unfinished
+                    if was_killed_for_memory:
+                        warn(f"a worker process was killed for memory: {workers * setup.threads} at once from now on")
+                    rest, suspects, failed = worker.recover_cells(
+                        is_alone=not had_room, is_replaced=had_room or died_at_start <= _MOST_STILLBORN
+                    )
                     queue.extendleft(rest)
                     queue.extend(suspects)  # last: all that is innocent is done before the next one dies of them
                     yield from failed
@@ -126,6 +137,10 @@ def train_in_parallel(
                 if not queue and not worker.unfinished and not worker.dead:
                     worker.stop()
             pool = [worker for worker in pool if not worker.dead and (worker.unfinished or queue)]
+        yield from _keep(pool, stop)
+    except Exception:
+        yield from _keep(pool, stop)
+        raise
     finally:
         for worker in pool:
             worker.stop()
@@ -133,6 +148,24 @@ def train_in_parallel(
             os.environ.pop("OMP_NUM_THREADS", None)
         else:
             os.environ["OMP_NUM_THREADS"] = threads
+
+
+def _keep(pool: "list[_Worker]", stop: Stop) -> Iterator[Progress | Result | None]:
+    """Have all cells in training kept; ends every worker as soon as its cells are, or when there is no more time."""
+    deadline = time.monotonic() + stop.keep_seconds
+    for worker in pool:
+        worker.keep(stop.keep_seconds)
+    while pool:
+        over = stop.is_urgent or time.monotonic() >= deadline
+        for worker in [worker for worker in pool if over or worker.has_kept()]:
+            pool.remove(worker)
+            yield from worker.drain()
+        answered = connection.wait([worker.pipe for worker in pool], timeout=0.25)
+        if not answered:
+            yield None
+        for worker in pool:
+            if worker.pipe in answered:
+                yield from worker.receive()
 
 
 class _Worker:
@@ -144,7 +177,9 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         self.control_pipe, their_wishes = context.Pipe()  # apart: it is read while the worker trains
         self.process = context.Process(target=_work, args=(theirs, their_wishes), daemon=True)
-        self.process.start()
+        self.kills_before = memory_kills()
+        with _requests_held():
+            self.process.start()
         theirs.close()
         their_wishes.close()
         self.unfinished: dict[str, Cell] = {}
@@ -152,6 +187,7 @@ class _Worker:
         self.fleet_size = 0
         self.ready = False
         self.dead = False
+        self.crash: _Crash | None = None
         with contextlib.suppress(OSError):  # it died at once: receive() reports it
             self.pipe.send(setup)
 
@@ -165,9 +201,11 @@ class _Worker:
         """What has come from the worker, news of other workers not kept waiting; its end is noted as `dead`."""
         try:
             for _ in range(_MESSAGES_A_TURN):
-                message: _Epochs | Result | _Ready = self.pipe.recv()
+                message: _Epochs | Result | _Ready | _Crash = self.pipe.recv()
                 if isinstance(message, _Ready):
                     self.ready = True
+                elif isinstance(message, _Crash):
+                    self.crash = message
                 elif isinstance(message, Result):
                     if self.unfinished.pop(message.cell.key, None) is not None:
                         yield message
@@ -181,28 +219,39 @@ class _Worker:
         except (EOFError, OSError):
             self.dead = True
 
-    def recover_cells(self, *, is_replaced: bool) -> tuple[_Fleets, _Fleets, list[Result]]:
+    def was_killed_for_memory(self) -> bool:
+        """Whether the dead worker was killed and, since it began, the system has killed something for memory."""
+        self.process.join()
+        return self.process.exitcode == -signal.SIGKILL and memory_kills() > self.kills_before
+
+    def recover_cells(self, *, is_alone: bool, is_replaced: bool) -> tuple[_Fleets, _Fleets, list[Result]]:
         """What a dead worker leaves: cells that it had not begun, fleets of which one may have killed it, failures.
 
         Args:
+            is_alone: whether a single cell is to blame itself, and not what was trained beside it.
             is_replaced: whether it leaves nothing, and nothing is said, if a signal has ended it before it could train.
 
         Raises:
             WorkerStartError: it died before it had anything to train.
         """
-        self.process.join()
-        code = self.process.exitcode or 0
-        how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
+        how = self._how_it_ended()
         if not self.unfinished:
-            if is_replaced and code < 0:
+            if is_replaced and (self.process.exitcode or 0) < 0:
                 return [], [], []
-            raise WorkerStartError(f"a worker process ended {how} before it could train; see its message above")
+            said = (self.process.exitcode or 0) >= 0 and self.crash is None
+            hint = "; see its message above" if said else ""
+            error = WorkerStartError(f"a worker process ended {how} before it could train{hint}")
+            if self.crash is not None:
+                error.add_note(self.crash.traceback)
+            raise error
         cells, self.unfinished = list(self.unfinished.values()), {}
-        if self.fleet_size == 1:
-            reason = f"its worker process ended {how}" + ("; out of memory?" if code == -signal.SIGKILL else "")
+        if self.fleet_size == 1 and is_alone:
+            reason = f"its worker process ended {how}"
             engine, device = self.setup.engine.name, self.setup.device
             epochs = f"{self.begun[cells[0].key]:g} epochs" if cells[0].key in self.begun else "nothing"
             known = f"process {self.process.pid}, engine {engine} on {device}, last heard of after {epochs}: {reason}"
+            if self.crash is not None:
+                known += f"\n{self.crash.traceback}"
             return [], [], [Result(cells[0], "failed", engine, device, error=reason, traceback=known)]
         suspects = [cell for cell in cells if cell.key in self.begun]
         rest = [cell for cell in cells if cell.key not in self.begun]
@@ -210,6 +259,14 @@ class _Worker:
             suspects, rest = rest, []  # nothing is known of them: each may be the one
         half = (len(suspects) + 1) // 2
         return [rest] if rest else [], [fleet for fleet in (suspects[:half], suspects[half:]) if fleet], []
+
+    def _how_it_ended(self) -> str:
+        self.process.join()
+        code = self.process.exitcode or 0
+        if code < 0:
+            guess = ", killed for memory" if self.was_killed_for_memory() else "; out of memory?"
+            return f"by signal {-code} ({signal.Signals(-code).name})" + (guess if code == -signal.SIGKILL else "")
+        return f"by {self.crash.error}" if self.crash is not None else f"with exit code {code}"
 
     def keep(self, seconds: float) -> None:
         """Ask for a checkpoint of every cell in training."""
@@ -237,12 +294,34 @@ class _Worker:
         self.control_pipe.close()
 
 
+@contextlib.contextmanager
+def _requests_held() -> Iterator[None]:
+    """A process that starts in the block is not reached by requests to end: they wait until it lets them."""
+    resource_tracker.ensure_running()  # it would let them pass
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(pipe: Any, control_pipe: Any) -> None:
     """A worker's life: fleets in, progress and results out, until the other end closes."""
-    for request in (signal.SIGINT, signal.SIGTERM, TIME_LIMIT):
+    for request in REQUESTS:
         signal.signal(request, signal.SIG_IGN)  # they reach the whole group; the parent decides
-    warnings.showwarning = show_warning
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, REQUESTS)
+    set_up_output()
+    be_killed_first()  # the parent has what is finished
     threading.Thread(target=_heed_parent, args=(control_pipe,), daemon=True).start()
+    try:
+        _train_fleets(pipe)
+    except Exception as error:
+        with contextlib.suppress(OSError):
+            pipe.send(_Crash(f"{type(error).__name__}: {error}", traceback_of(error)))
+        sys.exit(1)
+
+
+def _train_fleets(pipe: Any) -> None:
     setup: EngineSetup = pipe.recv()
     from jumpstart_exp.engines import load_and_train
 

@@ -28,7 +28,7 @@ from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import Store, StoreError
 from jumpstart_exp.sweep.records import Records
-from jumpstart_exp.sweep.runner import InterruptedSweepError
+from jumpstart_exp.sweep.stopping import InterruptedSweepError
 
 pytest.importorskip("submitit")
 

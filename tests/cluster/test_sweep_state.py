@@ -113,6 +113,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "job trains": {"job": "7_0", "training": {KEY: 0.5}},
     "job waits": {"job": "7_0"},
     "job stopped": {"job": "7_0", "state": "stopped"},
+    "job crashed": {"job": "7_0", "state": "crashed", "error": "StoreError: no space"},
     "job dead": {"job": "7_0", "process": "dead", "training": {KEY: 0.5}},
     "job elsewhere": {"job": "7_0", "host": "node1", "machine": "another", "process": "1@1"},
     "job elsewhere, no sign": {
@@ -125,6 +126,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "here trains": {"training": {KEY: 0.5}},
     "here waits": {},
     "here stopped": {"state": "stopped"},
+    "here crashed": {"state": "crashed", "error": "StoreError: no space"},
     "here dead": {"process": "dead", "training": {KEY: 0.5}},
     "elsewhere": ELSEWHERE,
     "elsewhere, no sign": {**ELSEWHERE, "age": STALE_SECONDS + 60},
@@ -137,12 +139,14 @@ no run                  -        queued   queued   lost     lost     queued
 job trains              running  queued   running  lost     running  running
 job waits               queued   queued   queued   lost     queued   queued
 job stopped             stopped  queued   queued   lost     lost     queued
+job crashed             lost     queued   queued   lost     lost     lost
 job dead                lost     queued   running  lost     lost     lost
 job elsewhere           queued   queued   queued   lost     queued   queued
 job elsewhere, no sign  lost     queued   queued   lost     lost     lost
 here trains             running  running  running  running  running  running
 here waits              queued   queued   queued   queued   queued   queued
 here stopped            stopped  queued   queued   lost     lost     queued
+here crashed            lost     queued   queued   lost     lost     queued
 here dead               lost     queued   queued   lost     lost     queued
 elsewhere               queued   queued   queued   queued   queued   queued
 elsewhere, no sign      lost     queued   queued   lost     lost     queued
@@ -214,6 +218,20 @@ def test_a_cell_that_failed_and_is_submitted_again(folder, scheduler, dead, run,
     folder.store_result("failed", error="no memory")
     arrange(folder, scheduler, run, task, dead, retries=True)
     assert folder.state() == state
+
+
+def test_of_what_an_error_has_ended_the_reason_and_the_traceback_are_known(folder, scheduler):
+    trace = "Traceback (most recent call last):\n  …\nStoreError: no space\nleft"
+    folder.keep_run("1", state="stopped")
+    folder.keep_run("2", state="crashed", error="StoreError: no space\nleft", traceback=trace)
+    (loss,) = folder.look().losses
+    assert (loss.state, loss.traceback) == ("lost", trace)
+    assert loss.reason == f"its process on {platform.node()} has ended by StoreError: no space"
+    folder.submit([KEY])
+    scheduler.add("7", state="FAILED")
+    folder.keep_run("3", state="crashed", error="StoreError: no space", traceback=trace, job="7")
+    (loss,) = folder.look().losses
+    assert (loss.reason, loss.traceback) == ("FAILED", trace)
 
 
 @pytest.mark.parametrize("run", RUNS)

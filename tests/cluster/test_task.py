@@ -14,7 +14,7 @@ from jumpstart_exp.cluster.task import FleetTask
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.sweep.records import Job, current_job
-from jumpstart_exp.sweep.runner import InterruptedSweepError
+from jumpstart_exp.sweep.stopping import InterruptedSweepError
 
 CELLS = [Cell(depth=2, width=3, seed=seed, optimizer=OptimizerSpec(epochs=2)) for seed in range(3)]
 

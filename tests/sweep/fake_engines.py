@@ -8,6 +8,7 @@ from typing import Any
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.checkpoint import Checkpoints
+from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.result import Metric, Result
 
 DEADLY = 666
@@ -133,3 +134,42 @@ class Broken(OneByOne):
 
     def __init__(self, *_: Any) -> None:
         raise RuntimeError("no such accelerator")
+
+
+class SecondBroken(EagerEngine):
+    """Trains in the first process that has it, and cannot be started in another one."""
+
+    def __init__(self, device="cpu", curve_every=None, threads=1, checkpoints=None):
+        super().__init__(device, curve_every, threads, checkpoints)
+        self.folder = checkpoints.folder
+        try:
+            (self.folder / "first").touch(exist_ok=False)
+        except FileExistsError:
+            while not (self.folder / "trains").exists():
+                time.sleep(0.02)
+            raise RuntimeError("no second accelerator") from None
+
+    def train(self, cells, data, *, on_result, on_progress):
+        def tell(cell, epochs):
+            on_progress(cell, epochs)
+            if epochs:
+                (self.folder / "trains").touch()
+
+        super().train(cells, data, on_result=on_result, on_progress=tell)
+
+
+class Erring(OneByOne):
+    """Has an error of its own, which is none of its cells'."""
+
+    name = "erring"
+
+    def train(self, cells, data, *, on_result, on_progress):
+        on_progress(cells[0], 0)
+        raise ValueError("nobody expects this")
+
+
+class Stillborn(OneByOne):
+    """Is killed before it can train."""
+
+    def __init__(self, *_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -161,6 +161,17 @@ def test_fleets_of_many_cells_are_formed_quickly() -> None:
     assert len(form_fleets(Single, "cpu", cells, costs(cells), 2)) == 5000
 
 
+@pytest.mark.parametrize(("room", "threads"), [(0, 1), (2.5, 2), (100, 8)])
+def test_no_more_threads_than_the_memory_holds_of_the_largest_cell(
+    monkeypatch: pytest.MonkeyPatch, room: float, threads: int
+) -> None:
+    cells = [Cell(depth=depth, seed=seed) for depth in (1, 300) for seed in range(10)]
+    free = PROCESS_BYTES + room * Threads.estimate_memory_bytes(cells[-1])
+    monkeypatch.setattr(fleets, "available_memory_bytes", lambda device="cpu": int(free / 0.9) + 1)
+    made = phase(Threads, cells, 8)
+    assert (made.processes, made.setup.threads) == (1, threads)
+
+
 @pytest.mark.parametrize(("room", "processes"), [(0, 1), (2.5, 2), (100, 8)])
 def test_no_more_processes_than_the_memory_holds_of_the_largest_cell(
     monkeypatch: pytest.MonkeyPatch, room: float, processes: int

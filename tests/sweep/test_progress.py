@@ -1,4 +1,5 @@
 import dataclasses
+import io
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from jumpstart_exp.result import Result
 from jumpstart_exp.specs.dropout import DropoutSpec
 from jumpstart_exp.sweep import progress
 from jumpstart_exp.sweep.fleets import Phase, form_fleets
-from jumpstart_exp.sweep.progress import Outcome, SweepProgress, outcome_table
+from jumpstart_exp.sweep.progress import Outcome, SweepProgress, epoch_progress, outcome_table
 from jumpstart_exp.sweep.time_left import makespan
 from jumpstart_exp.sweep.workers import EngineSetup
 
@@ -198,6 +199,44 @@ def test_one_large_cell_keeps_the_end_away(clock: Clock) -> None:
     for true, left in moments:
         if left is not None and true > 5:
             assert abs(left - true) <= 0.25 * true
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+WHERE_NO_BAR_IS = [(io.StringIO, {}), (io.StringIO, {"FORCE_COLOR": "1"}), (Terminal, {"TERM": "dumb"})]
+
+
+@pytest.mark.parametrize(("file", "environment"), WHERE_NO_BAR_IS)
+def test_where_no_bar_can_be_drawn_a_sweep_says_a_line_every_ten_seconds(
+    file: Any, environment: dict[str, str], clock: Clock
+) -> None:
+    cells = [Cell(depth=10, width=4, seed=seed) for seed in range(3)]
+    phase, said, began = phase_of(Threads, cells, 2), file(), clock.now
+    with SweepProgress([phase], Console(file=said, _environ=environment)) as shown:
+        for _ in played(shown, phase, clock, 60.0):
+            shown.tick()
+    lines = said.getvalue().splitlines()
+    assert len(lines) == (clock.now - began) // 10
+    assert all("0/3 cells, " in line and " left" in line for line in lines)
+
+
+@pytest.mark.parametrize(("file", "environment"), WHERE_NO_BAR_IS)
+def test_where_no_bar_can_be_drawn_one_cell_says_a_line_every_ten_seconds(
+    file: Any, environment: dict[str, str], clock: Clock
+) -> None:
+    cell, said = Cell(), file()
+    with epoch_progress(cell, Console(file=said, _environ=environment)) as show:
+        for second in range(35):
+            show(cell, 100.0 * second)
+            clock.now += 1
+    assert [line.partition(",")[0] for line in said.getvalue().splitlines()] == [
+        "1000/5000 epochs",
+        "2000/5000 epochs",
+        "3000/5000 epochs",
+    ]
 
 
 def test_networks_are_counted_by_their_own_datasets_threshold() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from jumpstart_exp.store import StoreError
 from jumpstart_exp.sweep import records as module
 from jumpstart_exp.sweep.records import (
     STALE_SECONDS,
@@ -24,6 +26,7 @@ from jumpstart_exp.sweep.records import (
     is_alive,
     process_identity,
 )
+from jumpstart_exp.sweep.stopping import EndedError, InterruptedSweepError
 
 COSTS = {"a": 1.0, "b": 2.5}
 
@@ -103,11 +106,47 @@ def test_what_is_finished_is_in_training_no_more_and_failures_are_noted(records,
 
 
 def test_nothing_is_left_of_a_run_that_is_done_but_one_that_was_stopped_stays(records):
-    heart = Heartbeat(records, COSTS, 1)
-    heart.end("stopped")
-    assert the_run(records).state == "stopped" and not is_alive(the_run(records))
-    heart.end("ended")
+    with pytest.raises(KeyboardInterrupt), Heartbeat(records, COSTS, 1):
+        raise KeyboardInterrupt
+    run = the_run(records)
+    assert run.state == "stopped" and not is_alive(run) and run.error is None
+    records.remove(run.name)
+    with Heartbeat(records, COSTS, 1):
+        assert is_alive(the_run(records))
     assert records.runs() == [] and list(records.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (KeyboardInterrupt(), "stopped"),
+        (InterruptedSweepError("stopped: 2 of 5 cells", signal.SIGTERM), "stopped"),
+        (EndedError(RuntimeError("timed-out too many times")), "stopped"),
+        (EndedError(SystemExit(-1)), "stopped"),
+        (SystemExit(1), "crashed"),
+        (StoreError("no space\nleft"), "crashed"),
+        (MemoryError(), "crashed"),
+    ],
+)
+def test_a_run_was_told_to_end_by_a_signal_only_and_otherwise_says_what_ended_it(records, error, state):
+    with pytest.raises(type(error)), Heartbeat(records, COSTS, 1):
+        raise error
+    run = the_run(records)
+    assert run.state == state and not is_alive(run)
+    if state == "crashed":
+        assert run.error == f"{type(error).__name__}: {error}"
+        assert run.traceback.startswith("Traceback (most recent call last):") and "raise error" in run.traceback
+    else:
+        assert run.error is None and run.traceback is None
+
+
+def test_a_record_of_an_earlier_version_has_no_error(records):
+    Heartbeat(records, COSTS, 1)
+    (path,) = records.folder.glob("*.run.json")
+    content = json.loads(path.read_text())
+    del content["error"], content["traceback"]
+    path.write_text(json.dumps({**content, "state": "stopped"}))
+    assert (the_run(records).state, the_run(records).error) == ("stopped", None)
 
 
 def test_a_disk_that_takes_no_record_stops_no_training(tmp_path):
@@ -115,7 +154,10 @@ def test_a_disk_that_takes_no_record_stops_no_training(tmp_path):
     heart = Heartbeat(Records(tmp_path / "results"), COSTS, 1)
     heart.progress("a", 0.5)
     heart.beat("stopped")
-    heart.end("ended")
+    with pytest.raises(StoreError), heart:
+        raise StoreError("no space left")
+    with heart:
+        pass
     assert Records(tmp_path / "results").runs() == []
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from fake_engines import DEADLY, OneByOne, Slow, Threads
 
@@ -21,8 +22,9 @@ from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import Store, StoreError
 from jumpstart_exp.sweep import runner
 from jumpstart_exp.sweep.progress import SweepProgress
-from jumpstart_exp.sweep.runner import CellsFailedError, InterruptedSweepError, plan, run_cell, run_sweep
-from jumpstart_exp.sweep.stopping import Stop
+from jumpstart_exp.sweep.records import Records, Run
+from jumpstart_exp.sweep.runner import CellsFailedError, plan, run_cell, run_sweep
+from jumpstart_exp.sweep.stopping import REQUESTS, InterruptedSweepError, Stop
 from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError
 
 Events = Generator[Progress | Result | None]
@@ -332,12 +334,21 @@ def time_is_up() -> None:
     os.kill(os.getpid(), signal.SIGUSR2)
 
 
-@pytest.mark.parametrize("stop", [ctrl_c, request_to_end, time_is_up])
+def hang_up() -> None:
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
+def the_run(store: Store) -> Run:
+    (run,) = Records(store.results_dir).runs()
+    return run
+
+
+@pytest.mark.parametrize("stop", [ctrl_c, request_to_end, hang_up, time_is_up])
 def test_a_stopped_sweep_keeps_what_is_finished_and_says_how_to_go_on(
     store: Store, settings: Callable[..., RunSettings], pool: Callable[..., Pool], stop: Callable[[], None]
 ) -> None:
     cells = [cell(seed) for seed in range(5)]
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)]
+    handlers = [signal.getsignal(number) for number in REQUESTS]
     workers = pool(lambda number: stop() if number == 2 else None)
     with pytest.raises(InterruptedSweepError) as caught:
         run_sweep(cells, settings(), 1)
@@ -348,7 +359,8 @@ def test_a_stopped_sweep_keeps_what_is_finished_and_says_how_to_go_on(
     assert workers.closed
     assert set(store.stored()) == {one.key for one in workers.trained}
     assert len(store.stored()) == 2
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)] == handlers
+    assert [signal.getsignal(number) for number in REQUESTS] == handlers
+    assert the_run(store).state == "stopped"
 
     rest = pool()
     run_sweep(cells, settings(), 1)
@@ -401,6 +413,73 @@ def test_what_is_finished_is_stored_when_the_workers_give_up(
         run_sweep([cell(seed) for seed in range(5)], settings(), 1)
     assert workers.closed
     assert len(store.stored()) == 2
+    run = the_run(store)
+    assert run.state == "crashed" and run.traceback is not None and "give_up" in run.traceback
+    assert run.error == "WorkerStartError: a worker process ended before it could train"
+
+
+@pytest.mark.parametrize("method", ["training", "finished", "stored", "tick"])
+def test_telling_that_fails_loses_nothing_that_is_finished(
+    store: Store,
+    settings: Callable[..., RunSettings],
+    pool: Callable[..., Pool],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+) -> None:
+    """Whatever raises in the sweep's own process: what is finished is stored, once, and what is in training is kept."""
+
+    def fail_later(self: SweepProgress, *values: Any) -> None:
+        told.append(values)
+        if len(told) > 2:
+            raise ZeroDivisionError("in a message")
+
+    told: list[Any] = []
+    monkeypatch.setattr(runner, "STORE_AFTER_CELLS", 1 if method == "stored" else 64)
+    monkeypatch.setattr(SweepProgress, method, fail_later)
+    workers = pool()
+    with pytest.raises(ZeroDivisionError):
+        run_sweep([cell(seed) for seed in range(9)], settings(), 1)
+    assert workers.closed
+    rows = [row for part in store.cells_dir.glob("*.parquet") for row in pq.read_table(part)["key"].to_pylist()]
+    assert sorted(rows) == sorted(one.key for one in workers.trained)
+    assert rows
+    run = the_run(store)
+    assert (run.state, run.error) == ("crashed", "ZeroDivisionError: in a message")
+
+
+def test_what_is_to_be_stored_does_not_wait_for_what_is_said(
+    store: Store, settings: Callable[..., RunSettings], pool: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Any) -> None:
+        raise ZeroDivisionError("in a message")
+
+    pool()
+    monkeypatch.setattr(runner, "outcome_table", fail)
+    with pytest.raises(ZeroDivisionError):
+        run_sweep([cell(0, "a"), cell(0, "b")], settings(), 1)
+    assert store.stored()[cell().key].labels == {"a", "b"}
+
+
+@pytest.mark.usefixtures("quick_start")
+def test_what_is_in_training_is_kept_when_the_store_fails(
+    store: Store, settings: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is finished is stored as soon as that can be written again."""
+    write, refused = Store.write, []
+
+    def full_at_first(self: Store, results: Sequence[Result]) -> None:
+        if not refused:
+            refused.append(results)
+            raise StoreError("no space left")
+        write(self, results)
+
+    monkeypatch.setattr(Store, "write", full_at_first)
+    monkeypatch.setattr(runner, "STORE_AFTER_SECONDS", 0.0)
+    endless = replace(cell(1), optimizer=OptimizerSpec(epochs=100_000_000))
+    with pytest.raises(StoreError, match="no space left"):
+        run_sweep([cell(0), endless], settings(engine="eager", checkpoint_minutes=600.0), 2)
+    assert set(store.stored()) == {cell(0).key}
+    assert [path.stem for path in (store.results_dir / "checkpoints").iterdir()] == [endless.key]
 
 
 def test_a_store_that_fails_stops_the_sweep_and_its_workers(
@@ -416,6 +495,7 @@ def test_a_store_that_fails_stops_the_sweep_and_its_workers(
         run_sweep([cell(seed) for seed in range(5)], settings(), 1)
     assert workers.closed
     assert len(workers.trained) == 1
+    assert (the_run(store).state, the_run(store).error) == ("crashed", "StoreError: no space left")
 
 
 # Several engines
@@ -434,7 +514,7 @@ def mixed() -> list[Cell]:
     return [cell(0), cell(1), batches[0], cell(DEADLY), cell(2), batches[1], cell(3)]
 
 
-@pytest.mark.usefixtures("two_engines")
+@pytest.mark.usefixtures("two_engines", "quick_start")
 def test_two_engines_share_a_sweep(
     store: Store, settings: Callable[..., RunSettings], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -455,6 +535,29 @@ def test_two_engines_share_a_sweep(
         "engine one_by_one on cpu: 2 cells, 2 at once",
         "2 cells on one_by_one: threads trains full batches only",
     ]
+
+
+@pytest.mark.usefixtures("two_engines")
+def test_a_sweep_that_the_memory_does_not_hold_says_so_before(
+    settings: Callable[..., RunSettings], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_sweep(mixed(), settings(dry_run=True), 2)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(runner, "available_memory_bytes", lambda: 330_000_000)
+    run_sweep(mixed(), settings(dry_run=True), 2)
+    assert "0.3 GB are free: processes may be killed for it" in capsys.readouterr().err
+
+
+def test_as_many_cores_are_used_as_the_process_may_have(
+    settings: Callable[..., RunSettings],
+    pool: Callable[..., Pool],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(runner, "cpu_count", lambda: 3)
+    pool()
+    run_sweep([cell(seed) for seed in range(9)], settings(), None)
+    assert "9 cells, 3 at once" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("two_engines")
@@ -479,6 +582,7 @@ def test_an_engine_asked_for_has_to_train_every_cell_that_is_left(
     assert run_sweep(mixed(), settings(engine="threads"), 2) == {}
 
 
+@pytest.mark.usefixtures("quick_start")
 def test_a_fleet_in_training_is_stored_as_it_goes_and_stopped_at_once(
     store: Store, settings: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -593,6 +697,35 @@ def test_one_cell_that_is_stopped_says_what_is_kept(
         with pytest.raises(KeyboardInterrupt):
             run_cell(of, run)
         assert "goes on from a checkpoint\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("moment", ["training", "storing"])
+def test_one_cell_that_an_error_ends_is_on_record(
+    store: Store, settings: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def fail(*_: Any) -> Result:
+        raise StoreError("no space left")
+
+    monkeypatch.setattr(*{"training": (runner, "_train_here"), "storing": (Store, "write")}[moment], fail)
+    with pytest.raises(StoreError):
+        run_cell(cell(), settings())
+    assert (the_run(store).state, the_run(store).error) == ("crashed", "StoreError: no space left")
+
+
+def test_one_cell_that_is_finished_is_stored_whoever_asks_to_end(
+    store: Store, settings: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Store.write
+
+    def interrupted(self: Store, results: Sequence[Result]) -> None:
+        for number in REQUESTS:
+            os.kill(os.getpid(), number)
+        write(self, results)
+
+    monkeypatch.setattr(Store, "write", interrupted)
+    run_cell(cell(), settings())
+    assert store.stored()[cell().key].status == "done"
+    assert Records(store.results_dir).runs() == []
 
 
 @pytest.mark.parametrize("minutes", [10.0, None])

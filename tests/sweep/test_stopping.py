@@ -9,7 +9,7 @@ import pytest
 
 from jumpstart_exp.sweep.stopping import TIME_LIMIT, EndedError, Stop, stoppable
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2]
 
 
 def test_a_scheduler_tells_of_the_time_limit_by_the_signal_that_submitit_asks_for():
@@ -56,6 +56,18 @@ def test_the_handlers_from_before_are_put_back_also_after_an_error():
             signal.signal(number, handler)
 
 
+def test_a_hang_up_that_is_ignored_stays_so():
+    """As under `nohup`: the connection may break, and the sweep goes on."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stoppable() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_other_threads_change_no_handler():
     before = {number: signal.getsignal(number) for number in SIGNALS}
     seen = []
@@ -83,16 +95,17 @@ def test_a_signal_is_handed_over_to_the_handler_from_before_and_forgotten_if_tha
     assert stop and not stop.is_urgent  # counted anew
 
 
-def test_an_error_of_the_handler_from_before_is_no_failure_of_what_is_in_training():
-    def setting_error(*_: object) -> None:
-        raise RuntimeError("timed-out too many times")
+@pytest.mark.parametrize("error", [RuntimeError("timed-out too many times"), SystemExit(-1)])
+def test_an_error_of_the_handler_from_before_is_no_failure_of_what_is_in_training(error):
+    def give_up(*_: object) -> None:
+        raise error
 
     stop = Stop()
-    stop.before = {signal.SIGUSR2: setting_error}
+    stop.before = {signal.SIGUSR2: give_up}
     stop.request(signal.SIGUSR2)
     with pytest.raises(EndedError) as caught:
         stop.hand_over()
-    assert isinstance(caught.value.error, RuntimeError) and not isinstance(caught.value, Exception)
+    assert caught.value.error is error and not isinstance(caught.value, Exception)
 
 
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN, None, signal.default_int_handler])

@@ -1,3 +1,5 @@
+import contextlib
+import itertools
 import multiprocessing
 import os
 import re
@@ -14,10 +16,13 @@ import pytest
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import load
 from jumpstart_exp.data.moons import Moons
+from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.engines.eager.engine import EagerEngine
-from jumpstart_exp.result import Result
+from jumpstart_exp.result import Result, traceback_of
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
+from jumpstart_exp.sweep import workers as module
+from jumpstart_exp.sweep.stopping import REQUESTS
 from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError, train_in_parallel
 
 SETUP = EngineSetup(EagerEngine, "cpu", None, Path("data"))
@@ -129,11 +134,82 @@ def test_a_killed_worker_leaves_its_neighbour_alone_and_closing_ends_that_at_onc
     assert not neighbour.is_alive()
 
 
-def test_workers_that_cannot_start_are_no_cells_fault(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("quick_start")
+def test_workers_that_cannot_start_are_no_cells_fault() -> None:
     broken = EngineSetup(fake_engines.Broken, "cpu", None, Path("data"))
-    with pytest.raises(WorkerStartError, match=r"^a worker process ended with exit code 1 before it could train"):
+    with pytest.raises(WorkerStartError) as caught:
         list(train_in_parallel([[cell(0)]], broken, 1))
-    assert "no such accelerator" in capfd.readouterr().err
+    assert str(caught.value) == "a worker process ended by RuntimeError: no such accelerator before it could train"
+    assert "in __init__" in traceback_of(caught.value), "what the worker did is known"
+
+
+@pytest.mark.usefixtures("quick_start")
+def test_a_worker_that_cannot_start_costs_its_neighbours_nothing(tmp_path: Path) -> None:
+    """What they have in training is kept before the error is told."""
+    setup = EngineSetup(fake_engines.SecondBroken, "cpu", None, Path("data"), checkpoints=Checkpoints(tmp_path, 600))
+    with pytest.raises(WorkerStartError, match="no second accelerator"):
+        list(train_in_parallel([[cell(0, ENDLESS)], [cell(1, ENDLESS)]], setup, 2))
+    assert len(list(tmp_path.glob("*.pt"))) == 1
+
+
+@pytest.mark.usefixtures("quick_start")
+def test_a_worker_that_ends_by_an_error_says_which() -> None:
+    setup = EngineSetup(fake_engines.Erring, "cpu", None, Path("data"))
+    (failed,) = [event for event in train_in_parallel([[cell(0)]], setup, 1) if isinstance(event, Result)]
+    assert failed.status == "failed"
+    assert failed.error == "its worker process ended by ValueError: nobody expects this"
+    assert failed.traceback is not None
+    assert "last heard of after 0 epochs" in failed.traceback and "in train\n" in failed.traceback
+
+
+@pytest.mark.usefixtures("quick_start")
+@pytest.mark.parametrize(("engine", "workers", "threads"), [("OneByOne", 2, 1), ("Threads", 1, 3)])
+def test_after_a_kill_for_memory_there_are_fewer_at_once_and_only_who_is_killed_alone_has_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], engine: str, workers: int, threads: int
+) -> None:
+    kills = itertools.count()
+    monkeypatch.setattr(module, "memory_kills", lambda: next(kills))
+    made = getattr(fake_engines, engine)
+    deadly = cell(fake_engines.DEADLY)
+    fleets = [[deadly], [cell(1)]] if engine == "OneByOne" else [[deadly, cell(1)]]
+    events = train_in_parallel(fleets, EngineSetup(made, "cpu", None, Path("data"), threads), workers)
+    results = {event.cell: event for event in events if isinstance(event, Result)}
+    assert {one.seed: result.status for one, result in results.items()} == {1: "done", deadly.seed: "failed"}
+    assert results[deadly].error == "its worker process ended by signal 9 (SIGKILL), killed for memory"
+    warning = "warning: a worker process was killed for memory: 1 at once from now on"
+    assert capsys.readouterr().err.splitlines() == [warning]
+
+
+@pytest.mark.usefixtures("quick_start")
+def test_workers_that_are_killed_for_memory_before_they_train_are_fewer_and_at_last_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kills = itertools.count()
+    monkeypatch.setattr(module, "memory_kills", lambda: next(kills))
+    monkeypatch.setattr(module, "_MOST_STILLBORN", 0)
+    setup = EngineSetup(fake_engines.Stillborn, "cpu", None, Path("data"))
+    with pytest.raises(WorkerStartError, match=r"SIGKILL.*, killed for memory before it could train$"):
+        list(train_in_parallel([[cell(0)], [cell(1)]], setup, 2))
+    assert "1 at once from now on" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+def test_workers_ignore_what_their_parent_decides_about_and_are_killed_for_memory_before_it() -> None:
+    """From their very beginning, before Python has begun in them."""
+    with contextlib.closing(train_in_parallel([[cell(0, ENDLESS)]], SETUP, 1)) as events:
+        assert next(events) is None
+        (worker,) = multiprocessing.active_children()
+        assert worker.pid is not None
+        for number in REQUESTS:
+            os.kill(worker.pid, number)
+        assert isinstance(next(event for event in events if event is not None), Progress)
+        assert multiprocessing.active_children() == [worker]
+        for number in REQUESTS:
+            os.kill(worker.pid, number)
+        assert isinstance(next(event for event in events if event is not None), Progress)
+        assert worker.is_alive()
+        assert Path(f"/proc/{worker.pid}/oom_score_adj").read_text() == "1000\n"
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set(), "here they arrive as before"
 
 
 def test_a_cell_is_known_to_train_from_its_first_moment() -> None:
@@ -143,6 +219,7 @@ def test_a_cell_is_known_to_train_from_its_first_moment() -> None:
     events.close()
 
 
+@pytest.mark.usefixtures("quick_start")
 @pytest.mark.parametrize(
     ("engine", "workers", "deadly"),
     [
@@ -168,6 +245,7 @@ def test_a_deadly_cell_costs_only_itself_whatever_the_fleet(engine: str, workers
     assert {result.started for result in results if result.status == "done"} == {"cpu, 3 threads"}
 
 
+@pytest.mark.usefixtures("quick_start")
 def test_what_a_fleet_finished_is_not_trained_again_after_its_worker_died() -> None:
     cells = [cell(0), cell(1), cell(fake_engines.DEADLY), cell(3)]
     setup = EngineSetup(fake_engines.OneByOne, "cpu", None, Path("data"))

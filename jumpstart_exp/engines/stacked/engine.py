@@ -1,6 +1,5 @@
 """The stacked engine: many MLPs as one batch of matrices, on the CPU, or as one CUDA graph a step on a GPU."""
 
-import os
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,8 @@ from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.stacked.fleet import Fleet, Outcome
 from jumpstart_exp.engines.stacked.states import states_of
 from jumpstart_exp.engines.training_state import TrainingState, load_training_state
-from jumpstart_exp.memory import available_memory_bytes, peak_memory_bytes
+from jumpstart_exp.limits import available_memory_bytes, cpu_count
+from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.result import Result, traceback_of
 
 _LOOK_EVERY = 0.25
@@ -97,10 +97,7 @@ class StackedEngine:
     def fleet_limit(cells: Sequence[Cell], device: str) -> int:
         """As many as fit into three quarters of the free memory; on the CPU into a core's share of it."""
         where = torch.device(device)
-        if where.type == "cuda":
-            free = available_memory_bytes(device)
-        else:
-            free = available_memory_bytes() // (os.cpu_count() or 1)
+        free = available_memory_bytes(device) if where.type == "cuda" else available_memory_bytes() // cpu_count()
         largest = max(StackedEngine.estimate_memory_bytes(cell) for cell in cells)
         return max(1, min(_MOST_CELLS[where.type], int(0.75 * free) // largest))
 
