@@ -1,10 +1,11 @@
 """`python -m jumpstart_exp`: Hydra in, cells out, nothing else."""
 
+import contextlib
+import logging
 import os
-import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 import hydra
@@ -19,13 +20,16 @@ from rich.markup import escape
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import ClusterError
+from jumpstart_exp.config.config_files import at_its_file
 from jumpstart_exp.config.errors import check_override, explain, unusable
-from jumpstart_exp.config.run import RunSettings
+from jumpstart_exp.config.run import RunSettings, folder_override
 from jumpstart_exp.config.schema import check_variant, conf_dir, plain_config, register_schema, split_config
 from jumpstart_exp.console import complain, notes, output, set_up_output
 from jumpstart_exp.data.image_files import DataError
+from jumpstart_exp.folders import FOLDERS
 from jumpstart_exp.settings import SettingError
 from jumpstart_exp.store import StoreError
+from jumpstart_exp.surroundings import check_surroundings
 from jumpstart_exp.sweep.runner import CellsFailedError, run_cell
 from jumpstart_exp.sweep.stopping import InterruptedSweepError
 from jumpstart_exp.sweep.workers import WorkerStartError
@@ -45,50 +49,24 @@ def tidied_arguments(arguments: list[str]) -> list[str]:
     rest = [argument for argument in arguments if argument not in flags]
     for index, argument in enumerate(rest):
         name, _, value = argument.partition("=")
-        if name in ("results_dir", "data_dir") and value and value[0] not in "'\"" and "${" not in value:
-            # in Hydra's grammar a backslash is one, unless a quote follows
-            rest[index] = (
-                f"{name}='" + re.sub(r"(\\*)('|$)", lambda at: 2 * at[1] + ("\\'" if at[2] else ""), value) + "'"
-            )
+        if name in FOLDERS and value and value[0] not in "'\"" and "${" not in value:
+            rest[index] = folder_override(name, value)
     return flags[:1] + rest
 
 
 def main() -> None:
     """The command line; exit code 1 if cells failed or the store cannot be used, 2 for bad settings, 130 if stopped."""
     set_up_output()
-    register_schema()
-    sys.argv[1:] = tidied_arguments(sys.argv[1:])
-    wants_traces = os.environ.get(_FULL_ERROR)
-    os.environ[_FULL_ERROR] = "1"  # Hydra then raises its errors, which `explain` puts into one line
-    single: list[tuple[DictConfig, Mapping[str, Any], list[str]]] = []
-
-    def task(config: DictConfig) -> None:
-        choices = HydraConfig.get().runtime.choices
-        if HydraConfig.get().mode == RunMode.RUN:
-            # trained outside of Hydra, which would add lines to its errors
-            single.append((config, choices, GlobalHydra.instance().config_loader().get_group_options("variant/of")))
-        else:
-            set_up_output()  # another process, of a launcher that starts one a job
-            run_cell(*cell_and_settings(config, choices["method"]))
-
+    typed, wants_traces = sys.argv[1:], os.environ.get(_FULL_ERROR)
     try:
-        for argument in sys.argv[1:]:
-            check_override(argument)
-        hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")(task)()
-        for config, choices, variants in single:
-            if (launcher := choices.get("hydra/launcher")) not in ("fleet", None):
-                raise SettingError(f"hydra/launcher={launcher} is for sweeps: add -m")
-            check_variant(choices, variants)
-            cell, settings = cell_and_settings(config, choices["method"])
-            run_cell(cell, settings)
-            if settings.plot and not settings.dry_run:
-                _plot(cell, settings)
+        check_surroundings()
+        _train()
     except (HydraException, OmegaConfBaseException) as error:
         if wants_traces:
             raise
-        _fail(explain(error), 2)
+        _fail(at_its_file(explain(error, typed), typed), 2)
     except SettingError as error:
-        _fail(str(error), 2)
+        _fail(at_its_file(str(error), typed, error.__cause__), 2)
     except yaml.YAMLError as error:
         _fail(" ".join(str(error).split()), 2)
     except (CellsFailedError, ClusterError, DataError, StoreError, WorkerStartError) as error:
@@ -104,7 +82,57 @@ def main() -> None:
             raise
         if str(error).startswith("Only one of"):  # Hydra's own words about flags that exclude each other
             _fail(str(error), 2)
-        _fail(str(unusable(sys.argv[1:], error)), 2)
+        _fail(at_its_file(str(unusable(typed, error)), typed, error), 2)
+
+
+def _train() -> None:
+    """Train what the command line says: one cell, or a sweep.
+
+    Raises:
+        Exception: whatever is wrong with it, with what it chooses, or with the training.
+    """
+    register_schema()
+    single: list[tuple[DictConfig, Mapping[str, Any], list[str]]] = []
+
+    def task(config: DictConfig) -> None:
+        choices = HydraConfig.get().runtime.choices
+        if HydraConfig.get().mode == RunMode.RUN:
+            # trained outside of Hydra, which would add lines to its errors
+            single.append((config, choices, GlobalHydra.instance().config_loader().get_group_options("variant/of")))
+        else:
+            set_up_output()  # another process, of a launcher that starts one a job
+            run_cell(*cell_and_settings(config, choices["method"]))
+
+    with _for_hydra():
+        for argument in sys.argv[1:]:
+            check_override(argument)
+        hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")(task)()
+    for config, choices, variants in single:
+        if (launcher := choices.get("hydra/launcher")) not in ("fleet", None):
+            raise SettingError(f"hydra/launcher={launcher} is for sweeps: add -m")
+        check_variant(choices, variants)
+        cell, settings = cell_and_settings(config, choices["method"])
+        run_cell(cell, settings)
+        if settings.plot and not settings.dry_run:
+            _plot(cell, settings)
+
+
+@contextlib.contextmanager
+def _for_hydra() -> Iterator[None]:
+    """Arguments and environment as Hydra has to have them; afterwards they, and the log, are as they were."""
+    arguments, before = sys.argv, os.environ.get(_FULL_ERROR)
+    level, handlers = logging.root.level, [*logging.root.handlers]
+    sys.argv = [arguments[0], *tidied_arguments(arguments[1:])]
+    os.environ[_FULL_ERROR] = "1"  # Hydra then raises its errors, which `explain` puts into one line
+    try:
+        yield
+    finally:
+        sys.argv = arguments
+        logging.root.setLevel(level)
+        logging.root.handlers[:] = handlers
+        os.environ.pop(_FULL_ERROR, None)
+        if before is not None:
+            os.environ[_FULL_ERROR] = before
 
 
 def _plot(cell: Cell, settings: RunSettings) -> None:

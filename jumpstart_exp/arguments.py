@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from jumpstart_exp.settings import SettingError, nearest
+from jumpstart_exp.folders import FOLDERS, named_folder
+from jumpstart_exp.settings import SettingError, look_alike, nearest, unseen_letter
+from jumpstart_exp.surroundings import check_surroundings
 
 
 @dataclass(frozen=True)
@@ -12,6 +15,14 @@ class Arguments:
 
     values: Mapping[str, str]
     words: Sequence[str]
+
+    def folder(self, name: str) -> Path:
+        """The folder of `results_dir` or `data_dir`.
+
+        Raises:
+            SettingError: it cannot be one.
+        """
+        return named_folder(name, self.values.get(name, FOLDERS[name]))
 
 
 def read_arguments(
@@ -26,7 +37,7 @@ def read_arguments(
         words: arguments that are no `name=value`.
 
     Raises:
-        SettingError: the first argument that is not allowed.
+        SettingError: the first argument that is not allowed, or the working directory is gone.
     """
     values: dict[str, str] = {}
     found: list[str] = []
@@ -34,13 +45,16 @@ def read_arguments(
         name, _, value = argument.partition("=")
         if argument in ("-h", "--help"):
             return None
+        if name not in FOLDERS and (unseen := unseen_letter(argument)):
+            raise SettingError(f"{argument!r} is not allowed: {unseen}")
         if argument in words:
             found.append(argument)
         elif name not in names or not value:
-            raise SettingError(f"{argument!r} {refusal}{nearest(name, names)}")
+            raise SettingError(f"{argument!r} {refusal}{nearest(name, names)}{look_alike(name)}")
         else:
             values[name] = value[1:-1] if len(value) > 2 and value[0] == value[-1] in ("'", '"') else value
     for name, choices in names.items():
         if choices and values.get(name, choices[0]) not in choices:
             raise SettingError(f"{name}={values[name]} is not allowed: one of {', '.join(choices)}")
+    check_surroundings()
     return Arguments(values, found)

@@ -29,17 +29,16 @@ def main(arguments: list[str]) -> int:
     refusal = f"is not one of {', '.join(known)}, data_dir=FOLDER or --help"
     try:
         given = read_arguments(arguments, {"data_dir": ()}, refusal, words=list(known))
+        if given is None:
+            print(USAGE, end="")
+            return 0
+        if not given.words:
+            print(USAGE, end="", file=sys.stderr)
+            return 2
+        data_dir = given.folder("data_dir")
+        return max([_fetch(known[name], data_dir) for name in dict.fromkeys(given.words)])
     except SettingError as error:
         return _complain(str(error), 2)
-    if given is None:
-        print(USAGE, end="")
-        return 0
-    if not given.words:
-        print(USAGE, end="", file=sys.stderr)
-        return 2
-    data_dir = Path(given.values.get("data_dir", "data")).expanduser()
-    try:
-        return max([_fetch(known[name], data_dir) for name in dict.fromkeys(given.words)])
     except KeyboardInterrupt:
         return _complain("stopped: no set is left half there", 130)
 

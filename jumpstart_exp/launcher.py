@@ -5,15 +5,29 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster.hydra_launchers import launch_cells
 from jumpstart_exp.config.composition import compose_cells
 from jumpstart_exp.config.expansion import expand_jobs
+from jumpstart_exp.config.run import literal
 from jumpstart_exp.config.schema import plain_config, split_config
+from jumpstart_exp.folders import FOLDERS, named_folder
 from jumpstart_exp.settings import SettingError
 from jumpstart_exp.sweep.runner import CellsFailedError, run_sweep
+
+
+def name_folders(config: DictConfig) -> None:
+    """Expand ~ in a sweep's folders, of which Hydra makes others (`hydra.sweep.dir`).
+
+    Raises:
+        SettingError: it cannot be a folder.
+    """
+    for name in FOLDERS:
+        folder = str(named_folder(name, config[name]))
+        if folder != config[name]:
+            OmegaConf.update(config, name, literal(folder))
 
 
 def sweep(

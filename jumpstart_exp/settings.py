@@ -10,6 +10,7 @@ import difflib
 import math
 import types
 import typing
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -18,6 +19,11 @@ _LARGEST_INTEGER = 2**63 - 1
 
 _SHOWN = 120
 """Characters of a value that a message shows."""
+
+_BLANK = "\r\u034f\u115f\u1160\u2800\u3164\uffa0"
+"""Letters that leave no mark, beside Unicode's spaces and format characters."""
+
+_QUOTES = dict.fromkeys("‘’‚‛´", "'") | dict.fromkeys("“”„«»", '"')
 
 _FIELD_TYPES: dict[type, dict[str, Any]] = {}
 
@@ -82,7 +88,7 @@ def check_settings(instance: Any, prefix: str = "") -> None:
 
 def is_plainly(hint: Any, value: Any) -> bool:
     """Whether a value is of a setting's type as it stands; an integer is a number, a text that spells one is not."""
-    base, _ = _without_none(hint)
+    base, _ = without_none(hint)
     if base is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return type(value) is base
@@ -98,7 +104,7 @@ def allowed_values(hint: Any, rules: Mapping[str, Any]) -> str:
     """What a field of this type and these rules accepts, in words: "an integer of at least 1"."""
     if rules.get("choices"):
         return "one of " + ", ".join(rules["choices"])
-    base, optional = _without_none(hint)
+    base, optional = without_none(hint)
     words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}.get(base, "a list of numbers")
     if rules.get("low") is not None and rules.get("high") is not None:
         words += f" from {_plain(rules['low'])} to {_plain(rules['high'])}"
@@ -113,9 +119,32 @@ def allowed_values(hint: Any, rules: Mapping[str, Any]) -> str:
 
 def setting_error(name: str, value: Any, allowed: str, about: str = "") -> SettingError:
     """The error for one setting: field, value, what is allowed."""
-    return SettingError(
-        f"{legible(name)}={shown(value)} is not allowed: it must be {allowed}" + (f" ({about})" if about else "")
-    )
+    words = f"{legible(name)}={shown(value)} is not allowed: it must be {allowed}" + (f" ({about})" if about else "")
+    return SettingError(words + look_alike(value))
+
+
+def unseen_letter(text: str) -> str:
+    """The first letter that nobody sees, in words; empty where there is none."""
+    for letter in text:
+        category = unicodedata.category(letter)
+        if letter in _BLANK or category in ("Cf", "Zl", "Zp") or (category == "Zs" and letter != " "):
+            return f"{_named(letter)} in it cannot be seen"
+    return ""
+
+
+def look_alike(value: Any) -> str:
+    """A hint "; '–' (U+2013 EN DASH) is no '-'" at a text with a letter, as pages have them, that only looks right."""
+    for letter in value if isinstance(value, str) else "":
+        meant = _QUOTES.get(letter) or unicodedata.normalize("NFKC", letter)
+        if unicodedata.category(letter) == "Pd" or letter == "\N{MINUS SIGN}":
+            meant = "-"
+        if meant != letter and meant.isascii():
+            return f"; {shown(letter)} ({_named(letter)}) is no {meant!r}"
+    return ""
+
+
+def _named(letter: str) -> str:
+    return f"U+{ord(letter):04X} {unicodedata.name(letter, 'CARRIAGE RETURN')}"
 
 
 def shown(value: Any) -> str:
@@ -134,7 +163,7 @@ def legible(text: str, most: int = _SHOWN) -> str:
 
 
 def _converted(name: str, value: Any, hint: Any, rules: Mapping[str, Any]) -> Any:
-    base, optional = _without_none(hint)
+    base, optional = without_none(hint)
 
     def wrong(given: Any = value) -> SettingError:
         return setting_error(name, given, allowed_values(hint, rules), rules.get("about", ""))
@@ -191,7 +220,8 @@ def _number(value: Any, wrong: Callable[[], SettingError]) -> Any:
     return value + 0.0  # -0.0 and 0.0 are one value
 
 
-def _without_none(hint: Any) -> tuple[Any, bool]:
+def without_none(hint: Any) -> tuple[Any, bool]:
+    """A field's type without None, and whether None is allowed."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         kept = [item for item in typing.get_args(hint) if item is not type(None)]
         return kept[0], True

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from jumpstart_exp.arguments import read_arguments
 from jumpstart_exp.console import complain, output, set_up_output
+from jumpstart_exp.folders import why_no_folder
 from jumpstart_exp.settings import SettingError, legible, setting_error
 
 if TYPE_CHECKING:
@@ -51,12 +52,12 @@ def main(arguments: list[str]) -> int:
         if given is None:
             print(USAGE, end="")
             return 0
-        return _status(given.values)
+        return _status(given.values, given.folder("results_dir"))
     except SettingError as error:
         return _fail(str(error), 2)
 
 
-def _status(values: Mapping[str, str]) -> int:
+def _status(values: Mapping[str, str], results_dir: Path) -> int:
     """Show the status, or the failures asked for.
 
     Raises:
@@ -65,9 +66,9 @@ def _status(values: Mapping[str, str]) -> int:
     from jumpstart_exp.cluster.sweep_state import SweepMonitor
     from jumpstart_exp.store import StoreError
 
-    results_dir, as_json = Path(values.get("results_dir", "results")).expanduser(), values.get("format") == "json"
-    if not results_dir.is_dir():
-        return _fail(f"results_dir={str(results_dir)!r}: there is no such folder", 1)
+    as_json = values.get("format") == "json"
+    if why := why_no_folder(results_dir):
+        return _fail(f"results_dir={str(results_dir)!r}: {why}", 1)
     try:
         monitor = SweepMonitor(results_dir)
         sweep = monitor.look()

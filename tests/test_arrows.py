@@ -11,7 +11,7 @@ import jumpstart_exp
 
 ROOT = Path(jumpstart_exp.__file__).parent
 
-_CELLS = {"settings", "specs", "console", "data", "cell"}
+_CELLS = {"settings", "folders", "specs", "console", "data", "cell"}
 _ENGINES = {*_CELLS, "randomness", "memory", "limits", "result", "networks", "losses", "measures", "methods", "engines"}
 _SWEEP = {*_ENGINES, "config", "store", "sweep"}
 ARROWS: dict[str, set[str]] = {
@@ -20,7 +20,9 @@ ARROWS: dict[str, set[str]] = {
     "memory": set(),
     "limits": set(),
     "console": {"settings"},
-    "arguments": {"settings"},
+    "folders": {"settings"},
+    "surroundings": {"settings"},
+    "arguments": {"settings", "folders", "surroundings"},
     "specs": {"settings"},
     "data": {"settings", "console"},
     "cell": {"settings", "specs", "data"},
@@ -40,7 +42,7 @@ ARROWS: dict[str, set[str]] = {
     "status": {*_SWEEP, "arguments", "cluster"},
     "datasets": {"arguments", "console", "settings", "data"},
     "plot": {*_SWEEP, "inspect", "report"},
-    "__main__": {*_SWEEP, "cluster", "plot"},
+    "__main__": {*_SWEEP, "cluster", "plot", "surroundings"},
     "__init__": {"losses", "measures"},
 }
 """What each package may import besides itself, settings first and the launcher last."""

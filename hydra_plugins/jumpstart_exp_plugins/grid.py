@@ -20,6 +20,13 @@ class GridSweeper(BasicSweeper):
     def __init__(self, params: dict[str, str] | None = None) -> None:
         super().__init__(max_batch_size=None, params=params)
 
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep the sweep's configuration, its folders named for every launcher, and make the launcher."""
+        from jumpstart_exp.launcher import name_folders
+
+        name_folders(config)
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
     def sweep(self, arguments: list[str]) -> Any:
         """Launch every job; all failures are reported at the end."""
         from jumpstart_exp.launcher import sweep

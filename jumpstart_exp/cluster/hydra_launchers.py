@@ -22,9 +22,10 @@ from omegaconf import DictConfig
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import ClusterError, slurm
 from jumpstart_exp.config.composition import compose_cells
-from jumpstart_exp.config.run import RunSettings
+from jumpstart_exp.config.run import RunSettings, folder_override, literal
 from jumpstart_exp.config.schema import plain_config, split_config
 from jumpstart_exp.console import notes, output, warn
+from jumpstart_exp.folders import FOLDERS
 from jumpstart_exp.settings import SettingError, field_types, legible
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.records import STOCK, Array, Records, Submission
@@ -100,19 +101,27 @@ def launch_cells(launcher: Launcher, loader: Any, config: DictConfig, jobs: Sequ
     )
     returns: Sequence[JobReturn | str] = []
     if todo.to_train:
-        wanted = [first_jobs[cell.key] for cell in todo.to_train]
-        if executor in ("slurm", "local"):
-            submitted: list[Any] = []
-            try:
-                with _interrupted_afterwards():
-                    submitted = _submit(launcher, config, wanted)
-                    if executor == "slurm":
-                        _keep_record(submitted, todo.to_train, settings, records)
-                returns = _outcomes(submitted, executor)
-            except KeyboardInterrupt:
-                raise _interrupted(submitted, executor) from None
-        else:
-            returns = launcher.launch(wanted, initial_job_idx=0)
+        # where a job begins, in which folder and on which machine, is the launcher's and hydra.job.chdir's
+        folders = {
+            name: folder_override(name, literal(str(Path(getattr(settings, name)).absolute()))) for name in FOLDERS
+        }
+        wanted = [
+            [*(one for one in first_jobs[cell.key] if one.partition("=")[0] not in FOLDERS), *folders.values()]
+            for cell in todo.to_train
+        ]
+        with _sweep_folder(Path(str(config.hydra.sweep.dir)), goes_on=executor in ("slurm", "local")):
+            if executor in ("slurm", "local"):
+                submitted: list[Any] = []
+                try:
+                    with _interrupted_afterwards():
+                        submitted = _submit(launcher, wanted)
+                        if executor == "slurm":
+                            _keep_record(submitted, todo.to_train, settings, records)
+                    returns = _outcomes(submitted, executor)
+                except KeyboardInterrupt:
+                    raise _interrupted(submitted, executor) from None
+            else:
+                returns = launcher.launch(wanted, initial_job_idx=0)
     reasons: dict[str, str] = {}
     for cell, done in zip(todo.to_train, returns, strict=True):
         error = done if isinstance(done, str) else done._return_value if done.status == JobStatus.FAILED else None
@@ -158,7 +167,35 @@ def _interrupted_afterwards() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _submit(launcher: Any, config: DictConfig, jobs: Sequence[_Overrides]) -> list[Any]:
+@contextlib.contextmanager
+def _sweep_folder(folder: Path, *, goes_on: bool) -> Iterator[None]:
+    """The folder of the launcher's files within the block; afterwards nothing empty is left of it.
+
+    Args:
+        folder: the sweep's.
+        goes_on: whether jobs may run on, and need their folders, where the block is interrupted.
+
+    Raises:
+        ClusterError: it cannot be made.
+    """
+    try:
+        before = {path for path in (folder, *folder.parents) if path.is_dir()} | {*folder.rglob("*")}
+        while not folder.is_dir():
+            with contextlib.suppress(FileNotFoundError):  # another sweep has just removed its parent, which was empty
+                folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClusterError(f"nothing was submitted: {folder} cannot be written: {error.strerror}") from error
+    is_over = not goes_on
+    try:
+        yield
+        is_over = True
+    finally:
+        for path in sorted({folder, *folder.parents, *folder.rglob("*")} - before, reverse=True) if is_over else ():
+            with contextlib.suppress(OSError):  # it is not empty, or a file
+                path.rmdir()
+
+
+def _submit(launcher: Any, jobs: Sequence[_Overrides]) -> list[Any]:
     """Submit jobs as hydra-submitit-launcher does, which waits for them and gives up at the first that is lost.
 
     Returns:
@@ -178,7 +215,6 @@ def _submit(launcher: Any, config: DictConfig, jobs: Sequence[_Overrides]) -> li
     try:
         executor = submitit.AutoExecutor(cluster=name, **own)
         executor.update_parameters(**{key if key in shared else f"{name}_{key}": params[key] for key in params})
-        Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         state = Singleton.get_state()
         calls = [(list(job), "hydra.sweep.dir", number, f"job {number}", state) for number, job in enumerate(jobs)]
         return list(executor.map_array(launcher, *zip(*calls, strict=True)))

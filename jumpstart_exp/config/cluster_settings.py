@@ -6,7 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jumpstart_exp.settings import SettingError, check_settings, legible, nearest, setting, setting_error
+from omegaconf import BooleanNode, FloatNode, IntegerNode
+from omegaconf.errors import OmegaConfBaseException
+
+from jumpstart_exp.settings import (
+    SettingError,
+    check_settings,
+    field_types,
+    legible,
+    nearest,
+    setting,
+    setting_error,
+    without_none,
+)
 
 PREFIX = "hydra.launcher."
 
@@ -91,12 +103,25 @@ class ClusterSettings:
                 instead = f", set {PREFIX}{_TAKEN[option]}" if _TAKEN[option] else ""
                 allowed = f"left to the launcher{instead}"
                 raise setting_error(f"{PREFIX}additional_parameters.{name}", parameters[name], allowed)
-        return cls(**rest, extra=Extra(tuple(setup), dict(parameters)))
+        typed = {name: _of_its_type(name, value) for name, value in rest.items()}
+        return cls(**typed, extra=Extra(tuple(setup), dict(parameters)))
 
     @property
     def minutes_until_timeout(self) -> int:
         """The time limit that SLURM gets."""
         return self.timeout_min or max(10, math.ceil(4 * self.minutes_per_task))
+
+
+def _of_its_type(name: str, value: Any) -> Any:
+    """The value; a text, which the environment's are, as OmegaConf reads it for a number or a truth."""
+    nodes = {int: IntegerNode, float: FloatNode, bool: BooleanNode}
+    base = without_none(field_types(ClusterSettings)[name])[0]
+    if not isinstance(value, str) or base not in nodes:
+        return value
+    try:
+        return nodes[base](value)._value()
+    except OmegaConfBaseException:  # what is allowed is said where all values are checked
+        return value
 
 
 def launcher_settings() -> list[str]:

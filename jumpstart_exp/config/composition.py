@@ -19,7 +19,7 @@ from hydra.core.override_parser.types import Override, OverrideType, QuotedStrin
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from jumpstart_exp.cell import SPECS, Cell
@@ -178,7 +178,9 @@ class _Composer:
 
     def _compose(self, overrides: list[str]) -> _Base:
         config, method = self._load(overrides)
-        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        own = config.copy()  # a masked copy would lose the types of what interpolations resolve to
+        with flag_override(own, ["struct", "readonly"], [False, False]):
+            own.pop("hydra")
         raw = OmegaConf.to_container(own, resolve=False)
         return _Base(own if "${" in str(raw) else plain_config(own), method)
 

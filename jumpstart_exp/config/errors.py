@@ -2,8 +2,9 @@
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,6 +14,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from jumpstart_exp.config.cluster_settings import PREFIX as LAUNCHER_PREFIX
 from jumpstart_exp.config.cluster_settings import launcher_settings
+from jumpstart_exp.config.config_files import chosen_datasets, config_file, has_byte_order_mark
 from jumpstart_exp.config.schema import known_settings
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.settings import (
@@ -20,8 +22,10 @@ from jumpstart_exp.settings import (
     allowed_values,
     field_types,
     legible,
+    look_alike,
     nearest,
     setting_error,
+    unseen_letter,
 )
 
 _GROUPS = ("dataset", "method", "network", "optimizer", "variant/of", "variant", "experiment")
@@ -32,12 +36,20 @@ _DEEPEST = 10
 _LONGEST_NAME = 200
 """Characters of an option's name: it is a file's."""
 
+_OF_FOLDERS = ("results_dir=", "data_dir=", "hydra.")
+"""What may have any letters: folders have them."""
+
 _LONGEST_LINE = 800
 """Characters of an error's line."""
 
 
-def unknown_setting(name: str) -> SettingError:
-    """The error for a setting that does not exist, with the nearest one that does."""
+def unknown_setting(name: str, datasets: Collection[str] = ()) -> SettingError:
+    """The error for a setting that does not exist, with the nearest one that does.
+
+    Args:
+        name: what was typed.
+        datasets: those of which settings are offered; without any only what all datasets have.
+    """
     if name == "experiment":
         return SettingError("experiment is added to the defaults: write +experiment=NAME")
     if name.startswith(LAUNCHER_PREFIX):
@@ -49,7 +61,7 @@ def unknown_setting(name: str) -> SettingError:
     owners = [other for other, spec in DATASETS.items() if name.removeprefix("dataset.") in field_types(spec)]
     if name.startswith("dataset.") and owners:
         return SettingError(f"{name} is a setting of {', '.join(owners)} only")
-    known = [*known_settings(), "dataset", "method", "network", "optimizer", "variant", "hydra.launcher.workers"]
+    known = [*_offered(datasets), "method", "network", "optimizer", "variant", "hydra.launcher.workers"]
     group, _, last = name.rpartition(".")
     same_end = [other for other in known if other.rpartition(".")[2] == last]
     siblings = [other.rpartition(".")[2] for other in known if group and other.rpartition(".")[0] == group]
@@ -67,8 +79,10 @@ def check_override(typed: str) -> None:
 
     Raises:
         SettingError: a group is given something else than a name, a truth a number (any but 0 would do for true), a
-            number is beyond all bounds, or lists stand in lists in lists.
+            number is beyond all bounds, lists stand in lists in lists, or something is typed that nobody sees.
     """
+    if not typed.startswith(_OF_FOLDERS) and (unseen := unseen_letter(typed)):
+        raise SettingError(f"{legible(typed)} is not allowed: {unseen}")
     try:
         override = _parser().parse_override(typed)
     except HydraException:
@@ -95,16 +109,46 @@ def unusable(overrides: Sequence[str], error: Exception) -> SettingError:
     """The error for overrides, and the configurations that they choose, on which Hydra stumbled."""
     typed = " ".join(map(legible, overrides)) or "the configuration"
     reason = legible(" ".join(f"{type(error).__name__}: {error}".split()), _LONGEST_LINE)
-    return SettingError(f"{legible(typed, _LONGEST_LINE)} cannot be used: {reason}")
+    refused = SettingError(f"{legible(typed, _LONGEST_LINE)} cannot be used: {reason}")
+    refused.__cause__ = error
+    return refused
 
 
-def explain(error: HydraException | OmegaConfBaseException) -> str:
-    """One line for an error of Hydra's: the field, the value and what is allowed, where that is known."""
-    return legible(" ".join(_explained(error).split()), _LONGEST_LINE)
+def explain(error: HydraException | OmegaConfBaseException, arguments: Sequence[str] = ()) -> str:
+    """One line for an error of Hydra's: the field, the value and what is allowed, where that is known.
+
+    Args:
+        error: as Hydra or OmegaConf raised it.
+        arguments: the command line's: they say which files and which dataset are meant.
+    """
+    return legible(" ".join(_explained(error, arguments).split()), _LONGEST_LINE)
 
 
-def _explained(error: HydraException | OmegaConfBaseException) -> str:
+def _explained(error: HydraException | OmegaConfBaseException, arguments: Sequence[str]) -> str:
     text = str(error)
+    if (match := re.match(r"(?s)In '([^']+)': (.*)", text)) and match[1] != "config":
+        return _about_file(config_file(match[1], arguments), match[2], error, arguments)
+    return _about_text(text, error, arguments)
+
+
+def _about_file(path: Path, text: str, error: HydraException | OmegaConfBaseException, arguments: Sequence[str]) -> str:
+    """What is wrong in a configuration's file."""
+    key, value = re.search(r"full_key: (\S+)", text), re.search(r"[Vv]alue '(.*?)'", text)
+    if "ConfigKeyError" in text and key:
+        if key[1] in ("method", "experiment", "variant"):
+            if has_byte_order_mark(path):
+                return f"{path} begins with a byte order mark, which hides its first line: save it without (UTF-8)"
+            return f"{path}: its first line has to be '# @package _global_'"
+        return f"{path}: {unknown_setting(key[1], chosen_datasets(arguments))}"
+    if key and value and key[1] in known_settings():
+        hint, rules = known_settings()[key[1]]
+        return f"{path}: {setting_error(key[1], value[1], allowed_values(hint, rules), rules.get('about', ''))}"
+    if isinstance(error, MissingConfigException):
+        return f"{path}: {_about_text(text, error, arguments)}"
+    return f"{path}: {text}"
+
+
+def _about_text(text: str, error: HydraException | OmegaConfBaseException, arguments: Sequence[str]) -> str:
     if isinstance(error, OverrideParseException):
         return _about_grammar(error)
     if isinstance(error, InterpolationResolutionError) and error.full_key:
@@ -118,11 +162,7 @@ def _explained(error: HydraException | OmegaConfBaseException) -> str:
     if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'(?:\n| requires)", text):
         return f"{match[1]} has several values: to train them all add -m, python -m jumpstart_exp -m {match[1]}"
     if match := re.search(r"Could not override '([^']+)'", text):
-        return str(unknown_setting(match[1].removeprefix("+")))
-    if (match := re.search(r"In '([^']+)': ConfigKeyError", text)) and (key := re.search(r"full_key: (\S+)", text)):
-        if key[1] in ("method", "experiment", "variant"):
-            return f"conf/{match[1]}.yaml: its first line has to be '# @package _global_'"
-        return f"conf/{match[1]}.yaml: {unknown_setting(key[1])}"
+        return str(unknown_setting(match[1].removeprefix("+"), chosen_datasets(arguments)))
     if match := re.search(r"(?s)Error merging override \+*([\w./]+)=(.*)", text):
         name, value = match[1], match[2]
         if name == f"{LAUNCHER_PREFIX}setup":
@@ -132,9 +172,10 @@ def _explained(error: HydraException | OmegaConfBaseException) -> str:
         if name in known_settings():
             hint, rules = known_settings()[name]
             return str(setting_error(name, value, allowed_values(hint, rules), rules.get("about", "")))
-        members = [known.rpartition(".")[2] for known in known_settings() if known.rpartition(".")[0] == name]
+        offered = _offered(chosen_datasets(arguments))
+        members = [known.rpartition(".")[2] for known in offered if known.rpartition(".")[0] == name]
         if not members:
-            return str(unknown_setting(name))
+            return str(unknown_setting(name, chosen_datasets(arguments)))
         return str(setting_error(name, value, "a group of settings: " + ", ".join(members)))
     cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
     if "Key 'method' is not in struct" in text:
@@ -147,8 +188,14 @@ def _about_grammar(error: OverrideParseException) -> str:
     lines = [line for line in str(error.message).splitlines() if line.strip(" ^")]
     reason = next((line for line in lines if not line.startswith("Error parsing override")), "")
     reason = re.sub(r"LexerNoViableAltException: .*", "it has characters that have to be quoted: NAME='VALUE'", reason)
-    dots = " (an ellipsis is three dots: ...)" if "…" in error.override else ""
-    return f"{legible(error.override)} cannot be read: {legible(reason)}{dots}"
+    return f"{legible(error.override)} cannot be read: {legible(reason)}{look_alike(error.override)}"
+
+
+def _offered(datasets: Collection[str]) -> list[str]:
+    """Names of settings that all of these datasets have; without any, that all datasets have."""
+    specs = [field_types(DATASETS[name]) for name in datasets or DATASETS]
+    names = [(name, name.removeprefix("dataset.")) for name in known_settings()]
+    return [name for name, own in names if name == own or all(own in spec for spec in specs)]
 
 
 @cache

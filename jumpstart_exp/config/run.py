@@ -1,14 +1,22 @@
 """How cells are run: settings that are no part of a cell."""
 
-import os
+import re
 from dataclasses import dataclass
-from pathlib import Path
 
-from jumpstart_exp.settings import (
-    check_settings,
-    setting,
-    setting_error,
-)
+from jumpstart_exp.folders import FOLDERS, named_folder
+from jumpstart_exp.settings import check_settings, setting
+
+
+def literal(text: str) -> str:
+    """The text as a configuration's value: OmegaConf resolves nothing in it."""
+    return text.replace("${", "\\${")
+
+
+def folder_override(name: str, folder: str) -> str:
+    """The override that sets a folder, whatever letters its name has."""
+    # in Hydra's grammar a backslash is one, unless a quote follows
+    quoted = re.sub(r"(\\*)('|$)", lambda at: 2 * at[1] + ("\\'" if at[2] else ""), folder)
+    return f"{name}='{quoted}'"
 
 
 @dataclass(frozen=True)
@@ -24,30 +32,12 @@ class RunSettings:
     retry: str = setting("none", choices=("none", "failed"), about="failed trains failed cells again")
     plot: bool = setting(False, about="true draws the cell that is trained: losses, accuracy, census, decision surface")
     dry_run: bool = setting(False, about="true says what would be done and stops")
-    results_dir: str = setting("results", about="folder of the store and the figures")
-    data_dir: str = setting("data", about="folder of the datasets' files")
+    results_dir: str = setting(FOLDERS["results_dir"], about="folder of the store and the figures")
+    data_dir: str = setting(FOLDERS["data_dir"], about="folder of the datasets' files")
     download: bool = setting(True, about="true fetches a dataset's files where they are missing")
 
     def __post_init__(self) -> None:
         """Validate every field."""
         check_settings(self)
-        for name in ("results_dir", "data_dir"):
+        for name in FOLDERS:
             object.__setattr__(self, name, str(named_folder(name, getattr(self, name))))
-
-
-def named_folder(name: str, typed: str) -> Path:
-    """The folder that a setting names, ~ expanded.
-
-    Raises:
-        SettingError: no file system takes such a name, or there is no such user.
-    """
-    refused = setting_error(name, typed, "the name of a folder")
-    if not typed.strip() or "\0" in typed:
-        raise refused
-    try:
-        os.fsencode(typed)
-        return Path(typed).expanduser()
-    except UnicodeEncodeError:
-        raise refused from None
-    except RuntimeError:
-        raise setting_error(name, typed, "the name of a folder, and ~ one of a user who has a home") from None

@@ -1,6 +1,7 @@
 """Checkpoints of cells in training: a cell that was killed goes on from its last one."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import math
@@ -70,15 +71,26 @@ class Checkpoints:
     """Where checkpoints lie, and how often a cell writes one.
 
     A checkpoint is written under a temporary name, flushed to the disk and renamed: there is a whole one or none.
+    What another user keeps from being read is left alone: such a cell begins anew, and nothing is kept in its place.
     """
 
     folder: Path
     minutes: float
 
+    def keys(self) -> set[str]:
+        """The cells that have a checkpoint which can be read."""
+        return {path.stem for path in self.folder.glob("*.pt") if not _is_locked(path)}
+
+    def locked(self, keys: Container[str]) -> list[Path]:
+        """What another user keeps from being read: the folder, or checkpoints of these cells."""
+        if _is_locked(self.folder, os.R_OK | os.X_OK):
+            return [self.folder]
+        return [path for path in sorted(self.folder.glob("*.pt")) if path.stem in keys and _is_locked(path)]
+
     def load(self, key: str) -> dict[str, Any] | None:
-        """The state of the cell with this key, or None; what cannot be read is named in a warning and left alone."""
+        """The state of the cell with this key, or None; what is no checkpoint is named in a warning and left alone."""
         path = self._path(key)
-        if not path.is_file():
+        if not os.path.isfile(path) or _is_locked(path):  # noqa: PTH113 - it raises nothing
             return None
         try:
             content = path.read_bytes()
@@ -122,11 +134,13 @@ class Checkpoints:
             *self.folder.glob("*.pt"),
             *self.folder.glob(".*.tmp"),
         ]:  # temporaries: a kill in mid-write left them
-            if path.name.lstrip(".").partition(".")[0] in keys:
+            if path.name.lstrip(".").partition(".")[0] in keys and not _is_locked(path):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
 
     def _write(self, key: str, content: memoryview) -> None:
+        if _is_locked(self._path(key)):
+            raise PermissionError(errno.EACCES, "another user's is in its place")
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{key}.{uuid.uuid4().hex}.tmp"
         try:
@@ -141,6 +155,12 @@ class Checkpoints:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.pt"
+
+
+def _is_locked(path: Path, wanted: int = os.R_OK) -> bool:
+    """Whether it is there, and may not be used so."""
+    may_not = not os.access(path, wanted, effective_ids=os.access in os.supports_effective_ids)
+    return may_not and os.path.lexists(path)
 
 
 class CheckpointWriter:

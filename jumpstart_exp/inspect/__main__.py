@@ -1,5 +1,6 @@
 """`python -m jumpstart_exp.inspect`: train stored cells again, to keep their parameters on the way or to compare."""
 
+import os
 import re
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jumpstart_exp.arguments import read_arguments
 from jumpstart_exp.console import complain, notes, output, redraws, set_up_output
+from jumpstart_exp.folders import FOLDERS, why_no_folder
 from jumpstart_exp.settings import SettingError, legible, nearest, setting_error
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ Cells that have such snapshots already are left out. Exit code: 0, 1 if a cell c
 """
 
 _NAMES = ("key", "study", "variant", "seed", "method", "epochs", "snapshots", "verify", "results_dir", "data_dir")
-_DEFAULTS = {"variant": "paper", "seed": "0", "verify": "false", "results_dir": "results", "data_dir": "data"}
+_DEFAULTS = {"variant": "paper", "seed": "0", "verify": "false"}
 _FEWEST, _MOST = 2, 100_000
 _LEAST_LETTERS = 4
 
@@ -66,7 +68,7 @@ def main(arguments: list[str]) -> int:
     refusal = f"is not an argument: {', '.join(f'{known}=…' for known in _NAMES)} or --help"
     try:
         given = read_arguments(arguments, dict.fromkeys(_NAMES, ()), refusal)
-        order = None if given is None else _order({**_DEFAULTS, **given.values})
+        order = None if given is None else _order({**_DEFAULTS, **given.values}, *map(given.folder, FOLDERS))
     except SettingError as error:
         complain(str(error))
         return 2
@@ -76,9 +78,7 @@ def main(arguments: list[str]) -> int:
     return _inspect(order)
 
 
-def _order(values: Mapping[str, str]) -> _Order:
-    from jumpstart_exp.config.run import named_folder
-
+def _order(values: Mapping[str, str], results_dir: Path, data_dir: Path) -> _Order:
     if ("key" in values) == ("study" in values):
         raise SettingError("key=KEY or study=NAME is needed, one of them: --help tells more")
     if values["variant"] not in ("paper", "code"):
@@ -98,8 +98,8 @@ def _order(values: Mapping[str, str]) -> _Order:
     if "epochs" in values:
         epochs = tuple(sorted({_integer("epochs", part, 0) for part in values["epochs"].split(",")}))
     return _Order(
-        results_dir=named_folder("results_dir", values["results_dir"]),
-        data_dir=named_folder("data_dir", values["data_dir"]),
+        results_dir=results_dir,
+        data_dir=data_dir,
         keys=keys,
         study=values.get("study", ""),
         variant=values["variant"],
@@ -125,8 +125,8 @@ def _inspect(order: _Order) -> int:
     from jumpstart_exp.inspect.retraining import InspectError, cell_of_row, epochs_of
     from jumpstart_exp.store import Store, StoreError
 
-    if not order.results_dir.is_dir():
-        complain(f"results_dir={str(order.results_dir)!r}: there is no such folder")
+    if why := why_no_folder(order.results_dir):
+        complain(f"results_dir={str(order.results_dir)!r}: {why}")
         return 1
     failed = 0
     try:
@@ -242,7 +242,7 @@ def _is_there(order: _Order, cell: "Cell", last: int, count: int) -> bool:
     """Whether the cell's file has what is asked for."""
     from jumpstart_exp.inspect.recorded_states import RecordedStatesError, read_recorded_states, snapshot_path
 
-    if not snapshot_path(order.results_dir, cell.key).exists():
+    if not os.path.exists(snapshot_path(order.results_dir, cell.key)):  # noqa: PTH110 - it raises nothing
         return False
     try:
         found: RecordedStates = read_recorded_states(order.results_dir, cell.key)

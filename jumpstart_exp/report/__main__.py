@@ -11,8 +11,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from jumpstart_exp.arguments import read_arguments
+from jumpstart_exp.arguments import Arguments, read_arguments
 from jumpstart_exp.console import redraws, set_up_output
+from jumpstart_exp.folders import why_no_folder
 from jumpstart_exp.report.registry import KINDS, Job, Stored, Write, sections
 from jumpstart_exp.settings import SettingError, legible
 
@@ -64,7 +65,7 @@ def main(arguments: list[str]) -> int:
     if typed is None:
         print(USAGE, end="")
         return 0
-    values = {"results_dir": "results", "data_dir": "data", **typed.values}
+    values = typed.values
     figure = values.get("figure", "")
     if figure and "only" in values:
         return _complain("only= and figure= do not go together: one figure of the papers, or all of a kind", 2)
@@ -78,12 +79,11 @@ def main(arguments: list[str]) -> int:
             raise ValueError
     except ValueError:
         return _complain(f"threshold={values['threshold']} is not allowed: it must be above 0 and at most 1", 2)
-    return _report(values, threshold)
+    return _report(typed, threshold)
 
 
-def _report(values: dict[str, str], threshold: float | None) -> int:
+def _report(typed: Arguments, threshold: float | None) -> int:
     # imported here so that --help and a bad argument answer at once
-    from jumpstart_exp.config.run import named_folder
     from jumpstart_exp.report.papers.figures import PaperError
     from jumpstart_exp.report.papers.published import PublishedError
     from jumpstart_exp.report.table.grid import GridError, figure_grids
@@ -92,11 +92,12 @@ def _report(values: dict[str, str], threshold: float | None) -> int:
     from jumpstart_exp.store import Store, StoreError
 
     try:
-        results, data = (named_folder(name, values[name]) for name in ("results_dir", "data_dir"))
+        results, data = (typed.folder(name) for name in ("results_dir", "data_dir"))
     except SettingError as error:
         return _complain(str(error), 2)
-    if not results.is_dir():
-        return _complain(f"no results in {results}: there is no such folder; {EMPTY}")
+    if why := why_no_folder(results):
+        return _complain(f"no results in {results}: {why}; {EMPTY}")
+    values = typed.values
     only, figure = values.get("only", ""), values.get("figure", "")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

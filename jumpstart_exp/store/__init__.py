@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jumpstart_exp.console import Notice
+from jumpstart_exp.folders import named_folder
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import nearest, shown
 from jumpstart_exp.store.parts import (
@@ -76,11 +77,14 @@ class Store:
     """The store in a results folder, which may not exist yet.
 
     Args:
-        results_dir: the folder that holds `cells/` and `curves/`.
+        results_dir: the folder that holds `cells/` and `curves/`; ~ is a user's home.
+
+    Raises:
+        SettingError: it cannot be a folder of this machine.
     """
 
     def __init__(self, results_dir: Path | str) -> None:
-        self.results_dir = Path(results_dir)
+        self.results_dir = named_folder("results_dir", results_dir)
         self.cells_dir = self.results_dir / "cells"
         self.curves_dir = self.results_dir / "curves"
         self._warned: set[Path] = set()

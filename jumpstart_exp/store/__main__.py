@@ -26,14 +26,14 @@ def main(arguments: list[str]) -> int:
     refusal = "is not an argument of the store: compact, results_dir=FOLDER or --help"
     try:
         given = read_arguments(arguments, {"results_dir": ()}, refusal, words=["compact"])
+        if given is None:
+            print(USAGE.format(many=MANY_PARTS), end="")
+            return 0
+        if not given.words:
+            return _fail("a command is needed: python -m jumpstart_exp.store compact [results_dir=FOLDER]", 2)
+        return _compact(given.folder("results_dir"))
     except SettingError as error:
         return _fail(str(error), 2)
-    if given is None:
-        print(USAGE.format(many=MANY_PARTS), end="")
-        return 0
-    if not given.words:
-        return _fail("a command is needed: python -m jumpstart_exp.store compact [results_dir=FOLDER]", 2)
-    return _compact(Path(given.values.get("results_dir", "results")).expanduser())
 
 
 def _compact(results_dir: Path) -> int:
@@ -50,6 +50,8 @@ def _compact(results_dir: Path) -> int:
             )
     except StoreError as error:
         return _fail(str(error), 1)
+    except OSError as error:
+        return _fail(f"results_dir={str(results_dir)!r} cannot be read: {error.strerror or error}", 1)
     except KeyboardInterrupt:
         return _fail("stopped: everything stored is there, run it again to go on", 130)
     removed = f"; {found.removed} left-over files removed" if found.removed else ""

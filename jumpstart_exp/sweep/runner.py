@@ -103,6 +103,7 @@ def run_sweep(
     todo = plan(cells, store, settings.retry)
     for warning, count in Counter(warning for cell in todo.to_train for warning in cell.warnings()).items():
         warn(f"{warning}; they are trained all the same ({count} of {len(todo.to_train)} cells)")
+    settings = _without_locked_checkpoints(settings, todo.to_train)
     phases, remarks = _phases(todo.to_train, settings, cores)
     needed = max((phase.estimate_memory_bytes() for phase in phases if phase.setup.device == "cpu"), default=0)
     if needed > (free := available_memory_bytes()):
@@ -125,7 +126,7 @@ def run_sweep(
         f"{len(todo.to_train)} to train",
         markup=False,
     )
-    kept = {path.stem for path in checkpoints.folder.glob("*.pt")} & {cell.key for cell in todo.to_train}
+    kept = checkpoints.keys() & {cell.key for cell in todo.to_train}
     if kept:
         console.print(
             f"{cells_words(len(kept))} go on from a checkpoint" if len(kept) > 1 else "1 cell goes on from a checkpoint"
@@ -170,6 +171,7 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
     for warning in cell.warnings():
         warn(warning)
     todo = plan([cell], store, settings.retry)
+    settings = _without_locked_checkpoints(settings, todo.to_train)
     phases, remarks = _phases(todo.to_train, settings, 1)
     if settings.dry_run:
         console.print(dry_run_table(todo, store, phases))
@@ -262,6 +264,17 @@ def _checkpoints(settings: RunSettings) -> "Checkpoints":
     return Checkpoints(Path(settings.results_dir) / "checkpoints", settings.checkpoint_minutes or 0.0)
 
 
+def _without_locked_checkpoints(settings: RunSettings, cells: Sequence[Cell]) -> RunSettings:
+    """The settings, checkpoints left out where another user's are in their way: those are named, and left alone."""
+    locked = _checkpoints(settings).locked({cell.key for cell in cells}) if settings.checkpoint_minutes else []
+    if not locked:
+        return settings
+    more = f" and {len(locked) - 1} more" if len(locked) > 1 else ""
+    warn(f"{locked[0]}{more} may not be read here: another user's, left alone; the cells are trained without")
+    is_all = len(cells) == 1 or locked[0].suffix != ".pt"
+    return replace(settings, checkpoint_minutes=None) if is_all else settings
+
+
 def prepare_data(cells: Sequence[Cell], settings: RunSettings) -> None:
     """See to it that every dataset's files are there, before any worker needs them.
 
@@ -280,7 +293,10 @@ def compact_if_many(store: Store) -> None:
     from jumpstart_exp.store.parts import part_names
 
     try:
-        count = len(part_names(store.cells_dir)) if store.cells_dir.is_dir() else 0
+        try:
+            count = len(part_names(store.cells_dir))
+        except OSError:  # who reads the store says so
+            return
         if count <= MANY_PARTS:
             return
         notes().print(f"compacting {store.cells_dir}: {count} parts", markup=False)

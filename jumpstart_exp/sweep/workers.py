@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import types
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -178,7 +179,7 @@ class _Worker:
         self.control_pipe, their_wishes = context.Pipe()  # apart: it is read while the worker trains
         self.process = context.Process(target=_work, args=(theirs, their_wishes), daemon=True)
         self.kills_before = memory_kills()
-        with _requests_held():
+        with _requests_held(), _without_main_module():
             self.process.start()
         theirs.close()
         their_wishes.close()
@@ -303,6 +304,16 @@ def _requests_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Processes that start do not run the program's main module again: it may be no file, or begin the sweep anew."""
+    main, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _work(pipe: Any, control_pipe: Any) -> None:
