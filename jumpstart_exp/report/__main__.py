@@ -23,7 +23,8 @@ _KINDS = "\n".join(
 )
 
 USAGE = f"""\
-Usage: python -m jumpstart_exp.report [results_dir=results] [only=KIND] [threshold=0.95] [data_dir=data]
+Usage: python -m jumpstart_exp.report [results_dir=results] [only=KIND] [threshold=0.95] [swept=best|all]
+                                      [data_dir=data]
        python -m jumpstart_exp.report figure=cpaior-2 [variant=paper|code] [moment=best|last]
 
 Draws what the stored results support, at best and at last epoch; it trains nothing:
@@ -34,8 +35,9 @@ figure=NAME draws one figure or table of the papers at its column width (PDF and
 Markdown): cpaior-2 to -4, iclr-1 to -12, sepcons-1 to -8, cpaior-table-1, iclr-table-1, sepcons-table-2.
 
 threshold is the training accuracy from which on a network trains: 0.95 for MOONS, of images twice the
-share of the largest class. Nothing but seeds is averaged: results that differ in anything else are
-separate figures.
+share of the largest class. Of more than four figures that differ in a swept setting's value only the
+best has files of its own beside the sweep's, and the page has all; swept=all draws each. Nothing
+but seeds is averaged: results that differ in anything else are separate figures.
 """
 
 EMPTY = "run `python -m jumpstart_exp -m +experiment=quick` or `make heatmaps` first"
@@ -44,6 +46,7 @@ _OF_A_FIGURE: dict[str, Sequence[str]] = {"variant": ("paper", "code"), "moment"
 _NAMES: dict[str, Sequence[str]] = {
     **dict.fromkeys(("results_dir", "data_dir", "threshold", "figure"), ()),
     "only": tuple(KINDS),
+    "swept": ("best", "all"),
     **_OF_A_FIGURE,
 }
 
@@ -57,7 +60,10 @@ def main(arguments: list[str]) -> int:
     """Draw what is asked for; returns the exit code: 0, 1 for no result or no figure, 2 for a bad argument."""
     set_up_output()
     figure = "figure=NAME (with variant=paper|code, moment=best|last)"
-    allowed = f"results_dir=FOLDER, only={'|'.join(KINDS)}, {figure}, threshold=ACCURACY, data_dir=FOLDER or --help"
+    allowed = (
+        f"results_dir=FOLDER, only={'|'.join(KINDS)}, {figure}, threshold=ACCURACY, swept=best|all, data_dir=FOLDER "
+        "or --help"
+    )
     try:
         typed = read_arguments(arguments, _NAMES, f"is not an argument of the report: {allowed}")
     except SettingError as error:
@@ -71,6 +77,8 @@ def main(arguments: list[str]) -> int:
         return _complain("only= and figure= do not go together: one figure of the papers, or all of a kind", 2)
     if not figure and (lone := [name for name in _OF_A_FIGURE if name in values]):
         return _complain(f"{lone[0]}= goes with figure=NAME, a figure of the papers", 2)
+    if figure and "swept" in values:
+        return _complain("swept= and figure= do not go together: a figure of the papers is drawn by its name", 2)
     if figure and "threshold" in values and "-table-" not in figure:
         return _complain(f"threshold= goes with the papers' tables: it changes nothing in {figure}", 2)
     try:
@@ -89,6 +97,7 @@ def _report(typed: Arguments, threshold: float | None) -> int:
     from jumpstart_exp.report.table.grid import GridError, figure_grids
     from jumpstart_exp.report.table.rows import sound_rows
     from jumpstart_exp.report.table.studies import named_by_study
+    from jumpstart_exp.report.table.sweeps import sweeps
     from jumpstart_exp.store import Store, StoreError
 
     try:
@@ -111,8 +120,9 @@ def _report(typed: Arguments, threshold: float | None) -> int:
                 write = partial(write_paper_figure, figure, results, table, variant=variant, at_epoch=at_epoch)
                 folder = results / ("tables" if "-table-" in figure else "figures")
                 return _write(partial(write, threshold=threshold), folder)
-            grids = named_by_study([grid.at_threshold(threshold) for grid in figure_grids(table)], table)
-            work = [*sections(Stored(results, data, store, table, grids, threshold), only)] if grids else []
+            found = [grid.at_threshold(threshold) for grid in figure_grids(table)]
+            grids, swept = named_by_study(found, table), sweeps(found, table, each=values.get("swept") == "all")
+            work = [*sections(Stored(results, data, store, table, grids, swept, threshold), only)] if grids else []
         except (StoreError, GridError, PublishedError, PaperError) as error:
             return _complain(str(error))
         finally:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the command's --help needs the kinds alone, at once
     import pandas as pd
 
     from jumpstart_exp.report.table.grid import FigureGrid
+    from jumpstart_exp.report.table.sweeps import Sweep
     from jumpstart_exp.store import Store
 
 
@@ -46,6 +47,11 @@ KINDS = {
         "methods, how deep each width trains and how many times deeper.",
         "a result",
     ),
+    "sweeps": Kind(
+        "over one swept setting or several: networks that train, the best value of every cell, what tells the values "
+        "apart.",
+        "one method at several values of a setting, at the same depths and widths: optimizer.lr=0.001,0.01",
+    ),
     "comparison": Kind(
         "ours against the published numbers: figures, tables, the papers' statements.",
         "cells of a published study, say +experiment=cpaior_moons or table2_50x4",
@@ -72,7 +78,8 @@ Write = Callable[[Path], list[Path]]
 class Stored:
     """What the report is made of: a results folder with its table of cells and their figures.
 
-    `threshold` is the training accuracy from which on a network trains; None for each dataset's own. The grids have it.
+    `sweeps` are those among the figures. `threshold` is the training accuracy from which on a network trains; None for
+    each dataset's own. The grids have it.
     """
 
     results_dir: Path
@@ -80,7 +87,16 @@ class Stored:
     store: "Store"
     table: "pd.DataFrame"
     grids: "tuple[FigureGrid, ...]"
+    sweeps: "tuple[Sweep, ...]"
     threshold: float | None
+
+    @property
+    def alone(self) -> "tuple[FigureGrid, ...]":
+        """The figures with files of their own: of a sweep over many values few, so that their number is bounded."""
+        left_out = {grid.slug for sweep in self.sweeps for grid in sweep.grids} - {
+            slug for sweep in self.sweeps for slug in sweep.own
+        }
+        return tuple(grid for grid in self.grids if grid.studies or grid.slug not in left_out)
 
 
 @dataclass(frozen=True)
@@ -129,15 +145,26 @@ def sections(stored: Stored, only: str) -> Iterator[tuple[str, list[Job]]]:
     for package in _PACKAGES:  # every module may register something
         for module in pkgutil.iter_modules([str(Path(path) / package) for path in report.__path__]):
             import_module(f"{report.__name__}.{package}.{module.name}")
-    for grid in stored.grids:
+    for grid in stored.alone:
         made = sorted(_of_grids, key=lambda output: output[0])
         if found := [job for _, kind, jobs in made if only in ("", kind) for job in jobs(grid)]:
             counts = (int(grid.present.sum()), "cell"), (len(grid.methods), "method"), (len(grid.seeds), "seed")
             told = ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
-            yield f"{grid.title}: {told}", found
+            yield f"{grid.title}: {told}{_others_told(grid, stored)}", found
     for _, kind, title, of_store in sorted(_of_stores, key=lambda output: output[0]):
         if only in ("", kind) and (found := [*of_store(stored)]):
             yield title, found
+
+
+def _others_told(grid: "FigureGrid", stored: Stored) -> str:
+    """That other values of the figure's sweep have no files of their own, in words; empty where all have."""
+    shown = {other.slug for other in stored.alone}
+    for sweep in stored.sweeps:
+        others = sum(other.slug not in shown for other in sweep.grids)
+        if grid.slug in sweep.own and others:
+            told = f"the best of {len(sweep.grids)} figures over {', '.join(sweep.names)}"
+            return f"; {told}, {others} of them on the page only (swept=all draws each)"
+    return ""
 
 
 def _check(kind: str) -> None:

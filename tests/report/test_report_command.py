@@ -101,7 +101,7 @@ def test_nothing_to_draw_says_what_is_missing(stored, capsys, only, missing) -> 
 
 def test_only_knows_its_kinds(capsys) -> None:
     assert main(["only=pictures"]) == 2
-    kinds = "page, heatmaps, scatters, tables, seeds, comparison, inside, initialisation"
+    kinds = "page, heatmaps, scatters, tables, seeds, sweeps, comparison, inside, initialisation"
     assert capsys.readouterr().err == f"error: only=pictures is not allowed: one of {kinds}\n"
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
@@ -120,6 +120,8 @@ def test_only_knows_its_kinds(capsys) -> None:
         ),
         (["figure=cpaior-2", "variant=authors"], "variant=authors is not allowed: one of paper, code"),
         (["figure=cpaior-2", "moment=first"], "moment=first is not allowed: one of best, last"),
+        (["swept=none"], "swept=none is not allowed: one of best, all"),
+        (["figure=cpaior-2", "swept=all"], "swept= and figure= do not go together"),
         (["variant=code"], "variant= goes with figure=NAME, a figure of the papers"),
         (["figure=cpaior-2", "only=page"], "only= and figure= do not go together: one figure of the papers, or all of"),
         (["figure="], "'figure=' is not an argument of the report: results_dir=FOLDER, only="),
@@ -139,6 +141,39 @@ def test_the_threshold_decides_which_networks_train(stored, capsys) -> None:
         text = (results / "tables" / f"{grid.slug}_best.csv").read_text()
         counts = next(line for line in text.splitlines() if line.startswith("trained,")).split(",")[1:]
         assert sum(map(int, counts[::2])) == int(trained)
+
+
+def over_rates(count: int) -> list[dict]:
+    """Two methods of one network and one seed at so many learning rates."""
+    rates = [0.1 / 2**number for number in range(count)]
+    return [of for rate in rates for of in grid_rows([*METHODS], [2], [2], [0], lambda _: 0.9, optimizer__lr=rate)]
+
+
+def test_the_number_of_files_of_a_sweep_is_bounded(stored, monkeypatch, capsys) -> None:
+    written: dict[int, set[str]] = {}
+    monkeypatch.setattr("jumpstart_exp.report.figures.drawing.figure_files", lambda draw: {"png": b"", "pdf": b""})
+    for count in (6, 30):
+        results = stored(over_rates(count))
+        for only in ("heatmaps", "tables", "seeds", "sweeps"):
+            assert main([f"results_dir={results}", f"only={only}"]) == 0
+        written[count] = files(results)
+        shutil.rmtree(results / "figures")
+        shutil.rmtree(results / "tables")
+    assert len(written[6]) == len(written[30]) < 40
+    assert sum("_over_optimizer-lr_" in name for name in written[30]) == 5, "a figure (2 files) and a table (3)"
+    assert "the best of 30 figures over optimizer.lr, 29 of them on the page only" in capsys.readouterr().out
+    results = stored(over_rates(6))
+    assert main([f"results_dir={results}", "only=heatmaps", "swept=all"]) == 0
+    assert len(files(results)) == 6 * 4
+
+
+def test_before_training_only_few_values_of_a_datasets_setting_are_drawn(stored, monkeypatch) -> None:
+    monkeypatch.setattr("jumpstart_exp.report.figures.drawing.figure_files", lambda draw: {"png": b"", "pdf": b""})
+    census = {"dead_units_by_layer_start": [0.5, 0.5], "dead_points_by_layer_start": [0.0, 0.5]}
+    rows = [row(cell("relu", 2, 2, 0, dataset__noise=noise / 100), 0.9) | census for noise in range(1, 8)]
+    results = stored(rows)
+    assert main([f"results_dir={results}", "only=initialisation"]) == 0
+    assert len(files(results)) == 2
 
 
 def test_a_figure_of_a_paper_is_drawn_by_its_name_or_says_what_to_train(stored, capsys) -> None:

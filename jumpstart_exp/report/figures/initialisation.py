@@ -111,5 +111,9 @@ def _draw(ax: Axes, layout: Initialisation, measure: str, width: int) -> None:
 
 @of_store("initialisation", rank=20, title="dead at initialisation")
 def _initialisation(stored: Stored) -> Iterator[Job]:
-    for dataset in initialisations(stored.table):
+    # of many values of a dataset's setting, those of the figures that are drawn by themselves
+    kept = {int(row) for grid in stored.alone for row in grid.rows.flat}
+    over = [sweep for sweep in stored.sweeps if any(name.startswith("dataset.") for name in sweep.names)]
+    swept = {int(row) for sweep in over for grid in sweep.grids for row in grid.rows.flat}
+    for dataset in initialisations(stored.table.drop(index=stored.table.index[sorted(swept - kept - {-1})])):
         yield figure_job(dataset.slug, partial(initialisation_figure, dataset))

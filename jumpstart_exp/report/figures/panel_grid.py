@@ -22,14 +22,22 @@ from jumpstart_exp.report.figures.drawing import line_height, wrapped, write_lin
 FRONTIER = "frontier: at least half the seeds train up to here"
 LATE_FRONTIER = "the same, from the first depth that trains"
 SIGNIFICANT = "significant after correction (see below)"
+BEST = "best value"
+ALIKE = "several values equally good"
+NONE_TRAINS = "no network trains"
+NO_EFFECT = "no effect on this method"
 
 _EDGE: dict[str, Any] = {"edgecolor": "0.55", "linewidth": 0.4}
+_MISSING, _LOST, _PARTLY = "missing", "diverged or failed", "some seeds diverged or failed: mean of the others"
 _MARKS: dict[str, dict[str, Any]] = {
-    "missing": {"hatch": "/////", "facecolor": "white", **_EDGE},
-    "diverged or failed": {"hatch": "xxxxx", "facecolor": "#d9dde4", **_EDGE},
-    "some seeds diverged or failed: mean of the others": {"hatch": "", "facecolor": "#4da3ff", **_EDGE},
+    _MISSING: {"hatch": "/////", "facecolor": "white", **_EDGE},
+    _LOST: {"hatch": "xxxxx", "facecolor": "#d9dde4", **_EDGE},
+    _PARTLY: {"hatch": "", "facecolor": "#4da3ff", **_EDGE},
+    ALIKE: {"hatch": "", "facecolor": "#e3e3e3", **_EDGE},
+    NONE_TRAINS: {"hatch": "", "facecolor": "#2b2b2b", **_EDGE},
+    NO_EFFECT: {"hatch": "\\\\\\\\", "facecolor": "white", **_EDGE},
 }
-"""Cells without a value: never trained, and lost; and the corner of those that lack some seeds."""
+"""Cells without a value: never trained, and lost; the corner of those that lack some seeds; why none is the best."""
 
 _LINE: dict[str, Any] = {
     "color": "#19d3f5",  # none of the colour maps has it
@@ -49,10 +57,20 @@ _LINES: dict[str, dict[str, Any]] = {
         "markeredgecolor": "white",
         "markeredgewidth": 0.5,
     },
+    BEST: {
+        "linestyle": "none",
+        "marker": "*",
+        "markersize": 7.0,
+        "markerfacecolor": "#19d3f5",
+        "markeredgecolor": "black",
+        "markeredgewidth": 0.6,
+    },
 }
 _SQUARE = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
 _CORNER = np.array([(0.15, 0.5), (0.5, 0.5), (0.5, 0.15)])
 _BESIDE_NUMBER = (-0.38, -0.32)  # of a cell; a number stands in the middle
+_LABEL_LETTER = 0.052  # inches of a letter of a label that stands in a cell
+_MOST_TICKS = 7  # of a colour bar with labels
 
 _MOST_NUMBERED = 12  # columns or rows of a panel with a number in each cell
 _NUMBERED_CELL = (0.34, 0.27)  # inches; the least that hold a readable number
@@ -73,11 +91,12 @@ FrontierPlaces = Sequence[tuple[int, bool] | None]
 
 @dataclass(frozen=True)
 class Scale:
-    """Colours of values from `low` to `high`."""
+    """Colours of values from `low` to `high`; `labels` name 0, 1, 2 and so on."""
 
     colours: Colormap
     low: float
     high: float
+    labels: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +104,9 @@ class Panel:
     """Values, (columns, rows from below), NaN for none, on a scale of colours.
 
     `untrained` are the cells without any value of which all seeds diverged or failed, `partly_untrained` those of which
-    some did. `number` is how a cell's number is written, `significant` are cells with a dot. `title` stands over the
-    column of panels, in print below each; `note` between it and the panel, None where there is no room for one.
+    some did; `marked` are others without a value, by what their mark means. `number` is how a cell's number is written,
+    `significant` are cells with a dot, `best` with a star. `title` stands over the column of panels, in print below
+    each; `note` between it and the panel, None where there is no room for one.
     """
 
     values: NDArray[np.float64]
@@ -98,6 +118,8 @@ class Panel:
     number: str = "{:.2f}"
     frontier: FrontierPlaces = ()
     significant: Sequence[tuple[int, int]] = ()
+    best: Sequence[tuple[int, int]] = ()
+    marked: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -144,7 +166,7 @@ class PanelGrid:
     """
 
     panels: Sequence[Sequence[Panel]]
-    columns: Sequence[int]
+    columns: Sequence[int | str]
     rows: Sequence[int | str]
     x_label: str
     row_labels: Sequence[str]
@@ -156,7 +178,7 @@ class PanelGrid:
 
 
 def panel_size(
-    columns: Sequence[int], rows: int, least: tuple[float, float], *, row: float = 0.0, most: int = _MOST_NUMBERED
+    columns: Sequence[int | str], rows: int, least: tuple[float, float], *, row: float = 0.0, most: int = _MOST_NUMBERED
 ) -> PanelSize:
     """A panel, `least` inches or more, whose cells hold their labels, of columns, and numbers up to `most` cells.
 
@@ -165,7 +187,7 @@ def panel_size(
     numbered = max(len(columns), rows) <= most
     cell = _NUMBERED_CELL if numbered else _SMALL_CELL
     width = max(len(columns) * cell[0], least[0])
-    turned = len(str(max(columns))) * 0.075 + 0.03 > width / len(columns)
+    turned = max(len(str(column)) for column in columns) * 0.075 + 0.03 > width / len(columns)
     return PanelSize((width, max(rows * max(cell[1], row), least[1])), numbered, turned)
 
 
@@ -238,7 +260,8 @@ def draw_panels(grid: PanelGrid, style: Style) -> Figure:
     axes = np.asarray(part.subplots(rows, len(grid.panels[0]), sharex=True, sharey=True, squeeze=False), dtype=object)
     for row, panels in enumerate(grid.panels):
         for column, panel in enumerate(panels):
-            _draw_panel(axes[row, column], panel, numbered=grid.size.numbered)
+            letters = int(grid.size.panel[0] / len(grid.columns) / _LABEL_LETTER)
+            _draw_panel(axes[row, column], panel, letters if grid.size.numbered else 0)
             _label(axes[row, column], grid, style, row, column)
         axes[row, 0].set_ylabel(grid.row_labels[row], fontsize=style.label, labelpad=style.label_pad)
         for ax in axes[row, len(panels) :]:
@@ -256,14 +279,18 @@ def draw_panels(grid: PanelGrid, style: Style) -> Figure:
         )
         bar.set_label(label, fontsize=style.label)
         bar.outline.set_linewidth(style.line)
+        if scale.labels:
+            shown_at = np.linspace(0, len(scale.labels) - 1, min(len(scale.labels), _MOST_TICKS)).round().astype(int)
+            bar.set_ticks(shown_at.tolist(), labels=[scale.labels[at] for at in shown_at])
+            bar.ax.tick_params(labelsize=7)
         if style.in_print:
             bar.ax.tick_params(**style.ticks)
     _draw_legend(part, axes, style)
     return figure
 
 
-def _draw_panel(ax: Axes, panel: Panel, *, numbered: bool) -> None:
-    """One heatmap, all cells of one size, with its marks; `numbered` cells carry their numbers."""
+def _draw_panel(ax: Axes, panel: Panel, letters: int) -> None:
+    """One heatmap, all cells of one size, with its marks; cells carry their numbers, or labels of so many letters."""
     columns, rows = panel.values.shape
     mesh = ax.pcolormesh(
         np.arange(columns + 1) - 0.5,
@@ -274,23 +301,31 @@ def _draw_panel(ax: Axes, panel: Panel, *, numbered: bool) -> None:
         vmax=panel.scale.high,
     )
     empty = np.isnan(panel.values)
-    marked = empty & ~panel.untrained, empty & panel.untrained, ~empty & panel.partly_untrained
-    for (meaning, look), where, shape in zip(_MARKS.items(), marked, (_SQUARE, _SQUARE, _CORNER), strict=True):
+    known = np.any([empty & False, *panel.marked.values()], axis=0)
+    without = empty & ~known
+    lost = {_MISSING: without & ~panel.untrained, _LOST: without & panel.untrained}
+    for meaning, where in {**lost, _PARTLY: ~empty & panel.partly_untrained, **panel.marked}.items():
         if where.any():
-            places = [place + shape for place in np.argwhere(where)]
-            ax.add_collection(PolyCollection(places, label=meaning, **look))
-    if numbered:
+            places = [place + (_CORNER if meaning == _PARTLY else _SQUARE) for place in np.argwhere(where)]
+            ax.add_collection(PolyCollection(places, label=meaning, **_MARKS[meaning]))
+    if letters:
         for column, row in np.argwhere(~empty):
             value = float(panel.values[column, row])
+            text = panel.scale.labels[round(value)] if panel.scale.labels else panel.number.format(value)
+            if panel.scale.labels and len(text) > letters:
+                continue
             ground = mesh.to_rgba(np.array([value]))[0]
             colour = "black" if ground[:3] @ (0.2126, 0.7152, 0.0722) > 0.4 else "white"
-            ax.text(column, row, panel.number.format(value), ha="center", va="center", fontsize=6.5, color=colour)
+            ax.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
     ax.set_xlim(-0.5, columns - 0.5)
     ax.set_ylim(-0.5, rows - 0.5)
     _draw_frontier(ax, panel.frontier, columns)
     if panel.significant:
-        aside = _BESIDE_NUMBER if numbered else (0.0, 0.0)
+        aside = _BESIDE_NUMBER if letters else (0.0, 0.0)
         ax.plot(*(np.array(panel.significant) + aside).T, label=SIGNIFICANT, **_LINES[SIGNIFICANT])
+    if panel.best:
+        aside = _BESIDE_NUMBER if letters else (0.0, 0.0)
+        ax.plot(*(np.array(panel.best) + aside).T, label=BEST, **_LINES[BEST])
 
 
 def _draw_frontier(ax: Axes, places: FrontierPlaces, columns: int) -> None:

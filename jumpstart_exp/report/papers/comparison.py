@@ -149,6 +149,7 @@ def published_grid(values: Mapping[PublishedPlace, float]) -> FigureGrid:
         widths=widths,
         seeds=(0,),
         accuracy=accuracy,
+        settings={},
         **{name: np.full(present.shape, nothing) for name, nothing in _NOTHING.items()}
         | {"present": present, "n_params": np.zeros(present.shape[:3], np.int64)},
     )

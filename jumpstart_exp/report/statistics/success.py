@@ -31,8 +31,7 @@ def trained(grid: FigureGrid, at_epoch: str) -> NDArray[np.bool_]:
         grid: the figure's cells.
         at_epoch: "best" or "last" epoch.
     """
-    # accuracies are ratios of whole numbers: one that reaches the threshold may be a rounding below it
-    return np.asarray(np.nan_to_num(grid.accuracy[f"train_acc_{at_epoch}"], nan=-1.0) >= grid.threshold - 1e-9)
+    return grid.trained(at_epoch)
 
 
 def train_shares(grid: FigureGrid, at_epoch: str) -> Shares:

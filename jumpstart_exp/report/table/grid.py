@@ -79,6 +79,8 @@ class FigureGrid:
     network by the penalty alone, whatever their initialisation. `n_params`, (methods, depths, widths), is 0 where
     it is unknown. `seconds` and `memory` (bytes at the peak) are NaN but for trainings that are done; `trained_on`
     is their engine and device, else empty. `rows` are the places of the cells' rows in the table, -1 for none.
+    `settings` are each method's by its label, those of the context included. `studies` are the published studies that
+    have all of the cells.
     """
 
     title: str
@@ -102,10 +104,22 @@ class FigureGrid:
     memory: NDArray[np.float64]
     trained_on: NDArray[np.object_]
     rows: NDArray[np.int64]
+    settings: Mapping[str, Settings]
+    studies: tuple[str, ...] = ()
 
     def at_threshold(self, threshold: float | None) -> "FigureGrid":
         """The same figure where a network trains from another training accuracy on; None leaves it as it is."""
         return self if threshold is None else replace(self, threshold=threshold)
+
+    def trained(self, at_epoch: str) -> NDArray[np.bool_]:
+        """Which cells train, (methods, depths, widths, seeds); missing, diverged and failed ones do not.
+
+        Args:
+            at_epoch: "best" or "last" epoch.
+        """
+        # accuracies are ratios of whole numbers: one that reaches the threshold may be a rounding below it
+        known = np.nan_to_num(self.accuracy[f"train_acc_{at_epoch}"], nan=-1.0)
+        return np.asarray(known >= self.threshold - 1e-9)
 
     def mean(self, column: str) -> NDArray[np.float64]:
         """Mean accuracy over the trained seeds, (methods, depths, widths); NaN where no seed has one."""
@@ -166,7 +180,7 @@ class _Draft:
     @cached_property
     def words(self) -> tuple[str, str, str]:
         """Dataset, layout and epochs."""
-        dataset, layout, epochs = (_spelled(self.context[name]) for name in _IN_EVERY_TITLE)
+        dataset, layout, epochs = (spelled(self.context[name]) for name in _IN_EVERY_TITLE)
         return dataset, layout, epochs
 
     @cached_property
@@ -306,21 +320,11 @@ def _grid(draft: _Draft, title: str, table: pd.DataFrame) -> FigureGrid:
             raise GridError(f"two results for {network} in one figure: keys {keys}")
         owner[place] = entry.row
 
-    def words(name: str, missing: str) -> NDArray[np.object_]:
-        return np.asarray(np.append(table[name].astype(str).to_numpy(dtype=object), missing)[owner])
-
-    def numbers(name: str) -> NDArray[np.float64]:
-        values = pd.to_numeric(table[name]).to_numpy(dtype=np.float64, na_value=np.nan)
-        return np.asarray(np.append(values, np.nan)[owner])
-
-    status = words("status", "missing")
-    done = status == "done"
     methods, depths, widths, seeds = (tuple(values) for values in draft.axes)
     settings = {entry.label: entry.settings for entry in reversed(draft.entries)}
-    columns = (f"{metric}_{at_epoch}" for metric in ("train_acc", "val_acc") for at_epoch in MOMENTS)
     return FigureGrid(
         title=title,
-        slug=_slug(draft),
+        slug=slug([*draft.words[:2], f"{draft.words[2]}epochs"], {**draft.context, **draft.settings}),
         dataset=dataset,
         layout=layout,
         chance=DATASETS[dataset]().chance,
@@ -331,16 +335,39 @@ def _grid(draft: _Draft, title: str, table: pd.DataFrame) -> FigureGrid:
         depths=depths,
         widths=widths,
         seeds=seeds,
-        n_params=_agreed_parameters(numbers("n_params"), draft.axes),
-        accuracy={name: np.where(done, numbers(name), np.nan) for name in columns},
-        present=owner >= 0,
-        diverged=status == "diverged",
-        failed=status == "failed",
-        seconds=np.where(done, numbers("seconds"), np.nan),
-        memory=np.where(done, numbers("peak_memory_bytes"), np.nan),
-        rows=owner,
-        trained_on=np.where(done, words("engine", "") + ", " + words("device", ""), ""),
+        settings={label: {**draft.context, **settings[label]} for label in methods},
+        **cells_of(owner, draft.axes, table),
     )
+
+
+def cells_of(owner: NDArray[np.int64], axes: list[list[Any]], table: pd.DataFrame) -> dict[str, Any]:
+    """The arrays of a FigureGrid by name, of the cells whose rows of the table `owner` has, -1 for none.
+
+    Raises:
+        GridError: seeds of one network differ in their number of parameters.
+    """
+
+    def words(name: str, missing: str) -> NDArray[np.object_]:
+        return np.asarray(np.append(table[name].astype(str).to_numpy(dtype=object), missing)[owner])
+
+    def numbers(name: str) -> NDArray[np.float64]:
+        values = pd.to_numeric(table[name]).to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.asarray(np.append(values, np.nan)[owner])
+
+    status = words("status", "missing")
+    done = status == "done"
+    columns = (f"{metric}_{at_epoch}" for metric in ("train_acc", "val_acc") for at_epoch in MOMENTS)
+    return {
+        "n_params": _agreed_parameters(numbers("n_params"), axes),
+        "accuracy": {name: np.where(done, numbers(name), np.nan) for name in columns},
+        "present": owner >= 0,
+        "diverged": status == "diverged",
+        "failed": status == "failed",
+        "seconds": np.where(done, numbers("seconds"), np.nan),
+        "memory": np.where(done, numbers("peak_memory_bytes"), np.nan),
+        "trained_on": np.where(done, words("engine", "") + ", " + words("device", ""), ""),
+        "rows": owner,
+    }
 
 
 def _agreed_parameters(counts: NDArray[np.float64], axes: list[list[Any]]) -> NDArray[np.int64]:
@@ -375,31 +402,32 @@ def _title(draft: _Draft, drafts: list[_Draft]) -> str:
     parts = [dataset_title(dataset), layout, f"{epochs} epochs"]
     said = {*_IN_EVERY_TITLE}
     if draft.context.get("dataset.n_train") is not None:
-        parts.append(f"{_spelled(draft.context['dataset.n_train'])} training points")
+        parts.append(f"{spelled(draft.context['dataset.n_train'])} training points")
         said.add("dataset.n_train")
     parts += [
-        _in_words(name, draft.context[name])
+        in_words(name, draft.context[name])
         for name in sorted(draft.context.keys() - said)
         if len({other.context.get(name) for other in alike}) > 1
     ]
     parts += [
-        _in_words(name, draft.settings[name])
+        in_words(name, draft.settings[name])
         for name in sorted(draft.settings)
         if len({other.settings.get(name) for other in alike} - {None}) > 1
     ]
     return " · ".join(part for part in parts if part)
 
 
-def _in_words(name: str, value: Hashable) -> str:
+def in_words(name: str, value: Hashable) -> str:
     """A setting in a title; null is told only where it is a value of the setting."""
     if value is None:
         return _NULL_WORDS.get(name, f"{name}=null" if is_optional(name) else "")
-    return f"{name}={_spelled(value)}"
+    return f"{name}={spelled(value)}"
 
 
-def _spelled(value: Hashable) -> str:
+def spelled(value: Hashable) -> str:
+    """A setting's value as it is typed: 5000, 1e-5, true, [1,0.5]."""
     if isinstance(value, tuple):
-        return f"[{','.join(map(_spelled, value))}]"
+        return f"[{','.join(map(spelled, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -407,12 +435,12 @@ def _spelled(value: Hashable) -> str:
     return str(value)
 
 
-def _slug(draft: _Draft) -> str:
-    settings = {name: value for name, value in draft.settings.items() if value != usual(name)}
-    text = json.dumps(told({**draft.context, **settings}), sort_keys=True, separators=(",", ":"), allow_nan=False)
+def slug(words: Iterable[str], settings: Settings) -> str:
+    """Words that a file name may have, and a hash of the settings; of a method's without those that are the default."""
+    kept = {name: value for name, value in settings.items() if not (is_of_method(name) and value == usual(name))}
+    text = json.dumps(told(kept), sort_keys=True, separators=(",", ":"), allow_nan=False)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    words = "_".join(re.sub(r"[^A-Za-z0-9-]+", "-", word) for word in draft.words)
-    return f"{words}epochs_{digest}"
+    return "_".join(re.sub(r"[^A-Za-z0-9-]+", "-", word) for word in (*words, digest))
 
 
 def _natural(title: str) -> list[tuple[int, float, str]]:

@@ -103,16 +103,20 @@ def named_by_study(grids: Sequence[FigureGrid], table: pd.DataFrame) -> tuple[Fi
         for study in STUDIES
         for variant in VARIANTS
     }
-    titles = [_title(grid, places) for grid in grids]
+    studies = [_studies(grid, places) for grid in grids]
+    titles = [
+        f"{dataset_title(grid.dataset)} · {', '.join(names)} · variant={variant}" if names else ""
+        for grid, (names, variant) in zip(grids, studies, strict=True)
+    ]
     often = Counter(titles)
     return tuple(
-        grid if title is None else replace(grid, title=title if often[title] == 1 else f"{title} · {grid.title}")
-        for grid, title in zip(grids, titles, strict=True)
+        replace(grid, title=title if often[title] == 1 else f"{title} · {grid.title}", studies=names) if names else grid
+        for grid, title, (names, _) in zip(grids, titles, studies, strict=True)
     )
 
 
-def _title(grid: FigureGrid, places: Mapping[tuple[str, str], set[int]]) -> str | None:
-    """Dataset, the fewest studies of one variant that have all the grid's rows, and the variant; None for none."""
+def _studies(grid: FigureGrid, places: Mapping[tuple[str, str], set[int]]) -> tuple[tuple[str, ...], str]:
+    """The fewest studies of one variant that have all the grid's rows, and the variant; none of them for none."""
     names = [study.name for study in STUDIES]
     for variant in VARIANTS:
         left = {int(row) for row in grid.rows.flat if row >= 0}
@@ -124,9 +128,8 @@ def _title(grid: FigureGrid, places: Mapping[tuple[str, str], set[int]]) -> str 
             left -= places[most, variant]
             needed.add(most)
         if not left:
-            studies = ", ".join(name for name in names if name in needed)
-            return f"{dataset_title(grid.dataset)} · {studies} · variant={variant}"
-    return None
+            return tuple(name for name in names if name in needed), variant
+    return (), ""
 
 
 @cache

@@ -12,7 +12,7 @@ from jumpstart_exp.store import Store
 
 def drawn(rows: list[dict], kind: str, folder: Path) -> list[Path]:
     cells = table(rows)
-    stored = Stored(folder, folder, Store(folder), cells, tuple(figure_grids(cells)), None)
+    stored = Stored(folder, folder, Store(folder), cells, tuple(figure_grids(cells)), (), None)
     jobs = [job for _, jobs in sections(stored, kind) for job in jobs if job.folder == "figures"]
     return [path for job in jobs for path in job.write(folder)]
 
