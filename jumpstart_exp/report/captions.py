@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from jumpstart_exp.report.statistics.differences import (
+    COMPARED,
     FLIPS,
     LEVEL,
     MOST_ENUMERATED,
@@ -12,7 +13,14 @@ from jumpstart_exp.report.statistics.differences import (
     best_minus_last_by_method,
 )
 from jumpstart_exp.report.statistics.frontier import FrontierPoint, FrontierRatio, common_depths, common_seeds
-from jumpstart_exp.report.statistics.intervals import RESAMPLES, wilson
+from jumpstart_exp.report.statistics.intervals import (
+    LEAST_FOR_BOOTSTRAP,
+    LEAST_FOR_INTERVAL,
+    RESAMPLES,
+    student_coverage,
+    wilson,
+    wilson_coverage,
+)
 from jumpstart_exp.report.table.grid import FigureGrid
 
 FEW_SEEDS = 6
@@ -21,9 +29,12 @@ FEW_SEEDS = 6
 SENSITIVITY = {"moons": (0.95, 0.9, 0.75)}
 """Thresholds at which × is given, by dataset: the default, then lower ones as sensitivity."""
 
+RATIO_COVERAGE = {6: 0.7, 10: 0.8}
+"""How often the interval of × holds it at the worst, by seeds: what a soak test holds by simulation."""
+
 _NO_INTERVAL = "one seed: no interval"
 _SHARES_TOLD = 5
-_PERCENTS = "95 % interval"
+_SEEDS_TOLD = 9
 
 
 def counted(count: int, noun: str) -> str:
@@ -32,9 +43,14 @@ def counted(count: int, noun: str) -> str:
 
 
 def in_interval(estimate: Estimate, *, signed: bool = False) -> str:
-    """A mean with its interval in words: 0.216 (0.201 to 0.233)."""
+    """A mean with its interval, or its seeds' range, in words: 0.216 (0.201 to 0.233), 0.216 (range 0.2 to 0.24)."""
     form = "+.3f" if signed else ".3f"
-    ends = _NO_INTERVAL if estimate.low is None else f"{estimate.low:{form}} to {estimate.high:{form}}"
+    if estimate.low is not None:
+        ends = f"{estimate.low:{form}} to {estimate.high:{form}}"
+    elif estimate.least is not None:
+        ends = f"range {estimate.least:{form}} to {estimate.most:{form}}"
+    else:
+        ends = _NO_INTERVAL
     return f"{estimate.mean:{form}} ({ends})"
 
 
@@ -50,11 +66,48 @@ def threshold_of(grid: FigureGrid) -> str:
 
 
 def wilson_told(seeds: int) -> str:
-    """The Wilson intervals of a share of so many seeds, in words: all of few seeds, some of many."""
+    """The Wilson intervals of a share of so many seeds, in words: all of few seeds, some of many; their coverage."""
     most = _SHARES_TOLD - 1
     counts = range(seeds + 1) if seeds <= _SHARES_TOLD else sorted({round(i * seeds / most) for i in range(most + 1)})
     ends = zip(counts, *wilson([*counts], seeds), strict=True)
-    return "; ".join(f"{count} of {seeds}: {low:.2f} to {high:.2f}" for count, low, high in ends)
+    told = "; ".join(f"{count} of {seeds}: {low:.2f} to {high:.2f}" for count, low, high in ends)
+    return f"{told} ({wilson_coverage_told(seeds)})"
+
+
+def wilson_coverage_told(seeds: int) -> str:
+    """How often Wilson's interval of so many seeds holds the share, in words."""
+    average, lowest = wilson_coverage(seeds)
+    return (
+        f"of {counted(seeds, 'seed')} it holds the true share in {_floor(average):.2f} of cases on average, "
+        f"{_floor(lowest):.2f} at the worst"
+    )
+
+
+def means_told(fewest: int, most: int) -> str:
+    """What stands in brackets behind the mean of a place with so many seeds, from the fewest to the most."""
+    if most < 2:
+        return _NO_INTERVAL
+    if most < LEAST_FOR_INTERVAL:
+        return f"in brackets the range of the seeds: {most} are too few for an interval"
+    lowest = min(student_coverage(count) for count in range(max(fewest, LEAST_FOR_INTERVAL), most + 1))
+    return (
+        "in brackets the 95 % interval of the mean by Student's t, which holds it in as little as "
+        f"{_floor(lowest):.2f} of cases where some seeds train and others, one in ten or more, do not; "
+        f"where all seeds agree, or are fewer than {LEAST_FOR_INTERVAL}, their range"
+    )
+
+
+def over_places_told(grid: FigureGrid) -> str:
+    """What stands in brackets behind a mean over places."""
+    return over_seeds_told(grid.seed_range()[1])
+
+
+def over_seeds_told(most: int) -> str:
+    """What stands in brackets behind one number of a whole figure, of so many seeds at most."""
+    if most < LEAST_FOR_INTERVAL:
+        return means_told(most, most)
+    few = f"a place has fewer than {LEAST_FOR_INTERVAL} seeds, or all agree"
+    return f"in brackets the 95 % interval by Student's t over whole seeds; where {few}, the seeds' range"
 
 
 def moments_caption(grid: FigureGrid, measured: str | None) -> str:
@@ -68,7 +121,7 @@ def moments_caption(grid: FigureGrid, measured: str | None) -> str:
     trains = f"{threshold_of(grid)}, one that diverged or failed does not"
     means = f"Means over {'places of means over ' * (measured is None)}{seeds_of(grid)}"
     if measured is None:
-        return f"{means} ({_bootstrap(grid)}). {best} Of all cells {trains}. {left_out}"
+        return f"{means} ({over_places_told(grid)}). {best} Of all cells {trains}. {left_out}"
     found = list(zip(grid.method_titles, best_minus_last_by_method(grid), strict=True))
     if measured == "trains":
         shares = "; ".join(
@@ -77,25 +130,26 @@ def moments_caption(grid: FigureGrid, measured: str | None) -> str:
         )
         return (
             f"The share of {seeds_of(grid)} that train, place by place; {trains} ({lost}). "
-            f"Wilson's {_PERCENTS} of such a share: {wilson_told(grid.seed_range()[1])}. "
-            f"Of all cells: {shares} ({_bootstrap(grid)})."
+            f"Wilson's interval of such a share: {wilson_told(grid.seed_range()[1])}. "
+            f"Of all cells: {shares} ({over_places_told(grid)})."
         )
     told = [(title, of.accuracy[measured]) for title, of in found]
     added = "; ".join(f"{title} {in_interval(estimate)}" for title, estimate in told if estimate is not None)
     return (
-        f"{means}. {best} Mean over all places: {added} ({_bootstrap(grid)}). Every place's interval stands in the "
-        f"tables. {left_out}"
+        f"{means}. {best} Mean over all places: {added} ({over_places_told(grid)}). Every place's interval or "
+        f"range stands in the tables. {left_out}"
     )
 
 
 def difference_caption(grid: FigureGrid, found: Sequence[Sequence[PairedDifferences]], at_epoch: str) -> str:
     """What a figure of differences shows: the pairing, the interval, the test and the correction."""
     every = [of for column in found for of in column]
-    most, lone = max(int(of.pairs.max(initial=0)) for of in every), sum(int(of.left_out.sum()) for of in found[0])
+    most = max(int(of.pairs.max(initial=0)) for of in every)
+    lone = sum(int(of.left_out.sum()) for of in found[COMPARED.index("train_acc")])
     return (
         f"Differences at the {at_epoch} epoch, paired by seed and place, over {counted(most, 'pair')} a "
         f"place at most; {lone} accuracies without a partner in the other method are left out. Above each panel "
-        f"the mean over its places ({_bootstrap(grid)}). {correction_told(every)}"
+        f"the mean over its places ({over_places_told(grid)}). {correction_told(every)}"
     )
 
 
@@ -130,12 +184,15 @@ def lost_told(grid: FigureGrid) -> str:
 
 
 def point_told(point: FrontierPoint) -> str:
-    """A frontier in words: 20+ (10 to 20), none, not trained."""
+    """A frontier in words: 20+ (10 to 20), of few seeds 20 (seeds 10, 20, 20), none, not trained."""
     if point.depth is None and point.is_cut:
         return "not trained"
-    low, high = ("none" if end == 0 else str(end) for end in (point.low, point.high))
-    interval = "" if point.low is None or low == high else f" ({low} to {high})"
-    return ("none" if point.depth is None else f"{point.depth}{'+' * point.is_open}") + interval
+    depth = "none" if point.depth is None else f"{point.depth}{'+' * point.is_open}"
+    if point.low is not None:
+        return depth if point.low == point.high else f"{depth} ({_depth(point.low)} to {_depth(point.high)})"
+    if len(point.each) < 2 or {*point.each} == {point.depth or 0}:
+        return depth
+    return f"{depth} (seeds {_each([*map(_depth, sorted(point.each))])})"
 
 
 def lacking(grid: FigureGrid, point: FrontierPoint) -> str:
@@ -154,7 +211,7 @@ def no_ratio_told(grid: FigureGrid, method: str, baseline: str) -> str:
 
 def ratio_told(ratio: FrontierRatio) -> str:
     """A frontier ratio in words, with the widths that it is over: × 2.6 (1.5 to 2.6), widths 4, 5, 10."""
-    interval = _NO_INTERVAL if ratio.low is None else f"{ratio.low:.2f} to {ratio.high:.2f}"
+    interval = ratio_ends_told(ratio) or _NO_INTERVAL
     widths, at_least, at_most, left_out = (
         ", ".join(map(str, of)) for of in (ratio.widths, ratio.at_least, ratio.at_most, ratio.left_out)
     )
@@ -162,15 +219,23 @@ def ratio_told(ratio: FrontierRatio) -> str:
         "at least, at": at_least,
         "at most, at": at_most,
         "without": left_out,
-        "interval": without_told(ratio) and f"{without_told(ratio)} that have no width",
+        "interval of": ratio.low is not None and distinct_told(ratio),
     }
     ends = "".join(f"; {words} {of}" for words, of in parts.items() if of)
     return f"× {ratio.ratio:.2f} ({interval}), widths {widths}{ends}"
 
 
-def without_told(ratio: FrontierRatio) -> str:
-    """How many resamples have no ratio, in words; empty where all have one."""
-    return f"without {ratio.resamples_without} of {RESAMPLES} resamples" if ratio.resamples_without else ""
+def ratio_ends_told(ratio: FrontierRatio) -> str:
+    """A frontier ratio's interval, or its seeds' own ratios; empty of one seed."""
+    if ratio.low is not None:
+        return f"{ratio.low:.2f} to {ratio.high:.2f}"
+    return f"seeds {_each([f'{each:.2f}' for each in sorted(ratio.each)])}" if len(ratio.each) > 1 else ""
+
+
+def distinct_told(ratio: FrontierRatio) -> str:
+    """How many different ratios are behind an interval, and how many resamples have none, in words."""
+    without = f", without {ratio.resamples_without} that have no width" if ratio.resamples_without else ""
+    return f"{counted(ratio.distinct, 'distinct ratio')} in {RESAMPLES} resamples{without}"
 
 
 def thresholds_of(grid: FigureGrid) -> tuple[float, ...]:
@@ -200,11 +265,16 @@ def frontier_caption(grid: FigureGrid, *, both_starts: bool = True) -> str:
     few = grid.seed_range()[1]
     if few < 2:
         return f"{text} One seed: no intervals."
-    narrow = f" Of {few} seeds they are too narrow." * (few < FEW_SEEDS)
+    own = "in brackets each seed's own"
+    if few < LEAST_FOR_INTERVAL:
+        return f"{text} {few} seeds are too few for intervals: {own}."
+    held = " and ".join(f"{share:g} (of {seeds} seeds)" for seeds, share in RATIO_COVERAGE.items())
     return (
-        f"{text} Intervals: 95 %, bootstrap over whole seeds, with the choice of widths made anew; none where a place "
-        "that decides has one seed. Resampled frontiers tend to be shorter: the interval of × can leave out its own "
-        f"estimate.{narrow}"
+        f"{text} Intervals: 95 %, bootstrap over whole seeds, with the choice of widths made anew; where a place that "
+        f"decides has fewer than {LEAST_FOR_BOOTSTRAP} seeds ({LEAST_FOR_INTERVAL} of ×) there is none, {own}. "
+        "An interval of × has its ends among so many distinct ratios as are told. Resampled frontiers tend to be "
+        f"shorter: the interval of × can leave out its own estimate, and in simulations it held × in {held} of cases "
+        "at the worst, a frontier's own in 0.92."
     )
 
 
@@ -213,7 +283,15 @@ def pairs_told(pairs: int) -> str:
     return f"{counted(pairs, 'pair')}: no dot possible" if pairs and 2.0 ** (1 - pairs) > LEVEL else ""
 
 
-def _bootstrap(grid: FigureGrid) -> str:
-    few = grid.seed_range()[1]
-    narrow = f"; of {few} seeds it is too narrow" * (1 < few < FEW_SEEDS)
-    return f"in brackets the {_PERCENTS}, bootstrap over whole seeds{narrow}"
+def _each(values: Sequence[str]) -> str:
+    """Sorted values in words, the ends of many."""
+    return ", ".join(values) if len(values) <= _SEEDS_TOLD else f"{values[0]} to {values[-1]}"
+
+
+def _depth(depth: int | None) -> str:
+    return str(depth or "none")
+
+
+def _floor(share: float) -> float:
+    """Rounded down to two digits: coverage is never told higher than it is."""
+    return math.floor(100 * share) / 100

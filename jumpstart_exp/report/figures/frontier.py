@@ -36,6 +36,7 @@ _LETTER = 0.53  # of a text's size; the width of a letter
 _NONE = -0.11  # of the axis, where a width without frontier stands
 _MISSING = -0.22  # of the axis, where a width stands whose depths that would decide are not in the store
 _MARKER = 4.5  # points
+_SEED = 2.2  # points; a seed's own frontier
 _BAR: dict[str, Any] = {"linewidth": 2.6, "alpha": 0.35}
 _ARROW: dict[str, Any] = {
     "arrowstyle": "-|>,head_width=0.18,head_length=0.35",
@@ -48,8 +49,9 @@ _ARROW: dict[str, Any] = {
 def frontier_figure(grid: FigureGrid) -> Figure:
     """Width across, depth upwards, one line a method; best epoch beside last.
 
-    Where it makes a difference, both ways to begin stand below each other. Bars are the intervals, arrows say "at
-    least". Below each panel stands how many times deeper the methods train than others.
+    Where it makes a difference, both ways to begin stand below each other. Bars are the intervals, dots the seeds' own
+    frontiers where there is none, arrows say "at least". Below each panel stands how many times deeper the methods
+    train than others.
     """
     panel = (max(_PANEL[0], 0.3 * len(grid.widths)), _PANEL[1])
     width = _MARGIN[0] + 2 * panel[0] + _GAP + 0.2 + _LEGEND + _MARGIN[1]
@@ -122,6 +124,16 @@ def _draw_frontiers(ax: Axes, grid: FigureGrid, found: Sequence[Frontier], looks
             if point.low is not None and point.high is not None and point.low != point.high:
                 ends, gid = (point.low or none, point.high or none), f"interval {frontier.method}"
                 ax.plot([x, x], ends, color=colour, solid_capstyle="butt", gid=gid, **_BAR)
+            if point.low is None and len(point.each) > 1:
+                own = [depth or none for depth in point.each]
+                dots: dict[str, Any] = {
+                    "linestyle": "none",
+                    "marker": ".",
+                    "markersize": _SEED,
+                    "alpha": 0.6,
+                    "zorder": 3.9,
+                }
+                ax.plot([x] * len(own), own, color=colour, gid=f"seeds {frontier.method}", **dots)
             if point.is_open and point.depth is not None:
                 tip, arrow, gid = point.depth + 0.09 * deepest, {**_ARROW, "color": colour}, f"open {frontier.method}"
                 ax.annotate("", (x, tip), (x, point.depth), arrowprops=arrow, gid=gid)
@@ -150,13 +162,17 @@ def _draw_legend(figure: Figure, grid: FigureGrid, looks: dict[str, Look], place
         style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": _MARKER, "linewidth": 1.1}
         handles.append(Line2D([], [], label=in_lines(title), **style))
     grey: dict[str, Any] = {"color": "0.35"}
-    if len(grid.seeds) > 1:
+    drawn = {str(line.get_gid()).split()[0] for ax in figure.axes for line in ax.lines}
+    if "interval" in drawn:
         handles.append(Line2D([], [], label="95 % interval", **_BAR, **grey))
+    if "seeds" in drawn:
+        label = "a seed's own frontier"
+        handles.append(Line2D([], [], label=label, linestyle="none", marker=".", markersize=2 * _SEED, **grey))
     if any(str(text.get_gid()).startswith("open ") for ax in figure.axes for text in ax.texts):
         label = "at least: no deeper\nnetwork was trained"
         handles.append(Line2D([], [], label=label, linestyle="none", marker="^", **grey))
-    drawn = (line for ax in figure.axes for line in ax.lines if str(line.get_gid()).startswith("missing "))
-    if any(len(np.atleast_1d(line.get_xdata())) for line in drawn):
+    missing = (line for ax in figure.axes for line in ax.lines if str(line.get_gid()).startswith("missing "))
+    if any(len(np.atleast_1d(line.get_xdata())) for line in missing):
         label = "missing: depths that\nwould decide are\nnot trained"
         handles.append(Line2D([], [], label=label, linestyle="none", marker="x", markersize=_MARKER, **grey))
     figure.legend(

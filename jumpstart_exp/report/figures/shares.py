@@ -16,7 +16,7 @@ from jumpstart_exp.report.statistics.differences import COMPARED, LEAST_SEEDS, c
 from jumpstart_exp.report.statistics.success import train_shares
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
 
-MEASURED = {"train_acc": "training accuracy", "val_acc": "validation accuracy", "trains": "share of seeds that train"}
+MEASURED = {"trains": "share of seeds that train", "train_acc": "training accuracy", "val_acc": "validation accuracy"}
 """What is shown, in words."""
 
 _STYLE = Style(gap=0.3, margin=1.45)
@@ -49,14 +49,14 @@ def moments_figure(grid: FigureGrid, measured: str) -> Figure:
 
 
 def differences_figure(grid: FigureGrid, at_epoch: str) -> Figure:
-    """What methods have more than others, paired by seed: training, validation, and seeds that train.
+    """What methods have more than others, paired by seed: seeds that train, training, and validation.
 
     A row a comparison: every method against ReLU, Sep-UP against ReLU + BN; `at_epoch` is "best" or "last". A dot marks
     places whose difference is significant after correction; a row whose pairs are too few for any says so.
     """
     pairs = comparisons(grid.methods)
     found = [[paired_differences(grid, *pair, measured, at_epoch) for pair in pairs] for measured in COMPARED]
-    scales = [Scale(colormaps["RdBu"], -end, end) for end in (1 - grid.chance, 1 - grid.chance, 1.0)]
+    scales = [Scale(colormaps["RdBu"], -end, end) for end in (1.0, 1 - grid.chance, 1 - grid.chance)]
     untrained, some_lost = grid.untrained(), np.asarray((grid.diverged | grid.failed).any(axis=-1))
     panels, names = [], []
     for row, pair in enumerate(pairs):
@@ -69,7 +69,7 @@ def differences_figure(grid: FigureGrid, at_epoch: str) -> Figure:
                     (some_lost[own] | some_lost[other]) & (measured != "trains"),
                     scale,
                     MEASURED[measured],
-                    "no pair" if (mean := column[row].overall) is None else f"mean {in_interval(mean, signed=True)}",
+                    "no pair" if (mean := column[row].overall) is None else in_interval(mean, signed=True),
                     "{:+.2f}",
                     significant=[(int(depth), int(width)) for depth, width in np.argwhere(column[row].significant())],
                 )

@@ -27,7 +27,7 @@ from jumpstart_exp.report.page.reproduce import VERIFY, Command, commands
 from jumpstart_exp.report.statistics.cost import BASELINE
 from jumpstart_exp.report.statistics.differences import best_minus_last_by_method
 from jumpstart_exp.report.statistics.frontier import Start, frontier_ratio, frontiers
-from jumpstart_exp.report.statistics.intervals import RESAMPLES, Floats, mean_interval
+from jumpstart_exp.report.statistics.intervals import LEAST_FOR_INTERVAL, RESAMPLES, Floats, means
 from jumpstart_exp.report.statistics.success import train_shares, trained
 from jumpstart_exp.report.statistics.summary import summarise
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
@@ -147,6 +147,7 @@ def page_contents(
         "claims": claims,
         "layouts": layouts,
         "resamples": RESAMPLES,
+        "least_seeds": LEAST_FOR_INTERVAL,
         "made": statements(rows, grids),
     }
     curves = read_curves(store, keys.tolist())
@@ -201,11 +202,11 @@ def _add_grid(block: Block, name: str, grid: FigureGrid, place: NDArray[np.int64
     done = grid.present & ~grid.diverged & ~grid.failed
     for metric in METRICS:
         for column in metric.columns:
-            mean, low, high = mean_interval(np.where(done, np.append(columns[column], np.nan)[grid.rows], np.nan))
+            of = means(np.where(done, np.append(columns[column], np.nan)[grid.rows], np.nan))
             # a single value is its own mean: the page has it already
-            block.add(f"{name}.{column}.mean", np.where(np.isnan(low), np.nan, mean), metric.scale)
-            block.add(f"{name}.{column}.low", low, metric.scale)
-            block.add(f"{name}.{column}.high", high, metric.scale)
+            block.add(f"{name}.{column}.mean", np.where(np.isnan(of.least), np.nan, of.mean), metric.scale)
+            block.add(f"{name}.{column}.low", of.low, metric.scale)
+            block.add(f"{name}.{column}.high", of.high, metric.scale)
     for at_epoch in MOMENTS:
         block.add(f"{name}.trained_{at_epoch}", trained(grid, at_epoch).astype(np.uint8))
         shares = train_shares(grid, at_epoch)
@@ -242,7 +243,7 @@ def _methods(grid: FigureGrid) -> list[dict[str, Any]]:
 def _frontiers(grid: FigureGrid, at_epoch: str, start: Start) -> list[list[dict[str, Any]]]:
     return [
         [
-            picked(point, "width", "depth", "low", "high", "seeds", open="is_open", cut="is_cut")
+            picked(point, "width", "depth", "low", "high", "each", "seeds", open="is_open", cut="is_cut")
             for point in frontier.points
         ]
         for frontier in frontiers(grid, at_epoch, start=start)
@@ -250,7 +251,7 @@ def _frontiers(grid: FigureGrid, at_epoch: str, start: Start) -> list[list[dict[
 
 
 def _ratios(grid: FigureGrid, at_epoch: str, start: Start) -> list[dict[str, Any]]:
-    names = ("ratio", "low", "high", "widths", "left_out", "at_least", "at_most", "seeds")
+    names = ("ratio", "low", "high", "each", "distinct", "widths", "left_out", "at_least", "at_most", "seeds")
     found: list[dict[str, Any]] = []
     for index, method in enumerate(grid.methods):
         if method != BASELINE and BASELINE in grid.methods:
@@ -265,7 +266,7 @@ def _summary(grid: FigureGrid, at_epoch: str) -> dict[str, Any]:
     rows = [
         {
             **picked(method, "networks", "seeds", "trained", "diverged", "failed", "wins"),
-            **picked(gap.trains[at_epoch], "low", "high", share="mean"),
+            **picked(gap.trains[at_epoch], "low", "high", "least", "most", share="mean"),
             "best": {metric: best and asdict(best) for metric, best in method.best.items()},
         }
         for method, gap in zip(summary.methods, best_minus_last_by_method(grid), strict=True)

@@ -3,44 +3,55 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jumpstart_exp.config.entries import EntryError, read_entries
-from jumpstart_exp.config.studies import VARIANTS, Study, study
+from jumpstart_exp.config.studies import VARIANTS, Study, study, study_cells
 from jumpstart_exp.data import DATASETS
-from jumpstart_exp.report.papers.comparison import LEAST_SEEDS, MOONS_STUDIES, published_grid
+from jumpstart_exp.report.papers.comparison import MOONS_STUDIES, published_grid
 from jumpstart_exp.report.papers.measures import MEASURES, ON_ONE_FIGURE, Measure, StudyCells
 from jumpstart_exp.report.papers.published import Published
+from jumpstart_exp.report.statistics.cost import BASELINE
+from jumpstart_exp.report.statistics.intervals import LEAST_FOR_INTERVAL
 from jumpstart_exp.report.table.grid import FigureGrid
 from jumpstart_exp.report.table.studies import StudyState, only_small
 
-VERDICTS = REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TRAINED = (
+VERDICTS = REPRODUCED, CONTESTED, NOT_REPRODUCED, UNDECIDED, TOY, NOT_TRAINED = (
     "reproduced",
+    "contested",
     "not reproduced",
     "undecided",
+    "toy",
     "not trained",
 )
-"""What can be said of a statement."""
+"""What can be said of a statement.
 
-ABOVE_ZERO = math.nextafter(0.0, 1.0)
-"""The least of a criterion that 0 itself does not meet."""
+Contested: this variant meets the criterion, the other one does not. Toy: only the study in small is trained, on less
+data or for fewer epochs than published, which decides nothing.
+"""
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """What a measure has to be: from `least` to `most`, both included; `reason` says where the ends come from."""
+    """What a measure has to be: from `least`, included, to `most`, included, or `below` it.
+
+    `reason` says where the ends come from.
+    """
 
     least: float = -math.inf
     most: float = math.inf
     reason: str = ""
+    below: float = math.inf
 
     def in_words(self) -> str:
         """The criterion as it stands beside the verdict."""
-        if self.least == ABOVE_ZERO:
-            ends = "above 0"
+        if not math.isinf(self.below):
+            ends = f"at least {self.least:g} and below {self.below:g}"
+        elif self.least == self.most:
+            ends = f"{self.least:g}, no less and no more"
         elif math.isinf(self.least):
             ends = f"at most {self.most:g}"
         elif math.isinf(self.most):
@@ -88,8 +99,9 @@ class Finding:
 class Claim:
     """A published statement, and what ours say of it in both variants.
 
-    `criterion` is what the measure has to be for the statement to be reproduced. `published` are its numbers;
-    `by_table` is what the authors' own table of MOONS gives for the same measure, empty where there is no such table.
+    `criterion` is what the measure has to be for the statement to be reproduced. `measured` says what the measure is,
+    and at which depths if not at all of the study's. `published` are its numbers; `by_table` is what the authors' own
+    table of MOONS gives for the same measure, empty where there is no such table.
     A network of `dataset` trains if its training accuracy is at least `threshold`.
     """
 
@@ -112,9 +124,19 @@ def at_least(number: float, *_: float, value: float | None = None, tolerance: fl
     return Criterion(least=round((number if value is None else value) - tolerance, 6))
 
 
-def at_most(number: float, *_: float, value: float | None = None, tolerance: float = 0) -> Criterion:
+def at_most(number: float, *_: float, value: float | None = None, tolerance: float = 0, reason: str = "") -> Criterion:
     """The measure does not go beyond the first published number, or beyond `value`."""
-    return Criterion(most=round((number if value is None else value) + tolerance, 6))
+    return Criterion(most=round((number if value is None else value) + tolerance, 6), reason=reason)
+
+
+def up_to(number: float, *_: float) -> Criterion:
+    """The measure, a depth, comes up to the first published number and not beyond it."""
+    return Criterion(number, number, "works up to there, and breaks down afterwards")
+
+
+def breaks_down(number: float, *_: float, works_at: int) -> Criterion:
+    """The measure, a depth, comes up to `works_at`, the last before the statement's, but not to the first number."""
+    return Criterion(least=works_at, below=number, reason=f"works at {works_at}, breaks down at {number:g}")
 
 
 def within(number: float, *, distance: float) -> Criterion:
@@ -127,18 +149,14 @@ def near(number: float, *, share: float) -> Criterion:
     return Criterion(round(number * (1 - share), 3), round(number * (1 + share), 3))
 
 
-def above_zero(*_: float) -> Criterion:
-    """The measure, a difference, has the published sign."""
-    return Criterion(least=ABOVE_ZERO)
-
-
-def more_than_half(*numbers: float) -> Criterion:
-    """The measure, a count, is more than half of the last published number."""
-    return Criterion(least=numbers[-1] // 2 + 1)
+def half_the_gain(number: float, other: float = 0.0) -> Criterion:
+    """The measure, a difference, is half of the published one or more: of the number, or of the two numbers'."""
+    gain = round(number - other, 6)
+    return Criterion(least=round(gain / 2, 7), reason=f"half of the published {gain:g}")
 
 
 CRITERIA: Mapping[str, Callable[..., Criterion]] = {
-    criterion.__name__: criterion for criterion in (at_least, at_most, within, near, above_zero, more_than_half)
+    criterion.__name__: criterion for criterion in (at_least, at_most, up_to, breaks_down, within, near, half_the_gain)
 }
 """What a claim's `criterion` can be."""
 
@@ -182,12 +200,19 @@ def claims(
         threshold: training accuracy from which on a network trains, as in `cells`; None for each dataset's own.
     """
     authors = published_grid(published.moons).at_threshold(threshold)
+    at_authors = {
+        (name, variant): replace(own, depths=authors.depths)
+        for (name, variant), own in cells.items()
+        if name in MOONS_STUDIES
+    }
     found = []
     for assertion in assertions():
         numbers = tuple(map(published.number, assertion.numbers))
         stated = {name: published.statements[name] for name in assertion.numbers if name in published.statements}
         criterion = CRITERIA[assertion.criterion](*numbers, **assertion.by)
-        dataset = study(assertion.study).dataset
+        dataset, is_of_table = study(assertion.study).dataset, _is_of_table(assertion, authors)
+        own = {**cells, **at_authors} if is_of_table else cells
+        findings = [_finding(assertion, criterion, own, states, variant) for variant in VARIANTS]
         found.append(
             Claim(
                 name=assertion.name,
@@ -195,14 +220,11 @@ def claims(
                 place=(assertion.place or stated[assertion.numbers[0]].place).removeprefix(f"{assertion.paper}, "),
                 statement=assertion.statement.format(*numbers),
                 quote=" ".join(dict.fromkeys(statement.quote for statement in stated.values())),
-                measured=assertion.measured,
+                measured=assertion.measured + (_depths_told(assertion, authors) if is_of_table else ""),
                 published=numbers,
-                by_table=_by_table(assertion, authors),
+                by_table=_by_table(assertion, authors) if is_of_table else "",
                 criterion=criterion.in_words(),
-                findings=tuple(
-                    _finding(assertion, criterion, cells[assertion.study, variant], states, variant)
-                    for variant in VARIANTS
-                ),
+                findings=contested(findings),
                 dataset=dataset,
                 threshold=DATASETS[dataset].threshold if threshold is None else threshold,
             )
@@ -213,22 +235,33 @@ def claims(
 def judge(measure: Measure, criterion: Criterion) -> str:
     """The verdict: reproduced if the whole interval meets the criterion, not reproduced if none of it does.
 
-    With fewer than three seeds (or pairs), at any place that it is about, nothing is decided. Of a measure that may be
-    greater only the lower end counts.
+    With too few seeds (or pairs) for an interval, at any place that it is about, nothing is decided; where all seeds
+    agree, their value decides. Of a measure that may be greater only the lower end counts.
     """
-    if measure.low is None or measure.high is None or measure.count < LEAST_SEEDS or measure.few_places:
+    if (ends := measure.ends()) is None or measure.few_places:
         return UNDECIDED
-    high = math.inf if measure.is_at_least else measure.high
-    if criterion.least <= measure.low and high <= criterion.most:
+    low, high = ends[0], math.inf if measure.is_at_least else ends[1]
+    if criterion.least <= low and high <= criterion.most and (high < criterion.below or math.isinf(criterion.below)):
         return REPRODUCED
-    if high < criterion.least or measure.low > criterion.most:
+    if high < criterion.least or low > criterion.most or low >= criterion.below:
         return NOT_REPRODUCED
     return UNDECIDED
 
 
+def contested(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The findings of all variants, contested where one reproduces what another does not."""
+    if NOT_REPRODUCED not in {finding.verdict for finding in findings}:
+        return tuple(findings)
+    return tuple(replace(each, verdict=CONTESTED) if each.verdict == REPRODUCED else each for each in findings)
+
+
 def in_words(measure: Measure, digits: int) -> str:
-    """The measure with its interval and its seeds: 60 [25, 60], 10 seeds."""
-    ends = "" if measure.low is None else f" [{measure.low:.{digits}f}, {measure.high:.{digits}f}]"
+    """The measure with its interval, or its range, and its seeds: 60 [25, 60], 10 seeds."""
+    ends = ""
+    if measure.low is not None:
+        ends = f" [{measure.low:.{digits}f}, {measure.high:.{digits}f}]"
+    elif measure.least is not None:
+        ends = f" [range {measure.least:.{digits}f}, {measure.most:.{digits}f}]"
     unit = measure.unit if measure.count != 1 else measure.unit.removesuffix("s")
     return f"{_value(measure, digits)}{ends}, {measure.count} {unit}"
 
@@ -237,21 +270,40 @@ def _value(measure: Measure, digits: int) -> str:
     return f"{'at least ' if measure.is_at_least else ''}{measure.value:.{digits}f}"
 
 
+def _is_of_table(assertion: Assertion, authors: FigureGrid) -> bool:
+    """Whether the authors' own table has what the statement is about: it is then judged at depths of both."""
+    is_measured = assertion.measure in ON_ONE_FIGURE and assertion.study in MOONS_STUDIES
+    return is_measured and {BASELINE, assertion.of["method"]} <= {*authors.methods}
+
+
+def _depths_told(assertion: Assertion, authors: FigureGrid) -> str:
+    own = {cell.depth for cell in study_cells(assertion.study, VARIANTS[0])}
+    shared = [depth for depth in authors.depths if depth in own]
+    return f"; at the {len(shared)} depths from {shared[0]} to {shared[-1]} that the authors' table has as well"
+
+
 def _by_table(assertion: Assertion, authors: FigureGrid) -> str:
-    if assertion.measure not in ON_ONE_FIGURE or assertion.study not in MOONS_STUDIES:
-        return ""
     measure = ON_ONE_FIGURE[assertion.measure](authors, **assertion.of)
     return "" if measure is None else _value(measure, assertion.digits)
 
 
 def _finding(
-    assertion: Assertion, criterion: Criterion, cells: StudyCells, states: Sequence[StudyState], variant: str
+    assertion: Assertion,
+    criterion: Criterion,
+    cells: Mapping[tuple[str, str], StudyCells],
+    states: Sequence[StudyState],
+    variant: str,
 ) -> Finding:
-    command = study(assertion.study).command(variant)
-    measure = MEASURES[assertion.measure](cells, **assertion.of)
+    wanted = study(assertion.study)
+    command = wanted.command(variant)
+    measure = MEASURES[assertion.measure](cells[assertion.study, variant], **assertion.of)
     if measure is None:
-        note = _why_not(study(assertion.study), states, variant)
-        return Finding(variant, NOT_TRAINED, "", None, note, command)
+        small = only_small(states, wanted.name, variant)
+        if small is None:
+            return Finding(variant, NOT_TRAINED, "", None, _why_not(wanted, states, variant), command)
+        measure = _in_small(assertion, cells[small.name, variant])
+        ours = "" if measure is None else in_words(measure, assertion.digits)
+        return Finding(variant, TOY, ours, measure, _smaller_told(wanted, small, variant), command)
     verdict, ours = judge(measure, criterion), in_words(measure, assertion.digits)
     note = _too_few(measure) if verdict == UNDECIDED else ""
     needs_more = note != "" or (verdict == UNDECIDED and measure.is_at_least)
@@ -262,18 +314,44 @@ def _too_few(measure: Measure) -> str:
     """Why so few seeds decide nothing; empty where there are enough."""
     if measure.few_places:
         count = measure.few_places
-        return f"{count} place{'s have' if count > 1 else ' has'} fewer than {LEAST_SEEDS} seeds"
-    return f"fewer than {LEAST_SEEDS} {measure.unit}" if measure.count < LEAST_SEEDS else ""
+        return f"{count} place{'s have' if count > 1 else ' has'} fewer than {LEAST_FOR_INTERVAL} seeds"
+    if measure.count < LEAST_FOR_INTERVAL:
+        return f"fewer than {LEAST_FOR_INTERVAL} {measure.unit}"
+    return f"{measure.count} {measure.unit} are too few for a bootstrap" if measure.ends() is None else ""
 
 
 def _why_not(wanted: Study, states: Sequence[StudyState], variant: str) -> str:
-    """What the store has of a study that is not enough for a measure."""
+    """What the store has of a study that is not enough for a measure; empty for nothing."""
     state = next((own for own in states if (own.study, own.variant) == (wanted, variant)), None)
-    if state is not None:
-        complete = len(state.complete_seeds)
-        return f"{state.present} of {state.places} places have a seed, {complete} seeds are complete"
-    small = only_small(states, wanted.name, variant)
-    return "" if small is None else f"only {small.name} is trained, which is not comparable"
+    if state is None:
+        return ""
+    complete = len(state.complete_seeds)
+    return f"{state.present} of {state.places} places have a seed, {complete} seeds are complete"
+
+
+def _in_small(assertion: Assertion, cells: StudyCells) -> Measure | None:
+    """The measure of the study in small; None where that lacks a depth, width or rate that the statement names."""
+    of, own = assertion.of, cells.places
+    named = {
+        "depth": {*of.get("depths", ()), *([of["depth"]] if "depth" in of else [])},
+        "width": {*of.get("widths", ())},
+    }
+    has_all = all(values <= {getattr(cell, name) for cell in own} for name, values in named.items())
+    if not has_all or of.get("rate") not in (None, *(cell.optimizer.lr for cell in own)):
+        return None
+    return MEASURES[assertion.measure](cells, **of)
+
+
+def _smaller_told(wanted: Study, small: Study, variant: str) -> str:
+    """What the study in small has of the study's training points, epochs and depth-width pairs."""
+    own, whole = (study_cells(each.name, variant) for each in (small, wanted))
+    parts = {
+        "training points": [of[0].dataset.sizes()[0] for of in (own, whole)],
+        "epochs": [of[0].optimizer.epochs for of in (own, whole)],
+        "depth-width pairs": [len({(cell.depth, cell.width) for cell in of}) for of in (own, whole)],
+    }
+    told = ", ".join(f"{few:,} of {many:,} {words}" for words, (few, many) in parts.items())
+    return f"only {small.name} is trained: {told}"
 
 
 def _check_call(

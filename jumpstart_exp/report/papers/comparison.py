@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.report.papers.published import METRICS, POINTS, ROUNDING, Published, PublishedPlace
 from jumpstart_exp.report.statistics.cost import BASELINE
-from jumpstart_exp.report.statistics.intervals import Floats, mean_interval, wilson
+from jumpstart_exp.report.statistics.intervals import Floats, means, wilson
 from jumpstart_exp.report.statistics.seedwise import MOMENT, complete_seeds, over_seeds, wins_by_seed
 from jumpstart_exp.report.statistics.success import trained
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
@@ -25,9 +25,6 @@ from jumpstart_exp.report.table.studies import StudyTable
 
 MOONS_STUDIES = ("cpaior_moons", "iclr_moons", "sepcons_moons")
 """The studies of MOONS over depth and width: their cells overlap, and are compared with one published grid."""
-
-LEAST_SEEDS = 3
-"""Seeds from which on an interval decides anything."""
 
 PAIRS = 54
 """Depth-width pairs of CPAIOR's table 1: 18 depths × 3 widths."""
@@ -178,10 +175,10 @@ def compare_grid(
 def places(comparison: GridComparison) -> pd.DataFrame:
     """Every published number that has seeds of ours, a row each, by method, metric, depth and width.
 
-    `mean` is ours with its interval `low` to `high`, `difference` our mean minus the published value; `is_inside` says
-    whether that lies between our lowest seed, `least`, and our highest, `most`. All but mean and difference are missing
-    with fewer than two seeds. `reached` is how many of our `seeds` come up to it, `reached_low` and `reached_high` are
-    the share's Wilson interval (95 %).
+    `mean` is ours with its interval `low` to `high`, lowest and highest seed, `least` and `most` (`Means`),
+    `difference` our mean minus the published value; `is_inside` says whether that lies between our lowest and highest
+    seed, missing with fewer than two. `reached` is how many of our `seeds` come up to it, `reached_low` and
+    `reached_high` are the share's Wilson interval.
     """
     ours = comparison.ours
     values, published = (
@@ -189,11 +186,10 @@ def places(comparison: GridComparison) -> pd.DataFrame:
     )
     at = np.nonzero(~np.isnan(published) & ~np.isnan(values).all(axis=-1))
     own, number = values[at], published[at]
-    mean, low, high = mean_interval(own)
-    least, most = np.fmin.reduce(own, axis=-1), np.fmax.reduce(own, axis=-1)
+    of = means(own, (0, 1))
     seeds, reached = (~np.isnan(own)).sum(axis=-1), (own >= number[:, None] - ROUNDING).sum(axis=-1)
     reached_low, reached_high = wilson(reached, seeds)
-    is_inside = pd.Series((least - ROUNDING <= number) & (number <= most + ROUNDING), dtype="boolean")
+    is_inside = pd.Series((of.least - ROUNDING <= number) & (number <= of.most + ROUNDING), dtype="boolean")
     axes = zip((ours.methods, METRICS, ours.depths, ours.widths), at, strict=True)
     method, metric, depth, width = (np.array(axis, object)[place] for axis, place in axes)
     return pd.DataFrame(
@@ -203,13 +199,9 @@ def places(comparison: GridComparison) -> pd.DataFrame:
             "depth": depth,
             "width": width,
             "published": number,
-            "mean": mean,
-            "low": low,
-            "high": high,
-            "least": least,
-            "most": most,
+            **vars(of),
             "seeds": seeds,
-            "difference": mean - number,
+            "difference": of.mean - number,
             "is_inside": is_inside.where(seeds > 1),
             "reached": reached,
             "reached_low": reached_low,
@@ -239,8 +231,8 @@ def by_method(each: pd.DataFrame) -> pd.DataFrame:
 def compare_table(grid: FigureGrid | None, published: Published) -> pd.DataFrame:
     """CPAIOR's table 1 (MNIST) beside ours, a row a published number, over the seeds that have all of it.
 
-    `ours` is the mean of one number a seed with its interval `low` to `high`, None with fewer than two `seeds`; `least`
-    and `most` are the lowest and the highest. Without any seed that has the whole table there is no row.
+    `ours` is the mean of one number a seed with its interval `low` to `high`, lowest and highest seed, `least` and
+    `most` (`Interval`). Without any seed that has the whole table there is no row.
     """
     methods = (BASELINE, JUMPSTART)
     seeds = () if grid is None else complete_seeds(grid, methods, PAIRS)
@@ -258,8 +250,8 @@ def compare_table(grid: FigureGrid | None, published: Published) -> pd.DataFrame
             case "best_for_the_pair":
                 own = wins_by_seed(accuracy[index], accuracy[other]).astype(np.float64)
         row = {"quantity": quantity, "method": method, "metric": metric, "published": value}
-        rows.append(row | vars(over_seeds(own)) | {"least": own.min(), "most": own.max()})
-    return pd.DataFrame(rows, dtype=object).rename(columns={"value": "ours"})
+        rows.append(row | vars(over_seeds(own)))
+    return pd.DataFrame(rows, dtype=object).rename(columns={"value": "ours", "count": "seeds"})
 
 
 def _axes(values: Mapping[PublishedPlace, float]) -> _Axes:

@@ -7,20 +7,21 @@ from typing import Any
 import pandas as pd
 
 from jumpstart_exp.config.studies import VARIANTS
-from jumpstart_exp.report.captions import lost_told
+from jumpstart_exp.report.captions import lost_told, means_told, over_seeds_told, wilson_coverage_told
 from jumpstart_exp.report.papers.claims import VERDICTS, Claim
 from jumpstart_exp.report.papers.comparison import GridComparison, by_method
 from jumpstart_exp.report.papers.comparison_figures import METRIC_TITLES, caption, seeds_in_words
 from jumpstart_exp.report.papers.layouts import IN_BRACKETS, TITLES, LayoutComparison
+from jumpstart_exp.report.statistics.intervals import LEAST_FOR_BOOTSTRAP, LEAST_FOR_INTERVAL
 from jumpstart_exp.report.statistics.seedwise import Interval
 from jumpstart_exp.report.table.names import dataset_title, method_title
 from jumpstart_exp.report.tables.table import MISSING, Cell, Column, Table, WithCommand, at, interval
 
 FRONTIER_TOLD = (
     "Greatest depths of MOONS are counted from a width's first depth that trains, because with one hidden layer plain "
-    "ReLU networks of up to 15 units reach 0.95 on MOONS in fewer than half of the seeds; of the authors' depths 1, "
-    "10, 20, … that gives the same as counting from 10, whereas ours can also end at the depths between, if the study "
-    "has them. The headline × is counted word for word, from the grid's shallowest depth: it stands in the frontier's "
+    "ReLU networks of up to 15 units reach 0.95 on MOONS in fewer than half of the seeds. A statement about what the "
+    "authors' table has is judged at the depths that both have, and says so: between them ours could end, theirs not. "
+    "The headline × is counted word for word, from the grid's shallowest depth: it stands in the frontier's "
     "tables, with this one and lower thresholds beside it as its sensitivity."
 )
 """How the claims count frontiers, and why."""
@@ -33,7 +34,21 @@ _QUANTITIES = {
 _MEASURES = {"distance": "mean absolute difference", "agreement": "share on the same side of the threshold"}
 _FINDING = (
     *("name", "paper", "place", "statement", "published", "measured", "criterion", "by_table", "variant"),
-    *("value", "low", "high", "count", "unit", "is_at_least", "verdict", "note", "command", "quote", "ours"),
+    *(
+        "value",
+        "low",
+        "high",
+        "least",
+        "most",
+        "count",
+        "unit",
+        "is_at_least",
+        "verdict",
+        "note",
+        "command",
+        "quote",
+        "ours",
+    ),
 )
 _METHOD = Column("method", lambda row: method_title(row.method, None, None), "l")
 _METRIC = Column("metric", lambda row: METRIC_TITLES[row.metric], "l")
@@ -61,10 +76,12 @@ def methods_table(comparison: GridComparison, each: pd.DataFrame) -> Table:
 
 def small_table(comparison: GridComparison, each: pd.DataFrame) -> Table:
     """A published table of few networks (SepCons, table 2) beside ours, of its `places`."""
+    fewest, most = comparison.ours.seed_range()
     text = (
-        f"{_title(comparison)}: ours against the published values (one seed). In "
-        "brackets the 95 % interval; range from our lowest to our highest seed; reached: the share of seeds that come "
-        "up to the published value, with its Wilson interval (95 %). The published losses were taken at the best "
+        f"{_title(comparison)}: ours against the published values (one seed). "
+        "Reached: the share of seeds that come up to the published value, with its Wilson interval "
+        f"({wilson_coverage_told(fewest)}); ours: the mean, {means_told(fewest, most)}; range from our lowest to our "
+        "highest seed. The published losses were taken at the best "
         "accuracy; the store's best loss is the smallest, so losses are not compared. "
         f"{_left_out(comparison)}"
     )
@@ -72,9 +89,9 @@ def small_table(comparison: GridComparison, each: pd.DataFrame) -> Table:
         *(_METHOD, _METRIC),
         Column("depth×width", "{depth}×{width}"),
         Column("published", "{published:.4f}"),
-        Column("ours", interval("mean", "low", "high", IN_BRACKETS)),
-        Column("range", "{least:.3f} to {most:.3f}"),
         Column("reached", "{reached} of {seeds} [{reached_low:.2f}, {reached_high:.2f}]"),
+        Column("ours", interval("mean", "", IN_BRACKETS)),
+        Column("range", "{least:.3f} to {most:.3f}"),
     )
     return Table(text, each, columns)
 
@@ -84,7 +101,7 @@ def layouts_table(layouts: Sequence[LayoutComparison]) -> Table:
     lost = "; ".join(f"{TITLES[variant]}: {words}" for variant, words in layouts[0].lost.items())
     text = (
         "Which layout of the MOONS network reproduces the published figure? Training accuracy at the best epoch, every "
-        "seed of ours against the published one; in brackets the 95 % interval over seeds; the difference is paired by "
+        f"seed of ours against the published one; {over_seeds_told(_most(layouts))}; the difference is paired by "
         f"seed and place. {lost}: left out of the mean absolute difference, counted as not trained. All methods: "
         f"{layouts[0].verdict}"
     )
@@ -113,15 +130,16 @@ def layouts_table(layouts: Sequence[LayoutComparison]) -> Table:
 def mnist_table(table: pd.DataFrame, variant: str) -> Table:
     """CPAIOR's table 1 beside ours."""
     text = (
-        f"MNIST, CPAIOR's table 1 beside ours (variant={variant}), one number for each of the {table['seeds'].iloc[0]} "
-        "seeds that have the whole table: their mean, in brackets its 95 % interval, and the range from the lowest to "
-        "the highest seed."
+        f"MNIST, CPAIOR's table 1 beside ours (variant={variant}), one number for each of the "
+        f"{table['seeds'].iloc[0]} seeds that have the whole table: their mean, "
+        f"{over_seeds_told(int(table['seeds'].max()))}, and the range from the lowest "
+        "to the highest seed."
     )
     columns = (
         Column("quantity", lambda row: _QUANTITIES[row.quantity], "l"),
         *(_METHOD, _METRIC),
         Column("published", "{published:g}"),
-        Column("ours", interval("ours", "low", "high", IN_BRACKETS)),
+        Column("ours", interval("ours", "", IN_BRACKETS)),
         Column("range", "{least:.4g} to {most:.4g}"),
     )
     return Table(text, table, columns)
@@ -161,10 +179,17 @@ def claims_caption(claims: Sequence[Claim]) -> str:
         f"variant={variant}: " + ", ".join(f"{counts[variant, verdict]} {verdict}" for verdict in VERDICTS)
         for variant in VARIANTS
     )
+    measures = [own.measure for claim in claims for own in claim.findings if own.measure is not None]
+    most = max((measure.count for measure in measures if measure.unit == "seeds"), default=0)
+    frontiers = ", of frontiers by a bootstrap" * (most >= LEAST_FOR_INTERVAL)
+    brackets = f", {over_seeds_told(most)}{frontiers}" if most else ""
     return (
-        "The papers' statements beside ours at the best epoch. In brackets the 95 % interval over seeds. A statement "
-        "is reproduced if the whole interval meets the criterion, not reproduced if none of it does, else undecided; "
-        "fewer than three seeds, at any of the places that it is about, decide nothing. "
+        f"The papers' statements beside ours at the best epoch{brackets}. A statement "
+        "is reproduced if the whole interval (where all seeds agree, their value) meets the criterion, not reproduced "
+        "if none of it does, else undecided; contested where this variant meets the criterion and the other not. Fewer "
+        f"than {LEAST_FOR_INTERVAL} seeds, at any of the places that it is about, decide nothing, nor do "
+        f"fewer than {LEAST_FOR_BOOTSTRAP} about a frontier unless they agree. Toy: only the study in small is "
+        "trained, on less data or for fewer epochs than published, which decides nothing. "
         f"{_thresholds_told(claims)}{FRONTIER_TOLD} By table: what the authors' own table of MOONS (one seed) gives by "
         f"the same rule. {summary}."
     )
@@ -185,9 +210,14 @@ def _verdict(row: Any) -> Cell:
 
 
 def _with_ends(name: str, of: Interval | None) -> dict[str, float | None]:
-    """The number and its interval as NAME, NAME_low and NAME_high."""
-    value, low, high = (None, None, None) if of is None else (of.value, of.low, of.high)
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
+    """The number as NAME, its interval and range as NAME_low, NAME_high, NAME_least and NAME_most."""
+    ends = {end: None if of is None else getattr(of, end) for end in ("low", "high", "least", "most")}
+    return {name: None if of is None else of.value, **{f"{name}_{end}": value for end, value in ends.items()}}
+
+
+def _most(layouts: Sequence[LayoutComparison]) -> int:
+    """The most seeds behind any number of the comparison."""
+    return max((of.count for own in layouts for measure in own.measures for of in measure.of.values()), default=0)
 
 
 def _title(comparison: GridComparison) -> str:

@@ -11,9 +11,9 @@ import numpy as np
 
 from jumpstart_exp.config.studies import VARIANTS, study
 from jumpstart_exp.report.captions import counted, lost_told
-from jumpstart_exp.report.papers.comparison import LEAST_SEEDS, GridComparison, on_axes, published_grid
+from jumpstart_exp.report.papers.comparison import GridComparison, on_axes, published_grid
 from jumpstart_exp.report.papers.published import PublishedPlace
-from jumpstart_exp.report.statistics.intervals import Floats
+from jumpstart_exp.report.statistics.intervals import LEAST_FOR_INTERVAL, Floats
 from jumpstart_exp.report.statistics.seedwise import MOMENT, Interval, ratio_over_seeds
 from jumpstart_exp.report.statistics.success import trained
 from jumpstart_exp.report.table.grid import FigureGrid
@@ -30,10 +30,10 @@ TITLES = {"paper": "MLP (variant=paper)", "code": "2×1 (variant=code)"}
 """The layouts of the MOONS grid, by variant."""
 
 IN_BRACKETS = "{:.3f} [{:.3f}, {:.3f}]"
-"""A number with its interval: 0.062 [0.055, 0.070]."""
+"""A number with its interval or range: 0.062 [0.055, 0.070]."""
 
-interval_words = interval("value", "low", "high", IN_BRACKETS)
-"""An `Interval` as `IN_BRACKETS`, without ends where it has none."""
+interval_words = interval("value", "", IN_BRACKETS)
+"""An `Interval` as `IN_BRACKETS`; with its range instead where it has no interval."""
 
 _TRAINED_BY = "cpaior_moons"
 _METRIC = "train_acc_best"
@@ -143,10 +143,10 @@ def _measure(name: str, scores: Mapping[str, Floats], is_paired: bool, is_whole:
 
 def _nearer(name: str, difference: Interval | None) -> str | None:
     """The variant that the interval of paper − code puts nearer: a small distance is near, a high agreement is."""
-    if difference is None or difference.low is None or difference.high is None or difference.seeds < LEAST_SEEDS:
+    if difference is None or (ends := difference.ends()) is None:
         return None
     more, less = ("code", "paper") if name == "distance" else ("paper", "code")
-    return more if difference.low > 0 else less if difference.high < 0 else None
+    return more if ends[0] > 0 else less if ends[1] < 0 else None
 
 
 def _between_seeds(accuracy: Floats) -> float:
@@ -168,8 +168,8 @@ def _in_words(found: LayoutComparison, total: int) -> str:
         answer = f"{TITLES[found.nearer]} is nearer to the published figure"
     elif found.places < total:
         answer = f"undecided, {found.places} of the {total} published places are trained so far"
-    elif found.seeds < LEAST_SEEDS:
-        answer = f"undecided with {counted(found.seeds, 'seed')} in common, {LEAST_SEEDS} are needed"
+    elif found.seeds < LEAST_FOR_INTERVAL:
+        answer = f"undecided with {counted(found.seeds, 'seed')} in common, {LEAST_FOR_INTERVAL} are needed"
     elif any(measure.nearer for measure in found.measures):
         answer = "undecided, the two measures contradict each other"
     else:

@@ -9,12 +9,25 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from jumpstart_exp.config.studies import small_study, study_cells
-from jumpstart_exp.report.papers.comparison import LEAST_SEEDS, moons_rows, on_axes, only_grid
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.config.studies import study_cells
+from jumpstart_exp.report.papers.comparison import moons_rows, on_axes, only_grid
 from jumpstart_exp.report.statistics.cost import BASELINE, PairCost, pair_costs
-from jumpstart_exp.report.statistics.frontier import Start, deepest_frontier, frontier, frontier_ratio
-from jumpstart_exp.report.statistics.intervals import Floats, mean_interval, percentile_interval, resamples
-from jumpstart_exp.report.statistics.seedwise import MOMENT, complete_seeds, or_none, over_seeds, wins_by_seed
+from jumpstart_exp.report.statistics.frontier import (
+    FrontierPoint,
+    FrontierRatio,
+    Start,
+    deepest_frontier,
+    frontier_ratio,
+)
+from jumpstart_exp.report.statistics.intervals import CONFIDENCE, LEAST_FOR_INTERVAL, Floats, student_interval
+from jumpstart_exp.report.statistics.seedwise import (
+    MOMENT,
+    Interval,
+    complete_seeds,
+    over_seeds,
+    wins_by_seed,
+)
 from jumpstart_exp.report.statistics.success import trained
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
 from jumpstart_exp.report.table.studies import StudyTable
@@ -33,17 +46,13 @@ _PLACES = (0, 1, 2, 3)
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A number of ours with its interval (95 %), None with fewer than two seeds.
+class Measure(Interval):
+    """A number of ours with its interval and range.
 
     `is_at_least` says that it may be greater: deeper networks are not in the store. `unit` is what `count` counts.
     `few_places` of the places that it is about have fewer seeds than decide anything.
     """
 
-    value: float
-    low: float | None
-    high: float | None
-    count: int
     unit: str = "seeds"
     is_at_least: bool = False
     few_places: int = 0
@@ -53,21 +62,26 @@ Figures = Mapping[float, FigureGrid]
 """A study's figures by learning rate."""
 
 
+@dataclass(frozen=True, eq=False)
 class StudyCells:
     """What the store has of a study in one variant, and what measures are of; each part is made once.
 
-    A network trains if its training accuracy reaches `threshold`; None for the dataset's own.
+    A network trains if its training accuracy reaches `threshold`; None for the dataset's own. Of a study's depths only
+    those among `depths` count; None for all.
     """
 
-    def __init__(self, index: StudyTable, name: str, variant: str, threshold: float | None = None) -> None:
-        self._index, self._name, self._variant, self._threshold = index, name, variant, threshold
+    index: StudyTable
+    name: str
+    variant: str
+    threshold: float | None = None
+    depths: tuple[int, ...] | None = None
 
     @cached_property
     def rows(self) -> pd.DataFrame:
         """Its rows."""
-        if self._name == MOONS:
-            return moons_rows(self._index, self._variant)
-        return self._index.rows(self._name, self._variant)
+        if self.name == MOONS:
+            return moons_rows(self.index, self.variant)
+        return self.index.rows(self.name, self.variant)
 
     @cached_property
     def figures(self) -> Figures:
@@ -75,7 +89,18 @@ class StudyCells:
         column = self.rows["optimizer.lr"] if len(self.rows) else pd.Series(dtype=np.float64)
         rates = sorted(column.unique(), reverse=True)
         grids = {float(rate): only_grid(self.rows[column == rate]) for rate in rates}
-        return {rate: grid.at_threshold(self._threshold) for rate, grid in grids.items() if grid is not None}
+        found = {rate: grid.at_threshold(self.threshold) for rate, grid in grids.items() if grid is not None}
+        if self.depths is None:
+            return found
+        return {rate: on_axes(grid, depths=[*filter(self._counts, grid.depths)]) for rate, grid in found.items()}
+
+    @cached_property
+    def places(self) -> tuple[Cell, ...]:
+        """The study's cells at their own seeds."""
+        return tuple(cell for cell in study_cells(self.name, self.variant) if self._counts(cell.depth))
+
+    def _counts(self, depth: int) -> bool:
+        return self.depths is None or depth in self.depths
 
     @property
     def figure(self) -> FigureGrid | None:
@@ -85,10 +110,8 @@ class StudyCells:
 
     @cached_property
     def costs(self) -> list[PairCost]:
-        """The penalty's cost at every pair of the study, and of the study in small, that was trained both ways."""
-        small = small_study(self._name)
-        rows = [self.rows, *([] if small is None else [self._index.rows(small.name, self._variant)])]
-        return [cost for own in rows for grid in figure_grids(own) for cost in pair_costs(grid)]
+        """The penalty's cost at every pair of the study that was trained both ways."""
+        return [cost for grid in figure_grids(self.rows) for cost in pair_costs(grid)]
 
     def complete(self, methods: Sequence[str]) -> Figures:
         """Its figures by learning rate, of these methods over the seeds that have every cell of them.
@@ -97,7 +120,7 @@ class StudyCells:
         """
         if not self.figures:  # nor need the study be composed
             return {}
-        cells = study_cells(self._name, self._variant)
+        cells = self.places
         if not {cell.optimizer.lr for cell in cells} <= self.figures.keys():
             return {}
         pairs = len({(cell.depth, cell.width) for cell in cells})
@@ -106,10 +129,10 @@ class StudyCells:
         common = sorted(set.intersection(*seeds))
         return {rate: on_axes(grid, methods, seeds=common) for rate, grid in self.figures.items() if common}
 
-    def few_places(self, methods: Sequence[str], width: int | None) -> int | None:
-        """How many of the study's places have fewer than `LEAST_SEEDS` seeds; None where one has no seed at all.
+    def few_places(self, methods: Sequence[str], widths: Sequence[int]) -> int | None:
+        """How many of the study's places have fewer than `LEAST_FOR_INTERVAL` seeds; None where one has none at all.
 
-        The places are those of these methods, at one width or (None) at all.
+        The places are those of these methods, at these widths or (none) at all.
         """
         if self.figure is None:
             return None
@@ -117,39 +140,35 @@ class StudyCells:
         seeds = dict(zip(axes, self.figure.present.sum(axis=-1).ravel().tolist(), strict=True))
         places = {
             (cell.method, cell.depth, cell.width)
-            for cell in study_cells(self._name, self._variant)
-            if cell.method in methods and width in (None, cell.width)
+            for cell in self.places
+            if cell.method in methods and (not widths or cell.width in widths)
         }
         counts = [seeds.get(place, 0) for place in places]
-        return sum(count < LEAST_SEEDS for count in counts) if all(counts) else None
+        return sum(count < LEAST_FOR_INTERVAL for count in counts) if all(counts) else None
 
 
-def frontier_depth(cells: StudyCells, method: str, width: int | None = None) -> Measure | None:
+def frontier_depth(cells: StudyCells, method: str, widths: Sequence[int] = ()) -> Measure | None:
     """`frontier_of` the study's figure, where no depth is missing: a frontier would end at it."""
-    return _of_whole(cells, (method,), width, lambda grid: frontier_of(grid, method, width))
+    return _of_whole(cells, (method,), widths, lambda grid: frontier_of(grid, method, widths))
 
 
 def times_deeper(cells: StudyCells, method: str) -> Measure | None:
     """`ratio_of` the study's figure, where no depth is missing: a frontier would end at it."""
-    return _of_whole(cells, (BASELINE, method), None, lambda grid: ratio_of(grid, method))
+    return _of_whole(cells, (BASELINE, method), (), lambda grid: ratio_of(grid, method))
 
 
-def frontier_of(grid: FigureGrid, method: str, width: int | None = None) -> Measure | None:
-    """The frontier of a method at one width or (None) the greatest of all widths.
+def frontier_of(grid: FigureGrid, method: str, widths: Sequence[int] = ()) -> Measure | None:
+    """The greatest frontier of a method, at these widths or (none) at all.
 
     0 where no depth trains; None where there is no network, or where one that would decide is missing.
     """
     if method not in grid.methods:
         return None
-    if width is None:
-        point = deepest_frontier(grid, MOMENT, method, start=START)
-    else:
-        points = frontier(grid, MOMENT, method, start=START).points
-        point = next((point for point in points if point.width == width), None)
+    own = on_axes(grid, [method], widths=[width for width in grid.widths if not widths or width in widths])
+    point = deepest_frontier(own, MOMENT, method, start=START) if own.present.any() else None
     if point is None or (point.is_cut and point.depth is None):
         return None
-    low, high = (None if end is None else float(end) for end in (point.low, point.high))
-    return Measure(float(point.depth or 0), low, high, point.seeds, is_at_least=point.is_open)
+    return _bootstrapped(float(point.depth or 0), point, point.seeds, point.is_open)
 
 
 def ratio_of(grid: FigureGrid, method: str) -> Measure | None:
@@ -159,11 +178,15 @@ def ratio_of(grid: FigureGrid, method: str) -> Measure | None:
     ratio = frontier_ratio(grid, MOMENT, method, BASELINE, start=START)
     if ratio is None:
         return None
-    return Measure(ratio.ratio, ratio.low, ratio.high, ratio.seeds, is_at_least=bool(ratio.at_least))
+    return _bootstrapped(ratio.ratio, ratio, ratio.seeds, bool(ratio.at_least))
 
 
 def lowest_mean(cells: StudyCells, methods: Sequence[str], metric: str) -> Measure | None:
-    """The lowest of the methods' mean accuracies at a study's one place, over the seeds that all of them have."""
+    """The lowest of the methods' mean accuracies at a study's one place, over the seeds that all of them have.
+
+    Its interval is from the lowest to the lowest end of the methods' intervals, which hold all their means together
+    (Bonferroni); its seeds are those of the method that has it.
+    """
     found = cells.complete(methods)
     if not found:
         return None
@@ -172,10 +195,14 @@ def lowest_mean(cells: StudyCells, methods: Sequence[str], metric: str) -> Measu
     count = values.shape[1]
     if not count:
         return None
-    low, high = None, None
-    if count > 1:
-        low, high = map(or_none, percentile_interval(values[:, resamples(count)].mean(axis=-1).min(axis=0)))
-    return Measure(float(values.mean(axis=-1).min()), low, high, count)
+    every = values.mean(axis=-1)
+    lowest = over_seeds(values[every.argmin()])
+    if lowest.low is None:
+        return Measure(**vars(lowest))
+    errors = values.std(axis=-1, ddof=1) / np.sqrt(count)
+    ends = student_interval(every, errors, count, 1 - (1 - CONFIDENCE) / len(every))
+    low, high = (float(np.clip(of.min(), 0, 1)) for of in ends)
+    return Measure(**{**vars(lowest), "low": low, "high": high})
 
 
 def difference_at(cells: StudyCells, method: str, other: str, metric: str, depth: int) -> Measure | None:
@@ -210,6 +237,16 @@ def networks_that_train(found: Figures, method: str, depths: Sequence[int] = ())
 
 
 @of_each_seed
+def depth_range(found: Figures, method: str, metric: str) -> Floats:
+    """How far accuracy varies with depth: the highest minus the lowest of the depths' means over widths.
+
+    A network without an accuracy, because it diverged or failed, counts as 0.
+    """
+    accuracy = np.nan_to_num(_accuracies(found, [method], metric)[0, 0])
+    return np.asarray(np.ptp(accuracy.mean(axis=1), axis=0))
+
+
+@of_each_seed
 def deepest_trained(found: Figures, methods: Sequence[str], beside: Sequence[str]) -> Floats:
     """The greatest depth at which any network of these methods trains, over the seeds that have those `beside` too."""
     grids = [on_axes(grid, methods) for grid in found.values()]
@@ -218,9 +255,12 @@ def deepest_trained(found: Figures, methods: Sequence[str], beside: Sequence[str
 
 
 @of_each_seed
-def best_accuracy(found: Figures, methods: Sequence[str], metric: str, beside: Sequence[str] = ()) -> Floats:
-    """The best accuracy of all networks of these methods, over the seeds that have those `beside` too."""
-    return _best(found, methods, metric)
+def best_accuracy(
+    found: Figures, methods: Sequence[str], metric: str, beside: Sequence[str] = (), depths: Sequence[int] = ()
+) -> Floats:
+    """The best accuracy of all networks of these methods (of some depths only), where a seed has those `beside` too."""
+    there = {rate: on_axes(grid, depths=depths or None) for rate, grid in found.items()}
+    return _best(there, methods, metric)
 
 
 @of_each_seed
@@ -254,14 +294,17 @@ def cost_ratio(cells: StudyCells, quantity: Literal["seconds", "memory"]) -> Mea
     known = [ratio for ratio in ratios if ratio is not None and np.isfinite(ratio) and ratio > 0]
     if not known:
         return None
-    value, low, high = (float(np.exp(end)) for end in mean_interval(np.log(known)))
-    return Measure(value, or_none(low), or_none(high), len(known), unit="pairs")
+    of = over_seeds(np.log(known))
+    low, high, least, most = (
+        None if end is None else float(np.exp(end)) for end in (of.low, of.high, of.least, of.most)
+    )
+    return Measure(float(np.exp(of.value)), low, high, least, most, of.count, unit="pairs")
 
 
 MEASURES: Mapping[str, Callable[..., Measure | None]] = {
     measure.__name__: measure
     for measure in (
-        *(frontier_depth, times_deeper, lowest_mean, difference_at, networks_that_train, deepest_trained),
+        *(frontier_depth, times_deeper, lowest_mean, difference_at, networks_that_train, depth_range, deepest_trained),
         *(best_accuracy, best_difference, pairs_won, mean_gain, cost_ratio),
     )
 }
@@ -272,9 +315,9 @@ ON_ONE_FIGURE: Mapping[str, Callable[..., Measure | None]] = {"frontier_depth": 
 
 
 def _of_whole(
-    cells: StudyCells, methods: Sequence[str], width: int | None, of_grid: Callable[[FigureGrid], Measure | None]
+    cells: StudyCells, methods: Sequence[str], widths: Sequence[int], of_grid: Callable[[FigureGrid], Measure | None]
 ) -> Measure | None:
-    few = cells.few_places(methods, width)
+    few = cells.few_places(methods, widths)
     found = None if few is None or cells.figure is None else of_grid(cells.figure)
     return None if few is None or found is None else replace(found, few_places=few)
 
@@ -293,4 +336,11 @@ def _best(found: Figures, methods: Sequence[str], metric: str) -> Floats:
 def _over_seeds(values: Floats) -> Measure | None:
     """One number a seed as a measure; None where no seed has one."""
     own = over_seeds(values)
-    return Measure(own.value, own.low, own.high, own.seeds) if own.seeds else None
+    return Measure(**vars(own)) if own.count else None
+
+
+def _bootstrapped(value: float, of: FrontierPoint | FrontierRatio, seeds: int, is_at_least: bool) -> Measure:
+    """A frontier or a ratio of frontiers; its range is that of the seeds by themselves."""
+    low, high = (None if end is None else float(end) for end in (of.low, of.high))
+    least, most = (float(min(of.each)), float(max(of.each))) if len(of.each) > 1 else (None, None)
+    return Measure(value, low, high, least, most, seeds, is_at_least=is_at_least)

@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from jumpstart_exp.report.statistics.cost import BASELINE
 from jumpstart_exp.report.statistics.intervals import (
     EQUAL,
+    LEAST_FOR_INTERVAL,
     Floats,
     by_count,
-    drawn_counts,
     false_discovery,
-    mean_interval,
-    percentile_interval,
+    means,
 )
+from jumpstart_exp.report.statistics.seedwise import or_none
 from jumpstart_exp.report.statistics.success import trained
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid, once_a_grid
 
@@ -33,8 +33,8 @@ MOST_ENUMERATED = 12
 FLIPS = 9_999
 """Seeded random sign flips behind a p-value of many seeds; the least p-value is then 1 / (FLIPS + 1)."""
 
-COMPARED = ("train_acc", "val_acc", "trains")
-"""What is compared at a moment: training accuracy, validation accuracy, and whether a seed trains (0 or 1)."""
+COMPARED = ("trains", "train_acc", "val_acc")
+"""What is compared at a moment: whether a seed trains (0 or 1), training accuracy, and validation accuracy."""
 
 _SECOND_PAIR = ("sep_up", "relu_bn")
 
@@ -43,12 +43,15 @@ _SECOND_PAIR = ("sep_up", "relu_bn")
 class Estimate:
     """A mean over places, each the mean of its seeds.
 
-    `low` and `high` are its bootstrap interval (95 %) over whole resampled seeds, None with fewer than two seeds.
+    `low` and `high` are its interval (95 %), Student's t over whole seeds, None where a place has fewer than
+    `LEAST_FOR_INTERVAL` or all seeds agree. `least` and `most` are its lowest and highest seed, None of fewer than two.
     """
 
     mean: float
     low: float | None
     high: float | None
+    least: float | None
+    most: float | None
     seeds: int
     places: int
 
@@ -57,10 +60,11 @@ class Estimate:
 class PairedDifferences:
     """What a method has more than another at every place, paired by seed; arrays are (depths, widths).
 
-    `mean` with its bootstrap interval `low` to `high` (95 %, NaN with fewer than two pairs) over `pairs` seeds; `p` is
-    the two-sided p-value of the sign-flip test, `adjusted` the same after Benjamini and Hochberg over this figure's
-    places; all NaN where there is no pair. `left_out` seeds have only one of the two values. `overall` is over all
-    places with a pair, `overall_p` its p-value with the signs of whole seeds flipped; None where there is no pair.
+    `mean` with its interval `low` to `high` and its lowest and highest seed, `least` and `most` (`Means`), over `pairs`
+    seeds; `p` is the two-sided p-value of the sign-flip test, `adjusted` the same after Benjamini and Hochberg over
+    this figure's places; all NaN where there is no pair. `left_out` seeds have only one of the two values. `overall` is
+    over all places with a pair, `overall_p` its p-value with the signs of whole seeds flipped; None where there is no
+    pair.
     """
 
     pairs: NDArray[np.int64]
@@ -68,6 +72,8 @@ class PairedDifferences:
     mean: Floats
     low: Floats
     high: Floats
+    least: Floats
+    most: Floats
     p: Floats
     adjusted: Floats
     overall: Estimate | None
@@ -116,15 +122,12 @@ def paired_differences(grid: FigureGrid, method: str, baseline: str, compared: s
     """
     own, other = _values(grid, compared, at_epoch)[[grid.methods.index(label) for label in (method, baseline)]]
     differences = own - other
-    mean, low, high = mean_interval(differences)
     p = sign_flip_p(differences)
     overall = over_places(differences)
     return PairedDifferences(
         pairs=np.asarray((~np.isnan(differences)).sum(axis=-1)),
         left_out=np.asarray((np.isnan(own) != np.isnan(other)).sum(axis=-1)),
-        mean=mean,
-        low=low,
-        high=high,
+        **vars(means(differences, (-1, 1))),
         p=p,
         adjusted=false_discovery(p),
         overall=overall,
@@ -156,28 +159,28 @@ def best_minus_last_by_method(grid: FigureGrid) -> tuple[BestMinusLast, ...]:
 
 
 def over_places(values: ArrayLike) -> Estimate | None:
-    """Mean over places of the means over their seeds, with its interval; None where nothing is known.
+    """Mean over places of the means over their seeds; None where nothing is known.
 
-    Whole seeds are resampled, because the networks of a seed share their random numbers; in a resample, places of
-    which it has no seed are left out.
+    A whole seed is one observation, because its networks share their random numbers. Where a seed lacks places, it
+    counts for what it adds to the mean: the standard error is that of the sum of these parts.
 
     Args:
         values: (…, seeds), NaN for none.
     """
     array = np.asarray(values, np.float64)
     rows = array.reshape(-1, array.shape[-1])
-    known = ~np.isnan(rows)
-    places, seeds = int(known.any(axis=1).sum()), np.flatnonzero(known.any(axis=0))
-    if not places:
+    rows = rows[~np.isnan(rows).all(axis=1)]
+    rows = rows[:, ~np.isnan(rows).all(axis=0)]
+    if not rows.size:
         return None
-    filled, counted = (part[known.any(axis=1)][:, seeds].T for part in (np.nan_to_num(rows), known.astype(float)))
-    mean = float((filled.sum(axis=0) / counted.sum(axis=0)).mean())
-    if len(seeds) < 2:
-        return Estimate(mean, None, None, len(seeds), places)
-    totals, counts = (drawn_counts(len(seeds)) @ part for part in (filled, counted))
-    means = np.divide(totals, counts, out=np.zeros(totals.shape), where=counts > 0).sum(axis=1)
-    low, high = percentile_interval((means / (counts > 0).sum(axis=1))[:, None])
-    return Estimate(mean, float(low[0]), float(high[0]), len(seeds), places)
+    counts = (~np.isnan(rows)).sum(axis=1)
+    by_place = np.nansum(rows, axis=1) / counts
+    mean, seeds = float(by_place.mean()), rows.shape[1]
+    parts = np.nansum((rows - by_place[:, None]) / counts[:, None], axis=0) * seeds / len(rows)
+    of = means(mean + parts)
+    has_interval = counts.min() >= LEAST_FOR_INTERVAL
+    low, high = (or_none(end) if has_interval else None for end in (of.low, of.high))
+    return Estimate(mean, low, high, or_none(of.least), or_none(of.most), seeds, len(rows))
 
 
 def sign_flip_p(differences: ArrayLike) -> Floats:

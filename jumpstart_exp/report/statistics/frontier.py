@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jumpstart_exp.report.statistics.cost import BASELINE
-from jumpstart_exp.report.statistics.intervals import Floats, drawn_counts, percentile_interval
+from jumpstart_exp.report.statistics.intervals import (
+    EQUAL,
+    LEAST_FOR_BOOTSTRAP,
+    LEAST_FOR_INTERVAL,
+    Floats,
+    drawn_counts,
+    percentile_interval,
+)
 from jumpstart_exp.report.statistics.seedwise import or_none
 from jumpstart_exp.report.statistics.success import trained
 from jumpstart_exp.report.table.grid import FigureGrid, once_a_grid
@@ -37,15 +44,18 @@ class FrontierPoint:
     The grid's depths are here those at which the method has any cell. `depth` is None where there is none: the depth at
     which it begins (`Start`) fails already. `seeds` are the fewest at the deciding places: the depths up to and
     including the first failing one. `low` and `high` are the interval (95 %) over resampled seeds, 0 for no depth at
-    all; None where a place that decides it has fewer than two seeds. `is_open` says that no greater depth of the grid
-    fails: the frontier is at least there. `is_cut` says that the next depth is missing from the store at this width;
-    without a depth, that the one which would decide is. `shallowest` is the width's least depth in the store.
+    all; None where a place that decides it has fewer than `LEAST_FOR_BOOTSTRAP` seeds. `each` are the seeds' own, 0 for
+    none, in their order: a place at which a seed is missing counts as over all seeds. `is_open` says that no greater
+    depth of the grid fails: the frontier is at least there. `is_cut` says that the next depth is missing from the store
+    at this width; without a depth, that the one which would decide is. `shallowest` is the width's least depth in the
+    store.
     """
 
     width: int
     depth: int | None
     low: int | None
     high: int | None
+    each: tuple[int, ...]
     seeds: int
     is_open: bool
     is_cut: bool
@@ -67,7 +77,9 @@ class FrontierRatio:
     Frontiers are over the seeds that both have, and over the depths at which both have any cell of these: on a finer
     grid of depths a method could fail between the other's. They can so differ from those of `frontiers`. `seeds` are
     the fewest seeds at the deciding places (`FrontierPoint`) of `widths`. `low` and `high` are the interval (95 %)
-    over resampled seeds, None where `seeds` are fewer than two. `left_out` are the widths at which one of the two has
+    over resampled seeds, None where `seeds` are fewer than `LEAST_FOR_INTERVAL`; `distinct` is how many different
+    ratios the resamples have, 0 without an interval. `each` are the ratios of those seeds that have one by themselves.
+    `left_out` are the widths at which one of the two has
     no frontier. `at_least` are those of `widths` where the method's frontier is the end of these depths (or the
     store's): the ratio is then a lower bound; `at_most` those where the baseline's is. `resamples_without` of the
     resampled sets of seeds had no width at all and are left out.
@@ -76,12 +88,14 @@ class FrontierRatio:
     ratio: float
     low: float | None
     high: float | None
+    each: tuple[float, ...]
     widths: tuple[int, ...]
     left_out: tuple[int, ...]
     at_least: tuple[int, ...]
     at_most: tuple[int, ...]
     seeds: int
     resamples_without: int
+    distinct: int
 
 
 def frontiers(grid: FigureGrid, at_epoch: str, *, start: Start = "grid") -> tuple[Frontier, ...]:
@@ -96,7 +110,8 @@ def frontier(grid: FigureGrid, at_epoch: str, method: str, *, start: Start = "gr
     low, high = _ends(reach.resampled())
     fewest = reach.fewest(reach.deciding)
     # an interval rests on the places up to the one at which its upper end stops
-    certain = reach.fewest(np.maximum(reach.deciding, high)) > 1
+    certain = reach.fewest(np.maximum(reach.deciding, high)) >= LEAST_FOR_BOOTSTRAP
+    own = reach.of_each_seed()
     points = []
     for width in np.flatnonzero(reach.present.any(axis=(0, 2))):
         has_interval = certain[width] and not (reach.is_cut[width] and not reach.steps[width])
@@ -106,6 +121,7 @@ def frontier(grid: FigureGrid, at_epoch: str, method: str, *, start: Start = "gr
                 depth=int(reach.depths[reach.steps[width]]) or None,
                 low=int(reach.depths[low[width]]) if has_interval else None,
                 high=int(reach.depths[high[width]]) if has_interval else None,
+                each=tuple(int(reach.depths[step]) for step in own[reach.present[:, width].any(axis=0), width]),
                 seeds=int(fewest[width]),
                 is_open=bool(reach.is_open[width]),
                 is_cut=bool(reach.is_cut[width]),
@@ -120,21 +136,21 @@ def deepest_frontier(grid: FigureGrid, at_epoch: str, method: str, *, start: Sta
     """The greatest of a method's frontiers, at the first width that has it; None without any cell.
 
     Every width decides it: `seeds` are the fewest at the deciding places of all widths, the interval is that of the
-    greatest frontier of each resample, and it is open where any width's is.
+    greatest frontier of each resample, `each` the greatest of each seed, and it is open where any width's is.
     """
     points = frontier(grid, at_epoch, method, start=start).points
     if not points:
         return None
     greatest = max(points, key=lambda point: (point.depth or 0, -point.width))
-    low, high = None, None
+    low, high, reach = None, None, _Reach(grid, at_epoch, method, start)
     if all(point.low is not None for point in points):
-        reach = _Reach(grid, at_epoch, method, start)
         ends = _ends(reach.resampled().max(axis=1, keepdims=True))
         low, high = (int(reach.depths[end[0]]) for end in ends)
     return dataclasses.replace(
         greatest,
         low=low,
         high=high,
+        each=tuple(int(reach.depths[step]) for step in reach.of_each_seed()[reach.seeds].max(axis=1)),
         seeds=min(point.seeds for point in points),
         is_open=any(point.is_open or point.is_cut for point in points),
         is_cut=any(point.is_cut for point in points),
@@ -175,13 +191,14 @@ def frontier_ratio(
         return None
     logs = (own.log_depths(own.steps) - other.log_depths(other.steps))[both]
     seeds = min(int(reach.fewest(reach.deciding)[both].min()) for reach in (own, other))
-    low, high, without = None, None, 0
-    if seeds > 1:
-        resampled = own.log_depths(own.resampled()) - other.log_depths(other.resampled())
-        counts = (~np.isnan(resampled)).sum(axis=1)
-        values = np.where(counts > 0, np.exp(np.nansum(resampled, axis=1) / np.maximum(counts, 1)), np.nan)
+    low, high, without, distinct = None, None, 0, 0
+    if seeds >= LEAST_FOR_INTERVAL:
+        values = _ratios(own.log_depths(own.resampled()) - other.log_depths(other.resampled()))
         low, high = (or_none(end) for end in percentile_interval(values))
         without = int(np.isnan(values).sum())
+        distinct = len(np.unique(np.rint(values[~np.isnan(values)] / EQUAL)))
+    each = _ratios(own.log_depths(own.of_each_seed()) - other.log_depths(other.of_each_seed()))
+    each = each[own.seeds & other.seeds & ~np.isnan(each)]
     pair = [grid.methods.index(method), grid.methods.index(baseline)]
     there = grid.present[pair][..., shared[1]].any(axis=(0, 1, 3))
     widths = np.array(grid.widths)
@@ -189,12 +206,14 @@ def frontier_ratio(
         ratio=float(np.exp(logs.mean())),
         low=low,
         high=high,
+        each=tuple(each.tolist()),
         widths=tuple(widths[both].tolist()),
         left_out=tuple(widths[there & ~both].tolist()),
         at_least=tuple(widths[both & own.is_open].tolist()),
         at_most=tuple(widths[both & other.is_open].tolist()),
         seeds=seeds,
         resamples_without=without,
+        distinct=distinct,
     )
 
 
@@ -202,8 +221,9 @@ class _Reach:
     """How far one method trains over its own depths: those, of the ones given, at which it has a cell.
 
     `succeeded` and `present` are (depths, widths, seeds) of its own depths, `passes` (depths, widths) says which do
-    not fail: a missing one does. `depths` are 0 and its own depths; `steps` is the frontier's place among them, 0 for
-    none; `deciding` is the same but where all depths decide. `steps` to `is_cut` are (widths,).
+    not fail: a missing one does. `seeds` says which seeds it has anywhere, (seeds,). `depths` are 0 and its own depths;
+    `steps` is the frontier's place among them, 0 for none; `deciding` is the same but where all depths decide. `steps`
+    to `is_cut` are (widths,).
     """
 
     def __init__(
@@ -212,7 +232,7 @@ class _Reach:
         index = grid.methods.index(method)
         succeeded, present = (of[index][depths][..., seeds] for of in (trained(grid, at_epoch), grid.present))
         own = present.any(axis=(1, 2))
-        self.start = start
+        self.start, self.seeds = start, present.any(axis=(0, 1))
         self.succeeded, self.present = succeeded[own], present[own]
         self.depths = np.array([0, *np.array(grid.depths)[depths][own]], dtype=np.float64)
         counts = self.present.sum(axis=-1)
@@ -243,13 +263,19 @@ class _Reach:
         Where a place has seeds, but none that was drawn, it stays as it is: in a store that is still growing, few
         seeds at a place are no failure.
         """
-        there = self.present.any(axis=(0, 1))
-        drawn = drawn_counts(int(there.sum()))
+        drawn = drawn_counts(int(self.seeds.sum()))
         trained_count, count = (
-            (drawn @ values[..., there].reshape(-1, drawn.shape[1]).T.astype(np.float64)).reshape(-1, *values.shape[:2])
+            (drawn @ values[..., self.seeds].reshape(-1, drawn.shape[1]).T.astype(np.float64)).reshape(
+                -1, *values.shape[:2]
+            )
             for values in (self.succeeded, self.present)
         )
         return _steps(np.where(count > 0, trained_count >= LEAST_SHARE * count, self.passes), self.start)
+
+    def of_each_seed(self) -> NDArray[np.int64]:
+        """`steps` of every seed by itself, (seeds, widths); a place at which it is missing stays as it is."""
+        own = np.where(self.present, self.succeeded, self.passes[..., None])
+        return _steps(np.moveaxis(own, -1, 0), self.start)
 
     def log_depths(self, steps: NDArray[np.int64]) -> Floats:
         """Logarithm of the depth after so many steps, of any shape; NaN where there is no frontier."""
@@ -261,6 +287,12 @@ def _steps(passes: NDArray[np.bool_], start: Start) -> NDArray[np.int64]:
     before = ~np.logical_or.accumulate(passes, axis=-2) if start == "first" else np.zeros_like(passes)
     reached = np.logical_and.accumulate(before | passes, axis=-2).sum(axis=-2)
     return np.asarray(np.where(passes.any(axis=-2), reached, 0), dtype=np.int64)
+
+
+def _ratios(logs: Floats) -> Floats:
+    """The geometric mean over the widths that have one, of logarithms (…, widths); NaN where none has."""
+    counts = (~np.isnan(logs)).sum(axis=-1)
+    return np.where(counts > 0, np.exp(np.nansum(logs, axis=-1) / np.maximum(counts, 1)), np.nan)
 
 
 def _ends(resampled: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

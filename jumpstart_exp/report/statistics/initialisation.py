@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from jumpstart_exp.report.statistics.intervals import Floats, mean_interval, share_interval
+from jumpstart_exp.report.statistics.intervals import Floats, means, share_interval
 from jumpstart_exp.report.table.fields import AXES, Settings, setting_columns, told, usual
 from jumpstart_exp.report.table.names import dataset_title
 
@@ -35,11 +35,16 @@ _Network = tuple[int, int, int, float, float, float, float, float]  # AXES, MEAS
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A share over seeds and its interval (95 %), (depths, widths) each; NaN where there is no network."""
+    """A share over seeds and its interval, (depths, widths) each; NaN where there is no network.
+
+    The interval is Student's t of a mean (`Means`), NaN where it has none, and Wilson's of a share of networks. `each`
+    are the seeds', (depths, widths, seeds).
+    """
 
     share: Floats
     low: Floats
     high: Floats
+    each: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,12 +139,17 @@ def _layout(layout: str, networks: list[_Network]) -> Initialisation:
         widths=tuple(widths),
         seeds=there,
         measured={
-            "dead_units": Measured(*mean_interval(units)),
-            "dead_points": Measured(*mean_interval(points)),
-            "dead_layer": Measured(*share_interval((layer == 1).sum(axis=-1), there)),
+            "dead_units": _mean(units),
+            "dead_points": _mean(points),
+            "dead_layer": Measured(*share_interval((layer == 1).sum(axis=-1), there), each=layer),
         },
         formula=_formulas(layout, np.array(depths, np.float64)[:, None], np.array(widths, np.float64), first, second),
     )
+
+
+def _mean(values: Floats) -> Measured:
+    of = means(values, (0, 1))
+    return Measured(of.mean, of.low, of.high, values)
 
 
 def _formulas(layout: str, depth: Floats, width: Floats, first: Floats, second: Floats) -> dict[str, Floats]:

@@ -3,15 +3,23 @@
 import math
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import false_discovery_control
+from scipy.stats import binom, false_discovery_control
+from scipy.stats import t as student
 
 CONFIDENCE = 0.95
 """Level of every interval in the report."""
+
+LEAST_FOR_INTERVAL = 6
+"""Seeds from which on anything but a share has an interval; of fewer the seeds themselves are shown."""
+
+LEAST_FOR_BOOTSTRAP = 10
+"""Seeds from which on a bootstrap gives an interval."""
 
 RESAMPLES = 2000
 """Bootstrap resamples behind an interval."""
@@ -62,10 +70,10 @@ def resamples(count: int) -> NDArray[np.int64]:
 
 
 @cache
-def drawn_counts(count: int, each: float = 1.0) -> Floats:
-    """How often each resample has each of `count` entries, (RESAMPLES, count); a drawing counts `each`."""
+def drawn_counts(count: int) -> Floats:
+    """How often each resample has each of `count` entries, (RESAMPLES, count)."""
     times = np.zeros((RESAMPLES, count))
-    np.add.at(times, (np.arange(RESAMPLES)[:, None], resamples(count)), each)
+    np.add.at(times, (np.arange(RESAMPLES)[:, None], resamples(count)), 1.0)
     times.setflags(write=False)
     return times
 
@@ -78,24 +86,71 @@ def percentile_interval(values: Floats) -> tuple[Floats, Floats]:
     return low, high
 
 
-def mean_interval(values: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    """Mean over the last axis with its percentile bootstrap interval; NaN entries are left out.
+@dataclass(frozen=True, eq=False)
+class Means:
+    """Means over seeds, entry by entry; NaN where nothing is known.
 
-    Every row's known values are resampled by themselves. With few seeds such an interval is somewhat too narrow.
+    `low` and `high` are the interval (95 %) by Student's t, NaN with fewer than `LEAST_FOR_INTERVAL` values and where
+    all of them agree: what is rare is then not among them. `least` and `most` are the lowest and the highest seed, NaN
+    with fewer than two.
+    """
+
+    mean: Floats
+    low: Floats
+    high: Floats
+    least: Floats
+    most: Floats
+
+
+def means(values: ArrayLike, between: tuple[float, float] = (-math.inf, math.inf)) -> Means:
+    """Means over the last axis; NaN entries are left out.
 
     Args:
         values: (…, seeds).
-
-    Returns:
-        mean, low and high, (…); mean is NaN where nothing is known, low and high where there are fewer than two values.
+        between: what the values can be; the interval stays within.
     """
     shape = np.shape(values)[:-1]
-    mean, low, high = (np.full(math.prod(shape), np.nan) for _ in range(3))
+    mean, low, high, least, most = (np.full(math.prod(shape), np.nan) for _ in range(5))
     for own, packed in by_count(values):
-        mean[own] = packed.mean(axis=1)
-        if packed.shape[1] > 1:
-            low[own], high[own] = _bootstrapped(packed)
-    return mean.reshape(shape), low.reshape(shape), high.reshape(shape)
+        mean[own], count = packed.mean(axis=1), packed.shape[1]
+        if count > 1:
+            least[own], most[own] = packed.min(axis=1), packed.max(axis=1)
+            low[own], high[own] = student_interval(mean[own], packed.std(axis=1, ddof=1) / math.sqrt(count), count)
+            is_none = np.isnan(low[own]) | (most[own] - least[own] <= EQUAL)
+            low[own], high[own] = (np.where(is_none, np.nan, np.clip(of[own], *between)) for of in (low, high))
+    return Means(*(of.reshape(shape) for of in (mean, low, high, least, most)))
+
+
+def student_interval(value: Floats, error: Floats, count: int, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
+    """Student's t interval of estimates with these standard errors from `count` seeds; NaN of too few seeds."""
+    known = np.nan if count < LEAST_FOR_INTERVAL else student.ppf(0.5 + confidence / 2, count - 1)
+    return value - known * error, value + known * error
+
+
+@cache
+def wilson_coverage(trials: int) -> tuple[float, float]:
+    """How often Wilson's interval of so many trials holds the share: over all shares on average, and at the worst."""
+    counts = np.arange(trials + 1)
+    low, high = (ends[:, None] for ends in wilson(counts, trials))
+    even = np.linspace(0, 1, 2001)
+    beside = [np.clip(ends + step, 0, 1).ravel() for ends in (low, high) for step in (-EQUAL, EQUAL)]
+    shares = np.concatenate([even, *beside])  # coverage is lowest just beside the intervals' ends
+    held = np.where((low <= shares) & (shares <= high), binom.pmf(counts[:, None], trials, shares), 0.0).sum(axis=0)
+    return float(held[: len(even)].mean()), float(held.min())
+
+
+@cache
+def student_coverage(count: int) -> float:
+    """How often Student's t interval of so many seeds holds the mean, at the worst of populations of two kinds.
+
+    Seeds of two kinds, as those that train and those that stay at chance, with shares from a tenth to nine tenths. What
+    a sample of one kind only gives is then around that kind, and does not hold the mean.
+    """
+    counts, shares = np.arange(count + 1)[:, None], np.linspace(0.1, 0.9, 801)
+    found = counts / count
+    low, high = student_interval(found, np.sqrt(found * (1 - found) / (count - 1)), count)
+    held = np.where((low <= shares) & (shares <= high), binom.pmf(counts, count, shares), 0.0).sum(axis=0)
+    return float(held.min())
 
 
 def by_count(values: ArrayLike) -> Iterator[tuple[NDArray[np.int64], Floats]]:
@@ -122,13 +177,3 @@ def false_discovery(p: ArrayLike) -> Floats:
     known = ~np.isnan(adjusted)
     adjusted[known] = false_discovery_control(adjusted[known])
     return adjusted
-
-
-def _bootstrapped(packed: Floats) -> tuple[Floats, Floats]:
-    """The interval of every row's mean, (rows, values); rows in blocks, so that memory stays small."""
-    weights = drawn_counts(packed.shape[1], 1 / packed.shape[1])
-    blocks = (packed[start : start + 2048] for start in range(0, len(packed), 2048))
-    low, high = np.concatenate([percentile_interval(weights @ block.T) for block in blocks], axis=1)
-    # a mean of equal values may differ from them in the last digit
-    least, most = packed.min(axis=1), packed.max(axis=1)
-    return np.clip(low, least, most), np.clip(high, least, most)

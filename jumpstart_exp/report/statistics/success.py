@@ -13,7 +13,7 @@ from jumpstart_exp.report.table.grid import FigureGrid
 class Shares:
     """How many seeds train, (methods, depths, widths) each.
 
-    `trained` of `seeds` do; `share` is their ratio, `low` and `high` its Wilson interval (95 %), all NaN where there is
+    `trained` of `seeds` do; `share` is their ratio, `low` and `high` its Wilson interval, all NaN where there is
     no seed. Seeds that diverged or failed count as not trained.
     """
 

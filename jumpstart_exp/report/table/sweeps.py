@@ -207,9 +207,8 @@ def _method(
                 if pair in common:
                     place = number, depths.index(pair[0]), widths.index(pair[1]), seeds.index(seed)
                     if owner[place] not in (-1, rows[tuple(at)]):
-                        raise GridError(
-                            f"two results for {label_title(label)} {pair[0]}×{pair[1]} seed {seed} at one value: {title}"
-                        )
+                        network = f"{label_title(label)} {pair[0]}×{pair[1]} seed {seed}"
+                        raise GridError(f"two results for {network} at one value of {', '.join(names)}: {title}")
                     owner[place] = rows[tuple(at)]
     words = _words(values, names, ordered)
     axes: list[list[Any]] = [words, depths, widths, seeds]

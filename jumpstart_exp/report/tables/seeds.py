@@ -22,18 +22,18 @@ from jumpstart_exp.report.statistics.differences import (
     paired_differences,
 )
 from jumpstart_exp.report.statistics.frontier import frontier_ratio, frontiers
-from jumpstart_exp.report.statistics.intervals import Floats, mean_interval
+from jumpstart_exp.report.statistics.intervals import Means, means
 from jumpstart_exp.report.statistics.success import train_shares
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
 from jumpstart_exp.report.tables.table import CellOf, Column, Table, at, interval, table_job
 
 _RATIO = (
     *("method", "baseline", "moment", "start", "threshold", "ratio", "low", "high", "seeds", "widths", "left_out"),
-    *("at_least", "at_most", "resamples_without", "told", "interval"),
+    *("at_least", "at_most", "each", "distinct", "resamples_without", "told", "interval"),
 )
 _DIFFERENCE = (
-    *("method", "baseline", "measured", "depth", "width", "pairs", "left_out", "mean", "low", "high", "p"),
-    *("p_adjusted", "significant", "estimate"),
+    *("method", "baseline", "measured", "depth", "width", "pairs", "left_out", "mean", "low", "high", "least", "most"),
+    *("p", "p_adjusted", "significant", "estimate"),
 )
 
 
@@ -59,7 +59,7 @@ of_grid("seeds", rank=32)(seed_jobs)
 
 
 def places_table(grid: FigureGrid, at_epoch: str) -> Table:
-    """Every grid point's mean accuracies with their intervals, and its share of seeds that train with Wilson's."""
+    """Every grid point's share of seeds that train with Wilson's interval, and its mean accuracies with theirs."""
     shares = train_shares(grid, at_epoch)
     there = shares.seeds > 0
     method, depth, width = np.nonzero(there)
@@ -70,25 +70,25 @@ def places_table(grid: FigureGrid, at_epoch: str) -> Table:
         "seeds": shares.seeds[there],
         "diverged": grid.diverged.sum(axis=-1)[there],
         "failed": grid.failed.sum(axis=-1)[there],
-        **_with_ends("train_acc", mean_interval(grid.accuracy[f"train_acc_{at_epoch}"]), there),
-        **_with_ends("val_acc", mean_interval(grid.accuracy[f"val_acc_{at_epoch}"]), there),
         "trained": shares.trained[there],
-        **_with_ends("share", (shares.share, shares.low, shares.high), there),
+        **{f"share{end}": of[there] for end, of in (("", shares.share), ("_low", shares.low), ("_high", shares.high))},
+        **_of_means("train_acc", means(grid.accuracy[f"train_acc_{at_epoch}"], (0, 1)), there),
+        **_of_means("val_acc", means(grid.accuracy[f"val_acc_{at_epoch}"], (0, 1)), there),
         "threshold": grid.threshold,
         "title": np.array(grid.method_titles, object)[method],
     }
     caption = (
-        f"{grid.title}, {at_epoch} epoch: every place over {captions.seeds_of(grid)}. In brackets the 95 % intervals "
-        "of the means, bootstrap over the place's seeds: from few seeds too narrow, from one there is none. Seeds that "
-        "diverged or failed have no accuracy. Of the share of seeds that train Wilson's 95 % interval; "
-        f"{captions.threshold_of(grid)}."
+        f"{grid.title}, {at_epoch} epoch: every place over {captions.seeds_of(grid)}. First the seeds that train, with "
+        f"Wilson's interval of their share: {captions.wilson_coverage_told(grid.seed_range()[0])}; "
+        f"{captions.threshold_of(grid)}. Then the mean accuracies, {captions.means_told(*grid.seed_range())}. "
+        "Seeds that diverged or failed have no accuracy."
     )
     columns = (
         Column("method", "{title}", "l"),
         Column("depth×width", "{depth}×{width}"),
-        *(Column("training", interval("train_acc")), Column("validation", interval("val_acc"))),
         Column("train", "{trained} of {seeds}"),
-        Column("interval of the share", "{share_low:.2f} to {share_high:.2f}"),
+        Column("Wilson's interval of the share", "{share_low:.2f} to {share_high:.2f}"),
+        *(Column("training", interval("train_acc")), Column("validation", interval("val_acc"))),
     )
     return Table(caption, pd.DataFrame(values), columns, shown_only=("title",))
 
@@ -96,12 +96,12 @@ def places_table(grid: FigureGrid, at_epoch: str) -> Table:
 def moments_table(grid: FigureGrid) -> Table:
     """How much the best epoch flatters each method."""
     shown: dict[str, tuple[str, Callable[[BestMinusLast], Estimate | None]]] = {
+        "trains_best": ("cells that train, best", lambda of: of.trains.get("best")),
+        "trains_last": ("cells that train, last", lambda of: of.trains.get("last")),
         "train_acc_best_minus_last": ("training: best minus last", lambda of: of.accuracy["train_acc"]),
         "val_acc_best_minus_last": ("validation: best minus last", lambda of: of.accuracy["val_acc"]),
         "train_acc_beyond_relu": ("training: beyond ReLU's", lambda of: of.beyond_baseline["train_acc"]),
         "val_acc_beyond_relu": ("validation: beyond ReLU's", lambda of: of.beyond_baseline["val_acc"]),
-        "trains_best": ("cells that train, best", lambda of: of.trains.get("best")),
-        "trains_last": ("cells that train, last", lambda of: of.trains.get("last")),
     }
     rows = [
         {"method": of.method, "measured": name, **vars(estimate), "title": title, "estimate": estimate}
@@ -132,6 +132,7 @@ def frontier_table(grid: FigureGrid) -> Table:
             "moment": at_epoch,
             "start": start,
             **vars(point),
+            "each": _joined(point.each),
             "title": title,
             "told": "; ".join(filter(None, (captions.point_told(point), captions.lacking(grid, point)))),
         }
@@ -141,7 +142,7 @@ def frontier_table(grid: FigureGrid) -> Table:
         for point in frontier.points
     ]
     caption = (
-        f"{grid.title}. {captions.frontier_caption(grid)} In brackets the intervals; a plus says at least: "
+        f"{grid.title}. {captions.frontier_caption(grid)} A plus says at least: "
         "no deeper network was trained; not trained, that the depths which would decide are missing."
     )
     columns = (
@@ -169,11 +170,10 @@ def ratio_table(grid: FigureGrid) -> Table:
         if found is None:
             row |= {"left_out": grid.widths, "told": captions.no_ratio_told(grid, own, other)}
         else:
-            ends = "" if found.low is None else f"{found.low:.2f} to {found.high:.2f}"
-            without = captions.without_told(found)
-            told = {"told": f"× {found.ratio:.2f}", "interval": f"{ends} ({without})" if without else ends}
-            row |= {**vars(found), **told}
-        joined = {name: " ".join(map(str, value)) for name, value in row.items() if isinstance(value, tuple)}
+            ends = captions.ratio_ends_told(found)
+            told = f"{ends} ({captions.distinct_told(found)})" if found.distinct else ends
+            row |= {**vars(found), "told": f"× {found.ratio:.2f}", "interval": told}
+        joined = {name: _joined(value) for name, value in row.items() if isinstance(value, tuple)}
         rows.append(dict.fromkeys(_RATIO, "") | row | joined)
     caption = (
         f"{grid.title}: how many times deeper. {captions.frontier_caption(grid)} Seeds: the fewest that both methods "
@@ -188,7 +188,7 @@ def ratio_table(grid: FigureGrid) -> Table:
         Column("counted", lambda row: STARTS[row.start], "l"),
         Column("threshold", "{threshold:.4g}"),
         Column("ratio", "{told}"),
-        Column("interval", "{interval}", missing=""),
+        Column("interval or seeds", "{interval}", missing=""),
         Column("seeds", "{seeds}", missing=""),
         *(Column(head, _listed(name), "l") for head, name in sets.items()),
     )
@@ -217,8 +217,8 @@ def differences_table(grid: FigureGrid, at_epoch: str) -> Table:
             row |= {"depth": grid.depths[point[0]], "width": grid.widths[point[1]], "p_adjusted": row["adjusted"]}
             rows.append(head | row | {"significant": int(significant[point])})
     caption = (
-        f"{grid.title}, {at_epoch} epoch: differences paired by seed and place; in brackets the 95 % interval, "
-        "bootstrap over whole seeds; p is the mean's own, with the signs of whole seeds flipped. "
+        f"{grid.title}, {at_epoch} epoch: differences paired by seed and place, {captions.over_places_told(grid)}; "
+        "p is the mean's own, with the signs of whole seeds flipped. "
         f"{captions.correction_told(every)}"
     )
     columns = (
@@ -236,9 +236,13 @@ def differences_table(grid: FigureGrid, at_epoch: str) -> Table:
     return Table(caption, values, columns, by=("method", "baseline", "measured"), shown_only=("estimate",))
 
 
-def _with_ends(name: str, of: Iterable[Floats], there: NDArray[np.bool_]) -> dict[str, Floats]:
-    """Numbers and their intervals as NAME, NAME_low and NAME_high."""
-    return {f"{name}{end}": values[there] for end, values in zip(("", "_low", "_high"), of, strict=True)}
+def _of_means(name: str, of: Means, there: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
+    """Means as NAME, their intervals and ranges as NAME_low, NAME_high, NAME_least and NAME_most."""
+    return {name if part == "mean" else f"{name}_{part}": values[there] for part, values in vars(of).items()}
+
+
+def _joined(values: Iterable[float]) -> str:
+    return " ".join(f"{value:.6g}" for value in values)
 
 
 def _listed(name: str) -> CellOf:

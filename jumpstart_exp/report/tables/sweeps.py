@@ -58,7 +58,7 @@ def values_table(sweep: Sweep) -> Table:
         Column("epoch", "{moment}", "l"),
         Column(", ".join(sweep.names), "{words}", "l"),
         Column("train", "{trained} of {networks}"),
-        Column("share", interval("share", "low", "high", "{:.2f} ({:.2f} to {:.2f})")),
+        Column("share", interval("share", "", "{:.2f} ({:.2f} to {:.2f})")),
         Column("training", "{train_acc:.3f}"),
         Column("validation", "{val_acc:.3f}"),
         Column("best", lambda row: "best" if row.best else ""),

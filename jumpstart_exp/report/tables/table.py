@@ -105,17 +105,26 @@ def table_job(name: str, make: Callable[[], Table]) -> Job:
     return Job("tables", write)
 
 
-def interval(name: str, low: str = "", high: str = "", form: str = "{:.3f} ({:.3f} to {:.3f})") -> CellOf:
-    """The text of a number with its ends in `form`; the number alone, if they are missing.
+def interval(name: str, prefix: str | None = None, form: str = "{:.3f} ({:.3f} to {:.3f})") -> CellOf:
+    """The text of a number with its interval in `form`; without one with the seeds' range, if there is one, said so.
 
-    `low` and `high` are the ends' columns, NAME_low and NAME_high unless they are given.
+    The ends are the columns low and high, the range least and most, each behind `prefix`, NAME_ unless it is given.
     """
+    start, _, ends = form.partition(" ")
 
     def text(row: Any) -> str:
-        values = [getattr(row, column) for column in (name, low or f"{name}_low", high or f"{name}_high")]
-        if _is_missing(values[0]):
+        value = getattr(row, name)
+        low, high, least, most = (
+            getattr(row, f"{f'{name}_' if prefix is None else prefix}{end}", None)
+            for end in ("low", "high", "least", "most")
+        )
+        if _is_missing(value):
             return MISSING
-        return (form.partition(" ")[0] if _is_missing(values[1]) else form).format(*values)
+        if not _is_missing(low):
+            return form.format(value, low, high)
+        if _is_missing(least):
+            return start.format(value)
+        return f"{start} {ends[0]}range {ends[1:]}".format(value, least, most)
 
     return text
 

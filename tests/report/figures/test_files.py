@@ -34,7 +34,7 @@ def some() -> list[dict]:
             "seeds",
             [
                 "frontier",
-                *(f"moments_{measured}" for measured in ("train_acc", "val_acc", "trains")),
+                *(f"moments_{measured}" for measured in ("trains", "train_acc", "val_acc")),
                 *(f"differences_{at_epoch}" for at_epoch in ("best", "last")),
             ],
         ),

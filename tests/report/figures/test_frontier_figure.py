@@ -65,19 +65,34 @@ def test_width_runs_across_and_depth_upwards_with_none_below() -> None:
     assert none < 0 and curves(best, "none relu") == [[(1, none)]] and curves(best, "none sep_up") == [[]]
 
 
+MANY = {place: of_seeds * 5 for place, of_seeds in GRID.items()}
+
+
+def test_below_ten_seeds_every_seed_has_a_mark_and_there_is_no_bar() -> None:
+    figure = frontier_figure(reaching(GRID))
+    best = figure.axes[0]
+    none = best.get_yticks()[0]
+    assert curves(best, "interval relu") == curves(best, "interval sep_up") == []
+    assert curves(best, "seeds relu") == [[(0, 1), (0, 1), (0, 5)], [(1, none), (1, none), (1, 5)]]
+    assert curves(best, "seeds sep_up") == [[(0, 10), (0, 10), (0, 5)], [(1, 20)] * 3]
+    texts = [text.get_text() for text in (*figure.texts, *figure.legends[0].get_texts())]
+    assert "95 %" not in " ".join(texts) and "3 seeds are too few for intervals" in " ".join(" ".join(texts).split())
+
+
 def test_bars_are_intervals_and_arrows_say_at_least() -> None:
-    best = frontier_figure(reaching(GRID)).axes[0]
+    best = frontier_figure(reaching(MANY)).axes[0]
     none = best.get_yticks()[0]
     assert curves(best, "interval relu") == [[(0, 1), (0, 5)], [(1, none), (1, 5)]], "from none at all to 5"
     (bar,) = curves(best, "interval sep_up")
     assert bar == [(0, 5), (0, 10)], "no bar where all resamples agree"
+    assert curves(best, "seeds relu") == []
     arrows = [text for text in best.texts if str(text.get_gid()).startswith("open")]
     assert [(arrow.get_gid(), round(arrow.xy[0])) for arrow in arrows] == [("open sep_up", 1)]
     assert arrows[0].xy[1] > 20
 
 
 def test_lines_have_the_methods_colours_of_the_legend() -> None:
-    figure = frontier_figure(reaching(GRID))
+    figure = frontier_figure(reaching(MANY))
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ["ReLU", "Sep-UP", "95 % interval", "at least: no deeper\nnetwork was trained"]
@@ -87,17 +102,19 @@ def test_lines_have_the_methods_colours_of_the_legend() -> None:
 
 
 def test_ratios_stand_below_with_interval_and_the_widths_left_out() -> None:
-    texts = {text.get_gid(): text.get_text().replace("\n  ", "") for text in frontier_figure(reaching(GRID)).texts}
-    # seed 2 drawn twice or more: ReLU reaches 5 and 5, Sep-UP 5 and 20, so √(1 · 4)
-    assert texts["ratios grid best"].startswith("Sep-UP against ReLU: × 10.00 (2.00 to 10.00), widths 2; ")
-    assert texts["ratios grid best"].endswith("without 4")
-    assert "resamples" not in texts["ratios grid best"], "width 2 has both frontiers whatever the resample"
-    never = {**GRID, ("relu", 2): [(1, 1), (1, 1), (5, 5)], ("relu", 4): [(5, 5)] * 3}
+    texts = {text.get_gid(): text.get_text().replace("\n  ", "") for text in frontier_figure(reaching(MANY)).texts}
+    # the last kind of seed drawn in half of a resample or more: ReLU reaches 5 and 5, Sep-UP 5 and 20, so √(1 · 4)
+    told = " ".join(texts["ratios grid best"].split())
+    assert told.startswith("Sep-UP against ReLU: × 10.00 (2.00 to 10.00), widths 2; without 4; interval of ")
+    assert told.endswith("distinct ratios in 2000 resamples"), "width 2 has both frontiers whatever the resample"
+    few = {text.get_gid(): text.get_text().replace("\n  ", "") for text in frontier_figure(reaching(GRID)).texts}
+    assert few["ratios grid best"] == "Sep-UP against ReLU: × 10.00 (seeds 2.00, 10.00, 10.00), widths 2; without 4"
+    never = {**MANY, ("relu", 2): [(1, 1), (1, 1), (5, 5)] * 5, ("relu", 4): [(5, 5)] * 15}
     (text, *_) = [
         text.get_text() for text in frontier_figure(reaching(never)).texts if str(text.get_gid()).endswith("best")
     ]
-    without = sum((drawn == 2).sum() > 1 for drawn in resamples(3))
-    assert f"without {without} of 2000 resamples that have no width" in " ".join(text.split())
+    without = sum((drawn % 3 == 2).sum() > 7 for drawn in resamples(15))
+    assert f"distinct ratio in 2000 resamples, without {without} that have no width" in " ".join(text.split())
     late = texts["ratios first best"]
     assert "× 6.32 (" in late and "widths 2, 4" in late and "at least, at 4" in late  # √(10 · 4)
 

@@ -88,7 +88,11 @@ def test_captions_say_threshold_interval_seeds_and_how_much_the_best_epoch_flatt
     assert "training accuracy is at least 0.95" in share and "3 seeds" in share
     assert "0 of 3: 0.00 to 0.56; 1 of 3: 0.06 to 0.79; 2 of 3: 0.21 to 0.94; 3 of 3: 0.44 to 1.00" in share
     accuracy = caption(moments_figure(some(), "train_acc"))
-    assert "ReLU 0.100 (0.100 to 0.100)" in accuracy and "bootstrap over whole seeds" in accuracy
+    assert "ReLU 0.100 (range 0.100 to 0.100)" in accuracy and "range of the seeds: 3 are too few" in accuracy
+    assert "of 3 seeds it holds the true share in 0.95 of cases on average, 0.82 at the worst" in share
+    assert "95 %" not in share + accuracy, "below six seeds nothing is called so"
+    many = only(grid_rows(["relu", "sep_up"], [1, 5], [2], [*range(6)], lambda c: 0.9 + c.seed / 100 * c.depth / 5))
+    assert "95 % interval by Student's t over whole seeds" in caption(moments_figure(many, "train_acc"))
 
 
 def test_wilson_intervals_are_told_of_every_count_of_few_seeds_and_of_some_of_many() -> None:
@@ -98,9 +102,9 @@ def test_wilson_intervals_are_told_of_every_count_of_few_seeds_and_of_some_of_ma
 
 def test_differences_are_paired_and_named() -> None:
     figure = differences_figure(some(), "best")
-    assert heads(figure) == ["training accuracy", "validation accuracy", "share of seeds that train"]
-    ((training, validation, trains),) = panels(figure)
-    assert training.get_ylabel().replace("\n", " ") == "Sep-UP minus ReLU 3 pairs: no dot possible width"
+    assert heads(figure) == ["share of seeds that train", "training accuracy", "validation accuracy"]
+    ((trains, training, validation),) = panels(figure)
+    assert trains.get_ylabel().replace("\n", " ") == "Sep-UP minus ReLU 3 pairs: no dot possible width"
     expected = [[0.28 / 3 + 0.0] * 2, [0.28 / 3, np.nan]]  # 0.04, 0.3, -0.06
     np.testing.assert_allclose(values(training), expected)
     np.testing.assert_allclose(values(validation), expected)
@@ -108,7 +112,7 @@ def test_differences_are_paired_and_named() -> None:
     assert [len(ax.collections) for ax in (training, trains)] == [2, 2], "the missing place is marked, and nothing else"
     low, high = training.collections[0].get_clim()
     assert low == -high == -0.5
-    assert training.get_title(loc="left").startswith("mean +0.093 (")
+    assert training.get_title(loc="left").startswith("+0.093 (range ")
     told = caption(figure)
     assert "Benjamini and Hochberg" in told and "Bonferroni" in told and "is 0.25" in told and "6 seeds" in told
     assert not any(line.get_marker() == "o" for line in training.lines), "3 seeds cannot be significant"
@@ -120,8 +124,8 @@ def test_significant_places_have_a_dot_and_others_none() -> None:
         lambda c: 0.7 + c.seed / 100 + (0.1 + c.seed / 200) * (c.method == "sep_up" and c.depth == 5),
     )  # fmt: skip
     figure = differences_figure(only(rows), "last")
-    training = panels(figure)[0][0]
-    assert "no dot possible" not in training.get_ylabel(), "2 ** -7 is 0.008"
+    trains, training, _ = panels(figure)[0]
+    assert "no dot possible" not in trains.get_ylabel(), "2 ** -7 is 0.008"
     (dots,) = [line for line in training.lines if line.get_marker() == "o"]
     assert {(round(x), round(y)) for x, y in dots.get_xydata()} == {(1, 0), (1, 1)}
     (legend,) = figure.subfigs[0].legends

@@ -389,7 +389,7 @@ def test_pointing_at_a_cell_shows_its_seeds_interval_and_share(browser: Browser,
     browser.open(path)
     ActionChains(browser.driver).move_to_element(browser.driver.find_element("css selector", rect(1, 1, 1))).perform()
     tip = browser.text("#tip")
-    assert "Sep-UP 10×3" in tip and "0: 1.0000, 1: 0.9882, 2: 0.9765" in tip and "[0.9765, 1.0000]" in tip
+    assert "Sep-UP 10×3" in tip and "0: 1.0000, 1: 0.9882, 2: 0.9765" in tip and "[0.9765, 1.0000]" not in tip
     assert "3 of 3 seeds [0.4385, 1.0000]" in tip and "published" in tip and "authors, one seed" in tip
 
 
@@ -678,6 +678,11 @@ def test_frontier_scatter_and_tables_follow_the_choice(browser: Browser, path: P
         "return [...document.querySelectorAll('#tables-body tbody tr')].map((r) => r.children[3].textContent)"
     )
     assert rows == ["5", "17"]
+    shown = "return [document.querySelector('#frontier-note').textContent, document.querySelector('main').textContent]"
+    note, whole = browser.js(shown)
+    assert "Dots: each seed's own" in note and "95 % interval" not in whole, "three seeds have none"
+    assert browser.js("return document.querySelectorAll('#frontier-chart .seed').length") > 0
+    assert browser.js("return document.querySelectorAll('#scatter-chart .seed').length") > 0
 
 
 def test_a_frontier_that_is_not_trained_is_told_from_none(browser: Browser, tmp_path: Path) -> None:
@@ -687,15 +692,23 @@ def test_a_frontier_that_is_not_trained_is_told_from_none(browser: Browser, tmp_
         "return [...document.querySelectorAll('#frontier-ratios table')].map("
         "(t) => [...t.tBodies[0].rows].map((r) => [...r.cells].map((c) => c.textContent)))"
     )
-    assert [line[:2] for line in rows[0]] == [["2", "not trained"], ["3", "none [0, 0]"], ["4", "1 [1, 1]"]]
+    assert [line[:2] for line in rows[0]] == [
+        ["2", "not trained"],
+        ["3", "none (seeds none, none)"],
+        ["4", "1 (seeds 1, 1)"],
+    ]
     chart = "const all = document.querySelectorAll(`#frontier-chart svg ${arguments[0]}`);"
     there = chart + "return [...all].map((e) => [e.tagName, e.getAttribute('class'), e.textContent])"
     assert browser.js(there, "[data-m='0'][data-width='2']") == [["text", "unknown", "?ReLU, width 2: not trained"]]
-    assert browser.js(there, "[data-m='0'][data-width='3']") == [["path", "mark hollow", "ReLU, width 3: none [0, 0]"]]
+    assert browser.js(there, "[data-m='0'][data-width='3']") == [
+        ["path", "mark hollow", "ReLU, width 3: none (seeds none, none)"]
+    ]
     lines = browser.js(chart + "return [...all].map((e) => e.getAttribute('d').match(/[ML]/g).join(''))", ".trend")
     assert lines == ["M", "MLL"]
     counted = ["by the definition: from the grid's shallowest depth", "from the first depth that trains"]
-    assert [line[:4] for line in rows[1]] == [["Sep-UP", each, "at least 10.00", "[10.00, 10.00]"] for each in counted]
+    assert [line[:4] for line in rows[1]] == [
+        ["Sep-UP", each, "at least 10.00", "seeds 10.00, 10.00"] for each in counted
+    ]
     assert [line[4:] for line in rows[1]] == [["2", "4", "2, 3", "4", "–"]] * 2
 
 

@@ -40,7 +40,7 @@ from jumpstart_exp.report.papers.claims import Claim, Finding, assertions
 from jumpstart_exp.report.papers.layouts import LayoutComparison, LayoutMeasure
 from jumpstart_exp.report.papers.published import read_published
 from jumpstart_exp.report.statistics.frontier import Start, frontiers
-from jumpstart_exp.report.statistics.intervals import mean_interval, wilson
+from jumpstart_exp.report.statistics.intervals import means, wilson
 from jumpstart_exp.report.statistics.seedwise import Interval
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
 from jumpstart_exp.report.tables.seeds import moments_table
@@ -142,11 +142,22 @@ def test_a_study_points_at_its_rows(store: Store, grid: FigureGrid, contents: tu
 
 def test_intervals_are_those_of_the_statistics(grid: FigureGrid, contents: tuple[dict[str, Any], Block]) -> None:
     _, block = contents
-    for part_, wanted in zip(("mean", "low", "high"), mean_interval(grid.accuracy["train_acc_best"]), strict=True):
-        shown = decoded(block, f"study0.train_acc_best.{part_}")
-        np.testing.assert_allclose(shown, wanted, atol=1e-5)
-    drop = grid.accuracy["train_acc_best"] - grid.accuracy["train_acc_last"]
-    np.testing.assert_allclose(decoded(block, "study0.train_acc_drop.low"), mean_interval(drop)[1], atol=2e-5)
+    assert grid.seed_range()[1] == 3
+    np.testing.assert_allclose(
+        decoded(block, "study0.train_acc_best.mean"), means(grid.accuracy["train_acc_best"]).mean, atol=1e-5
+    )
+    for end in ("low", "high"):
+        assert np.isnan(decoded(block, f"study0.train_acc_best.{end}")).all(), "three seeds have no interval"
+
+
+def test_six_seeds_have_students_interval(tmp_path: Path) -> None:
+    store = stored(tmp_path / "results", [result(cell("sep_up", 10, 3, seed)) for seed in range(6)])
+    (only,) = figure_grids(store.cells())
+    _, block = page_contents(store.cells(), store, [only])
+    of = means(only.accuracy["train_acc_best"])
+    for end, wanted in (("low", of.low), ("high", of.high)):
+        assert not np.isnan(wanted).any()
+        np.testing.assert_allclose(decoded(block, f"study0.train_acc_best.{end}"), np.clip(wanted, 0, 1), atol=2e-5)
 
 
 def test_shares_count_every_seed_that_the_store_has(grid: FigureGrid, contents: tuple[dict[str, Any], Block]) -> None:
@@ -201,11 +212,11 @@ def test_shares_of_the_summary_are_those_of_the_tables(store: Store, grid: Figur
     summary = page_contents(store.cells(), store, [grid])[0]["studies"][0]["summary"]
     for at_epoch in ("best", "last"):
         values = moments_table(grid).values
-        own = values[values["measured"] == f"trains_{at_epoch}"].set_index("method")[["mean", "low", "high"]]
-        table = {label: (mean, low, high) for label, mean, low, high in own.itertuples()}
+        own = values[values["measured"] == f"trains_{at_epoch}"].set_index("method")[["mean", "least", "most"]]
+        table = {label: ends for label, *ends in own.itertuples()}
         shown = summary[at_epoch]["methods"]
         assert {
-            label: (of["share"], of["low"], of["high"]) for label, of in zip(grid.methods, shown, strict=True)
+            label: [of["share"], of["least"], of["most"]] for label, of in zip(grid.methods, shown, strict=True)
         } == table
     # each place counts once, whatever seeds it lacks
     succeeded = np.nan_to_num(grid.accuracy["train_acc_best"][0]) >= 0.95 - 1e-9
@@ -304,8 +315,8 @@ def test_claims_name_their_paper_and_layouts_their_numbers(cells: ClaimedCells) 
     assert (entry["place"], entry["quote"]) == ("CPAIOR, section 4", "we train")
     measure = LayoutMeasure(
         "distance",
-        {"paper": Interval(0.25, 0.125, 0.5, 3), "code": Interval(0.0625, 0.03125, 0.125, 3)},
-        Interval(0.1875, 0.0, 0.4, 3),
+        {"paper": Interval(0.25, 0.125, 0.5, 0, 1, 6), "code": Interval(0.0625, None, None, 0.03125, 0.125, 3)},
+        Interval(0.1875, 0.0, 0.4, 0, 1, 6),
         "code",
     )
     of_all = LayoutComparison(
@@ -326,8 +337,8 @@ def test_claims_name_their_paper_and_layouts_their_numbers(cells: ClaimedCells) 
     ]
     assert entries[0]["lost"] == ["2×1 (variant=code): 3 of 120 cells diverged"]
     (line,) = entries[0]["measures"]
-    assert [of["words"] for of in line["of"]] == ["0.250 [0.125, 0.500]", "0.062 [0.031, 0.125]"]
-    assert line["of"][1] == {"words": "0.062 [0.031, 0.125]", "value": 0.0625, "low": 0.03125, "high": 0.125}
+    assert [of["words"] for of in line["of"]] == ["0.250 [0.125, 0.500]", "0.062 [range 0.031, 0.125]"]
+    assert line["of"][1] == {"words": "0.062 [range 0.031, 0.125]", "value": 0.0625, "low": None, "high": None}
     assert (line["difference"]["words"], line["nearer"]) == ("0.188 [0.000, 0.400]", "2×1 (variant=code)")
 
 

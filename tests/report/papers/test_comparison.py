@@ -1,6 +1,7 @@
 """Ours against the published: by hand, with stores that are made to be like the published grid, or unlike it."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_a_place_by_hand(published: Published) -> None:
     assert (training.mean, training.least, training.most) == pytest.approx((0.8, 0.7, 0.9))
     assert (training.seeds, training.is_inside, training.reached) == (3, False, 0), "the diverged seed has no accuracy"
     assert training.difference == pytest.approx(0.8 - 0.9294)
-    assert 0.7 <= training.low < 0.8 < training.high <= 0.9
+    assert math.isnan(training.low) and math.isnan(training.high), "three seeds have a range and no interval"
     assert (validation.published, validation.is_inside, validation.reached) == (0.8, True, 1)
     # Wilson (1927) by hand: 1 of 3, z = 1.959964
     z = 1.959963984540054
@@ -147,7 +148,7 @@ def test_the_published_grid_as_a_figure_has_shares_of_points(published: Publishe
     assert grid.accuracy["train_acc_best"][at] == 44 / 85 and grid.accuracy["val_acc_best"][at] == 6 / 15
 
 
-def layouts(published: Published, paper: float, code: float, seeds: int = 3) -> LayoutComparison:
+def layouts(published: Published, paper: float, code: float, seeds: int = 6) -> LayoutComparison:
     """Both layouts, off by so much at every place, more or less by seed."""
     published = some(published)
     both = {
@@ -162,18 +163,18 @@ def test_the_nearer_layout_is_found_either_way(published: Published) -> None:
     assert (near.nearer, far.nearer) == ("code", "paper")
     assert near.verdict.startswith("2×1 (variant=code) is nearer") and far.verdict.startswith("MLP (variant=paper)")
     distance, agreement = near.measures
-    assert near.places == 2 * 3 * 9 and near.seeds == 3
-    # 0.2, 0.22 and 0.24 off, but not below 0; and 0.01 to 0.012
-    assert distance.of["paper"].value == pytest.approx(0.22) and distance.of["code"].value == pytest.approx(0.011)
-    assert distance.difference is not None and distance.difference.value == pytest.approx(0.209)
+    assert near.places == 2 * 3 * 9 and near.seeds == 6
+    # 0.2, 0.22, …, 0.3 off, but not below 0; and 0.01 to 0.015
+    assert distance.of["paper"].value == pytest.approx(0.25) and distance.of["code"].value == pytest.approx(0.0125)
+    assert distance.difference is not None and distance.difference.value == pytest.approx(0.2375)
     assert agreement.of["code"].value > agreement.of["paper"].value
-    assert near.between_seeds["paper"] == pytest.approx(0.2 * (0.1 + 0.1 + 0.2) / 3)
+    assert near.between_seeds["paper"] == pytest.approx(0.02 * (5 * 1 + 4 * 2 + 3 * 3 + 2 * 4 + 5) / 15)
 
 
 def test_layouts_that_do_not_differ_or_have_few_seeds_decide_nothing(published: Published) -> None:
-    same, few = layouts(published, 0.05, 0.05), layouts(published, 0.2, 0.01, seeds=2)
+    same, few = layouts(published, 0.05, 0.05), layouts(published, 0.2, 0.01, seeds=5)
     assert same.nearer is None and "no interval of the difference leaves out 0" in same.verdict
-    assert few.nearer is None and "undecided with 2 seeds in common" in few.verdict
+    assert few.nearer is None and "undecided with 5 seeds in common, 6 are needed" in few.verdict
 
 
 def test_layouts_that_are_trained_in_part_decide_nothing(published: Published) -> None:

@@ -19,7 +19,6 @@ from jumpstart_exp.report.statistics.differences import (
     paired_differences,
     sign_flip_p,
 )
-from jumpstart_exp.report.statistics.intervals import resamples
 from jumpstart_exp.report.table.grid import FigureGrid
 
 
@@ -85,17 +84,18 @@ def test_many_seeds_have_seeded_random_flips_that_come_near_the_exact_p_value() 
 
 
 def test_differences_are_paired_by_place_and_seed() -> None:
-    grid, accuracy = drawn(["relu", "sep_up"], [1, 5], [2, 4], 4)
+    grid, accuracy = drawn(["relu", "sep_up"], [1, 5], [2, 4], 7)
     of = paired_differences(grid, "sep_up", "relu", "train_acc", "best")
     for (i, depth), (j, width) in itertools.product(enumerate((1, 5)), enumerate((2, 4))):
-        pairs = [accuracy("sep_up", depth, width, s) - accuracy("relu", depth, width, s) for s in range(4)]
+        pairs = [accuracy("sep_up", depth, width, s) - accuracy("relu", depth, width, s) for s in range(7)]
         assert of.mean[i, j] == pytest.approx(np.mean(pairs))
-        means = np.mean(np.array(pairs)[resamples(4)], axis=1)
-        assert (of.low[i, j], of.high[i, j]) == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])))
+        ends = stats.ttest_1samp(pairs, 0).confidence_interval(0.95)
+        assert (of.low[i, j], of.high[i, j]) == pytest.approx((ends.low, ends.high))
+        assert (of.least[i, j], of.most[i, j]) == (min(pairs), max(pairs))
         exact = stats.permutation_test((np.array(pairs),), np.sum, permutation_type="samples", n_resamples=np.inf)
         assert of.p[i, j] == pytest.approx(exact.pvalue)
     np.testing.assert_allclose(of.adjusted.ravel(), stats.false_discovery_control(of.p.ravel()))
-    assert of.pairs.tolist() == [[4, 4], [4, 4]] and not of.left_out.any()
+    assert of.pairs.tolist() == [[7, 7], [7, 7]] and not of.left_out.any()
 
 
 def test_seeds_without_a_partner_are_left_out_and_counted() -> None:
@@ -136,31 +136,48 @@ def test_only_corrected_p_values_are_significant() -> None:
 
 
 def slow_over_places(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean of the places' means, and the interval over whole resampled seeds, resample by resample."""
-
-    def statistic(chosen: np.ndarray) -> float:
-        means = [of[~np.isnan(of)].mean() for of in chosen if not np.isnan(of).all()]
-        return float(np.mean(means))
-
-    found = [statistic(values[:, places]) for places in resamples(values.shape[1])]
-    low, high = np.percentile(found, [2.5, 97.5])
-    return statistic(values), float(low), float(high)
+    """Mean of the places' means, and Student's interval of the seeds' means over places."""
+    by_seed = values.mean(axis=0)
+    found = stats.ttest_1samp(by_seed, 0).confidence_interval(0.95)
+    return float(by_seed.mean()), float(found.low), float(found.high)
 
 
-def test_the_mean_over_places_resamples_whole_seeds() -> None:
+def test_a_whole_seed_is_one_observation_of_the_mean_over_places() -> None:
     values = np.random.default_rng(1).normal(size=(5, 6))
-    values[1, :4], values[2, 0] = np.nan, np.nan
     found = over_places(values)
     assert found is not None
     assert (found.mean, found.low, found.high) == pytest.approx(slow_over_places(values))
+    assert (found.least, found.most) == pytest.approx((values.mean(axis=0).min(), values.mean(axis=0).max()))
     assert (found.seeds, found.places) == (6, 5)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_fewer_than_six_seeds_at_any_place_have_a_range_and_no_interval(seeds: int) -> None:
+    values = np.random.default_rng(1).normal(size=(5, 8))
+    few = over_places(values[:, :seeds])
+    assert few is not None and (few.low, few.high) == (None, None)
+    assert few.least == pytest.approx(values[:, :seeds].mean(axis=0).min())
+    values[1, seeds:] = np.nan
+    growing = over_places(values)
+    assert growing is not None and (growing.low, growing.high, growing.seeds) == (None, None, 8)
+
+
+def test_a_seed_without_some_places_counts_for_what_it_adds() -> None:
+    rng, held = np.random.default_rng(2), []
+    for _ in range(2000):
+        values = rng.normal(size=(1, 12)) + rng.normal(size=(6, 12))
+        values[:3, :4] = np.nan
+        of = over_places(values)
+        assert of is not None and of.low is not None and of.high is not None
+        held.append(of.low <= 0 <= of.high)
+    assert 0.93 < np.mean(held) < 0.97
 
 
 def test_places_without_any_value_and_seeds_without_any_are_none() -> None:
     values = np.array([[0.2, np.nan, 0.4], [np.nan, np.nan, np.nan], [0.4, np.nan, 0.6]])
     found = over_places(values)
     assert found is not None and (found.mean, found.seeds, found.places) == (pytest.approx(0.4), 2, 2)
-    assert over_places([[0.2, np.nan]]) == Estimate(0.2, None, None, 1, 1)
+    assert over_places([[0.2, np.nan]]) == Estimate(0.2, None, None, None, None, 1, 1)
     assert over_places([[np.nan, np.nan]]) is None
 
 
@@ -201,7 +218,9 @@ def test_flattery_is_best_minus_last_over_seeds_and_places() -> None:
     assert relu.accuracy["train_acc"] is not None and sep_up.accuracy["train_acc"] is not None
     assert relu.accuracy["train_acc"].mean == pytest.approx(0.1)
     assert sep_up.accuracy["train_acc"].mean == pytest.approx((0.35 + 0.1) / 2)
-    assert sep_up.accuracy["val_acc"] == Estimate(*[pytest.approx(0.0, abs=1e-12)] * 3, 2, 2)
+    assert sep_up.accuracy["val_acc"] == Estimate(
+        pytest.approx(0.0, abs=1e-12), None, None, *[pytest.approx(0.0, abs=1e-12)] * 2, 2, 2
+    )
     assert relu.beyond_baseline == {"train_acc": None, "val_acc": None}
     beyond = sep_up.beyond_baseline["train_acc"]
     assert beyond is not None and beyond.mean == pytest.approx((0.3 - 0.1) / 2), "0.3 and 0.3 at 2, -0.1 at 3"

@@ -1,5 +1,6 @@
 """The frontier of known stores, by hand and by a slow computation of its own."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from statistics import geometric_mean
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 from stored_tables import cell, grid_rows, only, row
 
+from jumpstart_exp.report.captions import RATIO_COVERAGE
 from jumpstart_exp.report.statistics.frontier import (
     FrontierPoint,
+    Start,
     common_depths,
     common_seeds,
     deepest_frontier,
@@ -109,24 +112,33 @@ def slow_interval(reached: list[int]) -> tuple[int, int]:
 
 
 def test_intervals_are_depths_of_the_grid_over_resampled_seeds() -> None:
-    reach = {("relu", 2): [0, 1, 5, 5, 20, 5, 10], ("relu", 3): [10, 10, 10, 10, 10, 10, 20]}
+    reach = {("relu", 2): [0, 1, 5, 5, 20, 5, 10, 5, 1, 10, 5], ("relu", 3): [*[10] * 10, 20]}
     found = points(reaching(reach))
     for place, reached in reach.items():
         assert (found[place].low, found[place].high) == slow_interval(reached)
-        assert found[place].seeds == 7
+        assert found[place].seeds == 11 and found[place].each == tuple(reached)
     assert (found["relu", 3].low, found["relu", 3].high) == (10, 10)
-    even = [1, 1, 1, 1, 1, 20]  # half of a resample's seeds reach 20 in 6 % of them, more than half in 1 %
+    even = [*[1] * 8, 20, 20]  # half of a resample's seeds reach 20 in 3 % of them, more than half in 1 %
     assert points(reaching({("relu", 2): even}))["relu", 2].high == slow_interval(even)[1] == 20
 
 
-def test_one_seed_has_no_interval() -> None:
-    found = points(reaching({("relu", 2): [5]}))["relu", 2]
-    assert (found.depth, found.low, found.high, found.seeds) == (5, None, None, 1)
+@pytest.mark.parametrize("seeds", [1, 2, 5, 9])
+def test_fewer_than_ten_seeds_have_no_interval_but_their_own_frontiers(seeds: int) -> None:
+    reached = [5, 10, 5, 1, 0, 20, 5, 5, 10][:seeds]
+    found = points(reaching({("relu", 2): reached}))["relu", 2]
+    assert (found.low, found.high, found.seeds, found.each) == (None, None, seeds, tuple(reached))
+
+
+@pytest.mark.parametrize("start", ["grid", "first"])
+def test_a_seeds_own_frontier_counts_as_the_frontier_does(start: Start) -> None:
+    own = {0: (5, 10), 1: (1, 5, 20), 2: ()}
+    grid = only(grid_rows(["relu"], DEPTHS, [2], [0, 1, 2], lambda c: 1.0 if c.depth in own[c.seed] else 0.5))
+    assert points(grid, start=start)["relu", 2].each == {"grid": (0, 5, 0), "first": (10, 5, 0)}[start]
 
 
 def test_few_seeds_at_a_width_of_a_growing_store_are_no_failure() -> None:
-    rows = grid_rows(["relu"], DEPTHS, [2], list(range(8)), lambda c: 1.0)
-    rows += grid_rows(["relu"], DEPTHS, [3], [0, 1], lambda c: 1.0)
+    rows = grid_rows(["relu"], DEPTHS, [2], list(range(14)), lambda c: 1.0)
+    rows += grid_rows(["relu"], DEPTHS, [3], list(range(10)), lambda c: 1.0)
     point = points(only(rows))["relu", 3]
     assert (point.depth, point.low, point.high) == (20, 20, 20)
 
@@ -160,17 +172,27 @@ def test_the_ratio_is_the_geometric_mean_over_widths_with_both_frontiers() -> No
 
 
 def test_the_ratios_interval_resamples_the_seeds_of_both_methods_together() -> None:
-    found = frontier_ratio(reaching(REACH), "best", "sep_up")
+    reach = {place: of * 3 for place, of in REACH.items()}
+    found = frontier_ratio(reaching(reach), "best", "sep_up")
     values = []
-    for drawn in resamples(3):
+    for drawn in resamples(9):
         ratios = []
         for width in (2, 3, 4, 6):
-            own, base = (median_reach([REACH[m, width][place] for place in drawn]) for m in ("sep_up", "relu"))
+            own, base = (median_reach([reach[m, width][place] for place in drawn]) for m in ("sep_up", "relu"))
             if own and base:
                 ratios.append(own / base)
         values.append(geometric_mean(ratios) if ratios else math.nan)
     assert found is not None and found.resamples_without == np.isnan(values).sum()
     assert (found.low, found.high) == pytest.approx(tuple(np.nanpercentile(values, [2.5, 97.5])))
+    assert found.distinct == len({round(value, 9) for value in values if not math.isnan(value)})
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_below_six_seeds_the_ratio_has_those_of_the_seeds_and_no_interval(seeds: int) -> None:
+    reach = {("relu", 2): [1, 5, 5, 0, 5], ("sep_up", 2): [10, 20, 5, 20, 10]}
+    found = frontier_ratio(reaching({place: of[:seeds] for place, of in reach.items()}), "best", "sep_up")
+    assert found is not None and (found.low, found.high, found.distinct) == (None, None, 0)
+    assert found.each == pytest.approx([10, 4, 1, 2][: 4 if seeds == 5 else seeds])
 
 
 def test_methods_that_train_equally_deep_seed_by_seed_have_a_ratio_of_one_without_width() -> None:
@@ -209,12 +231,12 @@ def test_the_ratio_can_be_of_any_two_methods_from_the_first_depth_that_trains() 
 
 
 def growing(reach: dict[tuple[str, int], int], full_to: int) -> FigureGrid:
-    """Five seeds up to a depth and seed 0 deeper; all seeds train up to the depth given for (method, width)."""
+    """Twelve seeds up to a depth and seed 0 deeper; all seeds train up to the depth given for (method, width)."""
     rows = [
         row(cell(method, depth, width, seed), 1.0 if depth <= most else 0.5)
         for (method, width), most in reach.items()
         for depth in DEPTHS
-        for seed in range(5 if depth <= full_to else 1)
+        for seed in range(12 if depth <= full_to else 1)
     ]
     return only(rows)
 
@@ -225,24 +247,24 @@ def test_seeds_are_the_fewest_at_the_places_that_decide_and_one_seed_has_no_inte
         *(10, 1),
         *(None, None),
     )
-    assert (found["relu", 3].depth, found["relu", 3].seeds, found["relu", 3].low) == (1, 5, 1)
+    assert (found["relu", 3].depth, found["relu", 3].seeds, found["relu", 3].low) == (1, 12, 1)
     assert (found["relu", 4].depth, found["relu", 4].seeds, found["relu", 4].low) == (5, 1, None), "10 decides"
     late = points(growing({("relu", 2): 0}, full_to=5), start="first")["relu", 2]
     assert (late.depth, late.seeds, late.low) == (None, 1, None), "counted so, every depth decides that there is none"
 
 
 def test_an_interval_that_reaches_places_with_one_seed_is_none() -> None:
-    rows = [row(cell("relu", 1, 2, seed), 1.0) for seed in range(5)]
-    rows += [row(cell("relu", 5, 2, seed), 1.0 if seed < 2 else 0.5) for seed in range(5)]
+    rows = [row(cell("relu", 1, 2, seed), 1.0) for seed in range(10)]
+    rows += [row(cell("relu", 5, 2, seed), 1.0 if seed < 4 else 0.5) for seed in range(10)]
     rows += [row(cell("relu", depth, 2, 0), 1.0) for depth in (10, 20)]
     point = points(only(rows))["relu", 2]
-    assert (point.depth, point.seeds, point.low, point.high) == (1, 5, None, None)
+    assert (point.depth, point.seeds, point.low, point.high) == (1, 10, None, None)
 
 
 def test_the_ratio_has_the_fewest_seeds_of_the_widths_used_and_no_interval_of_one() -> None:
     reach = {("relu", 2): 1, ("sep_up", 2): 5, ("relu", 3): 0, ("sep_up", 3): 20}
     found = frontier_ratio(growing(reach, full_to=10), "best", "sep_up")
-    assert found is not None and (found.widths, found.seeds) == ((2,), 5), "width 3, of one seed, is left out"
+    assert found is not None and (found.widths, found.seeds) == ((2,), 12), "width 3, of one seed, is left out"
     assert (found.low, found.high) == pytest.approx((5, 5))
     found = frontier_ratio(growing(reach, full_to=5), "best", "sep_up")
     assert found is not None and (found.ratio, found.seeds) == (pytest.approx(5), 1)
@@ -250,7 +272,7 @@ def test_the_ratio_has_the_fewest_seeds_of_the_widths_used_and_no_interval_of_on
 
 
 def test_a_missing_depth_that_decides_is_no_failure() -> None:
-    rows = grid_rows(["relu"], DEPTHS, [2, 3, 4], [0, 1], lambda c: 1.0 if c.width == 2 else 0.5)
+    rows = grid_rows(["relu"], DEPTHS, [2, 3, 4], [*range(10)], lambda c: 1.0 if c.width == 2 else 0.5)
     rows = [
         each for each in rows if each["width"] == 4 or each["depth"] >= 10 or (each["width"], each["depth"]) == (3, 1)
     ]
@@ -258,7 +280,7 @@ def test_a_missing_depth_that_decides_is_no_failure() -> None:
     seen = strict["relu", 2]
     assert (seen.depth, seen.is_cut, seen.shallowest, seen.seeds, seen.low) == (None, True, 10, 0, None)
     assert (late["relu", 2].depth, late["relu", 2].shallowest) == (20, 10)
-    assert (late["relu", 2].seeds, late["relu", 2].low) == (2, 20), "places that are missing have no seeds to count"
+    assert (late["relu", 2].seeds, late["relu", 2].low) == (10, 20), "places that are missing have no seeds to count"
     assert (strict["relu", 3].depth, strict["relu", 3].is_cut) == (None, False), "depth 1 fails"
     assert (late["relu", 3].depth, late["relu", 3].is_cut) == (None, True), "depth 5 might train"
     assert (late["relu", 4].depth, late["relu", 4].is_cut) == (None, False), "every depth fails"
@@ -266,10 +288,13 @@ def test_a_missing_depth_that_decides_is_no_failure() -> None:
 
 def test_the_greatest_frontier_is_that_of_one_width_not_of_every_seeds_best() -> None:
     reach = {("relu", 2): [20, 5, 5], ("relu", 3): [1, 20, 10], ("relu", 4): [1, 1, 5]}
+    greatest_of_each = (20, 20, 10) * 5
+    reach = {place: of * 5 for place, of in reach.items()}
     grid = reaching(reach)
     found = deepest_frontier(grid, "best", "relu")
-    assert found is not None and (found.width, found.depth, found.seeds) == (3, 10, 3), "20 if each seed chose its own"
-    drawn = resamples(3)
+    assert found is not None and (found.width, found.depth, found.seeds) == (3, 10, 15), "20 if each seed chose its own"
+    assert found.each == greatest_of_each
+    drawn = resamples(15)
     greatest = sorted(max(median_reach([of[place] for place in seeds]) for of in reach.values()) for seeds in drawn)
     ends = [int(np.percentile(greatest, 2.5, method="lower")), int(np.percentile(greatest, 97.5, method="higher"))]
     assert [found.low, found.high] == ends
@@ -297,3 +322,27 @@ def test_the_ratio_counts_only_depths_that_both_methods_have() -> None:
         ["sep_up"], [2, 10], [2], [0, 1], lambda c: 1.0
     )
     assert frontier_ratio(only(apart), "best", "sep_up") is None
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seeds", [6, 10, 20])
+@pytest.mark.parametrize("shares", [(0.95, 0.85, 0.7, 0.4), (0.9, 0.7, 0.55, 0.45), (0.8, 0.4, 0.2, 0.0)])
+def test_frontiers_intervals_cover_what_they_say(seeds: int, shares: tuple[float, ...]) -> None:
+    rng, widths = np.random.default_rng([seeds, round(100 * shares[0])]), [2, 3, 4]
+    grid = only(grid_rows(["relu", "sep_up"], DEPTHS, widths, [*range(seeds)], lambda c: 1.0))
+    of_relu, of_sep_up = (0.9, 0.75, 0.3, 0.1), shares
+    truth, least = (max(d for d, s in zip(DEPTHS, of, strict=True) if s >= 0.5) for of in (of_sep_up, of_relu))
+    points_held, ratios_held, noise = [], [], 0.03  # three standard errors of a coverage
+    for _ in range(400):
+        trains = rng.random(grid.present.shape) < np.array([of_relu, of_sep_up])[:, :, None, None]
+        values = {name: np.where(trains, 1.0, 0.5) for name in grid.accuracy}
+        drawn = dataclasses.replace(grid, accuracy=values)
+        point = points(drawn)["sep_up", 2]
+        assert (point.low is None) == (seeds < 10)
+        if point.low is not None and point.high is not None:
+            points_held.append(point.low <= truth <= point.high)
+        ratio = frontier_ratio(drawn, "best", "sep_up")
+        if ratio is not None and ratio.low is not None and ratio.high is not None:
+            ratios_held.append(ratio.low - 1e-9 <= truth / least <= ratio.high + 1e-9)
+    assert not points_held or np.mean(points_held) > 0.95 - noise, "the caption says 0.92"
+    assert np.mean(ratios_held) > RATIO_COVERAGE.get(seeds, 0.95) - noise

@@ -49,12 +49,27 @@ def test_every_place_has_its_mean_interval_share_and_seeds(tmp_path: Path) -> No
     named = ("method", "depth", "width", "seeds", "diverged", "failed", "trained", "threshold")
     assert [found[name] for name in named] == ["relu", "2", "4", "5", "1", "1", "2", "0.95"]
     assert float(found["train_acc"]) == pytest.approx(0.95)
-    assert [float(found[f"train_acc_{end}"]) for end in ("low", "high")] == pytest.approx([0.9, 0.99])
+    assert [found[f"train_acc_{end}"] for end in ("low", "high")] == ["", ""], "three accuracies have no interval"
+    assert [float(found[f"train_acc_{end}"]) for end in ("least", "most")] == pytest.approx([0.9, 0.99])
     assert float(found["val_acc"]) == pytest.approx(0.9)
     wilson = stats.binomtest(2, 5).proportion_ci(method="wilson")
     assert [float(found[name]) for name in ("share", "share_low", "share_high")] == pytest.approx([0.4, *wilson])
     text = (tmp_path / f"{grid.slug}_places_best.md").read_text()
-    assert "| ReLU | 2×4 | 0.950 (0.900 to 0.990) | 0.900 (0.850 to 0.940) | 2 of 5 | 0.12 to 0.77 |" in text
+    assert (
+        "| ReLU | 2×4 | 2 of 5 | 0.12 to 0.77 | 0.950 (range 0.900 to 0.990) | 0.900 (range 0.850 to 0.940) |" in text
+    )
+    assert "95 %" not in text and "0.95 of cases on average, 0.83 at the worst" in text
+
+
+def test_from_six_seeds_on_the_mean_has_students_interval_and_its_worst_coverage(tmp_path: Path) -> None:
+    values = (0.9, 0.96, 0.99, 0.91, 0.97, 0.98)
+    grid = only([row(cell("relu", 2, 4, seed), value) for seed, value in enumerate(values)])
+    write_seed_tables(grid, tmp_path)
+    (found,) = read(tmp_path, grid, "places_best")
+    ends = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert [float(found[f"train_acc_{end}"]) for end in ("low", "high")] == pytest.approx([ends.low, ends.high])
+    text = (tmp_path / f"{grid.slug}_places_best.md").read_text()
+    assert "Student's t" in text and "0.46 of cases where some seeds train" in text
 
 
 def test_the_frontier_and_its_ratio_are_written_with_the_widths_left_out(tmp_path: Path) -> None:
@@ -127,7 +142,7 @@ def test_what_a_figure_supports_depends_on_its_seeds_depths_and_methods(tmp_path
 def test_one_seed_says_that_it_has_no_interval(tmp_path: Path) -> None:
     grid = some(1)
     assert "One seed: no intervals." in text_of(grid, "frontier", tmp_path)
-    assert "| ReLU | 1×2 | 0.970 | 0.920 |" in text_of(grid, "places_best", tmp_path)
+    assert "| ReLU | 1×2 | 1 of 1 | 0.21 to 1.00 | 0.970 | 0.920 |" in text_of(grid, "places_best", tmp_path)
     assert "(one seed: no interval)" in text_of(grid, "moments", tmp_path)
 
 
@@ -195,13 +210,12 @@ def test_the_ratio_stands_at_lower_thresholds_too(tmp_path: Path) -> None:
 def test_why_there_is_no_ratio_and_how_many_resamples_have_none(tmp_path: Path) -> None:
     rows = [row(cell("relu", d, 2, 0), 1.0) for d in (1, 5)] + [row(cell("sep_up", d, 2, 1), 1.0) for d in (1, 5)]
     assert "0.95 | no seed in common |" in text_of(only(rows), "frontier_ratio", tmp_path)
-    never = grid_rows(["relu", "sep_up"], [1, 5], [2], [0, 1, 2], lambda c: 1.0 if c.seed < 2 else 0.6)
+    never = grid_rows(["relu", "sep_up"], [1, 5], [2], [*range(9)], lambda c: 1.0 if c.seed % 3 < 2 else 0.6)
     apart = [row(cell("relu", d, 2, 0), 1.0) for d in (1, 5)] + [row(cell("sep_up", d, 2, 0), 1.0) for d in (2, 10)]
     assert "0.95 | no depth in common |" in text_of(only(apart), "frontier_ratio", tmp_path)
-    without = sum(int((drawn == 2).sum() > 1) for drawn in resamples(3))
-    assert f"× 1.00 | 1.00 to 1.00 (without {without} of 2000 resamples) | 3 |" in text_of(
-        only(never), "frontier_ratio", tmp_path
-    )
+    without = sum(int((drawn % 3 == 2).sum() > 4) for drawn in resamples(9))
+    told = f"1 distinct ratio in 2000 resamples, without {without} that have no width"
+    assert f"× 1.00 | 1.00 to 1.00 ({told}) | 9 |" in text_of(only(never), "frontier_ratio", tmp_path)
 
 
 def test_lost_cells_and_the_corrections_assumption_are_said(tmp_path: Path) -> None:

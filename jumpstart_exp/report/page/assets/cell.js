@@ -7,15 +7,15 @@ function tipContent(study, state, m, d, w) {
   const share = study.share(m, d, w, moment);
   const published = study.publishedValue(m, d, w, metric);
   const lines = [];
+  if (share.seeds.length) {
+    lines.push([`train (${study.fitMoment(moment)})`, `${share.seeds.filter((each) => each.trains).length} of ${plural(share.seeds.length, "seed")} ${interval(share.low, share.high, "fraction")}`]);
+  }
   if (all.count) {
     lines.push([all.count > 1 ? "mean" : "value", `${shown(all.value, kind)} ${interval(all.low, all.high, kind)}`]);
     if (all.seeds.length > 1) {
       const few = all.seeds.slice(0, 12).map((each) => `${each.seed}: ${each.status === "done" || metric === SHARE ? shown(each.value, kind) : each.status}`);
       lines.push(["seeds", few.join(", ") + (all.seeds.length > 12 ? `, … ${all.seeds.length - 12} more` : "")]);
     }
-  }
-  if (share.seeds.length) {
-    lines.push([`train (${study.fitMoment(moment)})`, `${share.seeds.filter((each) => each.trains).length} of ${plural(share.seeds.length, "seed")} ${interval(share.low, share.high, "fraction")}`]);
   }
   if (all.diverged) lines.push(["diverged", String(all.diverged)]);
   if (all.failed) lines.push(["failed", String(all.failed)]);

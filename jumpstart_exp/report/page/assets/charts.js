@@ -18,7 +18,7 @@ function drawFrontier(study, state, box, note, ratios) {
     `The deepest network of each width before the first depth at which fewer than half of the seeds train, counted from `
       + `${start === "grid" ? "the shallowest depth of the grid" : "the first depth at which half do"}.`,
     `They train with a training accuracy of ${Number(study.threshold.toPrecision(4))} or more, ${moment} epoch.`,
-    "Bars: 95 % interval over resampled seeds.",
+    study.isFew(state.method) ? "Dots: each seed's own; they are too few for an interval." : "Bars: 95 % interval over resampled seeds; of few seeds there is none, and dots are each seed's own.",
     "An arrow: the grid, or what is trained, ends there, and the frontier may lie deeper.",
     `Hollow at depth 0: none, for ${start === "grid" ? "the shallowest depth fails already" : "no depth trains"}; a question mark: the depth at which it would begin is not trained.`);
   const wide = Math.max(320, Math.min(box.clientWidth || 700, 820)), high = 300, left = 44, right = 14, top = 12, bottom = 40;
@@ -46,6 +46,9 @@ function drawFrontier(study, state, box, note, ratios) {
         continue;
       }
       if (point.low !== null) own.append(draw("path", { d: `M${point.x} ${y(point.low)}V${y(point.high)}`, class: "whisker" }));
+      else if (point.each.length > 1) {
+        for (const depth of point.each) own.append(draw("circle", { cx: point.x, cy: y(depth), r: 1.8, class: "seed", "data-m": m }));
+      }
       if (point.open) own.append(draw("path", { d: `M${point.x} ${point.y - 5}v-9m-3.5 4l3.5 -4l3.5 4`, class: "whisker" }));
       own.append(draw("path", { d: markPath(study.methods[m].marker, 4.5), transform: `translate(${point.x} ${point.y})`,
         class: point.depth === null ? "mark hollow" : "mark", "data-m": m, "data-width": point.width }, words));
@@ -61,12 +64,13 @@ function drawFrontier(study, state, box, note, ratios) {
     name: `${study.slug}_frontier_${start}_${moment}`, columns: ["method", "width", "depth", "low", "high", "is_at_least", "is_trained", "seeds"], lines: counts })];
   const resamples = study.contents.head.resamples;
   const ratiosShown = Object.keys(COUNTED).flatMap((from) => study.ratios[from][moment].filter((each) => methods.includes(each.method)).map((each) => ({ from, ...each })));
+  const spread = study.isFew(state.method) ? "each seed's own" : "95 % interval, or each seed's own";
   if (ratiosShown.length) {
-    parts.push(table(["method", "counted", "times deeper than ReLU", "95 % interval", "fewest seeds", "widths", "left out", "at least, at widths", "at most, at widths"],
+    parts.push(table(["method", "counted", "times deeper than ReLU", spread, "fewest seeds", "widths", "left out", "at least, at widths", "at most, at widths"],
       ratiosShown.map((each) => [study.methods[each.method].title, COUNTED[each.from], ...ratioTexts(each, resamples)]),
       `How many times deeper, ${moment} epoch: geometric mean over the widths at which both train, at depths that both have`, {
-        name: `${study.slug}_ratios_${moment}`, columns: ["method", "counted_from", "ratio", "low", "high", "resamples_without", "seeds", "widths", "left_out", "at_least", "at_most"],
-        lines: ratiosShown.map((each) => [study.methods[each.method].label, each.from, each.ratio, each.low, each.high, each.without, each.seeds, each.widths, each.left_out, each.at_least, each.at_most]) }),
+        name: `${study.slug}_ratios_${moment}`, columns: ["method", "counted_from", "ratio", "low", "high", "distinct_resamples", "resamples_without", "seeds", "widths", "left_out", "at_least", "at_most"],
+        lines: ratiosShown.map((each) => [study.methods[each.method].label, each.from, each.ratio, each.low, each.high, each.distinct, each.without, each.seeds, each.widths, each.left_out, each.at_least, each.at_most]) }),
     make("p", { class: "note" }, "At least: the method's frontier is there the deepest depth of the grid, or the deepest that is trained; at most: ReLU's is."));
   }
   ratios.replaceChildren(...parts);
@@ -76,10 +80,11 @@ const COUNTED = { grid: "by the definition: from the grid's shallowest depth", f
 
 function ratioTexts(each, resamples) {
   if (each.ratio === null) return ["no width with both", "–", "–", "none", "all", "–", "–"];
-  const range = each.low === null ? "–" : `[${each.low.toFixed(2)}, ${each.high.toFixed(2)}]`;
+  const range = each.low !== null ? `[${each.low.toFixed(2)}, ${each.high.toFixed(2)}]`
+    : each.each.length > 1 ? seedsText(each.each.map((ratio) => ratio.toFixed(2))) : "–";
   const listed = (widths, otherwise) => widths.join(", ") || otherwise;
   const bound = each.at_least.length && !each.at_most.length ? "at least " : each.at_most.length && !each.at_least.length ? "at most " : "";
-  return [bound + each.ratio.toFixed(2), range + (each.without ? `, without ${each.without} of ${resamples} resamples` : ""), String(each.seeds),
+  return [bound + each.ratio.toFixed(2), range + (each.distinct ? `, ${plural(each.distinct, "distinct ratio")} in ${resamples} resamples` : "") + (each.without ? `, without ${each.without} that have no width` : ""), String(each.seeds),
     listed(each.widths, "none"), listed(each.left_out, "none"), listed(each.at_least, "–"), listed(each.at_most, "–")];
 }
 
@@ -101,7 +106,14 @@ function trendPath(points) {
 function frontierText(point) {
   if (isUntrained(point)) return "not trained";
   const depth = point.depth === null ? "none" : `${point.open ? "≥ " : ""}${point.depth}`;
-  return point.low === null ? depth : `${depth} [${point.low}, ${point.high}]`;
+  if (point.low !== null) return `${depth} [${point.low}, ${point.high}]`;
+  return point.each.length > 1 ? `${depth} (${seedsText(point.each.map((each) => each || "none"))})` : depth;
+}
+
+// What each seed has by itself, the lowest first; of many the ends.
+function seedsText(texts) {
+  const sorted = [...texts].sort((one, other) => (Number(one) || 0) - (Number(other) || 0));
+  return `seeds ${sorted.length < 10 ? sorted.join(", ") : `${sorted[0]} to ${sorted.at(-1)}`}`;
 }
 
 function drawScatter(study, state, box, note, actions) {
@@ -112,7 +124,8 @@ function drawScatter(study, state, box, note, actions) {
     const at = study.at(m, d, w, metric, moment, state.seed), size = study.parameters(m, d, w);
     if (!Number.isNaN(at.value) && size) points.push({ m, d, w, size, ...at });
   });
-  tell(note, `${metric.title[0].toUpperCase()}${metric.title.slice(1)}, ${moment} epoch, ${state.seed === null ? "mean over the seeds with its 95 % interval" : `seed ${study.seeds[state.seed]}`}.`,
+  const spread = study.isFew(state.method) ? "with a dot for each of them" : "with its 95 % interval by Student's t; where all agree or are few, a dot each";
+  tell(note, `${metric.title[0].toUpperCase()}${metric.title.slice(1)}, ${moment} epoch, ${state.seed === null ? `mean over the seeds, ${spread}` : `seed ${study.seeds[state.seed]}`}.`,
     "Hollow: fewer than half of the seeds train.", "The dotted line: guessing.", "Click a point to open it.",
     "By keyboard: Tab to the points, arrow keys to the next one, Enter opens.");
   points.sort((one, other) => one.size - other.size || one.value - other.value);  // as the arrow keys go
@@ -136,6 +149,11 @@ function drawScatter(study, state, box, note, actions) {
   for (const point of points) {
     const { m, d, w } = point, share = study.share(m, d, w, moment);
     const hollow = share.value < 0.5, px = x(point.size), py = y(point.value);
+    if (Number.isNaN(point.low) && point.count > 1) {
+      for (const each of point.seeds) {
+        if (!Number.isNaN(each.value)) picture.append(inColour(draw("circle", { cx: px, cy: y(Math.max(each.value, lowest)), r: 1.5, class: "seed" }), study.methods[m]));
+      }
+    }
     if (!Number.isNaN(point.low)) picture.append(inColour(draw("path", { d: `M${px} ${y(Math.max(point.low, lowest))}V${y(point.high)}`, class: "whisker thin" }), study.methods[m]));
     marks.append(inColour(draw("path", { d: markPath(study.methods[m].marker, 4), transform: `translate(${px.toFixed(1)} ${py.toFixed(1)})`,
       class: hollow ? "mark open empty" : "mark open", "data-m": m, "data-d": d, "data-w": w, role: "button", tabindex: marks.firstChild ? "-1" : "0",

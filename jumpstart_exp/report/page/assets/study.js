@@ -57,6 +57,11 @@ class Study {
     return metric.moments.length ? `${metric.column}_${moment}` : metric.column;
   }
 
+  // Whether no method shown (all, for null) has seeds enough for an interval anywhere.
+  isFew(method) {
+    return this.methods.every((each, m) => (method !== null && method !== m) || each.most_seeds < this.contents.head.least_seeds);
+  }
+
   // What one place shows: value (mean or of one seed), interval, seeds.
   at(m, d, w, metric, moment, seed) {
     const column = this.column(metric, moment), place = this.place(m, d, w);
@@ -79,7 +84,7 @@ class Study {
     if (metric === SHARE && seed === null) {
       low = this.get(`${column}.low`)[place];
       high = this.get(`${column}.high`)[place];
-    } else if (metric !== SHARE && seed === null && !Number.isNaN(this.get(`${column}.low`)[place])) {
+    } else if (metric !== SHARE && seed === null && !Number.isNaN(this.get(`${column}.mean`)[place])) {
       mean = this.get(`${column}.mean`)[place];
       low = this.get(`${column}.low`)[place];
       high = this.get(`${column}.high`)[place];

@@ -5,19 +5,19 @@ function drawSummary(study, state, box, note) {
   tell(note,
     `${study.title}, ${moment} epoch: a network trains if its training accuracy is ${Number(study.threshold.toPrecision(4))} or more.`,
     `A depth-width pair is won by the highest mean over the seeds that all methods have (training: ${summary.compared.train_acc} pairs compared, ${summary.ties.train_acc} ties; validation: ${summary.compared.val_acc}, ${summary.ties.val_acc} ties).`,
-    "The share that trains is the mean over the depths and widths of the share of seeds; its 95 % interval is over resampled whole seeds.");
+    `The share that trains is the mean over the depths and widths of the share of seeds${study.isFew(null) ? ", beside it the range of the seeds" : "; its 95 % interval is Student's t over whole seeds, or of few or equal seeds there is their range"}.`);
   const best = (each) => each ? `${shown(each.accuracy, "fraction")} at ${each.depth}×${each.width}` : "–";
   const rows = summary.methods.map((each, m) => [
     study.methods[m].title, each.networks.toLocaleString("en"), String(each.seeds),
     each.trained.toLocaleString("en"), each.share === null ? "–" : each.share.toFixed(3),
-    each.low === null ? "–" : `[${each.low.toFixed(3)}, ${each.high.toFixed(3)}]`,
+    each.low !== null ? `[${each.low.toFixed(3)}, ${each.high.toFixed(3)}]` : each.least !== null ? `range ${each.least.toFixed(3)} to ${each.most.toFixed(3)}` : "–",
     best(each.best.train_acc), best(each.best.val_acc),
     `${each.wins.train_acc} / ${each.wins.val_acc}`, String(each.diverged), String(each.failed)]);
-  box.replaceChildren(table(["method", "networks", "seeds", "that train", "share that trains", "95 % interval", "best training accuracy", "best validation accuracy", "pairs won (train / val)", "diverged", "failed"], rows,
+  box.replaceChildren(table(["method", "networks", "seeds", "that train", "share that trains", study.isFew(null) ? "range of the seeds" : "95 % interval or range", "best training accuracy", "best validation accuracy", "pairs won (train / val)", "diverged", "failed"], rows,
     `Each method, ${moment} epoch`, {
       name: `${study.slug}_methods_${moment}`,
-      columns: ["method", "networks", "seeds", "trained", "share_trained", "low", "high", ...ACCURACIES.flatMap((name) => [`${name}_highest`, `${name}_highest_depth`, `${name}_highest_width`, `${name}_pairs_won`]), "diverged", "failed"],
-      lines: summary.methods.map((each, m) => [study.methods[m].label, each.networks, each.seeds, each.trained, each.share, each.low, each.high,
+      columns: ["method", "networks", "seeds", "trained", "share_trained", "low", "high", "least", "most", ...ACCURACIES.flatMap((name) => [`${name}_highest`, `${name}_highest_depth`, `${name}_highest_width`, `${name}_pairs_won`]), "diverged", "failed"],
+      lines: summary.methods.map((each, m) => [study.methods[m].label, each.networks, each.seeds, each.trained, each.share, each.low, each.high, each.least, each.most,
         ...ACCURACIES.flatMap((name) => [each.best[name]?.accuracy, each.best[name]?.depth, each.best[name]?.width, each.wins[name]]), each.diverged, each.failed]) }));
 }
 
@@ -63,7 +63,7 @@ function layoutParts(head) {
   return [
     make("h3", {}, "Which layout of the MOONS network reproduces the published figure?"),
     make("p", { id: "layouts-verdict" }, `For ${layouts[0].methods}: ${layouts[0].verdict}`),
-    tell(make("div", { class: "note" }), "Training accuracy at the best epoch, every seed of ours against the published one; in brackets 95 % intervals over seeds.",
+    tell(make("div", { class: "note" }), "Training accuracy at the best epoch, every seed of ours against the published one; in brackets 95 % intervals by Student's t over whole seeds, or of few seeds, where it says so, their range.",
       "The difference is MLP minus 2×1, paired by seed and place.", "A small distance is near; a large share on the published one's side of the training threshold is.",
       ...layouts[0].lost.map((words) => `${words}: left out of the mean absolute difference, counted as not trained.`)),
     make("div", { class: "layouts" }, table(["methods", "measure", ...layouts[0].variants, "difference", "nearer", "places", "seeds in common"], rows, "The layouts against the published figure", {
@@ -109,7 +109,7 @@ function drawMade(head, box) {
     make("li", {}, census))]);
   pairs.push(["other numbers", make("ul", {},
     make("li", {}, "accuracies and shares are rounded to 1/65,500; losses, penalties and seconds to one part in a thousand; the store has them in full"),
-    make("li", {}, "intervals, all 95 %: of a mean over seeds by percentile bootstrap, of a place's share of seeds Wilson's, of summaries over depths and widths by resampling whole seeds"),
+    make("li", {}, `intervals, nominally 95 %: of a place's share of seeds Wilson's, whose coverage is lowest just beside 0 and 1 (0.79 of one seed, 0.83 of six); of means Student's t over whole seeds, from ${head.least_seeds} seeds on and where they do not all agree; of frontiers a bootstrap over whole seeds, from 10 on (of their ratio ${head.least_seeds}); of fewer the seeds themselves are shown`),
     make("li", {}, "results that differ in a setting are never averaged, but for the summaries over depths and widths that say so"))]);
   const sources = [...new Set(head.studies.flatMap((study) => study.published ? study.published.sources : []))];
   pairs.push(["published values", make("ul", {}, (sources.length ? sources : ["none on this page"]).map((text) => make("li", {}, text)))]);
