@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -21,6 +22,7 @@ from rich.markup import escape
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import ClusterError
 from jumpstart_exp.config.config_files import at_its_file
+from jumpstart_exp.config.contents import with_contents
 from jumpstart_exp.config.errors import check_override, explain, unusable
 from jumpstart_exp.config.run import RunSettings, folder_override
 from jumpstart_exp.config.schema import check_variant, conf_dir, plain_config, register_schema, split_config
@@ -40,7 +42,7 @@ _FULL_ERROR = "HYDRA_FULL_ERROR"
 def cell_and_settings(config: DictConfig, method: str) -> tuple[Cell, RunSettings]:
     """The cell and the run settings of one composed configuration."""
     values, settings = split_config(plain_config(config))
-    return Cell.from_config(values, method), settings
+    return with_contents([Cell.from_config(values, method)], Path(settings.data_dir))[0], settings
 
 
 def tidied_arguments(arguments: list[str]) -> list[str]:

@@ -82,6 +82,11 @@ def cell_fields() -> Mapping[str, CellField]:
     return _cell_fields(tuple(SPECS.items()), tuple(DATASETS.items()))
 
 
+def fields_of(dataset: str) -> Mapping[str, CellField]:
+    """The fields of a cell of this dataset, one of DATASETS, as `cell_fields` gives those of all."""
+    return _cell_fields(tuple(SPECS.items()), ((dataset, DATASETS[dataset]),))
+
+
 @cache
 def _cell_fields(
     specs: tuple[tuple[str, type], ...], datasets: tuple[tuple[str, type[DatasetSpec]], ...]

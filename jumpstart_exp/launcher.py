@@ -1,6 +1,7 @@
 """What Hydra's sweeper and launcher do here; the classes that Hydra discovers only hand over to these functions."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -10,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster.hydra_launchers import launch_cells
 from jumpstart_exp.config.composition import compose_cells
+from jumpstart_exp.config.contents import with_contents
 from jumpstart_exp.config.expansion import expand_jobs
 from jumpstart_exp.config.run import literal
 from jumpstart_exp.config.schema import plain_config, split_config
@@ -60,7 +62,7 @@ def launch_fleets(
 ) -> list[JobReturn]:
     """Run a whole sweep here; one return a job, FAILED with its reason where the cell failed."""
     _, settings = split_config(plain_config(config))
-    cells = compose_cells(loader, config, jobs)
+    cells = with_contents(compose_cells(loader, config, jobs), Path(settings.data_dir))
     return _returns(jobs, cells, run_sweep(cells, settings, workers))
 
 
@@ -73,7 +75,7 @@ def launch_on_cluster(
 
     cluster = ClusterSettings.from_values(options)
     _, settings = split_config(plain_config(config))
-    cells = compose_cells(loader, config, jobs)
+    cells = with_contents(compose_cells(loader, config, jobs), Path(settings.data_dir))
     return _returns(jobs, cells, run_on_cluster(cells, settings, cluster))
 
 

@@ -94,6 +94,15 @@ def is_plainly(hint: Any, value: Any) -> bool:
     return type(value) is base
 
 
+def is_allowed(hint: Any, rules: Mapping[str, Any], value: Any) -> bool:
+    """Whether a field of this type and these rules takes the value."""
+    try:
+        _converted("", value, hint, rules)
+    except SettingError:
+        return False
+    return True
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint "; did you mean X?" when one of the known names is close, else nothing."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.65)

@@ -29,9 +29,12 @@ Tells what has become of every cell in a results folder, of sweeps here and on a
   failed    its training failed, and that is stored: retry=failed trains it again
   stopped   its sweep was stopped by Ctrl-C, SIGTERM or a hang-up: the same command goes on
   lost      nothing trains it any more and there is no result: the same command trains it again
+and how long the rest takes as it goes now; where there are any, also
+  left out        stored rows that no training can have written: a warning names them
+  other numerics  cells that a version with other numerics trained: no figure, sweep or resume takes them
 failed=all shows the whole traceback of every failed cell, and of every error that ended a sweep; failed=KEY
 that of one cell (a key or its beginning).
-The time left is as it goes now. It reads the folder, and asks SLURM where there is one;
+It reads the folder, and asks SLURM where there is one;
 where there is none, processes that gave no sign of life for a while count as dead.
 Exit code: 0, or 1 if the folder cannot be read, 3 if cells failed or were lost.
 """
@@ -156,6 +159,10 @@ def _show(results_dir: Path, sweep: "SweepState") -> None:
         ("lost", "the same command trains them again"),
     ):
         table.add_row(state, str(counts[state]), hint if counts[state] else "")
+    if sweep.left_out:
+        table.add_row("left out", str(sweep.left_out), "rows that no training can have written")
+    if sweep.of_other_numerics:
+        table.add_row("other numerics", str(sweep.of_other_numerics), "no figure, sweep or resume takes them")
     table.add_row("time left", _time_left(sweep), "")
     console.print(table)
     if sweep.remark:
@@ -218,6 +225,8 @@ def _plain(sweep: "SweepState") -> dict[str, object]:
             for one in sweep.losses
         ],
         "remark": sweep.remark,
+        "left_out": sweep.left_out,
+        "other_numerics": sweep.of_other_numerics,
     }
 
 

@@ -29,7 +29,6 @@ from jumpstart_exp.report.papers.figures import (
 from jumpstart_exp.report.statistics.initialisation import initialisations
 from jumpstart_exp.report.statistics.success import train_shares
 from jumpstart_exp.report.table.grid import figure_grids
-from jumpstart_exp.report.table.rows import sound_rows
 from jumpstart_exp.store import Store, StoreError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,7 +54,7 @@ def main(arguments: list[str]) -> int:
         return 0 if arguments in (["-h"], ["--help"]) else 2
     results = Path(arguments[0])
     try:
-        table = sound_rows(Store(results).cells())
+        table = Store(results).cells()
     except StoreError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import ClusterError, slurm
 from jumpstart_exp.config.composition import compose_cells
+from jumpstart_exp.config.contents import with_contents
 from jumpstart_exp.config.run import RunSettings, folder_override, literal
 from jumpstart_exp.config.schema import plain_config, split_config
 from jumpstart_exp.console import notes, output, warn
@@ -70,8 +71,8 @@ def launch_cells(launcher: Launcher, loader: Any, config: DictConfig, jobs: Sequ
         InterruptedSweepError: Ctrl-C; the message says what goes on without this process.
         StoreError: the store cannot be read or written.
     """
-    cells = compose_cells(loader, config, jobs)
     settings = split_config(plain_config(config))[1]
+    cells = with_contents(compose_cells(loader, config, jobs), Path(settings.data_dir))
     store = Store(Path(settings.results_dir))
     if not settings.dry_run:
         compact_if_many(store)

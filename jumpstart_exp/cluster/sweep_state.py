@@ -66,6 +66,8 @@ class SweepState:
         active: keys that are running or queued.
         jobs: job arrays of which something runs or is queued.
         remark: why SLURM could not be asked, if so.
+        left_out: stored rows that no training can have written.
+        of_other_numerics: stored cells of other numerics than this version's.
     """
 
     states: Mapping[str, str]
@@ -76,6 +78,8 @@ class SweepState:
     active: frozenset[str]
     jobs: Sequence[str]
     remark: str | None = None
+    left_out: int = 0
+    of_other_numerics: int = 0
 
     def counts(self) -> dict[str, int]:
         """Cells by state."""
@@ -168,7 +172,8 @@ class SweepMonitor:
                 _note_loss(look, Loss(run.name, run.job, keys, reason, run.log, state, run.traceback))
         self._learn_ends([loss.job for loss in look.losses if loss.job and loss.reason == ENDED])
         look.losses = [replace(one, reason=self.ends.get(_task(one.job)) or one.reason) for one in look.losses]
-        return _sweep_state(look, remark)
+        store = self.follower.store
+        return replace(_sweep_state(look, remark), left_out=store.left_out, of_other_numerics=store.of_other_numerics)
 
     def _learn_ends(self, jobs: Sequence[str]) -> None:
         """Ask the accounting, which may lag, about jobs that the queue has forgotten."""

@@ -1,5 +1,6 @@
 """What every dataset is: the parameters that shape its points, its task, and how it is loaded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -7,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from jumpstart_exp.data.image_files import ImageSet
+from jumpstart_exp.data.content import content_of
+from jumpstart_exp.data.image_files import DataError, ImageSet
 from jumpstart_exp.settings import setting, setting_error
 
 Split = tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[np.int64]]
@@ -27,6 +29,9 @@ class DatasetSpec:
     name: str = setting("", about="the dataset's name")
     n_train: int | None = setting(None, low=1, about="training points, stratified; null takes all")
     n_val: int | None = setting(None, low=1, about="validation points, stratified; null takes all")
+    content: str | None = setting(
+        None, about="what the files have to hold, which they tell by themselves; null: as published, or there are none"
+    )
 
     title: ClassVar[str]
     task: ClassVar[str]
@@ -63,18 +68,38 @@ class DatasetSpec:
         train, val = self.full_sizes()
         return self.n_train or train, self.n_val or val
 
+    def sources(self, data_dir: Path) -> Sequence[Path]:
+        """Files that `load` reads, and folders of which it reads what is below: what they hold is part of the key.
+
+        Nothing where it reads none, or only what is published and checked.
+        """
+        return ()
+
+    def content_in(self, data_dir: Path) -> str | None:
+        """What the files hold (`content_of`): None for nothing, and for what is published.
+
+        Raises:
+            DataError: files are missing or damaged.
+        """
+        sources = self.sources(data_dir)
+        try:
+            return content_of(sources) if sources else None
+        except OSError as error:
+            raise DataError(f"{self.name}: {error.filename} cannot be read: {error.strerror}") from error
+
     def prepare(self, data_dir: Path, *, download: bool) -> None:
         """See to it that the dataset's files are there and whole; nothing where it has none.
 
         Raises:
             DataError: files are missing or damaged and `download` is false, or the download fails.
         """
+        self.content_in(data_dir)
 
     def load(self, data_dir: Path) -> Split:
-        """All points before any subset is taken; `data_dir` holds the files of datasets that have any.
+        """All points before any subset is taken; `data_dir` holds the `sources` of datasets that have any.
 
         Raises:
-            DataError: files are missing or damaged; nothing is downloaded.
+            DataError: a file cannot be read; nothing is downloaded.
         """
         raise TypeError(f"{type(self).__name__} does not say how it is loaded")
 
@@ -118,6 +143,14 @@ class ImageSpec(DatasetSpec):
     def full_sizes(self) -> tuple[int, int]:
         """The published training and test set."""
         return self.files.n_train, self.files.n_val
+
+    def sources(self, data_dir: Path) -> Sequence[Path]:
+        """The set's folder, where it need not be as published."""
+        return (data_dir / self.files.folder,) if self.files.may_vary else ()
+
+    def content_in(self, data_dir: Path) -> str | None:
+        """None where the files are as published."""
+        return self.files.content(data_dir)
 
     def prepare(self, data_dir: Path, *, download: bool) -> None:
         """See to it that the published files are there and whole."""

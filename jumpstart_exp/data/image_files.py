@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jumpstart_exp.console import Notice
+from jumpstart_exp.data.content import content_of
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -43,10 +44,14 @@ class DataWarning(Notice):
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with a set's files, if anything, and what is only unusual; each names the file."""
+    """What is wrong with a set's files, if anything, and what is only unusual; each names the file.
+
+    `content` is what the files hold (`content_of`) where they are not as published.
+    """
 
     flaw: str = ""
     note: str = ""
+    content: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,11 @@ class ImageSet(ABC):
     n_train: int
     n_val: int
 
+    @property
+    def may_vary(self) -> bool:
+        """Whether other files than those that were published are taken."""
+        return False
+
     @abstractmethod
     def examine(self, data_dir: Path) -> Finding:
         """Compare the set's files with what was published."""
@@ -69,12 +79,9 @@ class ImageSet(ABC):
 
     @abstractmethod
     def read(self, data_dir: Path) -> tuple[Images, Labels, Images, Labels]:
-        """Training images and labels, test images and labels, in the published order.
+        """Training images and labels, test images and labels, in the order of the files, which were looked at before.
 
         Images are uint8 of shape (images, channels, height, width), labels class indices of shape (images,).
-
-        Raises:
-            DataError: files are missing or damaged.
         """
 
     def prepare(self, data_dir: Path, *, download: bool) -> None:
@@ -96,9 +103,16 @@ class ImageSet(ABC):
         if finding.note:
             warnings.warn(f"{self.name}: {finding.note}", DataWarning, stacklevel=2)
 
-    def _require(self, data_dir: Path) -> None:
-        if flaw := self.examine(data_dir).flaw:
-            raise self._missing(flaw, data_dir)
+    def content(self, data_dir: Path) -> str | None:
+        """What the set's files hold where they are not as published.
+
+        Raises:
+            DataError: files are missing or damaged.
+        """
+        finding = self.examine(data_dir)
+        if finding.flaw:
+            raise self._missing(finding.flaw, data_dir)
+        return finding.content
 
     def _missing(self, flaw: str, data_dir: Path) -> DataError:
         return DataError(f"{self.name}: {flaw}; {self._remedy(data_dir)}")
@@ -186,7 +200,6 @@ class MnistSet(ImageSet):
 
     def read(self, data_dir: Path) -> tuple[Images, Labels, Images, Labels]:
         """The images as one channel."""
-        self._require(data_dir)
         # files of an older torchvision would win over those that were checked
         reader = self._class(_check_legacy_exist=lambda _: False)
         train, val = reader(str(data_dir), train=True), reader(str(data_dir), train=False)
@@ -209,6 +222,11 @@ class CifarSet(ImageSet):
     classes: int
     any_order: bool = False
 
+    @property
+    def may_vary(self) -> bool:
+        """Whether the images may be in another order."""
+        return self.any_order
+
     def examine(self, data_dir: Path) -> Finding:
         """Compare each batch's md5, as torchvision does, or else its content."""
         source = self._class()
@@ -228,9 +246,13 @@ class CifarSet(ImageSet):
         if not others:
             return Finding()
         differing = " and ".join(others)
+        paths = [
+            data_dir / self.folder / name for batches in (source.train_list, source.test_list) for name, _ in batches
+        ]
         return Finding(
             note=f"{data_dir / self.folder} has all images of each class, but not the published md5 ({differing}); "
-            "the set is used as it is"
+            "the set is used as it is, and its cells have keys of their own",
+            content=content_of(paths),
         )
 
     def archives(self) -> dict[str, tuple[str, str]]:
@@ -240,7 +262,6 @@ class CifarSet(ImageSet):
 
     def read(self, data_dir: Path) -> tuple[Images, Labels, Images, Labels]:
         """The images as the channels red, green, blue."""
-        self._require(data_dir)
         # checked above, other md5s included; the classes' names are not needed
         reader = self._class(_check_integrity=lambda _: True, _load_meta=lambda _: None)
         train, val = reader(str(data_dir), train=True), reader(str(data_dir), train=False)

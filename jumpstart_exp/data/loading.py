@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from jumpstart_exp.data.base import DatasetSpec
+from jumpstart_exp.data.image_files import DataError
+from jumpstart_exp.settings import legible
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Data:
     """Training and validation points with their class indices, y of shape (points,).
 
     x is (points, features) in float64, or for images (points, channels, height, width) in uint8: a set as it is
-    published, in an eighth of the memory. `inputs` makes of it what a network sees.
+    published, in an eighth of the memory. `inputs` makes of it what a network sees. `content` is what the files held.
     """
 
     x_train: Tensor
@@ -27,6 +29,7 @@ class Data:
     y_val: Tensor
     mean: tuple[float, ...] = ()  # of each channel of an image scaled to [0, 1]
     std: tuple[float, ...] = ()
+    content: str | None = None
 
     def inputs(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """Points as a network sees them: images as (x / 255 − mean) / std of their channel."""
@@ -49,8 +52,10 @@ def load(spec: DatasetSpec, data_dir: Path) -> Data:
     A subset (`n_train`, `n_val`) is stratified and seeded, so it is the same everywhere.
 
     Raises:
-        DataError: files are missing or damaged; nothing is downloaded.
+        DataError: files are missing or damaged, or hold something else than `spec.content`; nothing is downloaded.
     """
+    content = spec.content_in(data_dir)
+    check_content(spec, content, data_dir)
     x_train, y_train, x_val, y_val = spec.load(data_dir)
     x_train, y_train = _subset(x_train, y_train, spec.n_train)
     x_val, y_val = _subset(x_val, y_val, spec.n_val)
@@ -60,7 +65,21 @@ def load(spec: DatasetSpec, data_dir: Path) -> Data:
         torch.from_numpy(np.ascontiguousarray(x_val)),
         torch.from_numpy(y_val),
         *spec.mean_and_std(),
+        content=content,
     )
+
+
+def check_content(spec: DatasetSpec, found: str | None, data_dir: Path) -> None:
+    """Refuse files that hold something else than the dataset says.
+
+    Raises:
+        DataError: they do.
+    """
+    if spec.content not in (None, found):
+        raise DataError(
+            f"dataset.content={legible(str(spec.content))} is not what the files of {spec.name} in {data_dir} hold: "
+            f"{found or 'they are as published'}; they were changed, or others were meant"
+        )
 
 
 def prepare(spec: DatasetSpec, data_dir: Path, download: bool) -> None:

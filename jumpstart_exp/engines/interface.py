@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.loading import Data, load
 from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.engines.probe import Probe, Tensors
@@ -82,6 +83,10 @@ def load_and_train(
     """Train cells of one dataset; where the data cannot be had, every cell becomes a `failed` result."""
     try:
         data = load(cells[0].dataset, data_dir)
+        if data.content != cells[0].dataset.content:  # part of the key
+            raise DataError(
+                f"the files of {cells[0].dataset.name} in {data_dir} were changed since the cell was planned"
+            )
     except Exception as error:  # whatever a loader raises is the cells' failure, not the caller's
         told, trace = f"{type(error).__name__}: {error}", traceback_of(error)
         for cell in cells:

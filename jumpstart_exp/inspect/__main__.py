@@ -308,9 +308,11 @@ def _study_keys(store: "Store", order: _Order) -> list[str]:
 
 def _study_cells(order: _Order, seed: int) -> dict[str, list[str]]:
     """The methods' labels of the study's cells at this seed, by key, in the study's order of the methods."""
+    from jumpstart_exp.config.contents import with_contents
     from jumpstart_exp.config.studies import study_cells
 
     cells = [replace(cell, seed=seed) for cell in study_cells(order.study, order.variant)]
+    cells = with_contents(cells, order.data_dir)
     methods = list(dict.fromkeys(cell.method for cell in cells))
     found: dict[str, list[str]] = {}
     for cell in sorted(cells, key=lambda cell: (methods.index(cell.method), cell.depth, cell.width)):

@@ -1,5 +1,9 @@
-"""Files of a network's states over its training: `snapshots/KEY.npz`, plain arrays, looked at before they are used."""
+"""Files of a network's states over its training: `snapshots/KEY.npz`, plain arrays, looked at before they are used.
 
+The comment of the archive is a SHA-256 of the file up to it; files of before have none.
+"""
+
+import hashlib
 import io
 import json
 import math
@@ -34,6 +38,8 @@ CURVE = tuple(field.name for field in fields(CurveRow))
 
 _VERSION = 1
 _ARRAYS = ("epochs", "parameters", "running", "census", "curve")
+_MARK = b"sha256:"
+_DIGEST = hashlib.sha256().digest_size
 _MOST_TEXT = 1 << 22
 _MOST_BYTES = 1 << 30
 
@@ -156,13 +162,17 @@ def write_recorded_states(snapshots: RecordedStates, results_dir: Path) -> Path:
         "curve": np.asfortranarray(snapshots.curve.astype(np.float32)),
     }
     np.savez_compressed(content, **arrays)
+    with zipfile.ZipFile(content, "a") as archive:
+        archive.comment = _MARK + bytes(_DIGEST)
+    whole = content.getbuffer()
+    whole[-_DIGEST:] = hashlib.sha256(whole[:-_DIGEST]).digest()
     path = snapshot_path(results_dir, snapshots.cell.key)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
-                file.write(content.getbuffer())
+                file.write(whole)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)  # noqa: PTH105 - the atomic one, by name
@@ -181,7 +191,10 @@ def read_recorded_states(results_dir: Path, key: str) -> RecordedStates:
     """
     path = snapshot_path(results_dir, key)
     try:
-        with zipfile.ZipFile(path) as archive:
+        content = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if archive.comment and archive.comment != _MARK + hashlib.sha256(content[:-_DIGEST]).digest():
+                raise ValueError("it is damaged: its checksum does not fit")
             return _snapshots(archive, key)
     except FileNotFoundError:
         raise RecordedStatesError(f"{path} is not there") from None

@@ -95,7 +95,6 @@ def _report(typed: Arguments, threshold: float | None) -> int:
     from jumpstart_exp.report.papers.figures import PaperError
     from jumpstart_exp.report.papers.published import PublishedError
     from jumpstart_exp.report.table.grid import GridError, figure_grids
-    from jumpstart_exp.report.table.rows import sound_rows
     from jumpstart_exp.report.table.studies import named_by_study
     from jumpstart_exp.report.table.sweeps import sweeps
     from jumpstart_exp.store import Store, StoreError
@@ -112,7 +111,7 @@ def _report(typed: Arguments, threshold: float | None) -> int:
         warnings.simplefilter("always")
         try:
             store = Store(results)
-            table = sound_rows(store.cells())
+            table = store.cells()
             if figure:
                 from jumpstart_exp.report.papers.drawn import write_paper_figure
 

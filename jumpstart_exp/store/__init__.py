@@ -19,30 +19,35 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from jumpstart_exp.console import Notice
 from jumpstart_exp.folders import named_folder
 from jumpstart_exp.result import Result
-from jumpstart_exp.settings import nearest, shown
+from jumpstart_exp.settings import legible, nearest, shown
 from jumpstart_exp.store.parts import (
     LABEL_PREFIX,
     STATUS_RANK,
     GoneError,
+    Part,
     StoreError,
     UnreadableError,
     make_folder,
+    open_part,
     part_names,
-    read_part,
     write_durably,
 )
 from jumpstart_exp.store.schema import (
+    OUTCOME,
     STORE_VERSION,
     cell_schema,
     curve_columns,
     curve_schema,
     description_columns,
+    label_check,
     result_row,
 )
+from jumpstart_exp.store.soundness import Soundness, curve_flaws, soundness_of, soundness_of_part
 
 __all__ = [
     "STORE_VERSION",
@@ -60,8 +65,15 @@ _TABLES_TOGETHER = 64
 """So many parts are put together in memory: a table a part takes twice the memory of its rows."""
 
 
+_MACHINE = ("engine", "device", "machine")
+"""On what a cell's result has the same bits whenever it is trained."""
+
+_MOST_NAMED = 5
+"""Rows, or keys with two results, that are named one by one."""
+
+
 class StoreWarning(Notice):
-    """A part of the store is unreadable; the message names it, and everything else was read."""
+    """Something in the store cannot be read or believed; the message names it, and everything else was read."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,10 @@ class Store:
         self.cells_dir = self.results_dir / "cells"
         self.curves_dir = self.results_dir / "curves"
         self._warned: set[Path] = set()
+        self._soundness: dict[Path, tuple[tuple[int, int, int], Soundness]] = {}
+        self._new_flaws: list[str] = []
+        self._compared: set[tuple[str, frozenset[str]]] = set()
+        self._other_keys: set[str] = set()
 
     def check_writable(self) -> None:
         """Create the folders and try a write, before anything trains.
@@ -128,6 +144,16 @@ class Store:
                     (self.curves_dir / name).unlink(missing_ok=True)
             raise
 
+    @property
+    def left_out(self) -> int:
+        """Rows of cells that were left out so far because no training can have written them."""
+        return sum(len(found.flaws) for _, found in self._soundness.values())
+
+    @property
+    def of_other_numerics(self) -> int:
+        """Keys of rows of other numerics that were seen so far: no sweep, resume or figure takes them."""
+        return len(self._other_keys)
+
     def add_labels(self, labels: Iterable[tuple[str, str]]) -> None:
         """Let stored results appear under further methods' labels: (key, label) pairs.
 
@@ -141,8 +167,9 @@ class Store:
         best = _best_rows(rows)
         place = dict(zip(best["key"], best["row"], strict=True))
         table = rows.take(pa.array([place[key] for key, _ in wanted])).drop_columns(["part"])
-        names = pa.array([label for _, label in wanted], pa.string())
-        table = table.set_column(table.schema.get_field_index("method"), "method", names)
+        checks = [label_check(key, label) for key, label in wanted]
+        for name, values in {"method": [label for _, label in wanted], "label_check": checks}.items():
+            table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.string()))
         # a name behind all others: the row that a training wrote, and its curve, come first
         self._write(table.replace_schema_metadata(cell_schema().metadata), f"{LABEL_PREFIX}{uuid.uuid4().hex}.parquet")
 
@@ -162,7 +189,8 @@ class Store:
         Args:
             columns: names of columns; None for every column of the store. `key` and `labels` always come along.
             where: values that columns must have, name → value or list of values; `method` means any of the labels.
-                A column of the cell's own settings is filtered while reading, so the rest takes no memory.
+                A column of the cell's own settings is filtered while reading, so the rest takes no memory. Rows of
+                other numerics than today's come only where `numerics` asks for them.
 
         Raises:
             KeyError: the store has no such column.
@@ -182,7 +210,7 @@ class Store:
         asked = None
         if columns is not None:
             asked = list(dict.fromkeys(["key", "status", "method", *columns, *late]))
-        rows = self._read_all(asked, where=early)
+        rows = self._read_all(asked, where=early, other_numerics="numerics" in filters)
         best = _best_rows(rows)
         for name, values in late.items():
             if name == "method":
@@ -205,12 +233,12 @@ class Store:
         return pd.DataFrame({**found, "labels": best["labels"]})
 
     def row(self, key: str) -> dict[str, Any]:
-        """The stored row of one key.
+        """The stored row of one key, whichever its numerics.
 
         Raises:
             KeyError: the key is not stored.
         """
-        rows = self._read_all(where={"key": [key]})
+        rows = self._read_all(where={"key": [key]}) or self._read_all(where={"key": [key]}, other_numerics=True)
         best = _best_rows(rows)
         if best.empty:
             raise KeyError(key)
@@ -243,18 +271,20 @@ class Store:
         for part, own in best.groupby("part"):
             path = self.curves_dir / str(part)
             try:
-                table = read_part(path, None, curve_schema())
+                table = open_part(path, curve_schema()).read()
             except GoneError:
                 without.add(str(part))
             except UnreadableError as error:
-                self._warn_unreadable(path, str(error))
+                self.warn_unreadable(path, str(error))
             else:
-                found.append(table.filter(pc.is_in(table["key"], pa.array(own["key"], pa.string()))).to_pandas())
+                table = table.filter(pc.is_in(table["key"], pa.array(own["key"], pa.string())))
+                found.append(self.believable_curves(path, table).to_pandas())
         return found, bool(without - self._parts())
 
     def _write(self, table: pa.Table, name: str, folder: Path | None = None) -> None:
         try:
-            write_durably(table, (folder or self.cells_dir) / name)
+            is_sound = folder is None and soundness_of(table).is_complete  # who reads it need not look again
+            write_durably(table, (folder or self.cells_dir) / name, is_sound=is_sound)
         except OSError as error:
             raise StoreError(
                 f"results_dir={str(self.results_dir)!r} cannot be written: {error.strerror or error}; "
@@ -267,18 +297,22 @@ class Store:
         *,
         where: Mapping[str, Sequence[Any]] | None = None,
         known: "_Parts | None" = None,
+        other_numerics: bool = False,
     ) -> pa.Table:
-        """The rows of every part, with the part's name; parts that compaction moved meanwhile are looked up again.
+        """The sound rows of every part, with its name; parts that compaction moved meanwhile are looked up again.
 
         Args:
-            columns: names; None for all.
+            columns: names, `key` and `status` among them; None for all.
             where: values that description columns must have.
             known: what was read before, to which the new parts are added.
+            other_numerics: whether rows of other numerics come along.
 
         Returns:
             the rows in the order of their parts' names.
         """
         parts = _Parts() if known is None else known
+        names = cell_schema().names if columns is None else columns
+        wanted = {name: _allowed(name, values) for name, values in (where or {}).items()}
         broken: set[str] = set()
         gone: set[str] = set()
         listed: set[str] | None = None
@@ -291,23 +325,120 @@ class Store:
             for name in sorted(listed - parts.names - broken):
                 path = self.cells_dir / name
                 try:
-                    parts.add(name, _filtered(path, columns, where or {}))
+                    parts.add(name, self._rows_of(path, names, wanted, other_numerics=other_numerics))
                 except GoneError:
                     again = True
                     if name in gone:
                         broken.add(name)  # listed twice and not there twice: a link to nowhere
-                        self._warn_unreadable(path, "it is listed, but not there")
+                        self.warn_unreadable(path, "it is listed, but not there")
                     gone.add(name)
                 except UnreadableError as error:
                     broken.add(name)
-                    self._warn_unreadable(path, str(error))
-        names = cell_schema().names if columns is None else columns
-        return parts.rows(pa.schema([cell_schema().field(name) for name in names]))
+                    self.warn_unreadable(path, str(error))
+        rows = parts.rows(pa.schema([cell_schema().field(name) for name in names]))
+        self.warn_of_flaws()
+        self.warn_of_differing_results(rows)
+        return rows
 
-    def _warn_unreadable(self, path: Path, reason: str) -> None:
-        if path not in self._warned:  # once, however often the store is read
+    def _rows_of(
+        self, path: Path, columns: Sequence[str], where: Mapping[str, "_Allowed"], *, other_numerics: bool = False
+    ) -> pa.Table:
+        """A part's sound rows with these values; what nobody asked for is not read."""
+        part = open_part(path, cell_schema())
+        found = self.soundness(part)
+        taken = found.is_sound | found.is_other if other_numerics else found.is_sound
+        if where:
+            narrow = part.read(list(where))
+            taken = taken & np.all([allowed.is_met(narrow[name]) for name, allowed in where.items()], axis=0)
+        if not taken.any():
+            return pa.schema([cell_schema().field(name) for name in columns]).empty_table()
+        table = part.read(columns)
+        return table if taken.all() else table.filter(pa.array(taken))
+
+    def soundness(self, part: Part) -> Soundness:
+        """What can be believed of a part's rows; looked at once, however often the part is read.
+
+        Raises:
+            UnreadableError: the part is damaged.
+        """
+        identity, found = self._soundness.get(part.path, (None, None))
+        if found is None or identity != part.identity:
+            found, keys = soundness_of_part(part)
+            self._soundness[part.path] = part.identity, found
+            for place, reason in found.flaws.items():
+                self._new_flaws.append(f"{part.path}: the row of key {legible(keys[place])} is left out: {reason}")
+            self._other_keys.update(keys[place] for place in np.flatnonzero(found.is_other))
+        return found
+
+    def warn_of_flaws(self) -> None:
+        """Name the rows that were left out since this was called before."""
+        flaws, self._new_flaws = self._new_flaws, []
+        for words in flaws[:_MOST_NAMED]:
+            self._warn(words)
+        if len(flaws) > _MOST_NAMED:
+            self._warn(f"{len(flaws) - _MOST_NAMED} more rows are left out that no training can have written")
+
+    def warn_of_differing_results(self, rows: pa.Table) -> None:
+        """Name keys of which one engine on one machine gave two results that differ: both parts, and what differs.
+
+        Args:
+            rows: sound rows with their key, status and part.
+        """
+        frame = rows.select(["key", "status", "part"]).to_pandas()
+        # a failure is no result, and a label's row is a copy
+        trained = frame[(frame["status"] != "failed") & ~frame["part"].str.startswith(LABEL_PREFIX)]
+        keys_of_part: dict[str, set[str]] = {}
+        for key, own in trained[trained["key"].duplicated(keep=False)].groupby("key")["part"]:
+            if (one := (str(key), frozenset(own))) not in self._compared:
+                self._compared.add(one)
+                for part in own:
+                    keys_of_part.setdefault(str(part), set()).add(str(key))
+        firsts: dict[tuple[Any, ...], tuple[str, dict[str, Any]]] = {}
+        found: dict[str, str] = {}
+        for part, keys in sorted(keys_of_part.items()):
+            columns = ["key", "status", *_MACHINE, *OUTCOME[1:]]
+            try:
+                results = self._rows_of(self.cells_dir / part, columns, {"key": _allowed("key", sorted(keys))})
+            except (GoneError, UnreadableError):  # compaction has moved it: what it says of equal keys comes first
+                continue
+            for row in results.to_pylist():
+                if row["status"] == "failed":
+                    continue
+                place = (row["key"], *(row[name] for name in _MACHINE))
+                first, same = firsts.setdefault(place, (part, row))
+                differing = [name for name in OUTCOME[1:] if row[name] != same[name]]
+                if differing:
+                    name = differing[0]
+                    found[row["key"]] = (
+                        f"key {row['key']} has two different results of {legible(str(row['engine']))} on "
+                        f"{legible(str(row['device']))}, in {self.cells_dir / first} and {self.cells_dir / part}: "
+                        f"{name} is {shown(same[name])} and {shown(row[name])}"
+                    )
+        for words in [*found.values()][:_MOST_NAMED]:
+            self._warn(words)
+        if len(found) > _MOST_NAMED:
+            self._warn(f"{len(found) - _MOST_NAMED} more keys have two different results of one engine and machine")
+
+    def believable_curves(self, path: Path, curves: pa.Table) -> pa.Table:
+        """The rows of a part of curves that a training can have written; a warning names the part of others."""
+        flaws = curve_flaws(curves)
+        if not flaws:
+            return curves
+        self._warn_once(path, f"{path}: {len(flaws)} rows of curves are left out: {next(iter(flaws.values()))}")
+        return curves.filter(pa.array(~np.isin(np.arange(len(curves)), [*flaws])))
+
+    def warn_unreadable(self, path: Path, reason: str) -> None:
+        """Name a part that is left out, once."""
+        self._warn_once(path, f"{path} is unreadable and left out: {reason}")
+
+    def _warn_once(self, path: Path, words: str) -> None:
+        if path not in self._warned:  # however often the store is read
             self._warned.add(path)
-            warnings.warn(f"{path} is unreadable and left out: {reason}", StoreWarning, stacklevel=5)
+            self._warn(words)
+
+    @staticmethod
+    def _warn(words: str) -> None:
+        warnings.warn(words, StoreWarning, stacklevel=5)
 
     def _parts(self) -> set[str]:
         try:
@@ -393,29 +524,28 @@ def _best_rows(rows: pa.Table) -> pd.DataFrame:
     return best.assign(labels=pd.Series([labels[key] for key in best["key"]], dtype=object))
 
 
-def _of_type(name: str, values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """The values as a column of this type.
+@dataclass(frozen=True)
+class _Allowed:
+    """Values that a column may have; null is one of them or not."""
+
+    values: pa.Array
+    null: bool
+
+    def is_met(self, column: pa.ChunkedArray) -> NDArray[np.bool_]:
+        """Which of the column's values are among them."""
+        found = pc.is_in(column, value_set=self.values)
+        found = pc.or_(found, pc.is_null(column)) if self.null else found
+        return np.asarray(found.to_numpy())
+
+
+def _allowed(name: str, values: Sequence[Any]) -> _Allowed:
+    """These values of a column of `cells`.
 
     Raises:
-        ValueError: one of them is of another.
+        ValueError: one of them is of another type.
     """
+    kind = cell_schema().field(name).type
     try:
-        return pa.array(values, kind)
+        return _Allowed(pa.array([value for value in values if value is not None], kind), None in values)
     except pa.ArrowException:
         raise ValueError(f"where {name}={shown(list(values))} is not allowed: the column is of {kind}") from None
-
-
-def _filtered(path: Path, columns: Sequence[str] | None, where: Mapping[str, Sequence[Any]]) -> pa.Table:
-    """A part's rows with these values; what nobody asked for is not read."""
-    if not where:
-        return read_part(path, columns, cell_schema())
-    narrow = read_part(path, list(where), cell_schema())
-    mask = pa.array([True] * len(narrow), pa.bool_())
-    for name, values in where.items():
-        allowed = _of_type(name, [value for value in values if value is not None], narrow.schema.field(name).type)
-        found = pc.is_in(narrow[name].combine_chunks(), value_set=allowed)
-        mask = pc.and_(mask, pc.or_(found, pc.is_null(narrow[name].combine_chunks())) if None in values else found)
-    if not pc.any(mask).as_py():
-        names = cell_schema().names if columns is None else columns
-        return pa.schema([cell_schema().field(name) for name in names]).empty_table()
-    return read_part(path, columns, cell_schema()).filter(mask)

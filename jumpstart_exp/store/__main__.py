@@ -1,7 +1,9 @@
-"""`python -m jumpstart_exp.store compact`: put the parts of a store into few."""
+"""`python -m jumpstart_exp.store`: put the parts of a store into few, or check all of them."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -9,43 +11,57 @@ from jumpstart_exp.arguments import read_arguments
 from jumpstart_exp.console import complain, notes, output, redraws, set_up_output
 from jumpstart_exp.settings import SettingError
 
+if TYPE_CHECKING:
+    from jumpstart_exp.store import Store
+
+    OnProgress = Callable[[int, int], None]
+
 USAGE = """\
 Usage: python -m jumpstart_exp.store compact [results_dir=results]
+       python -m jumpstart_exp.store verify [results_dir=results]
 
-Puts the many small part-files of a store into few large ones, which are read faster, and removes what killed
-writers left a day ago or earlier. Sweeps may write and anybody may read meanwhile; no row is lost by a kill.
-A sweep that finds more than {many:,} parts does it by itself.
+compact puts the many small part-files of a store into few large ones, which are read faster, and removes what
+killed writers left a day ago or earlier. A sweep that finds more than {many:,} parts does it by itself.
+
+verify reads every part as a whole, names each one that is damaged and each row that no training can have written,
+and adds a checksum to the parts that were written before parts had one. Exit code 3 if anything is wrong.
+
+Sweeps may write and anybody may read meanwhile; no row is lost by a kill.
 """
+
+_ALLOWED = "compact, verify, results_dir=FOLDER or --help"
 
 
 def main(arguments: list[str]) -> int:
-    """Compact a store; returns the exit code: 0, 1 if the store cannot be used, 2 for a bad argument."""
+    """Compact or verify a store; the exit code: 0, 1 if it cannot be used, 2 for a bad argument, 3 if it has flaws."""
     from jumpstart_exp.store.compaction import MANY_PARTS
 
     set_up_output()
-    refusal = "is not an argument of the store: compact, results_dir=FOLDER or --help"
+    work = {"compact": _compact, "verify": _verify}
     try:
-        given = read_arguments(arguments, {"results_dir": ()}, refusal, words=["compact"])
+        given = read_arguments(
+            arguments, {"results_dir": ()}, f"is not an argument of the store: {_ALLOWED}", words=[*work]
+        )
         if given is None:
             print(USAGE.format(many=MANY_PARTS), end="")
             return 0
-        if not given.words:
-            return _fail("a command is needed: python -m jumpstart_exp.store compact [results_dir=FOLDER]", 2)
-        return _compact(given.folder("results_dir"))
+        if len({*given.words}) != 1:
+            return _fail("one command is needed: python -m jumpstart_exp.store compact|verify [results_dir=FOLDER]", 2)
+        return _run(given.words[0], work[given.words[0]], given.folder("results_dir"))
     except SettingError as error:
         return _fail(str(error), 2)
 
 
-def _compact(results_dir: Path) -> int:
+def _run(word: str, work: "Callable[[Store, OnProgress], tuple[str, int]]", results_dir: Path) -> int:
+    """Do the work and show how far it is; its line, and the exit code."""
     from jumpstart_exp.store import Store, StoreError
-    from jumpstart_exp.store.compaction import compact
 
     console = notes()
-    columns = (TextColumn("compacting"), BarColumn(), MofNCompleteColumn(), TextColumn("parts"), TimeRemainingColumn())
+    columns = (TextColumn(word), BarColumn(), MofNCompleteColumn(), TextColumn("parts"), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console, transient=True, disable=not redraws(console)) as progress:
-            task = progress.add_task("compacting", total=None)
-            found = compact(
+            task = progress.add_task(word, total=None)
+            words, code = work(
                 Store(results_dir), lambda done, total: progress.update(task, completed=done, total=total or None)
             )
     except StoreError as error:
@@ -54,12 +70,27 @@ def _compact(results_dir: Path) -> int:
         return _fail(f"results_dir={str(results_dir)!r} cannot be read: {error.strerror or error}", 1)
     except KeyboardInterrupt:
         return _fail("stopped: everything stored is there, run it again to go on", 130)
+    output().print(f"{results_dir}: {words}", markup=False)
+    return code
+
+
+def _compact(store: "Store", on_progress: "OnProgress") -> tuple[str, int]:
+    from jumpstart_exp.store.compaction import compact
+
+    found = compact(store, on_progress)
     removed = f"; {found.removed} left-over files removed" if found.removed else ""
-    output().print(
-        f"{results_dir}: {found.rows} rows, {_parts(found.parts_before)} became {_parts(found.parts_after)}{removed}",
-        markup=False,
-    )
-    return 0
+    return f"{found.rows} rows, {_parts(found.parts_before)} became {_parts(found.parts_after)}{removed}", 0
+
+
+def _verify(store: "Store", on_progress: "OnProgress") -> tuple[str, int]:
+    from jumpstart_exp.store.verification import verify
+
+    found = verify(store, on_progress)
+    words = [_parts(found.parts)]
+    words += [f"{found.added} got a checksum"] if found.added else []
+    wrong = [f"{found.damaged} damaged"] if found.damaged else []
+    wrong += [f"{found.left_out} rows that no training can have written"] if found.left_out else []
+    return ", ".join([*words, *(wrong or ["nothing damaged"])]), 3 if wrong else 0
 
 
 def _parts(count: int) -> str:

@@ -2,7 +2,7 @@
 
 New parts are durable before the old ones go, so every row is in at least one part at any instant; readers drop what
 they meet twice. A kill leaves both, and the next compaction goes on. Everything is read before anything is written:
-an unreadable part stays where it is, and no row is dropped for one that cannot be read.
+an unreadable part stays where it is, and no row is dropped for one that cannot be read or believed.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ from jumpstart_exp.store.parts import (
     LABEL_PREFIX,
     GoneError,
     UnreadableError,
+    open_part,
     part_names,
-    read_whole_part,
     sync_folder,
     write_durably,
 )
@@ -82,7 +82,7 @@ def compact(store: Store, on_progress: Callable[[int, int], None] = lambda done,
     if not store.cells_dir.is_dir():
         raise StoreError(f"results_dir={str(store.results_dir)!r} has no store: there is no {store.cells_dir}")
     try:
-        with _alone(store.cells_dir):
+        with alone(store.cells_dir):
             before = part_names(store.cells_dir)
             while True:
                 try:
@@ -100,7 +100,7 @@ def compact(store: Store, on_progress: Callable[[int, int], None] = lambda done,
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Hold the folder's compaction lock, which ends with the process.
 
     Raises:
@@ -147,7 +147,8 @@ def _parts_to_merge(store: Store) -> tuple[pa.Table, dict[str, int], int]:
 
     Returns:
         key, status, method and part of the rows that may be moved; how many rows of curves their parts have; how many
-        rows stay where they are, because something of their part cannot be read or put together with the others.
+        rows stay where they are, because something of their part cannot be read, believed, or put together with the
+        others.
     """
     columns = ["key", "status", "method"]
     tables = [pa.schema([(name, pa.string()) for name in [*columns, "part"]]).empty_table()]
@@ -158,19 +159,21 @@ def _parts_to_merge(store: Store) -> tuple[pa.Table, dict[str, int], int]:
     for name in sorted(part_names(store.cells_dir)):
         path = store.cells_dir / name
         try:
-            cells = read_whole_part(path, cell_schema())
+            part = open_part(path, cell_schema())
+            cells, found = part.read_whole(), store.soundness(part)
         except GoneError:
             continue
         except UnreadableError as error:
-            store._warn_unreadable(path, str(error))
+            store.warn_unreadable(path, str(error))
             continue
         keys = set(cells["key"].to_pylist())
-        stays = bool(keys & staying_keys)  # a part moves to the front, but not past one that has rows of its keys
+        # a part moves to the front, but not past one that has rows of its keys
+        stays = not found.is_complete or bool(keys & staying_keys)
         try:
             curves = _read_curves(store, name)
             joined = _joined(joined[0], cells.schema), _joined(joined[1], curves.schema)
         except UnreadableError as error:
-            store._warn_unreadable(store.curves_dir / name, str(error))
+            store.warn_unreadable(store.curves_dir / name, str(error))
             stays = True
         if stays:
             staying += len(cells)
@@ -178,7 +181,10 @@ def _parts_to_merge(store: Store) -> tuple[pa.Table, dict[str, int], int]:
         else:
             tables.append(with_part(cells.select(columns), name))
             curve_rows[name] = len(curves)
-    return pa.concat_tables(tables, promote_options="permissive"), curve_rows, staying
+    rows = pa.concat_tables(tables, promote_options="permissive")
+    store.warn_of_flaws()
+    store.warn_of_differing_results(rows)
+    return rows, curve_rows, staying
 
 
 def _joined(schema: pa.Schema, other: pa.Schema) -> pa.Schema:
@@ -238,7 +244,7 @@ def _write_chunk(store: Store, chunk: _Chunk) -> None:
         # curves first: another machine's compaction, whose lock is not seen here, deletes them last
         table = _read_curves(store, part)
         curves.append(table.filter(pc.is_in(table["key"], pa.array(own.loc[own["best"], "key"], pa.string()))))
-        table = read_whole_part(store.cells_dir / part, cell_schema())
+        table = open_part(store.cells_dir / part, cell_schema()).read_whole()
         cells.append(table.take(pa.array(own["place"].sort_values())))
     # columns that this version does not know stay
     if any(len(table) for table in curves):
@@ -247,7 +253,7 @@ def _write_chunk(store: Store, chunk: _Chunk) -> None:
     if cells:
         whole = pa.concat_tables(cells, promote_options="permissive").replace_schema_metadata(cell_schema().metadata)
         try:
-            write_durably(whole, store.cells_dir / chunk.name)
+            write_durably(whole, store.cells_dir / chunk.name, is_sound=True)
         except OSError:
             with contextlib.suppress(OSError):
                 if not (store.cells_dir / chunk.name).exists():  # only the folder's fsync failed: the rows are there
@@ -263,7 +269,7 @@ def _write_chunk(store: Store, chunk: _Chunk) -> None:
 def _read_curves(store: Store, part: str) -> pa.Table:
     """All curves of a part, which may have none."""
     try:
-        return read_whole_part(store.curves_dir / part, curve_schema())
+        return open_part(store.curves_dir / part, curve_schema()).read_whole()
     except GoneError:
         return curve_schema().empty_table()
 

@@ -1,13 +1,19 @@
-"""Part-files: written durably or not at all, read whole or named as unreadable."""
+"""Part-files: written durably or not at all, read whole or named as unreadable.
+
+A part carries a SHA-256 of itself between its last page and its footer, where parquet has nothing and no reader looks,
+beside the checksums that parquet has for every page. Parts of before have neither, and are read.
+"""
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +32,14 @@ COMPACT_LABEL_PREFIX = "part-z-0-"
 
 STATUS_RANK = {"done": 0, "diverged": 1, "failed": 2}
 """What a row can be; of several rows of one key the lowest rank counts."""
+
+_MARK = b"\xff\xfejumpstart_exp\xfe"
+"""Bytes before a part's checksum: no text has them."""
+
+_DIGEST = hashlib.sha256().digest_size
+
+_SOUND = b"\x01"
+"""Stands behind the mark where all rows were found sound before they were written; another, if more is looked at."""
 
 _GONE = (errno.ENOENT, errno.ESTALE)
 """What opening a file that another machine has deleted says."""
@@ -59,17 +73,23 @@ def part_names(folder: Path) -> set[str]:
     return {name for name in names if name.endswith(".parquet") and not name.startswith(".")}
 
 
-def write_durably(table: pa.Table, path: Path) -> None:
+def write_durably(table: pa.Table, path: Path, *, is_sound: bool = False) -> None:
     """Write a part that is there as a whole after a crash at any instant, or not at all.
+
+    Args:
+        table: its rows.
+        path: where.
+        is_sound: whether the rows were looked at and can be believed, which the part then says.
 
     Raises:
         OSError: it cannot be written; nothing is left behind.
     """
     make_folder(path.parent)
-    temporary = path.parent / f".{path.name}.tmp"
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
-        with temporary.open("xb") as file:
-            pq.write_table(table, file, compression="zstd")
+        with temporary.open("x+b") as file:
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+            _add_checksum(file, is_sound)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -103,63 +123,118 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def read_part(path: Path, columns: Sequence[str] | None, schema: pa.Schema) -> pa.Table:
-    """One part with the schema's columns, those that it lacks null.
+@dataclass(frozen=True)
+class Part:
+    """A part in memory, as `open_part` gives it.
+
+    Attributes:
+        path: where it was.
+        identity: tells the file from a later one of the same name.
+        has_checksum: whether it carries one, which fits; parts of before have none.
+        is_sound: whether its rows were found sound when they were written, and are what was written.
+    """
+
+    path: Path
+    identity: tuple[int, int, int]
+    has_checksum: bool
+    is_sound: bool
+    _file: Any
+    _found: pa.Schema
+    _schema: pa.Schema
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """These columns of the schema, those that the part lacks null; None for all.
+
+        Raises:
+            UnreadableError: the part is damaged, or has rows that no training writes.
+        """
+        names, there = self._schema.names if columns is None else columns, {*self._found.names}
+        with _named_errors(self.path):
+            # without threads: a part is small, and handing its columns out takes longer than reading them
+            table = self._file.read(columns=[name for name in names if name in there], use_threads=False)
+            _check_content(table)
+            if not self._found.equals(self._schema):
+                return _completed(table, pa.schema([self._schema.field(name) for name in names]))
+            return table.select(names).replace_schema_metadata(None)
+
+    def read_whole(self) -> pa.Table:
+        """All columns as they are, also those that the schema does not know; raises as `read` does."""
+        with _named_errors(self.path):
+            table = self._file.read(use_threads=False)
+            _check_content(table)
+            return table
+
+
+def open_part(path: Path, schema: pa.Schema) -> Part:
+    """A part, its checksum and its columns looked at.
 
     Args:
         path: the file.
-        columns: names to be read; None for all of the schema.
-        schema: what the columns have to be.
+        schema: what its columns have to be.
 
     Raises:
         StoreError: the part was written by a newer version.
         GoneError: the part is not there.
         UnreadableError: it is no part of a store, or damaged.
     """
-    names = schema.names if columns is None else columns
-    with _opened(path) as (part, found):
-        # without threads: a part is small, and handing its columns out takes longer than reading them
-        if found.equals(schema):
-            table = part.read(columns=names, use_threads=False).select(names)
-        else:
+    with _named_errors(path):
+        found_as = path.stat()
+        if not stat.S_ISREG(found_as.st_mode):  # opening a pipe would wait for a writer
+            raise UnreadableError("it is no file")
+        content = path.read_bytes()
+        told = _told(memoryview(content), content.rfind(_MARK))
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        found = file.schema_arrow
+        written = (found.metadata or {}).get(VERSION_KEY, b"")
+        if written.isdigit() and int(written) > STORE_VERSION:
+            raise StoreError(
+                f"{path} was written by a newer jumpstart_exp (store version {int(written)}, this one reads "
+                f"{STORE_VERSION}): update jumpstart_exp, or choose another results_dir"
+            )
+        if not found.equals(schema):
             _check_columns(found, schema)
-            table = part.read(columns=[name for name in names if name in found.names], use_threads=False)
-            table = _completed(table, pa.schema([schema.field(name) for name in names]))
-        table.validate(full=True)  # a text may hold bytes that are none
-        _check_rows(table)
-        return table.replace_schema_metadata(None)
-
-
-def read_whole_part(path: Path, schema: pa.Schema) -> pa.Table:
-    """One part with all of its columns, also those that the schema does not know; raises as `read_part` does."""
-    with _opened(path) as (part, found):
-        _check_columns(found, schema)
-        table = part.read(use_threads=False)
-        table.validate(full=True)  # a text may hold bytes that are none
-        _check_rows(table)
-        return table
+        identity = found_as.st_ino, found_as.st_size, found_as.st_mtime_ns
+        return Part(path, identity, told is not None, told == _SOUND, file, found, schema)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _named_errors(path: Path) -> Iterator[None]:
+    """What a file that cannot be read raises, as one of ours."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
-            raise UnreadableError("it is no file")
-        with pq.ParquetFile(path) as part:
-            schema = part.schema_arrow
-            written = (schema.metadata or {}).get(VERSION_KEY, b"")
-            if written.isdigit() and int(written) > STORE_VERSION:
-                raise StoreError(
-                    f"{path} was written by a newer jumpstart_exp (store version {int(written)}, this one reads "
-                    f"{STORE_VERSION}): update jumpstart_exp, or choose another results_dir"
-                )
-            yield part, schema
+        yield
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         if isinstance(error, OSError) and error.errno in _GONE:
             raise GoneError(str(path)) from error
         if isinstance(error, MemoryError):  # the part is sound
             raise
         raise UnreadableError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+
+
+def _add_checksum(file: BinaryIO, is_sound: bool) -> None:
+    """Put the checksum of a parquet file that has just been written before its footer."""
+    file.seek(0)
+    content = file.read()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    told = _MARK + (_SOUND if is_sound else b"\0")
+    digest = hashlib.sha256(content[:footer] + told + content[footer:]).digest()
+    file.seek(footer)
+    file.write(told + digest + content[footer:])
+
+
+def _told(content: memoryview, mark: int) -> bytes | None:
+    """What stands before the checksum of a file, whose mark is there; None for no mark: the file has no checksum.
+
+    Raises:
+        UnreadableError: the checksum is not that of the file.
+    """
+    if mark < 0:
+        return None
+    begin = mark + len(_MARK) + len(_SOUND)
+    digest = hashlib.sha256(content[:begin])
+    digest.update(content[begin + _DIGEST :])
+    if digest.digest() != content[begin : begin + _DIGEST]:
+        raise UnreadableError("it is damaged: its checksum does not fit")
+    return bytes(content[begin - len(_SOUND) : begin])
 
 
 def _check_columns(found: pa.Schema, schema: pa.Schema) -> None:
@@ -186,19 +261,24 @@ def _check_columns(found: pa.Schema, schema: pa.Schema) -> None:
 
 def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table with just these columns, of these types; those that it lacks are null."""
-    arrays = [
-        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
-        for field in schema
-    ]
+    there = dict(zip(table.column_names, table.columns, strict=True))
+    arrays = []
+    for field in schema:
+        column = there.get(field.name)
+        if column is None:
+            arrays.append(pa.nulls(len(table), field.type))
+        else:
+            arrays.append(column if column.type == field.type else column.cast(field.type))
     return pa.table(arrays, schema=schema)
 
 
-def _check_rows(table: pa.Table) -> None:
-    """Refuse a part with rows that no training writes.
+def _check_content(table: pa.Table) -> None:
+    """Refuse a part with values that are none, or rows that no training writes.
 
     Raises:
         UnreadableError: a row without key, status or method, or of a status that does not exist.
     """
+    table.validate(full=True)  # a text may hold bytes that are none
     for name in ("key", "status", "method", "epoch"):
         if name in table.column_names and table[name].null_count:
             raise UnreadableError(f"its column {name!r} has empty entries")

@@ -1,6 +1,7 @@
 """The columns of the store's tables, and a result as a row of them."""
 
 import dataclasses
+import hashlib
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from jumpstart_exp.cell import NUMERICS, cell_fields
+from jumpstart_exp.cell import NUMERICS, SPECS, cell_fields
+from jumpstart_exp.data import DATASETS
 from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS, CurveRow, LayerCensus, Result
 
 STORE_VERSION = 1
@@ -20,9 +22,13 @@ STORE_VERSION = 1
 VERSION_KEY = b"jumpstart_exp.store"
 
 
-@cache
 def cell_schema() -> pa.Schema:
     """The columns of `cells`: key, status, every field of a cell under its override name, and the result."""
+    return _cell_schema(tuple(SPECS.items()), tuple(DATASETS.items()))
+
+
+@cache
+def _cell_schema(*_of: tuple[tuple[str, type], ...]) -> pa.Schema:
     fields = [("key", pa.string()), ("numerics", pa.int64()), ("status", pa.string()), ("method", pa.string())]
     fields += [(name, _arrow_type(field.type)) for name, field in cell_fields().items()]
     fields += [("n_params", pa.int64()), ("epochs_run", pa.int64()), ("diverged_epoch", pa.int64())]
@@ -35,15 +41,29 @@ def cell_schema() -> pa.Schema:
         fields += [(f"{name}_by_layer_{moment}", pa.list_(pa.float64())) for name in CENSUS]
         fields += [(f"{DEAD_AT_SOME_LAYER}_{moment}", pa.float64())]
     fields += [("seconds", pa.float64()), ("peak_memory_bytes", pa.int64()), ("engine", pa.string())]
-    fields += [("device", pa.string()), ("started", pa.string()), ("error", pa.string()), ("traceback", pa.string())]
+    fields += [("device", pa.string()), ("machine", pa.string()), ("started", pa.string())]
+    fields += [("error", pa.string()), ("traceback", pa.string())]
     fields += [(name, pa.string()) for name in _versions()]
-    fields += [("git_commit", pa.string()), ("git_dirty", pa.bool_())]
+    fields += [("git_commit", pa.string()), ("git_dirty", pa.bool_()), ("label_check", pa.string())]
     return pa.schema(fields, metadata={VERSION_KEY: str(STORE_VERSION).encode()})
 
 
 def description_columns() -> frozenset[str]:
     """Columns that describe a cell: all rows of one key have the same values there."""
     return frozenset(["key", *cell_fields()])
+
+
+OUTCOME = (
+    *("status", "epochs_run", "diverged_epoch", "penalty_start", "penalty_last"),
+    *(f"{metric}_{moment}" for metric in METRICS for moment in ("last", "best", "best_epoch")),
+    *(f"{name}_{moment}" for name in CENSUS for moment in ("start", "last")),
+)
+"""Columns of what a training gives, and gives again on the same engine and machine."""
+
+
+def label_check(key: str, method: str) -> str:
+    """What a row says beside its key and label: one that was given another label by hand is known by it."""
+    return hashlib.sha256(f"{key} {method}".encode()).hexdigest()[:16]
 
 
 def _arrow_type(hint: Any) -> pa.DataType:
@@ -74,7 +94,8 @@ def result_row(result: Result) -> dict[str, Any]:
             row |= {f"{name}_{moment}": seen.mean(name) for name in CENSUS}
             row |= {f"{name}_by_layer_{moment}": list(getattr(seen, name)) for name in CENSUS}
             row[f"{DEAD_AT_SOME_LAYER}_{moment}"] = seen.dead_at_some_layer
-    return {**row, **_versions(), **_git_state()}
+    own = {"machine": platform.node(), "label_check": label_check(cell.key, cell.method)}
+    return {**row, **own, **_versions(), **_git_state()}
 
 
 @cache

@@ -2,22 +2,25 @@
 
 They are told by nobody's memory and no row depends on them: a process that trains keeps a *run record* (what it was to
 train, what it is training, a heartbeat), and a sweep that was submitted to a cluster has a *submission* (which cells
-are in which job). A file that cannot be read is as good as none.
+are in which job). Each carries a checksum; one that is damaged is named, and what cannot be read is as good as none.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import math
 import os
 import platform
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from jumpstart_exp.console import Notice
 from jumpstart_exp.result import traceback_of
 from jumpstart_exp.store.parts import make_folder, sync_folder
 from jumpstart_exp.sweep.stopping import TOLD_TO_END
@@ -35,6 +38,10 @@ _VERSION = 1
 
 _UNUSABLE = (AttributeError, KeyError, OSError, OverflowError, RecursionError, TypeError, ValueError)
 """What reading a file raises that is no record."""
+
+
+class RecordWarning(Notice):
+    """A record is damaged and left out; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +154,7 @@ class Records:
     def __init__(self, results_dir: Path) -> None:
         self.folder = results_dir / "sweeps"
         self._submits = False
+        self._warned: set[Path] = set()
 
     def keep_submission(self, submission: Submission) -> None:
         """Write a submission, or what has become known of it; when this returns it is durable.
@@ -207,7 +215,7 @@ class Records:
         for path, content in self._read("*.run.json"):
             with contextlib.suppress(*_UNUSABLE):
                 name = path.name.removesuffix(".run.json")
-                costs = json.loads(path.with_name(f"{name}.cells.json").read_bytes())
+                costs = self._content(path.with_name(f"{name}.cells.json"))
                 found.append(_run(name, content, costs, max(0.0, now - path.stat().st_mtime)))
         return found
 
@@ -224,9 +232,25 @@ class Records:
             return
         for path in paths:
             with contextlib.suppress(*_UNUSABLE):
-                content = json.loads(path.read_bytes())
-                if isinstance(content, dict) and content.pop("version", None) == _VERSION:
+                content = self._content(path)
+                if content.pop("version", None) == _VERSION:
                     yield path, content
+
+    def _content(self, path: Path) -> dict[str, Any]:
+        """What a file says, without the checksum that those of before do not have.
+
+        Raises:
+            ValueError: it is damaged.
+            Exception: one of `_UNUSABLE`, where it is no record.
+        """
+        content: dict[str, Any] = json.loads(path.read_bytes())
+        told = content.pop("checksum", None)
+        if told is not None and told != _checksum(content):
+            if path not in self._warned:  # once, however often there is a look
+                self._warned.add(path)
+                warnings.warn(f"{path} is damaged and left out: its checksum does not fit", RecordWarning, stacklevel=2)
+            raise ValueError("it is damaged")
+        return content
 
     def _clock(self) -> float:
         """What time it is for the machine that keeps the files; this one's where nothing can be written."""
@@ -409,12 +433,17 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _write(path: Path, content: Mapping[str, Any], *, durable: bool = False) -> None:
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
+        content = {"version": _VERSION, **content} if path.name.endswith(".submission.json") else content
         with temporary.open("w", encoding="utf-8") as file:
-            json.dump({"version": _VERSION, **content} if path.name.endswith(".submission.json") else content, file)
+            json.dump({"checksum": _checksum(content), **content}, file)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())

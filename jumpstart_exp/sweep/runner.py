@@ -283,8 +283,11 @@ def prepare_data(cells: Sequence[Cell], settings: RunSettings) -> None:
     """
     from jumpstart_exp.data.loading import prepare
 
-    for dataset in {type(cell.dataset): cell.dataset for cell in cells}.values():  # subsets are of the same files
-        prepare(dataset, Path(settings.data_dir), settings.download)
+    data_dir = Path(settings.data_dir)
+    # subsets are of the same files
+    datasets = {(type(cell.dataset), tuple(cell.dataset.sources(data_dir))): cell.dataset for cell in cells}
+    for dataset in datasets.values():
+        prepare(dataset, data_dir, settings.download)
 
 
 def compact_if_many(store: Store) -> None:

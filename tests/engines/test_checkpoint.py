@@ -550,6 +550,19 @@ def test_a_stray_temporary_file_does_no_harm(always: Checkpoints) -> None:
     assert again.steps == 7
 
 
+def test_a_flipped_bit_is_named_and_the_file_left_alone(always: Checkpoints) -> None:
+    always.save("key", {"numbers": torch.arange(100)})
+    path = always.folder / "key.pt"
+    whole = path.read_bytes()
+    for place in range(0, 8 * len(whole), 8 * len(whole) // 100):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.warns(CheckpointWarning, match=r"key\.pt cannot be used.*damaged"):
+            assert always.load("key") is None
+        assert path.read_bytes() == damaged
+
+
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
     function: str, always: Checkpoints, monkeypatch: pytest.MonkeyPatch

@@ -18,7 +18,6 @@ from jumpstart_exp.report.page.reproduce import commands
 from jumpstart_exp.report.statistics.initialisation import initialisations
 from jumpstart_exp.report.statistics.summary import summarise
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
-from jumpstart_exp.report.table.rows import RowWarning, sound_rows
 from jumpstart_exp.report.table.studies import StudyTable
 from jumpstart_exp.report.tables.summaries import summary_table
 from jumpstart_exp.report.tables.table import as_markdown
@@ -113,14 +112,6 @@ def test_a_context_field_separates_figures_titled_by_it_and_old_rows_have_its_ne
     assert [grid.title.split(" · ")[-1] for grid in (one, other)] == ["optimizer.clip=0", "optimizer.clip=0.5"]
     assert (one.slug, one.depths, other.depths) == (before.slug, (2, 3), (2,))
     assert other.slug != before.slug
-
-
-def test_rows_with_a_value_that_the_field_cannot_have_are_left_out(add: Add) -> None:
-    add("optimizer", "clip", float, CONTEXT)
-    rows = [row(cell("relu", 2, 2, 0, optimizer__clip=0.5), 0.9), row(cell("relu", 3, 2, 0), 0.9)]
-    rows[0]["optimizer.clip"] = -1.0
-    with pytest.warns(RowWarning, match=r"optimizer\.clip=-1\.0"):
-        assert sound_rows(table(rows))["depth"].tolist() == [3]
 
 
 def test_a_study_has_the_rows_with_the_neutral_value_alone(add: Add) -> None:

@@ -59,7 +59,9 @@ def result_of(seed: int, engine: str = "eager", status: Any = "done") -> Result:
         CurveRow(epoch, 0.5, 0.25, 0.75, 1.25, None, 0.0, 0.1, 0.2, seed / 2**20) for epoch in epochs_of(seed)
     )
     census = LayerCensus(*[(0.5, seed / 2**20)] * 4)
-    return Result(cell_of(seed), status, engine, n_params=seed, census_start=census, census_last=census, curve=curve)
+    return Result(
+        cell_of(seed), status, engine, n_params=seed + 1, census_start=census, census_last=census, curve=curve
+    )
 
 
 class Phases:

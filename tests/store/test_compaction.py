@@ -125,7 +125,7 @@ def test_any_store_reads_the_same_before_and_after(tmp_path: Path, steps: list[t
 def result_with(number: int, seed: int, status: Any, label: str, epochs: list[int]) -> Result:
     """A result that says which training it is from."""
     curve = tuple(CurveRow(epoch, 0.5, 0.5, number, 0.5, None, 0.0, 0.0, 0.0, 0.0) for epoch in epochs)
-    return Result(replace(cell_of(seed), method=label), status, f"training {number}", n_params=number, curve=curve)
+    return Result(replace(cell_of(seed), method=label), status, f"training {number}", n_params=number + 1, curve=curve)
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -672,9 +672,10 @@ def test_the_command_names_what_it_cannot_read(answer: Any, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "a command is needed: python -m jumpstart_exp.store compact [results_dir=FOLDER]"),
-        (["results_dir=x"], "a command is needed"),
-        (["compress"], "'compress' is not an argument of the store: compact, results_dir=FOLDER or --help"),
+        ([], "one command is needed: python -m jumpstart_exp.store compact|verify [results_dir=FOLDER]"),
+        (["results_dir=x"], "one command is needed"),
+        (["compact", "verify"], "one command is needed"),
+        (["compress"], "'compress' is not an argument of the store: compact, verify, results_dir=FOLDER or --help"),
         (["compact", "results_dir="], "'results_dir=' is not an argument of the store"),
         (["compact", "--results_dir=x"], "'--results_dir=x' is not an argument of the store"),
     ],

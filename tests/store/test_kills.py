@@ -36,7 +36,7 @@ def check(store: Store, may_be_there: set[int]) -> set[int]:
     there = set(cells["seed"])
     assert len(cells) == len(there), "a key twice"
     assert there <= may_be_there
-    assert list(cells["n_params"]) == list(cells["seed"])
+    assert list(cells["n_params"]) == list(cells["seed"] + 1)
     curves = store.curves().groupby("key")["epoch"].agg(list).to_dict()
     assert curves == {cell_of(seed).key: epochs_of(seed) for seed in there if epochs_of(seed)}
     return there

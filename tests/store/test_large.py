@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.store import Store, cell_schema
+from jumpstart_exp.result import Result
+from jumpstart_exp.store import Store, cell_schema, result_row
 
 CELLS, CELLS_A_PART, DEPTH = 100_000, 64, 50
 SECONDS = 60  # on a busy machine; a quiet one needs a tenth
@@ -51,38 +53,45 @@ print(json.dumps([time.process_time(), peak]))
 """
 
 
-def column(field: pa.Field, size: int, numbers: np.random.Generator) -> pa.Array:
+def column(field: pa.Field, size: int, base: dict[str, Any], numbers: np.random.Generator) -> pa.Array:
+    """Random fractions where a number was measured, else what the base has."""
     if "by_layer" in field.name:
         offsets = pa.array(np.arange(size + 1) * DEPTH, pa.int32())
         return pa.ListArray.from_arrays(offsets, pa.array(numbers.random(size * DEPTH)))
-    if pa.types.is_floating(field.type):
+    if field.name not in Cell().description() and pa.types.is_floating(field.type):
         return pa.array(numbers.random(size))
-    if pa.types.is_integer(field.type):
-        return pa.array(numbers.integers(1, 100, size))
-    if pa.types.is_string(field.type):
-        return pa.array([field.name] * size)
-    return pa.nulls(size, field.type)
+    return pa.array([base[field.name]] * size, field.type)
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results folder of a store with 100,000 rows, written as a sweep would; a hundredth are of `SWEEP`."""
+    """The results folder of a store with 100,000 rows, as earlier versions wrote them; a hundredth are of `SWEEP`."""
     folder = tmp_path_factory.mktemp("large")
     schema, numbers = cell_schema(), np.random.default_rng(1)
-    part = pa.table([column(field, CELLS_A_PART, numbers) for field in schema], schema=schema)
+    base = {**dict.fromkeys(schema.names), **result_row(Result(Cell(width=3), "done", "native", n_params=9))}
+    part = pa.table([column(field, CELLS_A_PART, {**base, "label_check": None}, numbers) for field in schema], schema)
     (folder / "cells").mkdir()
-    swept = [Cell(depth=depth, width=3, seed=seed).key for depth in range(1, 51) for seed in range(STORED_SEEDS)]
-    keys = swept + [f"{place:032x}" for place in range(len(swept), CELLS)]
+    cells = [cell_of(place) for place in range(CELLS)]
     for start in range(0, CELLS, CELLS_A_PART):
-        places = range(start, min(start + CELLS_A_PART, CELLS))
-        table = part.slice(0, len(places))
-        own = {"key": [keys[place] for place in places], "depth": [place % 50 for place in places]}
-        own |= {"status": ["done"] * len(places), "method": ["UP"] * len(places)}
-        for name, values in own.items():
+        own = cells[start : start + CELLS_A_PART]
+        table = part.slice(0, len(own))
+        values: dict[str, list[Any]] = {
+            "key": [cell.key for cell in own],
+            "depth": [cell.depth for cell in own],
+            "seed": [cell.seed for cell in own],
+            "method": ["UP"] * len(own),
+        }
+        for name, entries in values.items():
             at = schema.get_field_index(name)
-            table = table.set_column(at, schema.field(at), pa.array(values, schema.field(at).type))
+            table = table.set_column(at, schema.field(at), pa.array(entries, schema.field(at).type))
         pq.write_table(table, folder / "cells" / f"part-{start:032x}.parquet", compression="zstd")
     return folder
+
+
+def cell_of(place: int) -> Cell:
+    """The first are `SWEEP`'s at width 3, the others of seeds that it has not."""
+    seed, depth = divmod(place, 50)
+    return Cell(depth=1 + depth, width=3, seed=seed if seed < STORED_SEEDS else 10_000 + seed)
 
 
 def measured(large: Path, what: str, expected: int) -> None:
@@ -118,5 +127,5 @@ def test_a_hundred_thousand_cells_are_read_in_seconds_and_a_gigabyte(large: Path
     measured(large, "compact", 20)
     for what, count in expected.items():
         measured(large, what, count)
-    row = Store(large).row(f"{CELLS - 1:032x}")
-    assert (row["depth"], len(row["dead_units_by_layer_last"])) == ((CELLS - 1) % 50, DEPTH)
+    row = Store(large).row(cell_of(CELLS - 1).key)
+    assert (row["depth"], len(row["dead_units_by_layer_last"])) == (50, DEPTH)

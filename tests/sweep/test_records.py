@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from jumpstart_exp.sweep.records import (
     Heartbeat,
     Job,
     Records,
+    RecordWarning,
     Run,
     Submission,
     is_alive,
@@ -312,6 +314,27 @@ def test_a_submission_whose_fields_are_of_another_kind_can_be_looked_at_or_is_no
     missing = {name: value for name, value in SUBMITTED.items() if name != field}
     write(records, "x.submission.json", missing)
     assert records.submissions() == [] or field == "name"
+
+
+@pytest.mark.parametrize("name", ["run", "cells", "submission"])
+def test_a_flipped_bit_is_no_record_or_changes_nothing(records, name):
+    Heartbeat(records, COSTS, 3, Job("12_1", "/logs/12_1.out")).progress("a", 0.25)
+    records.keep_submission(SUBMISSION)
+    read = records.submissions if name == "submission" else records.runs
+    (before,) = read()
+    (path,) = records.folder.glob(f"*.{name}.json")
+    whole = path.read_bytes()
+    for place in range(0, 8 * len(whole), 11):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RecordWarning)
+            for found in read():
+                assert found == replace(before, age=found.age) if name != "submission" else found == before, damaged
+    path.write_bytes(whole.replace(b'"a": 1.0', b'"a": 9.0').replace(b'"host": "', b'"host": "x'))
+    with pytest.warns(RecordWarning, match=rf"^{path} is damaged and left out: its checksum does not fit$"):
+        assert getattr(Records(records.folder.parent), read.__name__)() == []
 
 
 ARRAY: dict[str, Any] = {"first": 0, "count": 1, "job": "1", "name": "n"}

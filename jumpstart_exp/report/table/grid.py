@@ -56,6 +56,7 @@ _NULL_WORDS = {
     "dataset.noise": "no noise",
     "dataset.n_train": "all training points",
     "dataset.n_val": "all validation points",
+    "dataset.content": "files as published",
 }
 
 

@@ -15,6 +15,7 @@ from jumpstart_exp.report.table.fields import AXES, described, is_of_method, pla
 from jumpstart_exp.report.table.grid import FigureGrid
 from jumpstart_exp.report.table.names import dataset_title
 
+_CONTENT = "dataset.content"
 _Description = frozenset[tuple[str, Hashable]]
 
 
@@ -160,12 +161,20 @@ def _row_descriptions(table: pd.DataFrame) -> list[_Description]:
     """Every row's description without its seed; of a row of other numerics one that no study has."""
     if table.empty:
         return []
-    names = [name for name in described(table) if name != "numerics"]
+    names = [name for name in described(table) if name not in ("numerics", *_content_to_ignore(table))]
     columns = [[plain(value) for value in table[name].tolist()] for name in names]
     found = (_description(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
     numerics = table.get("numerics", [NUMERICS] * len(table))
     other = frozenset({("numerics", None)})
     return [row if its == NUMERICS else other for row, its in zip(found, numerics, strict=True)]
+
+
+def _content_to_ignore(table: pd.DataFrame) -> list[str]:
+    """What the datasets' files hold, where every dataset has one content only: a study is of that."""
+    if _CONTENT not in table.columns:
+        return []
+    contents = table[["dataset", _CONTENT]].drop_duplicates()
+    return [] if contents["dataset"].duplicated().any() else [_CONTENT]
 
 
 def _description(items: Iterable[tuple[str, Any]]) -> _Description:

@@ -248,6 +248,27 @@ def test_a_cut_file(tmp_path: Path) -> None:
             read_recorded_states(tmp_path, snapshots.cell.key)
 
 
+def test_a_flipped_bit_is_named_or_changes_nothing(tmp_path: Path) -> None:
+    snapshots = kept(cell_of())
+    path = write_recorded_states(snapshots, tmp_path)
+    whole = path.read_bytes()
+    named = 0
+    for place in range(0, 8 * len(whole), 8 * len(whole) // 150):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            found = read_recorded_states(tmp_path, snapshots.cell.key)
+        except RecordedStatesError:
+            named += 1
+        else:
+            assert np.array_equal(found.parameters, snapshots.parameters), place
+    assert named > 145
+    path.write_bytes(whole)
+    with np.load(path) as archive:  # any reader of such files reads it
+        assert "parameters" in archive
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert stored_keys(tmp_path) == []
     with pytest.raises(RecordedStatesError, match="not there"):
