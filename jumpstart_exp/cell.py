@@ -139,6 +139,9 @@ class Cell:
             check_settings(spec, f"{name}.")
             if isinstance(spec, DatasetSpec | PenaltySpec):
                 spec.check()
+        if (self.network.layout, self.network.init) == ("conv2x1", "glorot_uniform_2x1"):
+            # the fans that this layout has anyway: one network, one key
+            object.__setattr__(self, "network", dataclasses.replace(self.network, init="glorot_uniform"))
         self._check_sense()
 
     @classmethod
