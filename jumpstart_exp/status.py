@@ -191,8 +191,12 @@ def _sweep(name: str) -> str:
 
 
 def _queued(sweep: "SweepState") -> str:
-    tasks = sweep.tasks.get("queued", 0)
-    return f"{_count(tasks, 'task waits', 'tasks wait')} for a node" if tasks else "next in the processes that run"
+    if tasks := sweep.tasks.get("queued", 0):
+        return f"{_count(tasks, 'task waits', 'tasks wait')} for a node"
+    if sweep.counts()["running"]:
+        return "next in the processes that run"
+    begins = sweep.tasks.get("running", 0)
+    return f"in {_count(begins, 'process that trains', 'processes that train')} nothing yet" if begins else ""
 
 
 def _time_left(sweep: "SweepState") -> str:

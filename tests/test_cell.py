@@ -36,6 +36,7 @@ EFFECTIVE: dict[str, Any] = {
 CHANGED: dict[str, Any] = {
     "dataset.n_train": 61,
     "dataset.n_val": 11,
+    "dataset.content": "sha256-0123456789abcdef",
     "dataset.n_samples": 120,
     "dataset.noise": None,
     "dataset.random_state": 11,

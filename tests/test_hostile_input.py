@@ -503,7 +503,7 @@ TYPED = [
     (["results_dir=~nobody-of-this-name/x"], ["results_dir='~nobody-of-this-name/x'", "home"]),
     (["depth=a=b"], ["depth=a=b cannot be read"]),
     (["hydra.sweeper.params={depth:1}"], ["hydra.sweeper.params={depth:1} ", "cannot be used"]),
-    (["hydra.searchpath=[file://{tmp}]", "method=binary"], ["method=binary", "cannot be used"]),
+    (["hydra.searchpath=[file://{tmp}]", "method=binary"], ["method/binary.yaml cannot be read", "no UTF-8"]),
 ]
 
 

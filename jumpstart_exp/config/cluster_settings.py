@@ -2,11 +2,11 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import BooleanNode, FloatNode, IntegerNode
+from omegaconf import BooleanNode, FloatNode, IntegerNode, ValueNode
 from omegaconf.errors import OmegaConfBaseException
 
 from jumpstart_exp.settings import (
@@ -114,7 +114,7 @@ class ClusterSettings:
 
 def _of_its_type(name: str, value: Any) -> Any:
     """The value; a text, which the environment's are, as OmegaConf reads it for a number or a truth."""
-    nodes = {int: IntegerNode, float: FloatNode, bool: BooleanNode}
+    nodes: dict[type, Callable[[str], ValueNode]] = {int: IntegerNode, float: FloatNode, bool: BooleanNode}
     base = without_none(field_types(ClusterSettings)[name])[0]
     if not isinstance(value, str) or base not in nodes:
         return value

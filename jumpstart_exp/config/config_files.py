@@ -20,6 +20,9 @@ _PACKAGE = re.compile(r"\s*#\s*@package\s+(\S+)")
 _NAMED_FIRST = re.compile(r"\+*([\w./]+)(?:=| is not | cannot )")
 _MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
+_DEEPEST = 10
+"""Names in a setting's dotted name."""
+
 
 def config_file(name: str, arguments: Sequence[str]) -> Path:
     """The file of a configuration ("method/mine"): in a folder that is named on the command line, or in conf/."""
@@ -99,7 +102,8 @@ def _in_play(arguments: Sequence[str]) -> Iterator[tuple[Path, Mapping[str, Any]
         words = {*re.findall(r"[\w.-]+", texts.pop())}
         for path in [path for path in files if path.stem in words]:
             yield path, _settings(path, files.pop(path).as_posix())
-            texts.append(path.read_text(encoding="utf-8", errors="replace"))
+            with contextlib.suppress(OSError):
+                texts.append(path.read_text(encoding="utf-8", errors="replace"))
 
 
 def _settings(path: Path, group: str) -> dict[str, Any]:
@@ -122,6 +126,6 @@ def _settings(path: Path, group: str) -> dict[str, Any]:
         prefix, level = levels.pop()
         for key, value in level.items():
             found[f"{prefix}{key}"] = value
-            if isinstance(value, dict):
+            if isinstance(value, dict) and prefix.count(".") < _DEEPEST:  # a file may hold itself
                 levels.append(("" if f"{prefix}{key}" == "hydra.sweeper.params" else f"{prefix}{key}.", value))
     return found

@@ -83,7 +83,7 @@ class Checkpoints:
 
     def locked(self, keys: Container[str]) -> list[Path]:
         """What another user keeps from being read: the folder, or checkpoints of these cells."""
-        if _is_locked(self.folder, os.R_OK | os.X_OK):
+        if os.path.isdir(self.folder) and _is_locked(self.folder, os.R_OK | os.X_OK):  # noqa: PTH112 - it raises nothing
             return [self.folder]
         return [path for path in sorted(self.folder.glob("*.pt")) if path.stem in keys and _is_locked(path)]
 

@@ -347,7 +347,8 @@ class Heartbeat:
 def process_identity(pid: int) -> str:
     """A process's number and, where the system tells (Linux), when it began; empty if there is no such process."""
     with contextlib.suppress(OSError, IndexError):
-        return f"{pid}@{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if state[0] in "ZX" else f"{pid}@{state[19]}"  # one that has ended stays until its parent looks
     with contextlib.suppress(OSError):
         if not Path("/proc/self/stat").exists():
             os.kill(pid, 0)

@@ -270,7 +270,7 @@ def _without_locked_checkpoints(settings: RunSettings, cells: Sequence[Cell]) ->
     if not locked:
         return settings
     more = f" and {len(locked) - 1} more" if len(locked) > 1 else ""
-    warn(f"{locked[0]}{more} may not be read here: another user's, left alone; the cells are trained without")
+    warn(f"{locked[0]}{more} may not be read by this user: left alone, the cells are trained without")
     is_all = len(cells) == 1 or locked[0].suffix != ".pt"
     return replace(settings, checkpoint_minutes=None) if is_all else settings
 

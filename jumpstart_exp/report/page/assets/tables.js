@@ -60,10 +60,12 @@ function layoutParts(head) {
   if (!layouts.length) return [];
   const rows = layouts.flatMap((own) => own.measures.map((measure) => [own.methods, LAYOUT_MEASURES[measure.name] || measure.name,
     ...measure.of.map((each) => each.words), measure.difference.words, measure.nearer, String(own.places), own.seeds ? String(own.seeds) : "–"]));
+  const hasInterval = layouts.some((own) => own.measures.some((measure) => [...measure.of, measure.difference].some((each) => each.low !== null && each.low !== undefined)));
   return [
     make("h3", {}, "Which layout of the MOONS network reproduces the published figure?"),
     make("p", { id: "layouts-verdict" }, `For ${layouts[0].methods}: ${layouts[0].verdict}`),
-    tell(make("div", { class: "note" }), "Training accuracy at the best epoch, every seed of ours against the published one; in brackets 95 % intervals by Student's t over whole seeds, or of few seeds, where it says so, their range.",
+    tell(make("div", { class: "note" }), "Training accuracy at the best epoch, every seed of ours against the published one; in brackets "
+        + (hasInterval ? "95 % intervals by Student's t over whole seeds, or their range where it says so." : "the range of the seeds."),
       "The difference is MLP minus 2×1, paired by seed and place.", "A small distance is near; a large share on the published one's side of the training threshold is.",
       ...layouts[0].lost.map((words) => `${words}: left out of the mean absolute difference, counted as not trained.`)),
     make("div", { class: "layouts" }, table(["methods", "measure", ...layouts[0].variants, "difference", "nearer", "places", "seeds in common"], rows, "The layouts against the published figure", {
