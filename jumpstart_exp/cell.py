@@ -306,8 +306,13 @@ class Cell:
                 none.append("penalty.scope")
             if self.penalty.layer_weights is not None and set(self.penalty.layer_weights) == {1.0}:
                 none.append("penalty.layer_weights")
-        if self.network.layout != "cnn":
-            none += ["network.kernel", "network.head"]
+        match self.network.layout:
+            case "mlp" | "conv2x1":
+                none += ["network.kernel", "network.head"]
+            case "cnn":
+                pass
+            case other:
+                raise setting_error("network.layout", other, "mlp, conv2x1 or cnn")
         if self.network.norm == "none":
             none += ["network.norm_eps", "network.norm_momentum"]
         if self.dropout.rate == 0:

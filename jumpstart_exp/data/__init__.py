@@ -9,4 +9,7 @@ from jumpstart_exp.data.moons import Moons
 DATASETS: dict[str, type[DatasetSpec]] = {"moons": Moons, "mnist": Mnist, "cifar10": Cifar10, "cifar100": Cifar100}
 """Every dataset by name."""
 
+for _spec in DATASETS.values():
+    _spec.check_stated()
+
 __all__ = ["DATASETS", "DatasetSpec", "ImageSpec"]

@@ -40,6 +40,17 @@ class DatasetSpec:
     image: ClassVar[tuple[int, int, int] | None] = None
     threshold: ClassVar[float]
 
+    @classmethod
+    def check_stated(cls) -> None:
+        """See to it that a dataset says what its points are.
+
+        Raises:
+            TypeError: a class variable without a default is missing.
+        """
+        for name in ("title", "task", "classes", "features", "threshold"):
+            if not hasattr(cls, name):
+                raise TypeError(f"{cls.__name__}.{name} is missing: every dataset states it")
+
     @property
     def outputs(self) -> int:
         """Numbers that a network gives a point: of two classes the log-odds of the second, else one a class."""

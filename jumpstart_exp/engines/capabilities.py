@@ -128,17 +128,45 @@ SUPPORTED: Mapping[str, Supported] = {
 }
 """Every engine's list, by its name."""
 
-_LISTS: Mapping[str, Supported] = {
-    **SUPPORTED,
-    # a step of eager as a CUDA graph: it depends on nothing but the batch's points, neither on draws nor on its number
-    "graph": {
-        **_EAGER,
-        "penalty.ties": Values(("shared", "single")),
-        "dropout.rate": Values((0.0,)),
-        "optimizer.eps_rule": Values(("torch",)),
-        "dataset.augment": Values(("none",)),
-    },
+_GRAPH: Supported = {
+    "depth": _ANY,
+    "width": _ANY,
+    "seed": _ANY,
+    "network.layout": Values(("mlp", "conv2x1", "cnn")),
+    "network.kernel": _ANY,
+    "network.head": Values(("flatten", "max_avg_pool")),
+    "network.activation": Values(("relu",)),
+    "network.norm": Values(("none", "batch")),
+    "network.norm_eps": _ANY,
+    "network.norm_momentum": _ANY,
+    "network.init": Values(tuple(INITIALISATIONS)),
+    "penalty.kind": Values(("none", "U", "P", "UP", "L")),
+    "penalty.weight": _ANY,
+    "penalty.balance": _ANY,
+    "penalty.margin_above": _ANY,
+    "penalty.margin_below": _ANY,
+    "penalty.aggregate": Values(("sum", "mean", "l2", "sum_sq")),
+    "penalty.ties": Values(("shared", "single")),
+    "penalty.scope": Values(("channel", "position")),
+    "penalty.layer_weights": _ANY,
+    "penalty.layers": Values(("hidden", "all")),
+    "dropout.rate": Values((0.0,)),
+    "optimizer.name": Values(("adam",)),
+    "optimizer.lr": _ANY,
+    "optimizer.beta1": _ANY,
+    "optimizer.beta2": _ANY,
+    "optimizer.eps": _ANY,
+    "optimizer.eps_rule": Values(("torch",)),
+    "optimizer.epochs": _ANY,
+    "optimizer.batch_size": _ANY,
+    "optimizer.shuffle": _TRUTH,
+    "task_loss": _TRUTH,
+    "precision": Values(("float32", "float64", "tf32", "bf16")),
+    "dataset.augment": Values(("none",)),
 }
+"""Of steps that can be CUDA graphs: they depend on the batch's points alone, neither on draws nor on their number."""
+
+_LISTS: Mapping[str, Supported] = {**SUPPORTED, "graph": _GRAPH}
 
 
 def unsupported(engine: str, cell: Cell) -> str | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
@@ -43,6 +43,9 @@ class Batch:
 
 class Method(Protocol):
     """Parameters and terms of the loss that a method adds to a training."""
+
+    needs_pre_activations: ClassVar[bool]
+    """Whether its terms are of the pre-activations themselves, which a CNN's pass does not keep."""
 
     @property
     def weights(self) -> Mapping[str, float]:

@@ -14,6 +14,8 @@ from jumpstart_exp.settings import setting_error
 class Separation:
     """The penalty that a cell describes, with λ as its weight (CPAIOR, section 3)."""
 
+    needs_pre_activations = False  # a CNN's pass computes it by itself
+
     def __init__(self, cell: Cell) -> None:
         self.penalty = SeparationPenalty.from_spec(cell.penalty)
         self.weights: Mapping[str, float] = {"separation": cell.penalty_weight}

@@ -188,7 +188,7 @@ def test_fields_without_effect_change_nothing(engine: str, base: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("base", "name"), sorted({name: (base, name) for base, name, _ in CASES if FIELDS[name].rules["choices"]}.values())
+    ("base", "name"), sorted({(base, name) for base, name, _ in CASES if FIELDS[name].rules["choices"]})
 )
 def test_a_choice_that_nobody_knows_is_refused(base: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     widen(name, "fancy", monkeypatch)
@@ -202,7 +202,8 @@ def test_a_choice_that_nobody_knows_is_refused(base: str, name: str, monkeypatch
         told = unsupported(engine, cell)
         assert refusal(engine, cell)
         assert told is not None
-        assert f"{name}='fancy'" in told or unsupported(engine, known)
+        if unsupported(engine, known) is None:
+            assert f"{name}='fancy'" in told
 
 
 def widen(name: str, choice: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,14 @@ def test_a_strength_of_the_penalty_has_no_effect_without_and_its_neutral_value_i
     assert [grid.slug == before.slug for grid in grids] == [True, False]
 
 
+def test_a_strength_of_a_block_leaves_networks_without_it_in_every_figure(add: Add) -> None:
+    old = old_rows("relu")
+    add("network", "slope", float, STRENGTH)
+    leaky = [row(cell("sep_up", 2, 2, 0, network__slope=slope), 0.9) for slope in (0.1, 0.2)]
+    grids = figure_grids(table(old + leaky))
+    assert shown(grids) == {"network.slope=0.1": ("relu", "sep_up"), "network.slope=0.2": ("relu", "sep_up")}
+
+
 def test_a_context_field_separates_figures_titled_by_it_and_old_rows_have_its_neutral_value(add: Add) -> None:
     old = old_rows("relu", "sep_up")
     (before,) = figure_grids(table(old))

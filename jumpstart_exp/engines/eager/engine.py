@@ -22,6 +22,7 @@ from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.state_recorder import StateRecorder
 from jumpstart_exp.memory import reset_peak_memory, resident_bytes
+from jumpstart_exp.methods import methods_of
 from jumpstart_exp.result import Result, traceback_of
 
 
@@ -54,7 +55,9 @@ class EagerEngine:
 
     @staticmethod
     def refuses(cell: Cell) -> str | None:
-        """What is not on its list of `capabilities`: the reference trains every cell that there is."""
+        """What is not on its list of `capabilities`, and methods that need what a CNN's pass does not keep."""
+        if cell.network.layout == "cnn" and any(method.needs_pre_activations for method in methods_of(cell)):
+            return f"the engine eager keeps no pre-activations of a CNN, which method={cell.method} needs"
         return unsupported(EagerEngine.name, cell)
 
     @staticmethod

@@ -69,7 +69,8 @@ def setting_columns(table: pd.DataFrame) -> dict[str, list[Hashable]]:
     """Every setting's plain values, row by row, by name: what means the same is the same value.
 
     A null, or a column that the table lacks, is the neutral value where the setting has one and can have an effect:
-    one of a dataset under this dataset, one of the penalty under a penalty. What stays None has no effect.
+    one of a dataset under this dataset, one of the penalty under a penalty, any other that does not tune. What stays
+    None has no effect.
     """
     fields = cell_fields()
     columns = {name: [plain(value) for value in table[name]] for name in described(table)}
@@ -84,8 +85,8 @@ def setting_columns(table: pd.DataFrame) -> dict[str, list[Hashable]]:
             acts = [kind not in (None, "none") for kind in kinds]
         elif name.startswith("dataset."):
             acts = [name in own.get(str(dataset), ()) for dataset in datasets]
-        else:
-            acts = [True] * len(table)
+        else:  # a strength of what only some networks have: the others stand in the figures of all its values
+            acts = [not fields[name].tunes] * len(table)
         same, one = (None, plain(fields[name].neutral)), usual(name)
         columns[name] = [one if act and value in same else value for act, value in zip(acts, values, strict=True)]
     return dict(sorted(columns.items()))

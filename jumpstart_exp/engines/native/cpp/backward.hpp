@@ -120,8 +120,8 @@ template <class Equal>
 void Network<T>::give_to_one_or_all(Equal each_entry, T coefficient, Stream stream, std::uint32_t unit,
                                     std::uint32_t point, int layer, std::int64_t epoch) {
     std::uint64_t tied = 0, chosen = 0;
-    if (spec_.ties != Ties::single) each_entry([&](std::size_t) { return ++tied, false; });
-    if (spec_.ties == Ties::shared) {
+    if (ties_.counts) each_entry([&](std::size_t) { return ++tied, false; });
+    if (ties_.shares) {
         each_entry([&](std::size_t place) { return extra_[place] += coefficient / T(tied), false; });
         return;
     }
@@ -160,7 +160,7 @@ bool Network<T>::add_extra(int index, std::int64_t epoch) {
                 clear_once();
                 const T* row = layer.pre + std::size_t(segment) * stride;
                 const T coefficient = side == 0 ? above(layer, found) : below(layer, found);
-                if (spec_.ties == Ties::shared) {
+                if (ties_.shares) {
                     V<T> tied = {};
                     for (int i = 0; i < step * stride; i += lanes<T>)
                         tied += load(row + i) == value ? load(train_.valid + i % stride) : V<T>{};
@@ -202,12 +202,12 @@ bool Network<T>::add_extra(int index, std::int64_t epoch) {
                                                    : T(spec_.weight) * layer.weight * T(1 - spec_.balance));
                     part = active ? part : V<T>{};
                     V<T> remaining = {};  // how many tied entries come before the one that gets it
-                    if (spec_.ties != Ties::single) {
+                    if (ties_.counts) {
                         V<T> tied = {};
                         for (int segment = s; segment < segments_; segment += step)
                             tied += load(layer.pre + std::size_t(segment) * stride + i) == value
                                         ? broadcast<T>(T(1)) : V<T>{};
-                        if (spec_.ties == Ties::shared) part = active ? part / tied : V<T>{};
+                        if (ties_.shares) part = active ? part / tied : V<T>{};
                         else
                             for (int lane = 0; lane < lanes<T>; ++lane) {
                                 if (!active[lane] || !(tied[lane] > T(1))) continue;
@@ -221,7 +221,7 @@ bool Network<T>::add_extra(int index, std::int64_t epoch) {
                     for (int segment = s; segment < segments_; segment += step) {
                         const std::size_t place = std::size_t(segment) * stride + i;
                         const Mask<T> equal = load(layer.pre + place) == value;
-                        if (spec_.ties == Ties::shared) {
+                        if (ties_.shares) {
                             store(extra_ + place, load(extra_ + place) + (equal ? part : V<T>{}));
                             continue;
                         }
@@ -373,7 +373,7 @@ void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
         } else {
             update(block, parameters);
         }
-        if (l > 0 && has_norm_)
+        if (l > 0 && has_batch_norm_)
             normalise_backward(blocks_[l - 1], hidden_[l - 1], next, parameter_gradients_[(l - 1) % 2]);
         gradient = next;
     }

@@ -306,13 +306,13 @@ void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64
                  dropout_threshold);
             in = layer.dropped;
         }
-        if (training && has_norm_) {
+        if (training && has_batch_norm_) {
             affine(set, block, false, in, &layer, nullptr, nullptr, nullptr, false);
             normalise(set, block, layer);
             activate(set, layer, out, with_extremes);
         } else {
             const T* scale = nullptr;
-            if (has_norm_) {
+            if (has_batch_norm_) {
                 for (int r = 0; r < spec_.width; ++r) {
                     norm_scale_[r] = block.values[block.norm_offset() + r] /
                                      std::sqrt(layer.running_variance[r] + T(spec_.norm_eps));

@@ -31,6 +31,13 @@ constexpr int positions_of(Architecture architecture) {
     }
     __builtin_trap();
 }
+constexpr bool is_batch_norm(Norm norm) {
+    switch (norm) {
+        case Norm::none: return false;
+        case Norm::batch: return true;
+    }
+    __builtin_trap();
+}
 // Parameters, and as many running statistics, that a norm has for every unit of a hidden layer.
 constexpr int norm_numbers(Norm norm) {
     switch (norm) {
@@ -43,6 +50,18 @@ constexpr int norm_numbers(Norm norm) {
 constexpr int slots_of(Optimizer optimizer) {
     switch (optimizer) {
         case Optimizer::adam: return 2;  // the first and the second moment
+    }
+    __builtin_trap();
+}
+// Whether a tie's entries are counted before its gradient is given, and whether each of them gets its share.
+struct TieRule {
+    bool counts, shares;
+};
+constexpr TieRule rule_of(Ties ties) {
+    switch (ties) {
+        case Ties::shared: return {true, true};
+        case Ties::single: return {false, false};
+        case Ties::random: return {true, false};
     }
     __builtin_trap();
 }

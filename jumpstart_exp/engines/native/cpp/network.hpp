@@ -70,7 +70,9 @@ private:
     const Constraints constrained_;
     Arena arena_;
     int positions_, segments_;  // rows of a hidden layer
-    bool has_norm_, per_position_, has_penalty_, fast_penalty_;
+    bool has_batch_norm_, per_position_;
+    TieRule ties_;
+    bool has_penalty_, fast_penalty_;
     double constraints_;
     Set train_, val_;
     Block<T>* blocks_;
@@ -175,10 +177,11 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
       arena_(memory),
       positions_(positions_of(spec.architecture)),
       segments_(spec.width * positions_),
-      has_norm_(norm_numbers(spec.norm) > 0),
+      has_batch_norm_(is_batch_norm(spec.norm)),
       per_position_(has_a_constraint_a_position(spec.scope)),
+      ties_(rule_of(spec.ties)),
       has_penalty_(constrained_.units || constrained_.points || constrained_.layers),
-      fast_penalty_(positions_ == 1 && spec.ties == Ties::single && !constrained_.layers),
+      fast_penalty_(positions_ == 1 && !ties_.counts && !constrained_.layers),
       train_(take_set(train)),
       val_(take_set(val)) {
     const int stride = train_.layout.stride;
@@ -191,7 +194,7 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
         Block<T> block;
         block.rows = l == spec.depth ? spec.outputs : spec.width;
         block.columns = l == spec.depth ? segments_ : l == 0 ? spec.features : spec.width * positions_;
-        block.has_norm = has_norm_ && l < spec.depth;
+        block.has_norm = has_batch_norm_ && l < spec.depth;
         block.length = (block.used() + lanes<T> - 1) / lanes<T> * lanes<T>;
         block.values = arena_.take<T>((1 + slots_of(spec.optimizer)) * std::size_t(block.length));
         longest = block.length > longest ? block.length : longest;
@@ -199,7 +202,7 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
         if (l == spec.depth) break;
         Hidden<T> layer = {};
         layer.pre = arena_.take<T>(std::size_t(segments_) * stride);
-        if (has_norm_) {
+        if (has_batch_norm_) {
             layer.normalised = arena_.take<T>(std::size_t(segments_) * stride);
             layer.deviation = arena_.take<T>(spec.width);
             layer.running_mean = arena_.take<T>(spec.width);
@@ -282,7 +285,7 @@ template <class Visit>
 void Network<T>::each_of_state(Visit visit) {
     for (int part = 0; part <= slots_of(spec_.optimizer); ++part)
         each_parameter([&](int l, int offset) { visit(blocks_[l].values[part * blocks_[l].length + offset]); });
-    if (!has_norm_) return;
+    if (!has_batch_norm_) return;
     for (int l = 0; l < spec_.depth; ++l)
         for (int r = 0; r < spec_.width; ++r) visit(hidden_[l].running_mean[r]);
     for (int l = 0; l < spec_.depth; ++l)
@@ -327,7 +330,7 @@ void Network<T>::initialise(const double* initial) {
                 for (int r = 0; r < block.rows; ++r) block.values[block.norm_offset() + r] = T(1);
         }
     }
-    if (has_norm_)
+    if (has_batch_norm_)
         for (int l = 0; l < spec_.depth; ++l)
             for (int r = 0; r < spec_.width; ++r) hidden_[l].running_variance[r] = T(1);
 }
