@@ -136,6 +136,13 @@ def test_all_there_can_be(results, say, told):
     assert found["tasks"] == {"running": 1} and found["remark"] is None
 
 
+def test_queued_cells_are_next_only_where_something_is_in_training(results, say):
+    keep_run(results, "begins", [0, 1])
+    assert say()[1]["queued"][:2] == ["2", "in 1 process that trains nothing yet"]
+    keep_run(results, "trains", [2, 3], training={cell(2).key: 0.5})
+    assert say()[1]["queued"][:2] == ["3", "next in the processes that run"]
+
+
 def test_a_process_that_has_ended_or_whose_number_another_has_is_lost(results, told):
     own = process_identity(os.getpid())
     ended = subprocess.Popen([sys.executable, "-c", ""])

@@ -303,6 +303,17 @@ def test_an_interpolation_that_is_typed(hydra: Master) -> None:
     assert [alone(hydra, job).key for job in jobs] == [cell.key for cell in cells]
 
 
+@pytest.mark.parametrize(
+    "typed", ["${oc.env:JUMPSTART_INDEX}", "'${oc.env:JUMPSTART_INDEX}'", "${oc.env:NO_SUCH_VARIABLE,7}"]
+)
+def test_a_number_out_of_the_environment_is_one(hydra: Master, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
+    monkeypatch.setenv("JUMPSTART_INDEX", "7")
+    for name in ("seed", "width", "optimizer.epochs", "dataset.n_train"):
+        jobs, cells = sweep_of(hydra, f"{name}={typed}", "depth=2,3")
+        same = sweep_of(hydra, f"{name}=7", "depth=2,3")[1]
+        assert cells == same == [alone(hydra, job) for job in jobs]
+
+
 def test_an_interpolating_method_refuses_what_does_not_exist(hydra: Master, own_conf: Callable[..., str]) -> None:
     path = own_conf(method__tied="# @package _global_\npenalty: {kind: UP, weight: '${optimizer.lr}'}\n")
     loader, config = hydra(path)

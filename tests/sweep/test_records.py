@@ -199,6 +199,14 @@ def test_a_process_of_this_machine_is_alive_by_its_number_and_beginning(records)
     assert not is_alive(replace(run, process=f"{ended.pid}@1", age=0.0))
 
 
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="no way to wait and leave the process")
+def test_a_process_that_has_ended_is_not_alive_before_its_parent_looks():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    assert process_identity(ended.pid) == ""
+    ended.wait()
+
+
 @pytest.mark.parametrize("process", ["", "0", "x@1", "@", "-1@3", "²@1"])
 def test_what_is_no_process_is_not_alive(records, process):
     Heartbeat(records, COSTS, 1)
