@@ -21,7 +21,7 @@ from jumpstart_exp.data.loading import load, prepare
 from jumpstart_exp.data.mnist import Mnist
 from jumpstart_exp.engines import load_and_train
 from jumpstart_exp.engines.eager.engine import EagerEngine
-from jumpstart_exp.report.table.studies import StudyTable, study_rows
+from jumpstart_exp.report.table.studies import StudyTable
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import setting
 from jumpstart_exp.specs.optimizer import OptimizerSpec
@@ -164,6 +164,6 @@ def test_a_study_is_of_the_only_content_that_there_is(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for number, one in enumerate(own):
         store.write([Result(one, "done", "eager")])
-        found = study_rows(store.cells(), "cpaior_cifar100_small", "paper")
+        found = StudyTable(store.cells()).rows("cpaior_cifar100_small", "paper")
         assert found["key"].tolist() == [[own[0].key], [own[1].key], [own[1].key]][number]
     assert StudyTable(store.cells()).state("cpaior_cifar100_small", "paper") is not None

@@ -182,7 +182,7 @@ KEPT = 2
 
 def long_cells(engine: str) -> list[str]:
     """Settings of cells that train for some seconds each, and are not kept before they are asked to end."""
-    seconds = {"stacked": 12}.get(engine, 3)  # by the estimates of eager, or its own of an engine that is not here
+    seconds = {"stacked": 12}.get(engine, 1.5)  # by the estimates of eager, or its own of an engine that is not here
     timed = ENGINES["eager" if engine in SECONDS else engine]
     once = timed.estimate_seconds(
         Cell(depth=12, width=3, penalty=PenaltySpec(kind="UP"), optimizer=OptimizerSpec(epochs=1000))

@@ -597,7 +597,7 @@ def test_a_fleet_is_as_large_as_the_free_memory_allows(monkeypatch: pytest.Monke
     cells = [make_cell(depth=depth, width=25) for depth in (100, 50, 1)]
     needed = StackedEngine.estimate_memory_bytes(cells[0])
     monkeypatch.setattr(stacked, "available_memory_bytes", lambda device="cpu": 100 * needed)
-    monkeypatch.setattr(stacked.os, "cpu_count", lambda: 5)
+    monkeypatch.setattr(stacked, "cpu_count", lambda: 5)
     assert StackedEngine.fleet_limit(cells, "cpu") == 15
     assert StackedEngine.fleet_limit(cells[2:], "cpu") > 15
     monkeypatch.setattr(stacked, "available_memory_bytes", lambda device="cpu": 0)

@@ -142,8 +142,7 @@ def test_a_clock_that_jumps_in_mid_sweep_does_nothing(
 ) -> None:
     offset, results = tmp_path / "offset", tmp_path / "here" / "results"
     offset.write_text("0")
-    # a bar, as on a terminal, shows the time left all the while
-    wrong = {"LD_PRELOAD": str(clock), "CLOCK_OFFSET": str(offset), "FORCE_COLOR": "1", "COLUMNS": "100"}
+    wrong = {"LD_PRELOAD": str(clock), "CLOCK_OFFSET": str(offset)}
     before = datetime.now(UTC)
     with Reader(results):
         sweep = sweeps.start(tmp_path / "here", LONG_GRID, How(fresh=True, environment=wrong))
@@ -152,11 +151,7 @@ def test_a_clock_that_jumps_in_mid_sweep_does_nothing(
         assert sweep.ended() == 0, sweep.output()
         code, said = sweeps.run(tmp_path / "here", LONG_GRID)
         assert (code, "24 cells: 24 stored in results, 0 to train" in said) == (0, True), said
-    bar = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sweep.output())
-    times = re.findall(r"24 cells +(?!time)(.*?) left", bar)
-    assert times
-    assert all(re.fullmatch(r"(\d+ min )?\d+(\.\d)? m?s", time) for time in times), times
-    assert re.search(r"24 cells in (\d+ min )?\d+(\.\d)? s, stored", bar)
+    assert re.search(r"24 cells in (\d+ min )?\d+(\.\d)? s, stored", sweep.output())
     assert set(rows_by_key(results).values()) == {1}
     assert_same_results(results, long_whole)
     rows = Store(results).cells()

@@ -141,7 +141,7 @@ def kill_once(sweeps: Sweeps, folder: Path, reader: Reader, kills: Kills, death:
     return len(after) < COUNT
 
 
-KILLED_WORKERS = 4
+KILLED_WORKERS = 2
 """In each engine."""
 
 SOME = {

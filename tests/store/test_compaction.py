@@ -93,7 +93,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps, names=st.randoms(use_true_random=False))
 def test_any_store_reads_the_same_before_and_after(tmp_path: Path, steps: list[tuple[str, Any]], names: Any) -> None:
     with tempfile.TemporaryDirectory(dir=tmp_path) as folder, pytest.MonkeyPatch.context() as patch:
