@@ -15,6 +15,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWarning
 from jumpstart_exp.folders import named_folder, why_no_folder
+from jumpstart_exp.limits import available_memory_bytes
 from jumpstart_exp.result import Metric, Result
 from jumpstart_exp.settings import SettingError
 from jumpstart_exp.specs.optimizer import OptimizerSpec
@@ -136,6 +137,7 @@ def unprivileged() -> Iterator[Path]:
     """A folder of a user who may not read everything: where the tests run as root, of nobody, whom this process is."""
     folder = Path(tempfile.mkdtemp())  # other users cannot enter pytest's own folder
     was_root = os.geteuid() == 0
+    available_memory_bytes()  # modules that come late are root's own
     if was_root:
         os.chown(folder, NOBODY, NOBODY)
         os.seteuid(NOBODY)

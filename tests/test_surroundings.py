@@ -1,6 +1,5 @@
 """What a command finds around it ends it with no traceback: encodings, notebooks, pasted letters, a second call."""
 
-import io
 import logging
 import os
 import subprocess
@@ -14,20 +13,9 @@ import pytest
 
 from jumpstart_exp.__main__ import main
 from jumpstart_exp.arguments import read_arguments
-from jumpstart_exp.console import set_up_output
 from jumpstart_exp.settings import SettingError
 from jumpstart_exp.surroundings import check_surroundings
 from jumpstart_exp.sweep.workers import _without_main_module
-
-
-@pytest.mark.parametrize("coding", ["ascii", "latin-1", "utf-8"])
-def test_letters_that_an_encoding_lacks_are_replaced(coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("warnings.showwarning", None)
-    stream = io.TextIOWrapper(io.BytesIO(), encoding=coding)
-    monkeypatch.setattr(sys, "stdout", stream)
-    set_up_output()
-    print("sep_up 10×4 – …", "\udcff", file=sys.stdout, flush=True)
-    assert "sep_up 10" in stream.buffer.getvalue().decode(coding)  # type: ignore[attr-defined]
 
 
 def test_a_notebooks_backend_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,8 @@ function drawMade(head, box) {
     make("li", {}, census))]);
   pairs.push(["other numbers", make("ul", {},
     make("li", {}, "accuracies and shares are rounded to 1/65,500; losses, penalties and seconds to one part in a thousand; the store has them in full"),
-    make("li", {}, `intervals, nominally 95 %: of a place's share of seeds Wilson's, whose coverage is lowest just beside 0 and 1 (0.79 of one seed, 0.83 of six); of means Student's t over whole seeds, from ${head.least_seeds} seeds on and where they do not all agree; of frontiers a bootstrap over whole seeds, from 10 on (of their ratio ${head.least_seeds}); of fewer the seeds themselves are shown`),
+    make("li", {}, "intervals, nominally 95 %: of a place's share of seeds Wilson's, whose coverage is lowest just beside 0 and 1 (0.79 of one seed, 0.83 of six)"),
+    make("li", {}, `of means Student's t over whole seeds, from ${head.least_seeds} seeds on and where they do not all agree; of frontiers a bootstrap over whole seeds, from 10 on (of their ratio ${head.least_seeds}); of fewer the seeds themselves are shown`),
     make("li", {}, "results that differ in a setting are never averaged, but for the summaries over depths and widths that say so"))]);
   const sources = [...new Set(head.studies.flatMap((study) => study.published ? study.published.sources : []))];
   pairs.push(["published values", make("ul", {}, (sources.length ? sources : ["none on this page"]).map((text) => make("li", {}, text)))]);
