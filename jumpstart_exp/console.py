@@ -15,6 +15,9 @@ from jumpstart_exp.settings import legible
 
 _LONGEST_LINE = 5000
 
+_REPLACING = ("replace", "backslashreplace", "xmlcharrefreplace", "namereplace", "ignore")
+"""How a stream may treat letters that its encoding lacks, so that none raises."""
+
 _GONE = (errno.EPIPE, errno.EIO)
 """What writing raises when the reader of a pipe has ended, or the terminal is gone: nobody is left to tell of it."""
 
@@ -109,7 +112,10 @@ def _unfailing(stream: Any, number: int) -> Any:
             return stream
         except OSError:  # nobody takes what was said so far
             pass
-        coding, errors = stream.encoding, "replace" if stream.errors == "strict" else stream.errors
+        except ValueError:  # the program has closed or detached it
+            stream = None
+    if stream is not None:
+        coding, errors = stream.encoding, stream.errors if stream.errors in _REPLACING else "replace"
         line_buffering, write_through = stream.line_buffering, stream.write_through
     raw = _Dropping(number, "w", closefd=False)
     buffer = raw if write_through else io.BufferedWriter(raw)

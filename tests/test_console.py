@@ -112,13 +112,26 @@ def test_a_pipe_that_is_not_to_be_waited_for_gets_everything(talk):
     assert int(reader.communicate()[0]) == 600
 
 
-@pytest.mark.parametrize("coding", ["ascii", "latin-1"])
-def test_letters_that_the_encoding_lacks_are_replaced(talk, coding):
+@pytest.mark.parametrize("how", ["close", "detach"])
+def test_a_stream_that_the_program_has_closed_ends_nothing(talk, how):
+    heard = talk(f"sys.stdout.{how}()", stdout=subprocess.PIPE, stderr=subprocess.PIPE).stderr
+    assert heard.count(b"noted") == heard.count(b"written") == 300
+
+
+@pytest.mark.parametrize(
+    ("coding", "environment"),
+    [
+        ("ascii", {"PYTHONIOENCODING": "ascii"}),
+        ("latin-1", {"PYTHONIOENCODING": "latin-1"}),
+        ("ascii", {"LC_ALL": "C", "PYTHONUTF8": "0"}),  # ascii:surrogateescape
+    ],
+)
+def test_letters_that_the_encoding_lacks_are_replaced(talk, coding, environment):
     heard = talk(
-        after="print('50×4 → ∞'); output().print('50×4 → ∞')",
+        after=r"print('50\xd74 \u2192 \u221e'); output().print('50\xd74 \u2192 \u221e')",
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        environment={"PYTHONIOENCODING": coding},
+        environment=environment,
     ).stdout
     assert heard.splitlines()[:2] == 2 * ["50×4 ? ?".encode(coding, "replace")]
 
