@@ -4,7 +4,7 @@ import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jumpstart_exp.cell import Cell
@@ -47,6 +47,12 @@ class Phase:
     def at_once(self) -> int:
         """How many units are trained at the same time."""
         return self.processes * self.setup.threads
+
+    def limited(self, at_once: int) -> "Phase":
+        """The same with no more than this many units at the same time, at least one."""
+        threads = max(1, min(self.setup.threads, at_once))
+        processes = max(1, min(self.processes, at_once // threads))
+        return replace(self, setup=replace(self.setup, threads=threads), processes=processes)
 
     def estimate_seconds(self) -> float:
         """Seconds of all of it."""

@@ -376,11 +376,14 @@ def _train(phases: "Sequence[Phase]", store: Store, checkpoints: "Checkpoints", 
         progress.stored(stored)
 
     def happenings() -> Generator[Progress | Result | None]:
-        for phase in phases:
+        most: int | None = None  # what kills for memory have left
+        for planned in phases:
             if stop:
                 return
+            phase = planned if most is None else planned.limited(most)
             progress.begin(phase)
-            yield from train_in_parallel(phase.fleets, phase.setup, phase.processes, stop)
+            lowered = yield from train_in_parallel(phase.fleets, phase.setup, phase.processes, stop)
+            most = most if lowered is None else lowered
 
     with (
         SweepProgress(phases, console) as progress,

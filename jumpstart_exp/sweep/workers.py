@@ -83,13 +83,14 @@ _Fleets = list[list[Cell]]
 
 def train_in_parallel(
     fleets: Sequence[Sequence[Cell]], setup: EngineSetup, workers: int, stop: Stop | None = None
-) -> Generator[Progress | Result | None]:
+) -> Generator[Progress | Result | None, None, int | None]:
     """Train fleets of distinct cells in `workers` processes, in the order given, yielding what happens as it happens.
 
     None is yielded when nothing has happened for a quarter of a second. A worker that dies costs one cell, which
     becomes a `failed` result: what its fleet had finished stays, what it had not begun is trained by a new worker,
     and those that were in training are tried again in ever smaller fleets, until the one that kills is alone. After
-    a worker that was killed for memory there are fewer of them (or fewer threads in it), and a warning says so.
+    a worker that was killed for memory there are fewer of them (or fewer threads in it), and a warning says so; how
+    many cells at once that leaves is returned, None where none was killed so.
     Closing the generator ends the workers at once. When `stop` is requested, or an error ends it, it does so as soon as
     every cell in training has a checkpoint (or when there is no more time, or it is requested again).
 
@@ -97,6 +98,7 @@ def train_in_parallel(
         WorkerStartError: a worker process ended before its first fleet; if by a signal, several in a row.
     """
     queue = deque([list(fleet) for fleet in fleets])
+    lowered: int | None = None
     pool: list[_Worker] = []
     died_at_start = 0
     if stop is None:
@@ -127,7 +129,8 @@ def train_in_parallel(
                     else:
                         died_at_start += not worker.unfinished
                     if was_killed_for_memory:
-                        warn(f"a worker process was killed for memory: {workers * setup.threads} at once from now on")
+                        lowered = workers * setup.threads
+                        warn(f"a worker process was killed for memory: {lowered} at once from now on")
                     rest, suspects, failed = worker.recover_cells(
                         is_alone=not had_room, is_replaced=had_room or died_at_start <= _MOST_STILLBORN
                     )
@@ -149,6 +152,7 @@ def train_in_parallel(
             os.environ.pop("OMP_NUM_THREADS", None)
         else:
             os.environ["OMP_NUM_THREADS"] = threads
+    return lowered
 
 
 def _keep(pool: "list[_Worker]", stop: Stop) -> Iterator[Progress | Result | None]:
@@ -298,9 +302,10 @@ class _Worker:
 @contextlib.contextmanager
 def _requests_held() -> Iterator[None]:
     """A process that starts in the block is not reached by requests to end: they wait until it lets them."""
-    resource_tracker.ensure_running()  # it would let them pass
     before = signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS)
     try:
+        resource_tracker.ensure_running()  # for good: by itself it ignores but SIGINT and SIGTERM, and lets these pass
+        signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -153,6 +153,24 @@ def test_estimates_of_time_and_memory() -> None:
     assert phase(Threads, [*cells, Cell(depth=500)], 2).estimate_seconds() == 500
 
 
+@pytest.mark.parametrize(
+    ("engine", "at_once", "processes", "threads"),
+    [
+        (OneByOne, 8, 4, 1),
+        (OneByOne, 3, 3, 1),
+        (OneByOne, 1, 1, 1),
+        (Threads, 8, 1, 4),
+        (Threads, 3, 1, 3),
+        (Threads, 1, 1, 1),
+    ],
+)
+def test_a_phase_can_be_limited(engine: type[OneByOne], at_once: int, processes: int, threads: int) -> None:
+    planned = phase(engine, [Cell(seed=seed) for seed in range(20)], 4)
+    limited = planned.limited(at_once)
+    assert (limited.processes, limited.setup.threads) == (processes, threads)
+    assert (limited.fleets, limited.cost) == (planned.fleets, planned.cost)
+
+
 def test_fleets_of_many_cells_are_formed_quickly() -> None:
     class Single(OneByOne):
         limit = 1

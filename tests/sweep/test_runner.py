@@ -1,3 +1,4 @@
+import itertools
 import os
 import re
 import signal
@@ -20,7 +21,7 @@ from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import Store, StoreError
-from jumpstart_exp.sweep import runner
+from jumpstart_exp.sweep import runner, workers
 from jumpstart_exp.sweep.progress import SweepProgress
 from jumpstart_exp.sweep.records import Records, Run
 from jumpstart_exp.sweep.runner import CellsFailedError, plan, run_cell, run_sweep
@@ -512,6 +513,19 @@ def mixed() -> list[Cell]:
     """Five cells for `threads`, one of them deadly, and two that it refuses."""
     batches = [replace(cell(seed), optimizer=BATCHES) for seed in (0, 1)]
     return [cell(0), cell(1), batches[0], cell(DEADLY), cell(2), batches[1], cell(3)]
+
+
+@pytest.mark.usefixtures("two_engines", "quick_start")
+def test_after_a_kill_for_memory_the_next_engine_too_has_fewer_at_once(
+    store: Store, settings: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = itertools.count()
+    monkeypatch.setattr(workers, "memory_kills", lambda: next(kills))
+    batches = [replace(cell(seed), optimizer=BATCHES) for seed in (0, DEADLY)]
+    run_sweep([*batches, cell(0), cell(1)], settings(), 2)
+    rows = store.cells().set_index("key")
+    assert rows["status"][batches[1].key] == "failed"
+    assert set(rows["started"][[cell(0).key, cell(1).key]]) == {"cpu, 1 threads"}
 
 
 @pytest.mark.usefixtures("two_engines", "quick_start")

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import Any
 
 import fake_engines
 import pytest
@@ -209,6 +211,21 @@ def test_workers_ignore_what_their_parent_decides_about_and_are_killed_for_memor
         assert isinstance(next(event for event in events if event is not None), Progress)
         assert worker.is_alive()
         assert Path(f"/proc/{worker.pid}/oom_score_adj").read_text() == "1000\n"
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set(), "here they arrive as before"
+
+
+def test_pythons_resource_tracker_outlives_requests_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself it ignores only two of them; a worker that started after its end would bring a warning."""
+    tracker: Any = resource_tracker.ResourceTracker()
+    monkeypatch.setattr(resource_tracker, "ensure_running", tracker.ensure_running)
+    with module._requests_held():
+        pass
+    for number in REQUESTS:
+        os.kill(tracker._pid, number)
+    os.close(tracker._fd)  # its parent's end
+    _, status = os.waitpid(tracker._pid, 0)
+    tracker._fd = tracker._pid = None
+    assert os.waitstatus_to_exitcode(status) == 0
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set(), "here they arrive as before"
 
 
