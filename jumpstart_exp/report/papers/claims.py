@@ -236,11 +236,13 @@ def judge(measure: Measure, criterion: Criterion) -> str:
     """The verdict: reproduced if the whole interval meets the criterion, not reproduced if none of it does.
 
     With too few seeds (or pairs) for an interval, at any place that it is about, nothing is decided; where all seeds
-    agree, their value decides. Of a measure that may be greater only the lower end counts.
+    agree, their value decides. Of a measure that may be greater only the lower end counts, of one that may be smaller
+    only the upper end.
     """
     if (ends := measure.ends()) is None or measure.few_places:
         return UNDECIDED
-    low, high = ends[0], math.inf if measure.is_at_least else ends[1]
+    low = -math.inf if measure.is_at_most else ends[0]
+    high = math.inf if measure.is_at_least else ends[1]
     if criterion.least <= low and high <= criterion.most and (high < criterion.below or math.isinf(criterion.below)):
         return REPRODUCED
     if high < criterion.least or low > criterion.most or low >= criterion.below:
@@ -266,8 +268,12 @@ def in_words(measure: Measure, digits: int) -> str:
     return f"{_value(measure, digits)}{ends}, {measure.count} {unit}"
 
 
+_BOUND = {(False, False): "", (True, False): "at least ", (False, True): "at most ", (True, True): "about "}
+"""What stands before a measure, by whether it may be greater and whether it may be smaller."""
+
+
 def _value(measure: Measure, digits: int) -> str:
-    return f"{'at least ' if measure.is_at_least else ''}{measure.value:.{digits}f}"
+    return f"{_BOUND[measure.is_at_least, measure.is_at_most]}{measure.value:.{digits}f}"
 
 
 def _is_of_table(assertion: Assertion, authors: FigureGrid) -> bool:
@@ -306,7 +312,7 @@ def _finding(
         return Finding(variant, TOY, ours, measure, _smaller_told(wanted, small, variant), command)
     verdict, ours = judge(measure, criterion), in_words(measure, assertion.digits)
     note = _too_few(measure) if verdict == UNDECIDED else ""
-    needs_more = note != "" or (verdict == UNDECIDED and measure.is_at_least)
+    needs_more = note != "" or (verdict == UNDECIDED and (measure.is_at_least or measure.is_at_most))
     return Finding(variant, verdict, ours, measure, note, command if needs_more else None)
 
 

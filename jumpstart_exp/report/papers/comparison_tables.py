@@ -43,6 +43,7 @@ _FINDING = (
         "count",
         "unit",
         "is_at_least",
+        "is_at_most",
         "verdict",
         "note",
         "command",

@@ -49,12 +49,14 @@ _PLACES = (0, 1, 2, 3)
 class Measure(Interval):
     """A number of ours with its interval and range.
 
-    `is_at_least` says that it may be greater: deeper networks are not in the store. `unit` is what `count` counts.
-    `few_places` of the places that it is about have fewer seeds than decide anything.
+    `is_at_least` says that it may be greater: deeper networks are not in the store; `is_at_most` that it may be
+    smaller, as a ratio where the baseline's are not. `unit` is what `count` counts. `few_places` of the
+    places that it is about have fewer seeds than decide anything.
     """
 
     unit: str = "seeds"
     is_at_least: bool = False
+    is_at_most: bool = False
     few_places: int = 0
 
 
@@ -178,7 +180,8 @@ def ratio_of(grid: FigureGrid, method: str) -> Measure | None:
     ratio = frontier_ratio(grid, MOMENT, method, BASELINE, start=START)
     if ratio is None:
         return None
-    return _bootstrapped(ratio.ratio, ratio, ratio.seeds, bool(ratio.at_least))
+    found = _bootstrapped(ratio.ratio, ratio, ratio.seeds, bool(ratio.at_least))
+    return replace(found, is_at_most=bool(ratio.at_most))
 
 
 def lowest_mean(cells: StudyCells, methods: Sequence[str], metric: str) -> Measure | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from stored_tables import cell as stored_cell
 from stored_tables import row, table
 from study_rows import study_table
 
@@ -52,9 +53,9 @@ def finding(found: tuple[Claim, ...], name: str, variant: str = "paper") -> Find
     return own
 
 
-def of_seeds(low: float, high: float, count: int = 10, is_at_least: bool = False) -> Measure:
+def of_seeds(low: float, high: float, count: int = 10, is_at_least: bool = False, is_at_most: bool = False) -> Measure:
     """A measure with this interval."""
-    return Measure((low + high) / 2, low, high, low, high, count, is_at_least=is_at_least)
+    return Measure((low + high) / 2, low, high, low, high, count, is_at_least=is_at_least, is_at_most=is_at_most)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,33 @@ def test_a_lower_bound_refutes_nothing_from_below() -> None:
     assert judge(measure, Criterion(most=30)) == "not reproduced"
 
 
+def test_an_upper_bound_proves_nothing_from_above() -> None:
+    measure = of_seeds(4, 5, is_at_most=True)
+    assert judge(measure, Criterion(least=3)) == "undecided"
+    assert judge(measure, Criterion(3, 6)) == "undecided"
+    assert judge(measure, Criterion(most=5)) == "reproduced"
+    assert judge(measure, Criterion(least=6)) == "not reproduced"
+    assert judge(of_seeds(4, 5, is_at_least=True, is_at_most=True), Criterion(most=5)) == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("relu", "sep_up", "bounds"),
+    [(5, 10, (False, False)), (5, 20, (True, False)), (20, 10, (False, True)), (20, 20, (True, True))],
+)
+def test_a_ratio_knows_whose_frontier_the_grid_cuts_off(relu: int, sep_up: int, bounds: tuple[bool, bool]) -> None:
+    reached = {"relu": relu, "sep_up": sep_up}
+    rows = [
+        row(stored_cell(method, depth, 2, seed), 1.0 if depth <= end else 0.5)
+        for method, end in reached.items()
+        for depth in (1, 5, 10, 20)
+        for seed in range(6)
+    ]
+    (grid,) = figure_grids(table(rows))
+    found = ratio_of(grid, "sep_up")
+    assert found is not None
+    assert (found.is_at_least, found.is_at_most) == bounds
+
+
 @pytest.mark.parametrize(
     ("criterion", "depth", "verdict"),
     [
@@ -132,6 +160,8 @@ def test_measures_and_criteria_in_words() -> None:
     assert in_words(Measure(60, None, None, 20, 60, 3), 0) == "60 [range 20, 60], 3 seeds"
     one = Measure(1.337, None, None, None, None, 1, unit="pairs", is_at_least=True)
     assert in_words(one, 2) == "at least 1.34, 1 pair"
+    assert in_words(of_seeds(4, 5, is_at_most=True), 1) == "at most 4.5 [4.0, 5.0], 10 seeds"
+    assert in_words(of_seeds(4, 5, is_at_least=True, is_at_most=True), 1) == "about 4.5 [4.0, 5.0], 10 seeds"
     words = [Criterion(least=60), Criterion(most=10), Criterion(1.2, 1.46), Criterion(50, 50), Criterion(10, below=30)]
     assert [own.in_words() for own in words] == [
         "at least 60",
