@@ -14,7 +14,7 @@ from rich.progress import Progress
 from jumpstart_exp.arguments import Arguments, read_arguments
 from jumpstart_exp.console import redraws, set_up_output
 from jumpstart_exp.folders import why_no_folder
-from jumpstart_exp.report.registry import KINDS, Job, Stored, Write, sections
+from jumpstart_exp.report.registry import KINDS, MOST_ALIKE, Job, Stored, Write, sections
 from jumpstart_exp.settings import SettingError, legible
 
 _KINDS = "\n".join(
@@ -36,8 +36,9 @@ Markdown): cpaior-2 to -4, iclr-1 to -12, sepcons-1 to -8, cpaior-table-1, iclr-
 
 threshold is the training accuracy from which on a network trains: 0.95 for MOONS, of images twice the
 share of the largest class. Of more than four figures that differ in a swept setting's value only the
-best has files of its own beside the sweep's, and the page has all; swept=all draws each. Nothing
-but seeds is averaged: results that differ in anything else are separate figures.
+best has files of its own beside the sweep's, of all figures of one dataset and the same methods the
+{MOST_ALIKE} of which the most networks train, and published studies; the page has all, and swept=all draws
+each. Nothing but seeds is averaged: results that differ in anything else are separate figures.
 """
 
 EMPTY = "run `python -m jumpstart_exp -m +experiment=quick` or `make heatmaps` first"
@@ -120,8 +121,10 @@ def _report(typed: Arguments, threshold: float | None) -> int:
                 folder = results / ("tables" if "-table-" in figure else "figures")
                 return _write(partial(write, threshold=threshold), folder)
             found = [grid.at_threshold(threshold) for grid in figure_grids(table)]
-            grids, swept = named_by_study(found, table), sweeps(found, table, each=values.get("swept") == "all")
-            work = [*sections(Stored(results, data, store, table, grids, swept, threshold), only)] if grids else []
+            each = values.get("swept") == "all"
+            grids, swept = named_by_study(found, table), sweeps(found, table, each=each)
+            stored = Stored(results, data, store, table, grids, swept, threshold, each)
+            work = [*sections(stored, only)] if grids else []
         except (StoreError, GridError, PublishedError, PaperError) as error:
             return _complain(str(error))
         finally:

@@ -5,8 +5,10 @@ one figure's grid (`of_grid`) or of the whole store (`of_store`). Nothing else h
 """
 
 import pkgutil
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -68,6 +70,9 @@ KINDS = {
 }
 """What the report can make, by the name that `only=` takes."""
 
+MOST_ALIKE = 12
+"""Figures of one dataset and the same methods that have files of their own, whatever else they differ in."""
+
 _PACKAGES = ("figures", "tables", "papers", "inside", "page")
 
 Write = Callable[[Path], list[Path]]
@@ -79,7 +84,7 @@ class Stored:
     """What the report is made of: a results folder with its table of cells and their figures.
 
     `sweeps` are those among the figures. `threshold` is the training accuracy from which on a network trains; None for
-    each dataset's own. The grids have it.
+    each dataset's own. The grids have it. With `each` all figures have files of their own.
     """
 
     results_dir: Path
@@ -89,14 +94,27 @@ class Stored:
     grids: "tuple[FigureGrid, ...]"
     sweeps: "tuple[Sweep, ...]"
     threshold: float | None
+    each: bool = False
 
-    @property
+    @cached_property
     def alone(self) -> "tuple[FigureGrid, ...]":
-        """The figures with files of their own: of a sweep over many values few, so that their number is bounded."""
+        """The figures with files of their own, so that their number is bounded.
+
+        Few of a sweep over many values; of one dataset and the same methods at most `MOST_ALIKE`, those of which the
+        most networks train; and those of published studies.
+        """
         left_out = {grid.slug for sweep in self.sweeps for grid in sweep.grids} - {
             slug for sweep in self.sweeps for slug in sweep.own
         }
-        return tuple(grid for grid in self.grids if grid.studies or grid.slug not in left_out)
+        kept = [grid for grid in self.grids if grid.studies or grid.slug not in left_out]
+        if not self.each:
+            alike: dict[object, list[FigureGrid]] = defaultdict(list)
+            for grid in kept:
+                if not grid.studies:
+                    alike[grid.dataset, grid.methods].append(grid)
+            for group in alike.values():
+                left_out |= {grid.slug for grid in sorted(group, key=_rank, reverse=True)[MOST_ALIKE:]}
+        return tuple(grid for grid in kept if grid.studies or grid.slug not in left_out)
 
 
 @dataclass(frozen=True)
@@ -164,7 +182,18 @@ def _others_told(grid: "FigureGrid", stored: Stored) -> str:
         if grid.slug in sweep.own and others:
             told = f"the best of {len(sweep.grids)} figures over {', '.join(sweep.names)}"
             return f"; {told}, {others} of them on the page only (swept=all draws each)"
-    return ""
+    swept = {other.slug for sweep in stored.sweeps for other in sweep.grids}
+    others = sum(
+        (other.dataset, other.methods) == (grid.dataset, grid.methods) and other.slug not in shown | swept
+        for other in stored.grids
+    )
+    return f"; {others} others of these methods on the page only (swept=all draws each)" if others else ""
+
+
+def _rank(grid: "FigureGrid") -> tuple[float, int]:
+    """The share of networks that train at the best epoch, then how many there are."""
+    count = int(grid.present.sum())
+    return float(grid.trained("best").sum()) / max(1, count), count
 
 
 def _check(kind: str) -> None:

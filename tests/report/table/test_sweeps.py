@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from stored_tables import cell, grid_rows, row, table
 
-from jumpstart_exp.report.registry import Stored
+from jumpstart_exp.report.registry import MOST_ALIKE, Stored, sections
 from jumpstart_exp.report.table.grid import figure_grids
 from jumpstart_exp.report.table.sweeps import MOST_ALONE, Sweep, sweeps, value_words
 from jumpstart_exp.store import Store
@@ -164,3 +164,29 @@ def test_a_figure_of_a_published_study_keeps_its_files(tmp_path: Path) -> None:
     kept = [replace(grids[0], studies=("quick",)), *grids[1:]]
     stored = Stored(tmp_path, tmp_path, Store(tmp_path), cells, tuple(kept), sweeps(grids, cells), None)
     assert [grid.slug for grid in stored.alone if grid.studies] == [grids[0].slug] and len(stored.alone) == 2
+
+
+def test_the_number_of_figures_with_files_is_bounded_where_no_sweep_joins_them(tmp_path: Path) -> None:
+    """Pairs drawn at random: no two figures differ in one setting only."""
+    rows = [
+        of
+        for number in range(20)
+        for of in grid_rows(
+            ["sep_up"], [1, 5], [2], [0], lambda _, n=number: 1 - n / 40,
+            optimizer__lr=1e-4 * (1 + number), penalty__weight=1e-5 * (1 + number),
+        )
+    ]  # fmt: skip
+    cells = table(rows)
+    grids = tuple(figure_grids(cells))
+    assert len(grids) == 20 and sweeps(grids, cells) == ()
+    grids = (*grids[:-1], replace(grids[-1], studies=("quick",)))
+    stored = Stored(tmp_path, tmp_path, Store(tmp_path), cells, grids, (), None)
+    assert len(stored.alone) == MOST_ALIKE + 1, "a published study's has its own"
+    own = [grid for grid in stored.alone if not grid.studies]
+    assert {number for number in range(20) for grid in own
+            if grid.settings["sep_up"]["optimizer.lr"] == 1e-4 * (1 + number)} >= {0, 1, 2}, "the best"  # fmt: skip
+    titles = [title for title, _ in sections(stored, "heatmaps")]
+    assert all(
+        title.endswith("; 7 others of these methods on the page only (swept=all draws each)") for title in titles
+    )
+    assert len(replace(stored, each=True).alone) == 20
