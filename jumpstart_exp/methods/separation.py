@@ -1,6 +1,7 @@
 """The separation penalty as a term of the loss."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from jumpstart_exp.settings import setting_error
 class Separation:
     """The penalty that a cell describes, with λ as its weight (CPAIOR, section 3)."""
 
-    needs_pre_activations = False  # a CNN's pass computes it by itself
+    needs_pre_activations: ClassVar[bool] = False  # a CNN's pass computes it by itself
 
     def __init__(self, cell: Cell) -> None:
         self.penalty = SeparationPenalty.from_spec(cell.penalty)
