@@ -32,7 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "losses": {*_CELLS, "measures"},
     "methods": {*_CELLS, "networks", "losses", "measures"},
     "engines": _ENGINES,
-    "store": {*_CELLS, "result", "arguments"},
+    "store": {*_CELLS, "result", "arguments", "config"},
     "config": _CELLS,
     "sweep": _SWEEP,
     "cluster": {*_SWEEP, "cluster"},

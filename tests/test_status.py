@@ -235,6 +235,7 @@ def test_the_time_left_is_not_known_while_all_of_it_waits(results, say):
 GARBAGE = ["", "{", "null", "[]", "[1]", '{"version": 1}', "\0", "[" * 100_000, '{"version": 1, "tasks": 3}']
 
 
+@pytest.mark.filterwarnings("ignore::jumpstart_exp.sweep.records.RecordWarning")
 def test_garbage_and_foreign_files_are_as_good_as_none(results, told, say):
     store(results, 0)
     keep_run(results, "good", [0, 1])

@@ -39,6 +39,7 @@ from jumpstart_exp.store.parts import (
 )
 from jumpstart_exp.store.schema import (
     OUTCOME,
+    OUTCOME_IF_COUNTED,
     STORE_VERSION,
     cell_schema,
     curve_columns,
@@ -46,6 +47,7 @@ from jumpstart_exp.store.schema import (
     description_columns,
     label_check,
     result_row,
+    version_columns,
 )
 from jumpstart_exp.store.soundness import Soundness, curve_flaws, soundness_of, soundness_of_part
 
@@ -65,8 +67,11 @@ _TABLES_TOGETHER = 64
 """So many parts are put together in memory: a table a part takes twice the memory of its rows."""
 
 
-_MACHINE = ("engine", "device", "machine")
-"""On what a cell's result has the same bits whenever it is trained."""
+_MACHINE = ("engine", "device", "machine", *version_columns())
+"""On what a cell's result has the same bits whenever it is trained, unless its engine is one of `_FLEET_BOUND`."""
+
+_FLEET_BOUND = ("stacked",)
+"""Engines that give the same bits only in the same fleet."""
 
 _MOST_NAMED = 5
 """Rows, or keys with two results, that are named one by one."""
@@ -103,6 +108,7 @@ class Store:
         self._soundness: dict[Path, tuple[tuple[int, int, int], Soundness]] = {}
         self._new_flaws: list[str] = []
         self._compared: set[tuple[str, frozenset[str]]] = set()
+        self._differing: set[str] = set()
         self._other_keys: set[str] = set()
 
     def check_writable(self) -> None:
@@ -378,11 +384,14 @@ class Store:
         if len(flaws) > _MOST_NAMED:
             self._warn(f"{len(flaws) - _MOST_NAMED} more rows are left out that no training can have written")
 
-    def warn_of_differing_results(self, rows: pa.Table) -> None:
+    def warn_of_differing_results(self, rows: pa.Table) -> frozenset[str]:
         """Name keys of which one engine on one machine gave two results that differ: both parts, and what differs.
 
         Args:
             rows: sound rows with their key, status and part.
+
+        Returns:
+            all such keys that were met so far; each is named once.
         """
         frame = rows.select(["key", "status", "part"]).to_pandas()
         # a failure is no result, and a label's row is a copy
@@ -396,17 +405,18 @@ class Store:
         firsts: dict[tuple[Any, ...], tuple[str, dict[str, Any]]] = {}
         found: dict[str, str] = {}
         for part, keys in sorted(keys_of_part.items()):
-            columns = ["key", "status", *_MACHINE, *OUTCOME[1:]]
+            columns = ["key", "status", *_MACHINE, *OUTCOME[1:], *OUTCOME_IF_COUNTED]
             try:
                 results = self._rows_of(self.cells_dir / part, columns, {"key": _allowed("key", sorted(keys))})
             except (GoneError, UnreadableError):  # compaction has moved it: what it says of equal keys comes first
                 continue
             for row in results.to_pylist():
-                if row["status"] == "failed":
+                if row["status"] == "failed" or row["engine"] in _FLEET_BOUND:
                     continue
                 place = (row["key"], *(row[name] for name in _MACHINE))
                 first, same = firsts.setdefault(place, (part, row))
-                differing = [name for name in OUTCOME[1:] if row[name] != same[name]]
+                counted = [name for name in OUTCOME_IF_COUNTED if None not in (row[name], same[name])]
+                differing = [name for name in (*OUTCOME[1:], *counted) if _differ(row[name], same[name])]
                 if differing:
                     name = differing[0]
                     found[row["key"]] = (
@@ -418,6 +428,12 @@ class Store:
             self._warn(words)
         if len(found) > _MOST_NAMED:
             self._warn(f"{len(found) - _MOST_NAMED} more keys have two different results of one engine and machine")
+        self._differing.update(found)
+        return frozenset(self._differing)
+
+    def warn_of_doubtful(self, path: Path, count: int) -> None:
+        """Name a part with so many rows of other numerics whose settings do not give their key, once."""
+        self._warn_once(path, f"{path}: {count} rows of other numerics do not have the key of their settings")
 
     def believable_curves(self, path: Path, curves: pa.Table) -> pa.Table:
         """The rows of a part of curves that a training can have written; a warning names the part of others."""
@@ -497,6 +513,11 @@ class Follower:
         best = _best_rows(rows)
         table: pd.DataFrame = rows.select(self.columns).take(pa.array(best["row"])).to_pandas()
         return table
+
+
+def _differ(value: Any, other: Any) -> bool:
+    """Whether two results' values are not the same; NaN, a diverged training's penalty, is the same as NaN."""
+    return bool(value != other) and not (value != value and other != other)
 
 
 def ranked(rows: pa.Table) -> pd.DataFrame:

@@ -23,8 +23,9 @@ Usage: python -m jumpstart_exp.store compact [results_dir=results]
 compact puts the many small part-files of a store into few large ones, which are read faster, and removes what
 killed writers left a day ago or earlier. A sweep that finds more than {many:,} parts does it by itself.
 
-verify reads every part as a whole, names each one that is damaged and each row that no training can have written,
-and adds a checksum to the parts that were written before parts had one. Exit code 3 if anything is wrong.
+verify reads every part as a whole, names each one that is damaged, each row that no training can have written and
+each key with two different results, and adds a checksum to the parts that were written before parts had one. Exit
+code 3 if anything is wrong.
 
 Sweeps may write and anybody may read meanwhile; no row is lost by a kill.
 """
@@ -90,6 +91,9 @@ def _verify(store: "Store", on_progress: "OnProgress") -> tuple[str, int]:
     words += [f"{found.added} got a checksum"] if found.added else []
     wrong = [f"{found.damaged} damaged"] if found.damaged else []
     wrong += [f"{found.left_out} rows that no training can have written"] if found.left_out else []
+    wrong += [f"{found.curves_left_out} such rows of curves"] if found.curves_left_out else []
+    wrong += [f"{found.differing} keys with two different results"] if found.differing else []
+    wrong += [f"{found.doubtful} rows of other numerics with another key"] if found.doubtful else []
     return ", ".join([*words, *(wrong or ["nothing damaged"])]), 3 if wrong else 0
 
 

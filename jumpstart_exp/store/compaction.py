@@ -30,7 +30,7 @@ from jumpstart_exp.store.parts import (
     sync_folder,
     write_durably,
 )
-from jumpstart_exp.store.schema import cell_schema, curve_schema
+from jumpstart_exp.store.schema import cell_schema, curve_schema, label_check
 
 MANY_PARTS = 2000
 """Parts from which on a sweep compacts the store before it begins: reading them takes seconds."""
@@ -148,13 +148,13 @@ def _parts_to_merge(store: Store) -> tuple[pa.Table, dict[str, int], int]:
     Returns:
         key, status, method and part of the rows that may be moved; how many rows of curves their parts have; how many
         rows stay where they are, because something of their part cannot be read, believed, or put together with the
-        others.
+        others, or because their key has two different results.
     """
     columns = ["key", "status", "method"]
-    tables = [pa.schema([(name, pa.string()) for name in [*columns, "part"]]).empty_table()]
+    empty = pa.schema([(name, pa.string()) for name in [*columns, "part"]]).empty_table()
+    tables: dict[str, pa.Table] = {}
     curve_rows: dict[str, int] = {}
-    staying = 0
-    staying_keys: set[str] = set()
+    stays: set[str] = set()
     joined = cell_schema(), curve_schema()
     for name in sorted(part_names(store.cells_dir)):
         path = store.cells_dir / name
@@ -166,25 +166,30 @@ def _parts_to_merge(store: Store) -> tuple[pa.Table, dict[str, int], int]:
         except UnreadableError as error:
             store.warn_unreadable(path, str(error))
             continue
-        keys = set(cells["key"].to_pylist())
-        # a part moves to the front, but not past one that has rows of its keys
-        stays = not found.is_complete or bool(keys & staying_keys)
+        tables[name] = with_part(cells.select(columns), name)
+        if not found.is_complete:
+            stays.add(name)
         try:
             curves = _read_curves(store, name)
             joined = _joined(joined[0], cells.schema), _joined(joined[1], curves.schema)
         except UnreadableError as error:
             store.warn_unreadable(store.curves_dir / name, str(error))
-            stays = True
-        if stays:
-            staying += len(cells)
-            staying_keys |= keys
+            stays.add(name)
         else:
-            tables.append(with_part(cells.select(columns), name))
             curve_rows[name] = len(curves)
-    rows = pa.concat_tables(tables, promote_options="permissive")
     store.warn_of_flaws()
-    store.warn_of_differing_results(rows)
-    return rows, curve_rows, staying
+    sound = [table for name, table in tables.items() if name not in stays]
+    # which of two different results is right, nobody knows: both stay
+    staying_keys = {*store.warn_of_differing_results(pa.concat_tables([empty, *sound], promote_options="permissive"))}
+    for name, table in tables.items():
+        keys = set(table["key"].to_pylist())
+        # a part moves to the front, but not past one that has rows of its keys
+        if name in stays or keys & staying_keys:
+            stays.add(name)
+            staying_keys |= keys
+    moving = [table for name, table in tables.items() if name not in stays]
+    rows = pa.concat_tables([empty, *moving], promote_options="permissive")
+    return rows, curve_rows, sum(len(tables[name]) for name in stays)
 
 
 def _joined(schema: pa.Schema, other: pa.Schema) -> pa.Schema:
@@ -245,6 +250,9 @@ def _write_chunk(store: Store, chunk: _Chunk) -> None:
         table = _read_curves(store, part)
         curves.append(table.filter(pc.is_in(table["key"], pa.array(own.loc[own["best"], "key"], pa.string()))))
         table = open_part(store.cells_dir / part, cell_schema()).read_whole()
+        if "label_check" not in table.column_names:  # its labels go with its settings
+            checks = map(label_check, table["key"].to_pylist(), table["method"].to_pylist())
+            table = table.append_column("label_check", pa.array(checks, pa.string()))
         cells.append(table.take(pa.array(own["place"].sort_values())))
     # columns that this version does not know stay
     if any(len(table) for table in curves):

@@ -142,6 +142,10 @@ class Part:
     _found: pa.Schema
     _schema: pa.Schema
 
+    def has(self, column: str) -> bool:
+        """Whether the part has the column itself, be it null."""
+        return column in self._found.names
+
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """These columns of the schema, those that the part lacks null; None for all.
 

@@ -60,6 +60,17 @@ OUTCOME = (
 )
 """Columns of what a training gives, and gives again on the same engine and machine."""
 
+OUTCOME_IF_COUNTED = (
+    *(f"{name}_by_layer_{moment}" for name in CENSUS for moment in ("start", "last")),
+    *(f"{DEAD_AT_SOME_LAYER}_{moment}" for moment in ("start", "last")),
+)
+"""The same of what is null where it was not counted."""
+
+
+def version_columns() -> tuple[str, ...]:
+    """Columns of the versions that a row was trained with."""
+    return tuple(_versions())
+
 
 def label_check(key: str, method: str) -> str:
     """What a row says beside its key and label: one that was given another label by hand is known by it."""

@@ -5,16 +5,20 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
 from numpy.typing import NDArray
 
 from jumpstart_exp.cell import NUMERICS, SCHEMA_VERSION, CellField, cell_fields, fields_of
+from jumpstart_exp.config.schema import conf_dir
 from jumpstart_exp.data import DATASETS
-from jumpstart_exp.result import CENSUS, METRICS
+from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS
 from jumpstart_exp.settings import is_allowed, shown
 from jumpstart_exp.store.parts import Part
 from jumpstart_exp.store.schema import label_check
@@ -30,27 +34,44 @@ _NEEDED = ("dataset", "depth", "width", "seed", "network.layout", "optimizer.epo
 _ACCURACIES = [metric for metric in METRICS if metric.endswith("_acc")]
 _LOSSES = [metric for metric in METRICS if metric.endswith("_loss")]
 
+_LARGEST = float(np.finfo(np.float64).max)
+"""The end of a range whose numbers are finite."""
+
+_ROUNDING = 1e-6
+"""How far rounding in float32 may carry a number out of its range."""
+
+_FRACTIONS = (*CENSUS, *(f"{name}_by_layer" for name in CENSUS), DEAD_AT_SOME_LAYER)
+
 _RANGES: Mapping[str, tuple[float, float]] = {
     **{f"{metric}_{moment}": (0, 1) for metric in _ACCURACIES for moment in ("last", "best")},
-    **{f"{metric}_{moment}": (-math.inf, math.inf) for metric in _LOSSES for moment in ("last", "best")},
-    **{f"{metric}_best_epoch": (1, math.inf) for metric in METRICS},
-    **{f"{name}_{moment}": (0, 1) for name in CENSUS for moment in ("start", "last")},
+    **{f"{metric}_{moment}": (0, _LARGEST) for metric in _LOSSES for moment in ("last", "best")},
+    **{f"{metric}_best_epoch": (1, _LARGEST) for metric in METRICS},
+    **{f"{name}_{moment}": (0, 1) for name in _FRACTIONS for moment in ("start", "last")},
     "n_params": (1, 1e11),  # more than any memory holds
-    "epochs_run": (0, math.inf),
-    "diverged_epoch": (1, math.inf),
-    "seconds": (0, math.inf),
-    "peak_memory_bytes": (0, math.inf),
+    "epochs_run": (0, _LARGEST),
+    "diverged_epoch": (1, _LARGEST),
+    "seconds": (0, _LARGEST),
+    "peak_memory_bytes": (0, _LARGEST),
 }
-"""From where to where a measured number goes, by its column; all are finite."""
+"""From where to where a measured number goes, or each one of a list, by its column; losses are cross-entropies."""
 
 _RANGES_IF_DONE: Mapping[str, tuple[float, float]] = {
-    f"penalty_{moment}": (-math.inf, math.inf) for moment in ("start", "last")
+    f"penalty_{moment}": (-_LARGEST, _LARGEST) for moment in ("start", "last")
 }
 """The same of what may be infinite where a training has diverged."""
 
+_ORDERED = (
+    *((name, "optimizer.epochs") for name in ("epochs_run", "diverged_epoch")),
+    *((f"{metric}_best_epoch", "optimizer.epochs") for metric in METRICS),
+    *((f"{metric}_last", f"{metric}_best") for metric in _ACCURACIES),
+    *((f"{metric}_best", f"{metric}_last") for metric in _LOSSES),
+)
+"""Pairs of columns, of which the first is at most the second: trainings compare the numbers that are stored."""
+
 _CURVE_RANGES: Mapping[str, tuple[float, float]] = {
-    "epoch": (1, math.inf),
+    "epoch": (1, _LARGEST),
     **dict.fromkeys((*_ACCURACIES, *CENSUS), (0, 1)),
+    **dict.fromkeys(_LOSSES, (0, math.inf)),
 }
 """The same of curves; their losses and penalties may be infinite on the way."""
 
@@ -63,19 +84,22 @@ class Soundness:
         is_sound: rows of today's numerics that can be believed, (rows,).
         is_other: rows of other numerics, (rows,).
         flaws: why a row of today's numerics cannot be believed, by its place.
-        has_doubtful: whether there is a row of other numerics whose settings do not give its key.
+        doubtful: how many rows of other numerics there are whose settings do not give their key.
     """
 
     is_sound: NDArray[np.bool_]
     is_other: NDArray[np.bool_]
     flaws: Mapping[int, str]
-    has_doubtful: bool
+    doubtful: int
 
     @property
     def is_complete(self) -> bool:
         """Whether nothing is wrong with any row."""
-        return not self.flaws and not self.has_doubtful
+        return not self.flaws and not self.doubtful
 
+
+_TELLING = ("penalty.kind", "network.norm", "network.init")
+"""Settings that tell the package's methods from each other."""
 
 _LOOKED_AT = ("key", "numerics", "status", "method", "label_check", *_RANGES, *_RANGES_IF_DONE)
 """Columns of `cells` that tell whether a row is sound, beside the settings."""
@@ -90,13 +114,18 @@ def soundness_of_part(part: Part) -> tuple[Soundness, list[str]]:
     if part.is_sound:
         rows = part.read(["key", "numerics"])
         is_other = _numerics(rows) != NUMERICS
-        return Soundness(~is_other, is_other, {}, False), rows["key"].to_pylist()
+        return Soundness(~is_other, is_other, {}, 0), rows["key"].to_pylist()
     rows = part.read([*_LOOKED_AT, *cell_fields()])
-    return soundness_of(rows), rows["key"].to_pylist()
+    return soundness_of(rows, has_label_checks=part.has("label_check")), rows["key"].to_pylist()
 
 
-def soundness_of(rows: pa.Table) -> Soundness:
-    """What can be believed of rows of `cells`, of which the columns `_LOOKED_AT` and all settings are there."""
+def soundness_of(rows: pa.Table, *, has_label_checks: bool = True) -> Soundness:
+    """What can be believed of rows of `cells`.
+
+    Args:
+        rows: their columns `_LOOKED_AT` and all settings.
+        has_label_checks: whether they were written with `label_check`, which the oldest parts do not have.
+    """
     numerics = _numerics(rows)
     keys, methods, checks = (rows[name].to_pylist() for name in ("key", "method", "label_check"))
     flaws: dict[int, str] = {}
@@ -106,16 +135,49 @@ def soundness_of(rows: pa.Table) -> Soundness:
     is_done = pc.equal(rows["status"], "done").to_numpy()
     for name, limits in _RANGES_IF_DONE.items():
         _check_range(rows, name, limits, flaws, is_done)
+    for lower, upper in _ORDERED:
+        _check_order(rows, lower, upper, flaws)
     doubtful = [place for place, key in enumerate(keys) if own_keys[place] != key]
     _note(flaws, ((place, f"its settings have the key {own_keys[place]}") for place in doubtful))
     for place, (key, method, check) in enumerate(zip(keys, methods, checks, strict=True)):
-        if check is not None and check != label_check(key, method):  # the oldest rows do not have it
+        if check is None and has_label_checks:
+            flaws.setdefault(place, "it does not tell that its label is the one it was stored under")
+        elif check is not None and check != label_check(key, method):
             flaws.setdefault(place, f"it was stored under another label than {shown(method)}")
+    if not has_label_checks:
+        _check_labels(rows, flaws)
     is_other = numerics != NUMERICS
     flaws = {place: reason for place, reason in flaws.items() if not is_other[place]}
     is_sound = ~is_other
     is_sound[[*flaws]] = False
-    return Soundness(is_sound, is_other, flaws, bool(is_other[doubtful].any()))
+    return Soundness(is_sound, is_other, flaws, int(is_other[doubtful].sum()))
+
+
+@cache
+def _stock_methods() -> Mapping[str, Mapping[str, Any]]:
+    """What each of the package's methods sets of `_TELLING`, conf/method/NAME.yaml."""
+    files = {path.stem: yaml.safe_load(path.read_bytes()) for path in Path(conf_dir(), "method").glob("*.yaml")}
+    places = {name: name.split(".") for name in _TELLING}
+    return {
+        method: {name: own[part][key] for name, (part, key) in places.items() if key in own.get(part, {})}
+        for method, own in files.items()
+    }
+
+
+def _check_labels(rows: pa.Table, flaws: dict[int, str]) -> None:
+    """Note the rows labelled as one of the package's methods that do not have what it sets, or what only others set."""
+    stock = _stock_methods()
+    of_method, methods = _encoded(rows["method"])
+    for name in _TELLING:
+        of_value, values = _encoded(rows[name])
+        set_by_any = {own[name] for own in stock.values() if name in own}
+        for number, method in enumerate(methods):
+            if (own := stock.get(method)) is None:
+                continue
+            fits = [value == own[name] if name in own else value not in set_by_any for value in values]
+            for place in np.flatnonzero((of_method == number) & ~np.array(fits, np.bool_)[of_value]):
+                reason = f"method={method} has not {name}={shown(values[of_value[place]])}"
+                flaws.setdefault(int(place), reason)
 
 
 def curve_flaws(rows: pa.Table) -> Mapping[int, str]:
@@ -204,12 +266,24 @@ def _check_range(
     flaws: dict[int, str],
     where: NDArray[np.bool_] | bool = True,
 ) -> None:
-    """Note the rows in whose column is a number beyond the limits, or none that is finite."""
+    """Note the rows in whose column is a number beyond the limits, or none; of lists all numbers are looked at."""
     array = rows[name].combine_chunks()
     if array.null_count == len(array):
         return
+    row_of = np.arange(len(array))
+    if pa.types.is_list(array.type):
+        row_of, array = pc.list_parent_indices(array).to_numpy(), pc.list_flatten(array)
     numbers = array.to_numpy(zero_copy_only=False).astype(np.float64)
-    is_right = np.isfinite(numbers) & (numbers >= limits[0]) & (numbers <= limits[1])
+    is_right = (numbers >= limits[0] - _ROUNDING) & (numbers <= limits[1] + _ROUNDING)
     is_there = array.is_valid().to_numpy(zero_copy_only=False)
-    for place in np.flatnonzero(where & is_there & ~is_right):
-        flaws.setdefault(int(place), f"no training has {name}={shown(array[int(place)].as_py())}")
+    is_asked = np.broadcast_to(where, len(rows))[row_of]
+    for place in np.flatnonzero(is_asked & is_there & ~is_right):
+        flaws.setdefault(int(row_of[place]), f"no training has {name}={shown(array[int(place)].as_py())}")
+
+
+def _check_order(rows: pa.Table, lower: str, upper: str, flaws: dict[int, str]) -> None:
+    """Note the rows that have a larger number in the column `lower` than in the column `upper`."""
+    is_wrong = pc.greater(rows[lower], rows[upper]).fill_null(False).to_numpy()
+    for place in np.flatnonzero(is_wrong).tolist():
+        values = {name: shown(rows[name][place].as_py()) for name in (lower, upper)}
+        flaws.setdefault(place, f"no training has {lower}={values[lower]} with {upper}={values[upper]}")

@@ -7,7 +7,9 @@ damaged, or has rows that no training can have written, is named and stays as it
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jumpstart_exp.store import Store, StoreError
+import pyarrow as pa
+
+from jumpstart_exp.store import Store, StoreError, with_part
 from jumpstart_exp.store.compaction import alone
 from jumpstart_exp.store.parts import GoneError, UnreadableError, open_part, part_names, write_durably
 from jumpstart_exp.store.schema import cell_schema, curve_schema
@@ -15,12 +17,25 @@ from jumpstart_exp.store.schema import cell_schema, curve_schema
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found: parts of cells and curves, those that got a checksum or are damaged, and rows left out."""
+    """What was found of the parts of cells and curves.
+
+    Attributes:
+        parts: how many there are.
+        added: parts that got a checksum.
+        damaged: parts that are.
+        left_out: rows of cells that no training can have written.
+        curves_left_out: rows of curves that no training can have written.
+        differing: keys with two different results of one engine and machine.
+        doubtful: rows of other numerics whose settings do not give their key.
+    """
 
     parts: int
     added: int
     damaged: int
     left_out: int
+    curves_left_out: int
+    differing: int
+    doubtful: int
 
 
 def verify(store: Store, on_progress: Callable[[int, int], None] = lambda done, total: None) -> Verification:
@@ -36,7 +51,8 @@ def verify(store: Store, on_progress: Callable[[int, int], None] = lambda done, 
     """
     if not store.cells_dir.is_dir():
         raise StoreError(f"results_dir={str(store.results_dir)!r} has no store: there is no {store.cells_dir}")
-    added = damaged = 0
+    added = damaged = curves_left_out = doubtful = 0
+    rows = [pa.schema([(name, pa.string()) for name in ("key", "status", "part")]).empty_table()]
     try:
         with alone(store.cells_dir):
             folders = ((store.cells_dir, cell_schema()), (store.curves_dir, curve_schema()))
@@ -47,9 +63,17 @@ def verify(store: Store, on_progress: Callable[[int, int], None] = lambda done, 
                     part = open_part(path, schema)
                     table = part.read_whole()
                     if is_cells := path.parent == store.cells_dir:
-                        is_right = store.soundness(part).is_complete
+                        found = store.soundness(part)
+                        is_right = found.is_complete
+                        sound = part.read(["key", "status"]).filter(pa.array(found.is_sound))
+                        rows.append(with_part(sound, path.name))
+                        if found.doubtful:
+                            doubtful += found.doubtful
+                            store.warn_of_doubtful(path, found.doubtful)
                     else:
-                        is_right = len(store.believable_curves(path, part.read())) == len(table)
+                        left_out = len(table) - len(store.believable_curves(path, part.read()))
+                        is_right = not left_out
+                        curves_left_out += left_out
                 except GoneError:  # another machine's compaction, whose lock is not seen here
                     continue
                 except UnreadableError as error:
@@ -63,4 +87,5 @@ def verify(store: Store, on_progress: Callable[[int, int], None] = lambda done, 
         reason = f"{error.strerror or error}; everything stored is there"
         raise StoreError(f"results_dir={str(store.results_dir)!r} cannot be verified: {reason}") from error
     store.warn_of_flaws()
-    return Verification(len(parts), added, damaged, store.left_out)
+    differing = store.warn_of_differing_results(pa.concat_tables(rows))
+    return Verification(len(parts), added, damaged, store.left_out, curves_left_out, len(differing), doubtful)

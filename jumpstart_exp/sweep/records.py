@@ -243,14 +243,22 @@ class Records:
             ValueError: it is damaged.
             Exception: one of `_UNUSABLE`, where it is no record.
         """
-        content: dict[str, Any] = json.loads(path.read_bytes())
+        text = path.read_bytes()
+        try:
+            content: dict[str, Any] = json.loads(text)
+        except (RecursionError, ValueError):
+            self._warn_of_damage(path, "it is not JSON")
+            raise
         told = content.pop("checksum", None)
         if told is not None and told != _checksum(content):
-            if path not in self._warned:  # once, however often there is a look
-                self._warned.add(path)
-                warnings.warn(f"{path} is damaged and left out: its checksum does not fit", RecordWarning, stacklevel=2)
+            self._warn_of_damage(path, "its checksum does not fit")
             raise ValueError("it is damaged")
         return content
+
+    def _warn_of_damage(self, path: Path, reason: str) -> None:
+        if path not in self._warned:  # once, however often there is a look
+            self._warned.add(path)
+            warnings.warn(f"{path} is damaged and left out: {reason}", RecordWarning, stacklevel=3)
 
     def _clock(self) -> float:
         """What time it is for the machine that keeps the files; this one's where nothing can be written."""

@@ -1,8 +1,10 @@
 """No number that is wrong without a word: damaged files, rows that were altered, rows of other numerics."""
 
 import json
+import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from forked_writers import assert_same_frames
 from jumpstart_exp import cell as cells
 from jumpstart_exp.cell import NUMERICS, Cell
 from jumpstart_exp.report.table.grid import figure_grids
-from jumpstart_exp.result import CurveRow, Metric, Result
+from jumpstart_exp.result import CurveRow, LayerCensus, Metric, Result
+from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.status import main as status
 from jumpstart_exp.store import Store, StoreWarning, cell_schema, parts, result_row, schema, soundness
@@ -193,6 +196,14 @@ def test_the_key_of_every_row_comes_out_of_its_own_settings() -> None:
         ("method", "relu", "it was stored under another label than 'relu'"),
         ("train_acc_best", 7e307, r"no training has train_acc_best=7e\+307"),
         ("val_loss_last", float("inf"), "no training has val_loss_last=inf"),
+        ("train_loss_best", -5.0, r"no training has train_loss_best=-5\.0"),
+        ("dead_points_at_some_layer_last", 1.5, r"no training has dead_points_at_some_layer_last=1\.5"),
+        ("linear_units_by_layer_start", [0.5, -7.0], r"no training has linear_units_by_layer_start=-7\.0"),
+        ("epochs_run", 6000, "no training has epochs_run=6000 with optimizer.epochs="),
+        ("val_acc_best_epoch", 6000, "no training has val_acc_best_epoch=6000 with optimizer.epochs="),
+        ("diverged_epoch", 6000, "no training has diverged_epoch=6000 with optimizer.epochs="),
+        ("train_acc_best", 0.5, r"no training has train_acc_last=0\.75 with train_acc_best=0\.5"),
+        ("label_check", None, "it does not tell that its label is the one it was stored under"),
     ],
 )
 def test_an_altered_row_is_named_left_out_and_trained_again(store: Store, name: str, value: Any, reason: str) -> None:
@@ -208,6 +219,85 @@ def test_an_altered_row_is_named_left_out_and_trained_again(store: Store, name: 
     assert store.cells()["train_acc_best"].tolist() == [
         {0: 0.5}.get(seed, 0.75) for seed in store.cells()["seed"].tolist()
     ]
+
+
+def test_a_loss_is_at_best_no_larger_than_at_the_end(store: Store) -> None:
+    store.write([result(cell(3), val_loss=Metric(0.25, 0.125, 1)), result(cell(4), val_loss=Metric(0.125, 0.25, 1))])
+    found, (message,) = told(store.stored)
+    assert cell(3).key in found and cell(4).key not in found
+    assert message.endswith("no training has val_loss_best=0.25 with val_loss_last=0.125")
+
+
+def test_what_rounds_in_float32_and_what_diverged_is_believed(store: Store) -> None:
+    above = 1 + 1e-7
+    census = LayerCensus((above, 0.5), (0.0, 0.5), (above, 1.0), (0.0, 0.0), above)
+    loss = Metric(-1e-8, -1e-8, 1)
+    store.write([result(cell(3), census_start=census, census_last=census, train_loss=loss, epochs_run=1000)])
+    last = {name: Metric(None, 0.5, 1) for name in ("train_acc", "val_acc", "train_loss", "val_loss")}
+    nan = float("nan")
+    diverged = result(cell(4), status="diverged", diverged_epoch=2, penalty_start=nan, census_start=census, **last)
+    for _ in range(2):
+        store.write([diverged])
+    assert len(store.cells()) == 5
+
+
+def of_before(store: Store, label: str) -> Path:
+    """The store's part as it was before rows had a label check, one row under another label."""
+    path = altered(store, "method", label)
+    pq.write_table(pq.read_table(path).drop_columns(["label_check"]), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "label", "reason"),
+    [
+        ({}, "sep_up", None),
+        ({}, "sep_up_mean_1", None),
+        ({}, "of_my_own", None),
+        ({}, "relu", "penalty.kind='UP'"),
+        ({}, "sep_p", "penalty.kind='UP'"),
+        ({}, "zero_init", "network.init='glorot_uniform'"),
+        ({"method": "relu"}, "relu", None),
+        ({"method": "relu"}, "sep_up", "penalty.kind='none'"),
+        ({"method": "relu"}, "relu_bn", "network.norm='none'"),
+        ({"method": "relu", "network": NetworkSpec(norm="batch")}, "relu_bn", None),
+        ({"method": "relu", "network": NetworkSpec(norm="batch")}, "relu", "network.norm='batch'"),
+        ({"network": NetworkSpec(init="zero")}, "zero_init", None),
+        ({"network": NetworkSpec(init="zero")}, "sep_up", "network.init='zero'"),
+    ],
+)
+def test_a_label_of_before_is_believed_if_the_settings_are_the_methods(
+    tmp_path: Path, settings: Any, label: str, reason: str | None
+) -> None:
+    store = Store(tmp_path)
+    store.write([result(cell(0, **settings))])
+    path = of_before(store, label)
+    content = path.read_bytes()
+    found, messages = told(lambda: verify(Store(tmp_path)))
+    if reason is None:
+        assert (found.left_out, messages) == (0, []) and len(store.cells()) == 1
+    else:
+        words = f"the row of key {cell(0, **settings).key} is left out: method={label} has not {reason}"
+        assert (found.left_out, messages) == (1, [f"{path}: {words}"]) and path.read_bytes() == content
+
+
+def test_compaction_gives_the_rows_of_before_their_label_check(store: Store) -> None:
+    of_before(store, "sep_up")
+    store.write([result(cell(3))])
+    compact(store)
+    path = part_of(store.cells_dir)
+    assert pq.read_table(path)["label_check"].null_count == 0
+    pq.write_table(pq.read_table(path), path)
+    assert len(Store(store.results_dir).stored()) == 4
+
+
+def test_labels_of_before_take_no_time() -> None:
+    rows = pa.Table.from_pylist([result_row(result(cell(seed))) for seed in range(100)], schema=cell_schema())
+    many = pa.concat_tables([rows] * 1000)
+    flaws: dict[int, str] = {}
+    begun = time.process_time()
+    soundness._check_labels(many, flaws)
+    assert time.process_time() - begun < 2 and not flaws
 
 
 def test_an_altered_key_does_not_end_the_report(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,24 +317,85 @@ def test_where_a_training_diverged_its_penalty_may_be_infinite(store: Store) -> 
 
 
 def test_two_results_of_one_key_are_named_with_both_parts(store: Store) -> None:
-    lower = altered(store, "train_acc_best", 0.0, place=1, to="part-0.parquet")
+    lower = altered(store, "train_acc_best", 1.0, place=1, to="part-0.parquet")
     store = Store(store.results_dir)
     found, (message,) = told(store.cells)
-    assert found.set_index("seed")["train_acc_best"].to_dict() == {0: 0.75, 1: 0.0, 2: 0.75}
+    assert found.set_index("seed")["train_acc_best"].to_dict() == {0: 0.75, 1: 1.0, 2: 0.75}
     (higher,) = (path for path in store.cells_dir.iterdir() if path != lower)
     assert message == (
         f"key {cell(1).key} has two different results of native on cpu, in {lower} and {higher}: "
-        "train_acc_best is 0.0 and 0.75"
+        "train_acc_best is 1.0 and 0.75"
     )
     assert told(store.stored)[1] == []
     assert told(lambda: compact(Store(store.results_dir)))[1] == [message]
 
 
+def test_compaction_keeps_both_of_two_different_results(store: Store) -> None:
+    store.write([result(cell(0), 0.25)])
+    for seed in (3, 4):
+        store.write([result(cell(seed))])
+    before = {path for path in store.cells_dir.iterdir() if cell(0).key in pq.read_table(path)["key"].to_pylist()}
+    expected, messages = told(store.cells)
+    assert len(before) == 2 and len(messages) == 1
+    for again in (store, Store(store.results_dir)):
+        found = told(lambda again=again: compact(again))[0]
+        assert (found.parts_after, found.rows) == (3, 6) and all(path.exists() for path in before)
+    assert_same_frames(told(Store(store.results_dir).cells)[0], expected)
+
+
+CENSUS = LayerCensus((0.5, 0.25), (0.0, 0.5), (1.0, 1.0), (0.0, 0.0), 1.0)
+
+
+def test_two_results_that_differ_in_one_layer_are_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write([result(cell(0), census_last=CENSUS)])
+    store.write([result(cell(0), census_last=replace(CENSUS, dead_units=(0.25, 0.5)))])
+    assert ": dead_units_by_layer_last is [0." in told(store.cells)[1][0]
+
+
+def test_what_was_not_counted_differs_from_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for somewhere in (None, 1.0):
+        store.write([result(cell(0), census_last=replace(CENSUS, dead_at_some_layer=somewhere))])
+    assert len(store.cells()) == 1
+
+
+def test_verify_counts_what_is_doubtful(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    path = part_of(store.curves_dir)
+    table = pq.read_table(path)
+    column = table.schema.get_field_index("val_loss")
+    pq.write_table(table.set_column(column, "val_loss", pa.array([0.5, 7.0, -5.0])), path)
+    doubtful = altered(store, "numerics", NUMERICS + 1, to="part-odd.parquet")
+    store.write([result(cell(1), 0.25)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert command(["verify", f"results_dir={store.results_dir}"]) == 3
+    out, err = capsys.readouterr()
+    wrong = ("1 such rows of curves", "1 keys with two different results", "1 rows of other numerics with another key")
+    assert out == f"{store.results_dir}: 5 parts, {', '.join(wrong)}\n"
+    assert f"{path}: 1 rows of curves are left out: no training has val_loss=-5.0\n" in err
+    assert f"{doubtful}: 1 rows of other numerics do not have the key of their settings\n" in err
+    assert err.count("\n") == 3 and f"key {cell(1).key} has two different results" in err
+
+
 @pytest.mark.parametrize(
     ("other", "column"),
-    [({"engine": "eager"}, None), ({"device": "cuda"}, None), ({}, "machine"), ({"status": "failed"}, None)],
+    [
+        ({"engine": "eager"}, None),
+        ({"device": "cuda"}, None),
+        ({"engine": "stacked"}, None),
+        ({}, "machine"),
+        ({}, "torch_version"),
+        ({}, "jumpstart_exp_version"),
+        ({"status": "failed"}, None),
+    ],
 )
 def test_results_of_another_engine_or_machine_may_differ(store: Store, other: Any, column: str | None) -> None:
+    if other.get("engine") == "stacked":  # the same bits only in the same fleet
+        store.write([result(cell(0), 0.5, **other)])
     store.write([result(cell(0), 0.25, **other)])
     if column:
         (new,) = (path for path in store.cells_dir.iterdir() if len(pq.read_table(path)) == 1)

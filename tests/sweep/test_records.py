@@ -278,7 +278,9 @@ def test_garbage_is_no_record(records, text):
     records.folder.mkdir(parents=True)
     for name in ("x.run.json", "x.cells.json", "x.submission.json"):
         (records.folder / name).write_bytes(text.encode("utf-8", "surrogatepass"))
-    assert records.runs() == [] and records.submissions() == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecordWarning)
+        assert records.runs() == [] and records.submissions() == []
 
 
 ODD = [None, 7, "text", [], {}, [1], {"a": "b"}, {"a": []}, float("nan"), True, "0" * 5000]
@@ -343,6 +345,21 @@ def test_a_flipped_bit_is_no_record_or_changes_nothing(records, name):
     path.write_bytes(whole.replace(b'"a": 1.0', b'"a": 9.0').replace(b'"host": "', b'"host": "x'))
     with pytest.warns(RecordWarning, match=rf"^{path} is damaged and left out: its checksum does not fit$"):
         assert getattr(Records(records.folder.parent), read.__name__)() == []
+
+
+@pytest.mark.parametrize("name", ["run", "cells", "submission"])
+def test_a_record_that_is_no_json_any_more_is_named_once(records, name):
+    Heartbeat(records, COSTS, 3)
+    records.keep_submission(SUBMISSION)
+    read = records.submissions if name == "submission" else records.runs
+    (path,) = records.folder.glob(f"*.{name}.json")
+    whole = path.read_bytes()
+    path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    with pytest.warns(RecordWarning, match=rf"^{path} is damaged and left out: it is not JSON$"):
+        assert read() == []
+    assert read() == []
+    path.unlink()
+    assert read() == []
 
 
 ARRAY: dict[str, Any] = {"first": 0, "count": 1, "job": "1", "name": "n"}
