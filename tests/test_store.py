@@ -1,4 +1,5 @@
 import errno
+import math
 import os
 import shutil
 import subprocess
@@ -81,16 +82,32 @@ def named_parts(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 shares = st.floats(0, 1)
-epochs = st.none() | st.integers(1, 2**62)
-accuracies = st.builds(Metric, st.none() | shares, st.none() | shares, epochs)
-losses = st.builds(Metric, numbers, numbers, epochs)
+losses = st.floats(0, allow_infinity=False)
+epochs = st.none() | st.integers(1, 5000)
+
+
+def metrics_of(values: st.SearchStrategy[float], *, largest: bool) -> st.SearchStrategy[Metric]:
+    """Metrics whose best value is the better one of two; any of their numbers may be missing."""
+    pairs = st.tuples(values, values).map(lambda pair: sorted(pair, reverse=largest))
+    return st.builds(
+        lambda pair, has_last, has_best, epoch: Metric(
+            pair[1] if has_last else None, pair[0] if has_best else None, epoch
+        ),
+        pairs,
+        st.booleans(),
+        st.booleans(),
+        epochs,
+    )
+
+
+accuracies, of_losses = metrics_of(shares, largest=True), metrics_of(losses, largest=False)
 fractions = st.lists(st.floats(0, 1), min_size=2, max_size=2).map(tuple)
 censuses = st.none() | st.builds(LayerCensus, *[fractions] * 4, st.none() | st.floats(0, 1))
 curve_rows = st.builds(
     CurveRow,
     st.integers(1, 10**6),
     *[shares] * 2,
-    *[st.floats(allow_nan=False)] * 2,
+    *[losses | st.just(math.inf)] * 2,
     numbers,
     *[shares] * 4,
 )
@@ -102,12 +119,12 @@ results = st.builds(
     engine=texts,
     device=texts,
     n_params=st.none() | st.integers(1, 10**11),
-    epochs_run=st.integers(0, 10**6),
+    epochs_run=st.integers(0, 5000),
     diverged_epoch=epochs,
     train_acc=accuracies,
     val_acc=accuracies,
-    train_loss=losses,
-    val_loss=losses,
+    train_loss=of_losses,
+    val_loss=of_losses,
     penalty_start=numbers,
     penalty_last=numbers,
     census_start=censuses,

@@ -73,7 +73,7 @@ _CURVE_RANGES: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys((*_ACCURACIES, *CENSUS), (0, 1)),
     **dict.fromkeys(_LOSSES, (0, math.inf)),
 }
-"""The same of curves; their losses and penalties may be infinite on the way."""
+"""The same of curves; their losses and penalties may be infinite, or no numbers, on the way."""
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,10 @@ def _check_range(
     flaws: dict[int, str],
     where: NDArray[np.bool_] | bool = True,
 ) -> None:
-    """Note the rows in whose column is a number beyond the limits, or none; of lists all numbers are looked at."""
+    """Note the rows in whose column is a number beyond the limits; of lists all numbers are looked at.
+
+    NaN is beyond all limits but infinity.
+    """
     array = rows[name].combine_chunks()
     if array.null_count == len(array):
         return
@@ -275,6 +278,7 @@ def _check_range(
         row_of, array = pc.list_parent_indices(array).to_numpy(), pc.list_flatten(array)
     numbers = array.to_numpy(zero_copy_only=False).astype(np.float64)
     is_right = (numbers >= limits[0] - _ROUNDING) & (numbers <= limits[1] + _ROUNDING)
+    is_right |= np.isnan(numbers) & (limits[1] == math.inf)
     is_there = array.is_valid().to_numpy(zero_copy_only=False)
     is_asked = np.broadcast_to(where, len(rows))[row_of]
     for place in np.flatnonzero(is_asked & is_there & ~is_right):

@@ -405,7 +405,10 @@ def noisy(random: np.random.Generator, depth: int, width: int, seed: int) -> Res
         return float(random.random())
 
     census = [LayerCensus(*(tuple(one() for _ in range(depth)) for _ in range(4))) for _ in range(2)]
-    metric = {name: Metric(one(), one(), int(random.integers(1, 5000))) for name in METRICS}
+    metric = {}
+    for name in METRICS:
+        last, best = sorted((one(), one()), reverse=name.endswith("loss"))
+        metric[name] = Metric(last, best, int(random.integers(1, 5000)))
     curve = tuple(CurveRow(epoch, *(one() for _ in range(9))) for epoch in (1, *range(50, 5001, 50)))
     of = cell("sep_up", depth, width, seed)
     return result(of, census_start=census[0], census_last=census[1], seconds=one(), curve=curve, **metric)
