@@ -42,10 +42,10 @@ def result(of: Cell, status: str = "done", points: int = 30, **values: Any) -> R
     described: dict[str, Any] = {
         "engine": "native",
         "n_params": 3 * of.width + (of.depth - 1) * of.width * (of.width + 1) + of.width + 1,
-        "epochs_run": 5000,
+        "epochs_run": of.optimizer.epochs,
         "train_acc": Metric(last, best, 50),
-        "val_acc": Metric(None if last is None else 0.6, 0.8, 150),
-        "train_loss": Metric(None if last is None else 0.25, 0.125, 4000),
+        "val_acc": Metric(None if last is None else 0.6, 0.8, min(150, of.optimizer.epochs)),
+        "train_loss": Metric(None if last is None else 0.25, 0.125, min(4000, of.optimizer.epochs)),
         "val_loss": Metric(None if last is None else 2.5, 0.5, 77),
         "census_start": census,
         "census_last": census,
