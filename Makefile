@@ -45,10 +45,10 @@ bench: .venv/installed ## the engines side by side, and the penalty's cost on im
 	.venv/bin/python scripts/bench.py --json results/bench.json
 	.venv/bin/python scripts/bench_images.py --json results/bench_images.json
 
-test: .venv/installed ## everything once, a process a core (about 15 minutes on two)
+test: .venv/installed ## everything once, a process a core (about 17 minutes on two)
 	$(RUN) pytest $(PARALLEL) -m "not soak and not cluster"
 
-soak: .venv/installed ## what only repeats or is large: random kills, 100,000 cells, fuzzing, benchmarks, studies (about 20 minutes)
+soak: .venv/installed ## what only repeats or is large: random kills, 100,000 cells, fuzzing, benchmarks, studies (about half an hour)
 	$(RUN) pytest $(PARALLEL) -m "soak and not cluster"
 
 test-cluster: .venv/installed ## the tests that need a SLURM, on a private one (about 6 minutes; root on Debian)

@@ -18,21 +18,21 @@ MUTANTS = {
         "ellipsis",
         """
         continuation = ellipsis._Run.continuation
-        ellipsis._Run.continuation = lambda run, step, room: continuation(run, step, room)[:7]
+        ellipsis._Run.continuation = lambda run, room: continuation(run, room)[:7]
         """,
     ),
     "multiples before even steps": (
         "ellipsis",
         """
         made = ellipsis._Run.__init__
-        ellipsis._Run.__init__ = lambda run, *values: (made(run, *values), run.steps.reverse())[0]
+        ellipsis._Run.__init__ = lambda run, *values: (made(run, *values), run.readings.reverse())[0]
         """,
     ),
     "no end to a list": (
         "ellipsis",
         """
         continuation = ellipsis._Run.continuation
-        ellipsis._Run.continuation = lambda run, step, room: continuation(run, step, room + 100_000)
+        ellipsis._Run.continuation = lambda run, room: continuation(run, room + 100_000)
         """,
     ),
     "a key without one of the fields": (

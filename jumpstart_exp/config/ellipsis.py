@@ -14,6 +14,7 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -107,6 +108,8 @@ class _Reading:
         if ratio <= 0:
             return -1
         logs = [math.log(number.numerator) - math.log(number.denominator) for number in (ratio, self.step)]
+        if not logs[1]:  # as near to 1 as makes no difference: it does not get there
+            return _MOST_POWERS
         near = min(_MOST_POWERS, max(-1, math.floor(logs[0] / logs[1])))
         return max((count for count in (near - 1, near, near + 1) if self._is_within(count, ratio)), default=-1)
 
@@ -213,6 +216,8 @@ class _Run:
         """The number as one would type it: the shortest text that is read back as it."""
         if number.denominator == 1 and abs(number) < 10**15:
             return str(int(number))
+        if abs(number) > sys.float_info.max:  # the ratio of two numbers as typed
+            return f"{Decimal(number.numerator) / Decimal(number.denominator):.3g}"
         return str(float(number) if number.denominator != 1 else self._value(number))
 
     def _too_long(self) -> SettingError:

@@ -104,7 +104,9 @@ def finished(cell: Cell, numbers: np.random.Generator) -> Result:
     curve = tuple(
         CurveRow(50 * row, *values) for row, values in enumerate(numbers.random((CURVE_ROWS, 9)).tolist(), start=1)
     )
-    metrics = [Metric(last, best, 17) for last, best in numbers.random((4, 2)).tolist()]
+    # the best accuracy is the larger, the best loss the smaller
+    pairs = np.sort(numbers.random((4, 2)), axis=1).tolist()
+    metrics = [Metric(low, high, 17) for low, high in pairs[:2]] + [Metric(high, low, 17) for low, high in pairs[2:]]
     before, after = (LayerCensus(*map(tuple, layers)) for layers in numbers.random((2, 4, cell.depth)).tolist())
     return Result(
         cell, "done", "native", "cpu", 500, 5000, None, *metrics, 3.0, 1.0, before, after, 0.5, 10**8, curve=curve

@@ -38,7 +38,7 @@ def filled(results_dir: Path) -> Store:
     return store
 
 
-@pytest.mark.parametrize("more", [0, pytest.param(60, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("more", [0, pytest.param(20, marks=pytest.mark.soak)])
 def test_a_killed_compaction_changes_nothing(forked: Forked, tmp_path: Path, more: int) -> None:
     log = KillLog("compaction")
     coming = list(kills(COMPACTION_PHASES, more, within=0.15, seed=3))

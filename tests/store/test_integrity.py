@@ -87,7 +87,7 @@ def flipped(content: bytes, count: int) -> Iterator[bytes]:
 # Damaged parts
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(3000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("reader", ["cells", "curves"])
 def test_a_flipped_bit_is_named_or_changes_nothing(store: Store, reader: str, count: int) -> None:
     expected = getattr(store, reader)()

@@ -287,6 +287,7 @@ def test_an_ellipsis_right_after_another_run_takes_its_last_two_values() -> None
         (f"7,1,2,...,{MOST_VALUES}", f"more than {MOST_VALUES}"),
         ("1,3,...,1000000", f"more than {MOST_VALUES}"),
         ("0,1e-300,...,1e300", f"more than {MOST_VALUES}"),
+        ("1e-300,1e300,...,1.5e300", "no steps of 1e+300 and no multiples of 1e+300 and no powers end on 1.5e+300"),
         ("str(1,2,...,5)", "'1' beside the ellipsis is not a number"),
     ],
 )
