@@ -132,7 +132,8 @@ class _Run:
         self.place = typed if typed.endswith(text) else f"{typed}: {text}"
         if self.start == self.before:
             raise self._refuse(f"{self._number(self.start)} after itself gives no step; two different numbers would do")
-        self.readings = self._readings(Fraction(repr(earlier[0])) if earlier and _is_number(earlier[0]) else None)
+        is_finite = bool(earlier) and _is_number(earlier[0]) and abs(earlier[0]) <= sys.float_info.max
+        self.readings = self._readings(Fraction(repr(earlier[0])) if is_finite else None)
 
     def continuation(self, room: int) -> list[int | float]:
         """The values after `start`, up to and with `end`."""
