@@ -32,6 +32,7 @@ from jumpstart_exp.specs.dropout import DropoutSpec
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
+from jumpstart_exp.specs.reset import ResetSpec
 
 SCHEMA_VERSION = 1
 """Version of a cell's description: raised when fields change their meaning."""
@@ -45,8 +46,27 @@ SPECS: dict[str, type] = {
     "penalty": PenaltySpec,
     "dropout": DropoutSpec,
     "optimizer": OptimizerSpec,
+    "reset": ResetSpec,
 }
 """What a cell is made of beside its dataset: the class of each part, by the name of the cell's field."""
+
+
+_OF_ACTIVATION = {
+    "leaky_relu": "leaky_slope",
+    "prelu": "prelu_start",
+    "sigmoid": "sigmoid_gamma",
+    "tat": "tat_eta",
+}
+"""The field of each activation that has one of its own."""
+
+_OF_OPTIMIZER = {
+    "adam": {"beta1", "beta2", "eps", "eps_rule"},
+    "adamw": {"beta1", "beta2", "eps", "eps_rule"},
+    "sgd": {"momentum", "nesterov"},
+    "rmsprop": {"alpha", "eps", "momentum"},
+    "rprop": set[str](),
+}
+"""What each optimizer has of its own."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +140,7 @@ class Cell:
     penalty: PenaltySpec = dataclasses.field(default_factory=PenaltySpec)
     dropout: DropoutSpec = dataclasses.field(default_factory=DropoutSpec)
     optimizer: OptimizerSpec = dataclasses.field(default_factory=OptimizerSpec)
+    reset: ResetSpec = dataclasses.field(default_factory=ResetSpec)
     task_loss: bool = setting(True, about="false trains on the penalty alone")
     precision: str = setting(
         "float32",
@@ -137,11 +158,16 @@ class Cell:
             if not isinstance(spec, kind):
                 raise setting_error(name, spec, f"a {kind.__name__}")
             check_settings(spec, f"{name}.")
-            if isinstance(spec, DatasetSpec | PenaltySpec):
+            if isinstance(spec, DatasetSpec | NetworkSpec | PenaltySpec | OptimizerSpec):
                 spec.check()
         if (self.network.layout, self.network.init) == ("conv2x1", "glorot_uniform_2x1"):
             # the fans that this layout has anyway: one network, one key
             object.__setattr__(self, "network", dataclasses.replace(self.network, init="glorot_uniform"))
+        if self.network.widths is not None:
+            object.__setattr__(self, "depth", len(self.network.widths))
+            object.__setattr__(self, "width", max(self.network.widths))
+            if len(set(self.network.widths)) == 1:  # a rectangular network: one network, one key
+                object.__setattr__(self, "network", dataclasses.replace(self.network, widths=None))
         self._check_sense()
 
     @classmethod
@@ -223,6 +249,16 @@ class Cell:
         return min(self.optimizer.batch_size or n_train, n_train)
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """Units of every hidden layer."""
+        return self.network.widths or (self.width,) * self.depth
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that a skip goes over: of `network.skip_every` layers each, from the second layer on."""
+        return (self.depth - 1) // self.network.skip_every if self.network.skip_every else 0
+
+    @property
     def positions(self) -> int:
         """Positions that a channel has: the pixels of a CNN, 2 in the 2×1 layout, else 1."""
         match self.network.layout:
@@ -294,6 +330,10 @@ class Cell:
                 f"glorot_uniform, kaiming_uniform or zero for {self.network.layout} on {self.dataset.name}",
                 "it is for an mlp on points of two features",
             )
+        if self.network.farkas and min(self.widths) < 2:
+            raise setting_error("network.farkas", True, "false with width 1", "the last unit sums up the others")
+        if self.network.widths is not None and self.blocks:
+            raise setting_error("network.skip_every", self.network.skip_every, "0 with layers of different widths")
         if not self.task_loss and self.penalty_weight == 0:
             raise setting_error("task_loss", False, "true where there is no penalty", "nothing would be trained")
 
@@ -306,6 +346,8 @@ class Cell:
                 none.append("penalty.scope")
             if self.penalty.layer_weights is not None and set(self.penalty.layer_weights) == {1.0}:
                 none.append("penalty.layer_weights")
+            if self.penalty.point_sides == self.penalty.sides:
+                none.append("penalty.point_sides")
         match self.network.layout:
             case "mlp" | "conv2x1":
                 none += ["network.kernel", "network.head"]
@@ -313,10 +355,35 @@ class Cell:
                 pass
             case other:
                 raise setting_error("network.layout", other, "mlp, conv2x1 or cnn")
-        if self.network.norm == "none":
-            none += ["network.norm_eps", "network.norm_momentum"]
+        match self.network.norm:
+            case "none":
+                none += ["network.norm_eps", "network.norm_momentum"]
+            case "layer":
+                none.append("network.norm_momentum")
+            case "batch":
+                pass
+            case other:
+                raise setting_error("network.norm", other, "none, batch or layer")
+        none += [f"network.{name}" for of, name in _OF_ACTIVATION.items() if of != self.network.activation]
+        if self.blocks == 0:
+            none += ["network.skip_every", "network.skip_scale"]
+        if self.reset.every == 0:
+            none += ["reset.every", "reset.tau"]
         if self.dropout.rate == 0:
             none += ["dropout.anneal_epochs", "dropout.rate"]
+        used = _OF_OPTIMIZER.get(self.optimizer.name)
+        if used is None:
+            raise setting_error("optimizer.name", self.optimizer.name, "one of " + ", ".join(_OF_OPTIMIZER))
+        none += [f"optimizer.{name}" for name in set().union(*_OF_OPTIMIZER.values()) - used]
+        if self.optimizer.name == "sgd" and self.optimizer.momentum == 0:
+            none.append("optimizer.nesterov")
+        match self.optimizer.schedule:
+            case "constant" | "cosine":
+                none += ["optimizer.step_every", "optimizer.step_factor"]
+            case "step":
+                pass
+            case other:
+                raise setting_error("optimizer.schedule", other, "constant, cosine or step")
         n_train, n_val = self.dataset.full_sizes()
         if self.batch_size == self.dataset.sizes()[0]:
             none += ["optimizer.batch_size", "optimizer.shuffle"]

@@ -184,13 +184,17 @@ def _converted(name: str, value: Any, hint: Any, rules: Mapping[str, Any]) -> An
     if typing.get_origin(base) is tuple:
         if not isinstance(value, list | tuple) or not value:
             raise wrong()
-        value = tuple(float(_number(item, wrong)) for item in value)
-        numbers = value
+        numbers = tuple(_number(item, wrong) for item in value)
+        if typing.get_args(base)[0] is int and any(number != int(number) for number in numbers):
+            raise wrong()
+        value = numbers = tuple(typing.get_args(base)[0](number) for number in numbers)
     elif base is bool:
         if not isinstance(value, bool):
             raise wrong()
         return value
     elif base is str:
+        if type(value) is int and str(value) in (rules.get("choices") or ()):
+            return str(value)
         if not isinstance(value, str) or (rules.get("choices") and value not in rules["choices"]):
             hint_text = nearest(value, rules.get("choices") or ()) if isinstance(value, str) else ""
             raise SettingError(str(wrong()) + hint_text)

@@ -7,7 +7,15 @@ from jumpstart_exp.settings import setting, setting_error
 
 @dataclass(frozen=True)
 class PenaltySpec:
-    """The separation penalty: kind, weight λ, balance ρ, margins, aggregation, ties."""
+    """The separation penalty: kind, weight λ, balance ρ, margins, aggregation, ties.
+
+    A constraint with the largest entry M and the smallest m, and with the bound B where there is one, is
+
+        v = ρ·max(0, margin_above − M, M − B) + (1 − ρ)·max(0, m − margin_below, −B − m)
+
+    of which a side alone leaves one term. λ's schedule at step t of T, counted from 0: 1, ½(1 + cos(πt/T)), 1 − t/T.
+    Sources: CPAIOR, (3)–(12); the bound: ICLR, section 6; balanced, sides and schedule: Riera, Puertas and Pujol, 2025.
+    """
 
     kind: str = setting(
         "none", choices=("none", "U", "P", "UP", "L"), about="units, points, both, layers", role="method"
@@ -16,7 +24,29 @@ class PenaltySpec:
     balance: float = setting(0.5, low=0, high=1, about="ρ, the share of the deficit above", role="method")
     margin_above: float = setting(1.0, about="what the maximum has to reach", role="method", tunes=True)
     margin_below: float = setting(-1.0, about="what the minimum has to reach", role="method", tunes=True)
-    aggregate: str = setting("sum", choices=("sum", "mean", "l2", "sum_sq"), role="method", tunes=True)
+    aggregate: str = setting(
+        "sum",
+        choices=("sum", "mean", "l2", "sum_sq", "balanced"),
+        about="balanced: the mean of the units' pairs plus that of the points'",
+        role="method",
+        tunes=True,
+    )
+    sides: str = setting(
+        "both", choices=("both", "above", "below"), neutral="both", about="deficits that count", role="method"
+    )
+    point_sides: str | None = setting(
+        None, choices=("both", "above", "below"), about="of the points, where they differ from sides", role="method"
+    )
+    upper_bound: float | None = setting(
+        None, above=0, about="what no pre-activation's magnitude should exceed (ICLR, 6)", role="method"
+    )
+    schedule: str = setting(
+        "constant",
+        choices=("constant", "cosine", "linear"),
+        neutral="constant",
+        about="of λ over the training: half a cosine, or a line, down to 0",
+        role="method",
+    )
     ties: str = setting(
         "single",
         choices=("shared", "single", "random"),
@@ -49,3 +79,8 @@ class PenaltySpec:
             raise setting_error(
                 "penalty.margin_below", self.margin_below, f"below penalty.margin_above={self.margin_above:g}"
             )
+        least = max(abs(self.margin_above), abs(self.margin_below))
+        if self.upper_bound is not None and self.upper_bound < least:
+            raise setting_error("penalty.upper_bound", self.upper_bound, f"at least {least:g}, the larger margin")
+        if self.point_sides is not None and self.kind not in ("none", "UP"):
+            raise setting_error("penalty.point_sides", self.point_sides, "null where penalty.kind is not UP")
