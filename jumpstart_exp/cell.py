@@ -256,7 +256,7 @@ class Cell:
     @property
     def blocks(self) -> int:
         """Blocks that a skip goes over: of `network.skip_every` layers each, from the second layer on."""
-        return (self.depth - 1) // self.network.skip_every if self.network.skip_every else 0
+        return self.network.blocks(self.depth)
 
     @property
     def positions(self) -> int:

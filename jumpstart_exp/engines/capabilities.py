@@ -69,6 +69,10 @@ _FULL_BATCH_MLP: Supported = {
     "network.norm": Values(tuple(NORMS)),
     "network.norm_eps": _ANY,
     "network.norm_momentum": _ANY,
+    "network.leaky_slope": _ANY,
+    "network.prelu_start": _ANY,
+    "network.sigmoid_gamma": _ANY,
+    "network.tat_eta": _ANY,
     "network.init": Values(tuple(INITIALISATIONS)),
     "penalty.kind": Values(("none", "U", "P", "UP", "L")),
     "penalty.weight": _ANY,
@@ -113,6 +117,7 @@ SUPPORTED: Mapping[str, Supported] = {
     "eager": _EAGER,
     "stacked": {
         **_FULL_BATCH_MLP,
+        "network.activation": Values(("relu",)),
         "network.norm": Values(tuple(name for name, row in NORMS.items() if row.stacked)),
         "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
     },

@@ -78,6 +78,10 @@ class NetworkSpec:
         role="method",
     )
 
+    def blocks(self, depth: int) -> int:
+        """Blocks that a skip goes over, of `skip_every` hidden layers each, from the second layer on."""
+        return (depth - 1) // self.skip_every if self.skip_every else 0
+
     def check(self) -> None:
         """Raise SettingError where values do not fit together."""
         if self.init == "looks_linear" and self.activation != "crelu":

@@ -43,7 +43,10 @@ def forward(
         tie_draws: draws for `random` ties.
         half: convolutions, activations and the head's product in bfloat16.
     """
-    compute, act = torch.bfloat16 if half else network.output.weight.dtype, activating(network.activation)
+    compute, act = (
+        torch.bfloat16 if half else network.output.weight.dtype,
+        activating(network.activation, network.number),
+    )
     x = x.to(compute, memory_format=torch.channels_last)
     whole_channels = penalty is not None and penalty.spec.scope == "channel" and penalty.spec.ties == "single"
     extremes: list[Extremes] = []
@@ -95,7 +98,10 @@ def evaluate_training_set(
         penalty: None for the census alone.
         half: convolutions, activations and the head's product in bfloat16.
     """
-    compute, act = torch.bfloat16 if half else network.output.weight.dtype, activating(network.activation)
+    compute, act = (
+        torch.bfloat16 if half else network.output.weight.dtype,
+        activating(network.activation, network.number),
+    )
     census = [LayerCounts() for _ in network.hidden]
     total = None if penalty is None else PenaltyOfParts(penalty)
     logits: list[Tensor] = []
