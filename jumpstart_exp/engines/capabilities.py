@@ -103,6 +103,12 @@ _TASKS = Values(("classification",))
 
 _EAGER: Supported = {
     **_FULL_BATCH_MLP,
+    "network.widths": _ANY,
+    "network.skip_every": _ANY,
+    "network.skip_scale": Values(("1", "zero", "fixup")),
+    "network.farkas": _TRUTH,
+    "reset.every": _ANY,
+    "reset.tau": _ANY,
     "network.layout": Values(("mlp", "conv2x1", "cnn")),
     "network.kernel": _ANY,
     "network.head": Values(("flatten", "max_avg_pool")),

@@ -50,8 +50,8 @@ def dtype(cell: Cell) -> torch.dtype:
 def parameter_shapes(cell: Cell) -> dict[str, tuple[int, ...]]:
     """Shapes of a network's parameters by torch's names, layer by layer.
 
-    Of a hidden layer: weight, bias, those of its norm, its activation's trained slope, and where it ends what a skip goes
-    over what is trained of that (`skip_numbers`); then weight and bias of the output layer.
+    Of a hidden layer: weight, bias, those of its norm, its activation's trained slope, and of the last that a skip goes
+    over what is trained of the skip (`skip_numbers`); then weight and bias of the output layer.
     """
     spec, activation, skip = cell.network, activation_of(cell.network), (len(skip_numbers(cell.network)),)
     taps: tuple[int, ...]

@@ -67,6 +67,10 @@ class RectangularCNN(RectangularNetwork):
             return x.flatten(1)
         return torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
 
+    def seen_of_channels(self, channels: Tensor, seen: int) -> Tensor:
+        """Pooled channels come twice: their means, then their maxima."""
+        return channels.repeat(2) if self.pools else super().seen_of_channels(channels, seen)
+
     def _affine(self, inputs: int, outputs: int, *, has_bias: bool) -> nn.Module:
         return nn.Conv2d(inputs, outputs, self.kernel, padding=self.kernel // 2, bias=has_bias)
 

@@ -54,6 +54,12 @@ def skip_numbers(spec: NetworkSpec) -> tuple[float, ...]:
             raise setting_error("network.skip_scale", other, "1, zero or fixup")
 
 
+def is_plain(spec: NetworkSpec, depth: int) -> bool:
+    """Whether every hidden layer is an affine map, a norm and an activation without parameters, an output a unit."""
+    activation = activation_of(spec)
+    return not (spec.farkas or spec.blocks(depth) or activation.is_trained or activation.outputs > 1)
+
+
 class Farkas(nn.Module):
     """An affine map whose last output is above 0 wherever all others are below (Pooladian et al. 2020).
 
@@ -101,6 +107,7 @@ class RectangularNetwork(nn.Module, ABC):
         depth = len(widths)
         self.activation = activation_of(spec)
         self.number = self.activation.number(spec, depth)
+        self.is_plain = is_plain(spec, depth)
         self.places = [place_of(spec, depth, layer) for layer in range(depth)]
         self.skip_every, self.skip_scale = spec.skip_every, spec.skip_scale
         entering_of = [entering, *(self.activation.outputs * width for width in widths[:-1])]
@@ -127,12 +134,6 @@ class RectangularNetwork(nn.Module, ABC):
     def padded(self, x: Tensor) -> Tensor:
         """A hidden layer's input as its affine map takes it."""
         return x
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether every hidden layer is a module with weight and bias, a norm, and an activation without parameters."""
-        is_farkas = any(isinstance(layer, Farkas) for layer in self.hidden)
-        return not (is_farkas or any(self.places) or self.activation.is_trained or self.activation.outputs > 1)
 
     def through_hidden(self, x: Tensor, dropout: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
         """What leaves the last hidden layer, and the pre-activation of each.
@@ -161,6 +162,10 @@ class RectangularNetwork(nn.Module, ABC):
                     case other:
                         raise setting_error("network.skip_scale", other, "1, zero or fixup")
         return x, pre_activations
+
+    def seen_of_channels(self, channels: Tensor, seen: int) -> Tensor:
+        """Of what stands for every channel, (channels,), what stands for the output layer's inputs, (seen,)."""
+        return channels.repeat_interleave(seen // len(channels))
 
     def activated(self, pre_activations: Sequence[Tensor]) -> list[Tensor]:
         """What the activations make of the pre-activations of every hidden layer, before any skip is added."""

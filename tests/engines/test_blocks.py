@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from contract import cloud, data_of, distances, train
-from torch import Tensor, nn
+from torch import Tensor
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from jumpstart_exp.engines.native.kernels import separate
 from jumpstart_exp.losses.extremes import find_extremes, flat_entries, whole_extremes
 from jumpstart_exp.networks.activations import ACTIVATIONS, Activation
+from jumpstart_exp.networks.rectangular import RectangularNetwork
 
 
 class Activating(Protocol):
@@ -37,9 +38,11 @@ class Activating(Protocol):
         """A convolution of the activations, where g is kept anyway."""
 
 
-def activating(activation: Activation, number: float) -> Activating:
-    """The passes of an activation with that number."""
-    return FusedReLU() if activation is ACTIVATIONS["relu"] else PlainActivating(activation, number)
+def activating(network: RectangularNetwork) -> Activating:
+    """The passes of a plain network's activation."""
+    if network.activation is ACTIVATIONS["relu"]:
+        return FusedReLU()
+    return PlainActivating(network.activation, network.number)
 
 
 class PlainActivating:
