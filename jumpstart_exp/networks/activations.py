@@ -16,12 +16,14 @@ class Activation:
         derivative: at them.
         gain: factor of the initial weights' bounds in the layers that it follows.
         native: whether the C++ engine knows it.
+        is_smooth: whether no part of it is linear: then its units are dormant or not, and never dead or linear.
     """
 
     value: Callable[[Tensor], Tensor]
     derivative: Callable[[Tensor], Tensor]
     gain: float = 1.0
     native: bool = False
+    is_smooth: bool = False
 
     def write(self, pre: Tensor, out: Tensor) -> None:
         """Values into `out`, without gradients."""

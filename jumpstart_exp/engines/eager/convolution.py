@@ -108,9 +108,9 @@ def evaluate_training_set(
             g = F.conv2d(h, layer.weight.to(compute), layer.bias.to(compute), padding=layer.padding)
             if network.norms:
                 g = network.norms[index](g)
-            by_position = _position_extremes(penalty, g)
+            by_position, fires = _position_extremes(penalty, g), (g > 0).sum((0, 2, 3))
             h, units, points = act.separate(g, -torch.inf, torch.inf)
-            census[index].add(units, points)
+            census[index].add(units, points, fires, h.abs().sum((0, 2, 3), dtype=torch.float64), h[0, 0].numel())
             is_dead |= points[0] <= 0
             if total is not None:
                 total.add(index, by_position or by_kind(total.kinds, units, points))
@@ -121,8 +121,8 @@ def evaluate_training_set(
             whole = by_kind(total.kinds, _both(last, 0), _both(last, 1))  # a logit is a channel of one position
             total.add(len(network.hidden), whole)
     outputs = torch.cat(logits)
-    dead_units, linear_units, dead, linear = zip(*(layer.fractions() for layer in census), strict=True)
-    fractions = LayerCensus(dead_units, linear_units, dead, linear, dead_at_some_layer / len(outputs))
+    rows = list(zip(*(layer.fractions() for layer in census), strict=True))
+    fractions = LayerCensus.of_rows(rows, dead_at_some_layer / len(outputs))
     return outputs, None if total is None else total.value(), fractions
 
 
