@@ -23,10 +23,10 @@ and those dead at every layer (SepCons, equation 9), which are not counted.
 """
 
 ACTIVITY = ("dormant_units", "firing_rate")
-"""Fractions in [0, 1], means over layers, of any activation: of the hidden units that are τ-dormant, and of their signs.
+"""Fractions in [0, 1], means over layers, of any activation: dormant hidden units, and positive pre-activations.
 
-A unit is dormant (Sokar et al. 2023) if its mean |output| over the points is at most `DORMANT_TAU` times the mean of its
-layer's units (plus 1e-9); its firing rate is the share of the points for which its pre-activation is above 0.
+A unit is dormant (Sokar et al. 2023) if its mean |output| over the points is at most `DORMANT_TAU` times the mean of
+its layer's units (plus 1e-9); its firing rate is the share of the points for which its pre-activation is above 0.
 """
 
 DORMANT_TAU = 0.025
@@ -85,7 +85,7 @@ class LayerCensus:
         return "\n".join(lines)
 
     def mean(self, name: str) -> float | None:
-        """The layers' mean, which is the fraction over all units or points where they are equally wide; None of None."""
+        """The layers' mean, which of equally wide ones is the fraction over all units or points; None of None."""
         values: tuple[float, ...] | None = getattr(self, name)
         return None if values is None else sum(values) / len(values)
 

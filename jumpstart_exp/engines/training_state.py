@@ -43,7 +43,7 @@ class TrainingState:
         penalty_start: before λ, in evaluation mode; 0 without one.
         census_start: (6, depth) in the order of `CENSUS`, then `ACTIVITY`; NaN for what the activation has not.
         dead_at_some_layer_start: fraction of the points; NaN where it is not known.
-        curve: (rows, 10), as the fields of `CurveRow`; the penalty is 0 without one, the census NaN where there is none.
+        curve: (rows, 10), as the fields of `CurveRow`; the penalty is 0 without one, a census NaN without.
         pending: (2,) if the last epoch is not validated yet: its training accuracy and its loss; else (0,).
         seconds: of training so far.
         started: when it began, in ISO's form.

@@ -82,7 +82,10 @@ class LayerCounts:
         """In the order of `CENSUS`, then `ACTIVITY`."""
         assert self.units is not None and isinstance(self.fired, Tensor) and isinstance(self.sizes, Tensor)
         entries = self.points * self.positions
-        activity = dormant_share(self.sizes / entries).item(), (self.fired.double() / entries).mean().item()
+        activity = (
+            dormant_share(self.sizes / entries).item(),
+            (self.fired.sum().double() / (entries * len(self.fired))).item(),
+        )
         dead, linear = (self.units[0] <= 0).double().mean(), (self.units[1] > 0).double().mean()
         points = self.dead_points / self.points, self.linear_points / self.points
         return dead.item(), linear.item(), *points, *activity

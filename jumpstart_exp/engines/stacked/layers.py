@@ -279,7 +279,7 @@ class Stack(LayerLayout):
         return (self.by_network(self.gradients.row_sums()) + self.gradients.output.sum((1, 2))).isfinite()
 
     def census(self) -> tuple[Tensor, Tensor]:
-        """Of the training points, (6, rows) in the order of `CENSUS`, then `ACTIVITY`; NaN for what an activation has not.
+        """Of the training points, (6, rows) in the order of `CENSUS`, then `ACTIVITY`; NaN for what it has not.
 
         And the fractions of the points that are dead at some layer, (networks,).
         """
@@ -292,7 +292,8 @@ class Stack(LayerLayout):
             width = self.row_width[rows]
             sizes = self.activation.value(pre).abs().double().mean((2, 3))
             dormant = (sizes <= DORMANT_TAU * (sizes.sum(1) / width + 1e-9)[:, None]) & is_real
-            activity = [dormant.sum(1).double() / width, ((pre > 0).double().mean((2, 3)) * is_real).sum(1) / width]
+            fires = ((pre > 0).sum((2, 3)) * is_real).sum(1).double()
+            activity = [dormant.sum(1).double() / width, fires / (width * pre[0, 0].numel())]
             if self.activation.is_smooth:
                 found.append(torch.stack([torch.full_like(activity[0], math.nan)] * 4 + activity))
                 continue
