@@ -217,12 +217,12 @@ def test_fields_without_effect_change_nothing(engine: str, base: str) -> None:
 def test_a_choice_that_nobody_knows_is_refused(base: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     widen(name, "fancy", monkeypatch)
     known = cell_of(base, {})
-    try:
-        cell = cell_of(base, {name: "fancy"})
-        assert cell.key != known.key
-    except SettingError as error:  # the cell itself has to know what has an effect
-        assert f"{name}='fancy' is not allowed" in str(error)
+    if name in ("network.layout", "network.norm", "optimizer.name", "optimizer.schedule"):  # what has an effect with it
+        with pytest.raises(SettingError, match=f"{name}='fancy' is not allowed"):
+            assert cell_of(base, {name: "fancy"}).key
         return
+    cell = cell_of(base, {name: "fancy"})
+    assert cell.key != known.key
     if name == "dataset.scaling":
         with pytest.raises(SettingError, match=r"dataset\.scaling='fancy' is not allowed"):
             load(cell.dataset, Path())
