@@ -113,7 +113,9 @@ def tat_slope(depth: int, eta: float) -> float:
 
 
 def _leaky(pre: Tensor, slope: Number) -> Tensor:
-    return torch.where(pre > 0, pre, slope * pre)
+    if isinstance(slope, Tensor):
+        return torch.where(pre > 0, pre, slope * pre)
+    return F.leaky_relu(pre, slope)  # as fast as the ReLU
 
 
 def _slope(pre: Tensor, slope: Number) -> Tensor:
