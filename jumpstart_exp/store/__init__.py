@@ -223,6 +223,7 @@ class Store:
                 best = best[[bool(set(labels) & set(values)) for labels in best["labels"]]]
             else:
                 best = best[rows[name].take(pa.array(best["row"])).to_pandas().isin(values).to_numpy()]
+        best = best.reset_index(drop=True)
         wanted = [name for name in rows.column_names if name != "part"]
         if columns is not None:
             wanted = list(dict.fromkeys(["key", *columns]))
