@@ -6,7 +6,6 @@ to stand below `if __name__ == "__main__"`.
 
 import signal
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +29,9 @@ FIRST_COLUMNS = (
     *(f"{metric}_{moment}" for metric in ("train_acc", "val_acc") for moment in ("best", "last")),
 )
 """The columns that stand first; the others follow as the store has them."""
+
+_NAMING = 6
+"""So many of them say what a row is of, and not what came out."""
 
 _OF_THE_STORE = ("labels", "label_check")
 """What a row has for the store's own use."""
@@ -71,10 +73,10 @@ class Results(pd.DataFrame):
     """
 
     @property
-    def _constructor(self) -> "type[Results]":  # type: ignore[override]
+    def _constructor(self) -> "type[Results]":
         return Results
 
-    def to_xarray(self, columns: Sequence[str] | None = None) -> "xarray.Dataset":  # type: ignore[override]
+    def to_xarray(self, columns: Sequence[str] | None = None) -> "xarray.Dataset":  # type: ignore[misc]
         """The results as arrays over depth, width, method, seed and the settings that vary beside these.
 
         Args:
@@ -91,8 +93,8 @@ class Results(pd.DataFrame):
 def grid(*overrides: str | Mapping[str, Any], config_dir: str | Path | None = None, **settings: Any) -> Grid:
     """The cells of a sweep: the product over all lists, ranges and ellipses.
 
-    `grid(depth=[1, 10, 50], method="relu,sep_up", seed=range(5))`; `depth=[1, 10, ..., 150]` and `depth="1,10,...,150"` are
-    the same. Dotted names are written `optimizer__lr=0.001`, or in a dict or a text before them:
+    `grid(depth=[1, 10, 50], method="relu,sep_up", seed=range(5))`; `depth=[1, 10, ..., 150]` and `depth="1,10,...,150"`
+    are the same. Dotted names are written `optimizer__lr=0.001`, or in a dict or a text before them:
     `grid({"optimizer.lr": [0.01, 0.001]}, "penalty.weight=1e-4", depth=10)`. `experiment="cpaior_moons"` begins with a
     published study, whose settings and grid the others change. What is not said is the command line's default.
 
@@ -146,6 +148,8 @@ def train(cells: Grid, *, workers: int | None = None, **settings: Any) -> Result
         if stopped.by != signal.SIGINT:
             signal.raise_signal(stopped.by)  # what asks to end has the say again, now that all is stored
         raise KeyboardInterrupt(str(stopped)) from None
+    except KeyboardInterrupt as stopped:  # before or after anything was in training
+        raise KeyboardInterrupt(str(stopped) or "stopped: the same call goes on from what is stored") from None
     results = _rows_of(planned, run)
     if failed := {key: error for key, error in errors.items() if error is not None}:
         titles = {cell.key: cell.title() for cell in planned}
@@ -170,8 +174,8 @@ def load(
 
     Args:
         results_dir: the folder.
-        columns: names of columns that are wanted beside key, dataset, method, depth, width, seed and status; None for
-            all. Of curves: settings or results that come along.
+        columns: what is wanted of the results beside the key, all settings and the status; None for all. Of curves
+            the settings or results of their cells that come along.
         where: values that columns must have, name → value or several: `{"width": [2, 4], "optimizer.lr": 0.01}`.
         curves: whether to give the training curves, a row a cell and epoch, instead of the cells.
 
@@ -180,6 +184,7 @@ def load(
         KeyError: the store has no such column.
         ValueError: a value of another type than its column.
     """
+    from jumpstart_exp.cell import cell_fields
     from jumpstart_exp.folders import named_folder, why_no_folder
     from jumpstart_exp.store import Store, StoreError
 
@@ -188,10 +193,10 @@ def load(
     if isinstance(columns, str):
         raise TypeError(f"columns={columns!r} is not allowed: it must be a list of names, [{columns!r}]")
     store = Store(results_dir)
-    first = ["key", *FIRST_COLUMNS[:6]]
+    always = ["key", "numerics", *FIRST_COLUMNS[:_NAMING], *([] if curves else cell_fields())]
     asked = {name: _values(value) for name, value in (where or {}).items()}
     wanted = columns if columns is not None or not curves else ()
-    cells = store.cells(None if wanted is None else list(dict.fromkeys([*first, *wanted])), asked)
+    cells = store.cells(None if wanted is None else list(dict.fromkeys([*always, *wanted])), asked)
     cells = cells.assign(method=cells["labels"]).explode("method", ignore_index=True)
     if "method" in asked:
         cells = cells[cells["method"].isin(asked["method"])].reset_index(drop=True)
@@ -199,14 +204,14 @@ def load(
     if not curves:
         return results
     found = store.curves(results["key"])
-    return pd.DataFrame(results).merge(found, on="key", how="inner", suffixes=("_of_cell", ""))
+    return pd.DataFrame(results).drop(columns="numerics").merge(found, on="key")
 
 
 def heatmap(results: pd.DataFrame, column: str = "train_acc_best") -> "Figure":
     """One column of results over depth × width, averaged over seeds and nothing else: a row of panels a dataset.
 
-    Every method is a panel. Cells that are missing, diverged or failed have no value, and marks say so. The figure shows
-    itself as the last expression of a notebook's cell; `figure.savefig("heatmap.pdf")` writes it.
+    Every method is a panel. Cells that are missing, diverged or failed have no value, and marks say so. The figure
+    shows itself as the last expression of a notebook's cell; `figure.savefig("heatmap.pdf")` writes it.
 
     Args:
         results: what `train` or `load` gives, or a part of it; further columns of numbers are welcome.
@@ -235,7 +240,7 @@ def _run_settings(of_grid: RunSettings, given: Mapping[str, Any]) -> RunSettings
         if name.replace("__", ".") in {*known_settings(), "method", "network", "optimizer", "variant", "experiment"}:
             raise SettingError(f"{name} is a setting of cells: it goes to grid({name}=…)")
         raise SettingError(f"{legible(name)} is not a setting of train{nearest(name, ['workers', *known])}")
-    values = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    values: dict[str, Any] = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
     run = replace(of_grid, **values)
     if run.plot:
         raise SettingError("plot=True draws one cell of the command line: here heatmap(…) draws, or matplotlib")
@@ -256,7 +261,9 @@ def _rows_of(cells: "Sequence[Cell]", run: RunSettings) -> Results:
     place = {key: row for row, key in enumerate(rows["key"])}
     stored = [(key, label) for key, label in labels if key in place]
     if len(stored) < len(labels) and not run.dry_run:
-        raise StoreError(f"{len(labels) - len(stored)} cells are gone from results_dir={run.results_dir!r} since they were stored")
+        raise StoreError(
+            f"{len(labels) - len(stored)} cells are gone from results_dir={run.results_dir!r} since they were stored"
+        )
     found = rows.iloc[[place[key] for key, _ in stored]].reset_index(drop=True)
     return _in_order(found.assign(method=pd.Series([label for _, label in stored], dtype=found["method"].dtype)))
 
@@ -264,7 +271,9 @@ def _rows_of(cells: "Sequence[Cell]", run: RunSettings) -> Results:
 def _in_order(rows: pd.DataFrame) -> Results:
     """The rows with their columns in order, without what is for the store's own use."""
     names = [name for name in rows.columns if name not in _OF_THE_STORE]
-    return Results(rows[[*(name for name in FIRST_COLUMNS if name in names), *(n for n in names if n not in FIRST_COLUMNS)]])
+    return Results(
+        rows[[*(name for name in FIRST_COLUMNS if name in names), *(n for n in names if n not in FIRST_COLUMNS)]]
+    )
 
 
 def _values(value: Any) -> list[Any]:

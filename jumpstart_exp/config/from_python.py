@@ -55,8 +55,8 @@ def overrides_of(given: Iterable[str | Mapping[str, Any]], named: Mapping[str, A
 def override(name: str, value: Any) -> str:
     """A setting and its value, or its values, as one override.
 
-    A text stands as it would be typed, `1,10,...,150` too; of a list each value is one of a sweep, but of a setting that
-    is a list of numbers itself; `...` in a list is an ellipsis; a path is quoted.
+    A text stands as it would be typed, `1,10,...,150` too; of a list each value is one of a sweep, but a list of
+    numbers is one value of a setting that is such a list; `...` in a list is an ellipsis; a path is quoted.
 
     Raises:
         SettingError: the value is none that an override can have, or an empty list.

@@ -5,24 +5,26 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from matplotlib import colormaps
 from seaborn.cm import rocket
 
 from jumpstart_exp.cell import cell_fields
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.report.figures.drawing import in_lines, plain_style, wrapped
 from jumpstart_exp.report.figures.panel_grid import Panel, PanelGrid, Scale, Style, draw_panels, panel_size
-from jumpstart_exp.report.table.fields import AXES, setting_columns
 from jumpstart_exp.report.table.grid import GridError, spelled
 from jumpstart_exp.report.table.names import dataset_title, label_title, method_rank, method_title
 from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS
 from jumpstart_exp.settings import legible, nearest
+from jumpstart_exp.store.fields import AXES, setting_columns
 
-_STYLE = Style(gap=0.1, margin=0.95, bar={"location": "right", "pad": 0.01}, bar_aspect=15)
+_TITLE = 9.0  # points
+_STYLE = Style(
+    gap=0.1, margin=0.95, title=_TITLE, title_line=0.16, bar={"location": "right", "pad": 0.01}, bar_aspect=15
+)
 _LEAST_PANEL = (1.15, 1.05)  # inches
-_TITLE = 10.0  # points
 _LONGEST_NUMBER = 5  # letters that a cell holds
 _MOST_SHOWN = 4  # values of a setting that a message names
 
@@ -45,8 +47,8 @@ _Place = tuple[str, str]
 def metric_heatmap(table: pd.DataFrame, column: str) -> Figure:
     """The column's mean over seeds, a row of panels a dataset, the methods beside each other.
 
-    Accuracies are drawn from chance to 1, other fractions from 0 to 1, all else from its least to its largest value. Only
-    cells that are `done` have a value.
+    Accuracies are drawn from chance to 1, other fractions from 0 to 1, all else from its least to its largest value.
+    Only cells that are `done` have a value.
 
     Args:
         table: a row a cell and label: dataset, method, depth, width, seed, status, the settings, and the column.
@@ -69,7 +71,8 @@ def metric_heatmap(table: pd.DataFrame, column: str) -> Figure:
     methods = sorted({method for _, method in rows}, key=method_rank)
     depths, widths = (sorted({int(value) for value in table[name]}) for name in ("depth", "width"))
     panels = {place: _means(table.iloc[own], column, place, (depths, widths)) for place, own in rows.items()}
-    nothing = np.full((len(depths), len(widths)), np.nan), *np.zeros((2, len(depths), len(widths)), np.bool_)
+    none = np.zeros((len(depths), len(widths)), np.bool_)
+    nothing = np.full(none.shape, np.nan), none, none
     scale = _scale(column, datasets, [mean for mean, *_ in panels.values()], is_truth=table[column].dtype == bool)
     names = [in_lines(_method_title(method, table, settings)) for method in methods]
     number = "{:.2f}" if scale.high == 1.0 else "{:.3g}"
@@ -100,6 +103,8 @@ def _check_columns(table: pd.DataFrame, column: str) -> None:
         if name not in table.columns:
             hint = nearest(name, [str(one) for one in table.columns]) if name == column else ""
             raise GridError(f"the table has no column {legible(str(name))}{hint}")
+    if lacking := [name for name in cell_fields() if name not in table.columns]:
+        raise GridError(f"the table lacks settings, say {lacking[0]}: without them nobody knows what would be averaged")
     if column in (*cell_fields(), "method", "key") or not pd.api.types.is_numeric_dtype(table[column]):
         raise GridError(f"{column} cannot be drawn: it has to be numbers that a training gives, say train_acc_best")
 
@@ -109,15 +114,19 @@ def _check_settings(place: _Place, rows: Sequence[int], settings: Mapping[str, S
     for only_known in (True, False):  # λ beside none at all is told by the penalty's kind
         for name, column in settings.items():
             values = {column[row] for row in rows}
-            shown = sorted((value for value in values if value is not None), key=lambda value: (str(type(value)), value))
+            shown = sorted(
+                (value for value in values if value is not None), key=lambda value: (str(type(value)), value)
+            )
             if name in AXES or len(shown if only_known else values) < 2:
                 continue
             texts = [*map(spelled, shown), *(["null"] if None in values else [])]
             told = ", ".join(texts[:_MOST_SHOWN]) + (", …" if len(texts) > _MOST_SHOWN else "")
-            one = repr(shown[0]) if shown else "None"
+            choice = f"df[{name!r}] == {shown[0]!r}" if shown else f"df[{name!r}].isna()"
+            if shown and None in column:
+                choice = f"df[{name!r}].isna() | ({choice})"
             raise GridError(
                 f"{name} has {len(texts)} values for {label_title(place[1])} on {legible(place[0])} ({told}), and only "
-                f"seeds are averaged: draw one of them, df[df[{name!r}] == {one}]"
+                f"seeds are averaged: draw one of them, df[{choice}]"
             )
 
 
