@@ -202,7 +202,7 @@ def _loader(config_dir: str | None, *_of: tuple[tuple[str, type], ...]) -> Confi
     """One for each folder and schema, made beside Hydra's own, which may be running."""
     search_path = create_config_search_path(conf_dir())
     if config_dir is not None:
-        search_path.append("command-line", f"file://{config_dir}")
+        search_path.prepend("command-line", f"file://{config_dir}", anchor="schema")
     return ConfigLoaderImpl(search_path)
 
 

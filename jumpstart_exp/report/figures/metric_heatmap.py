@@ -25,6 +25,7 @@ _STYLE = Style(
     gap=0.1, margin=0.95, title=_TITLE, title_line=0.16, bar={"location": "right", "pad": 0.01}, bar_aspect=15
 )
 _LEAST_PANEL = (1.15, 1.05)  # inches
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _LONGEST_NUMBER = 5  # letters that a cell holds
 _MOST_SHOWN = 4  # values of a setting that a message names
 
@@ -57,9 +58,9 @@ def metric_heatmap(table: pd.DataFrame, column: str) -> Figure:
     Raises:
         GridError: a column is missing, or rows of one panel differ in more than depth, width and seed.
     """
-    _check_columns(table, column)
     if table.empty:
         raise GridError("there is nothing to draw: the table has no rows")
+    _check_columns(table, column)
     table = table.reset_index(drop=True)
     rows: dict[_Place, list[int]] = {}
     for row, place in enumerate(zip(table["dataset"], table["method"], strict=True)):
@@ -89,7 +90,8 @@ def metric_heatmap(table: pd.DataFrame, column: str) -> Figure:
     if max(map(len, told), default=0) > _LONGEST_NUMBER:
         size = replace(size, numbered=False)
     width = max(len(methods) * (size.panel[0] + 0.12) + 1.5, 4.0)
-    title = [line for text in _titles(table, column, settings) for line in wrapped(text, width - 0.3, _TITLE, 0.56)]
+    texts = _titles(table, column, settings)
+    title = [line.replace(_NO_BREAK, " ") for text in texts for line in wrapped(text, width - 0.3, _TITLE, 0.56)]
     labels = [f"{dataset_title(dataset)}\nwidth" if len(datasets) > 1 else "width" for dataset in datasets]
     with plain_style():
         return draw_panels(
@@ -195,4 +197,4 @@ def _titles(table: pd.DataFrame, column: str, settings: Mapping[str, Sequence[Ha
         if len(values) == 1:
             shared.append(f"{spelled(values.pop())}{unit}")
     parts = [*shared, seeds if most == 1 else f"mean over {seeds}", *(words for words in lost if words[:2] != "0 ")]
-    return [_words(column), " · ".join(parts)]
+    return [_words(column), " · ".join(part.replace(" ", _NO_BREAK) for part in parts)]
