@@ -16,7 +16,7 @@ from jumpstart_exp.report.figures.drawing import in_lines, plain_style, wrapped
 from jumpstart_exp.report.figures.panel_grid import Panel, PanelGrid, Scale, Style, draw_panels, panel_size
 from jumpstart_exp.report.table.grid import GridError, spelled
 from jumpstart_exp.report.table.names import dataset_title, label_title, method_rank, method_title
-from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS
+from jumpstart_exp.result import ACTIVITY, CENSUS, DEAD_AT_SOME_LAYER, METRICS
 from jumpstart_exp.settings import legible, nearest
 from jumpstart_exp.store.fields import AXES, setting_columns
 
@@ -29,7 +29,9 @@ _NO_BREAK = "\N{NO-BREAK SPACE}"
 _LONGEST_NUMBER = 5  # letters that a cell holds
 _MOST_SHOWN = 4  # values of a setting that a message names
 
-_FRACTIONS = tuple(f"{name}_{moment}" for name in (*CENSUS, DEAD_AT_SOME_LAYER) for moment in ("start", "last"))
+_FRACTIONS = tuple(
+    f"{name}_{moment}" for name in (*CENSUS, DEAD_AT_SOME_LAYER, *ACTIVITY) for moment in ("start", "last")
+)
 _WORDS = {"train": "training", "val": "validation", "acc": "accuracy"}
 _MOMENTS = {
     "best_epoch": "epoch of the best {}",
@@ -123,13 +125,20 @@ def _check_settings(place: _Place, rows: Sequence[int], settings: Mapping[str, S
                 continue
             texts = [*map(spelled, shown), *(["null"] if None in values else [])]
             told = ", ".join(texts[:_MOST_SHOWN]) + (", …" if len(texts) > _MOST_SHOWN else "")
-            choice = f"df[{name!r}] == {shown[0]!r}" if shown else f"df[{name!r}].isna()"
-            if shown and None in column:
-                choice = f"df[{name!r}].isna() | ({choice})"
             raise GridError(
                 f"{name} has {len(texts)} values for {label_title(place[1])} on {legible(place[0])} ({told}), and only "
-                f"seeds are averaged: draw one of them, df[{choice}]"
+                f"seeds are averaged: draw one of them{_choice(name, shown, None in column)}"
             )
+
+
+def _choice(name: str, values: Sequence[Hashable], is_null_elsewhere: bool) -> str:
+    """How the first of a setting's values is chosen, in Python; of lists nothing is said."""
+    if not values:
+        return f", df[df[{name!r}].isna()]"
+    if isinstance(values[0], tuple):
+        return ""
+    chosen = f"df[{name!r}] == {values[0]!r}"
+    return f", df[df[{name!r}].isna() | ({chosen})]" if is_null_elsewhere else f", df[{chosen}]"
 
 
 def _means(
