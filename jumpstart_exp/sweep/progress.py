@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -168,7 +168,7 @@ class _NotebookBar:
         from IPython.display import display  # a notebook has it
 
         self.bar = bar
-        self.output = display(bar, display_id=True)
+        self.output: Any = display(bar, display_id=True)  # type: ignore[no-untyped-call]
 
     def redraw(self) -> None:
         self.output.update(self.bar)

@@ -75,18 +75,17 @@ def metric_heatmap(table: pd.DataFrame, column: str) -> Figure:
     depths, widths = (sorted({int(value) for value in table[name]}) for name in ("depth", "width"))
     panels = {place: _means(table.iloc[own], column, place, (depths, widths)) for place, own in rows.items()}
     none = np.zeros((len(depths), len(widths)), np.bool_)
-    nothing = np.full(none.shape, np.nan), none, none
+    nothing = (np.full(none.shape, np.nan), none, none)
     scale = _scale(column, datasets, [mean for mean, *_ in panels.values()], is_truth=table[column].dtype == bool)
     names = [in_lines(_method_title(method, table, settings)) for method in methods]
     number = "{:.2f}" if scale.high == 1.0 else "{:.3g}"
     told = [number.format(value) for mean, *_ in panels.values() for value in mean[np.isfinite(mean)]]
-    described = [
-        [
-            Panel(*panels.get((dataset, method), nothing), scale, name, number=number)
-            for method, name in zip(methods, names, strict=True)
-        ]
-        for dataset in datasets
-    ]
+    described = []
+    for dataset in datasets:
+        places = zip(names, [panels.get((dataset, method), nothing) for method in methods], strict=True)
+        described.append(
+            [Panel(mean, lost, partly, scale, name, number=number) for name, (mean, lost, partly) in places]
+        )
     longest = max(len(line) for name in names for line in name.split("\n"))
     size = panel_size(depths, len(widths), (max(_LEAST_PANEL[0], 0.085 * longest), _LEAST_PANEL[1]))
     if max(map(len, told), default=0) > _LONGEST_NUMBER:
