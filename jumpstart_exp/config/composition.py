@@ -5,10 +5,12 @@ composed once for each distinct set of everything else (group choices, additions
 values by a plain merge. A sample is composed by Hydra itself; should it differ, every job is.
 """
 
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hydra import version
@@ -23,7 +25,10 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from jumpstart_exp.cell import SPECS, Cell
+from jumpstart_exp.config.contents import with_contents
 from jumpstart_exp.config.errors import unknown_setting, unusable
+from jumpstart_exp.config.filters import kept
+from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.config.schema import (
     check_variant,
     conf_dir,
@@ -32,6 +37,7 @@ from jumpstart_exp.config.schema import (
     register_schema,
     split_config,
 )
+from jumpstart_exp.console import output
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.settings import SettingError, is_plainly
 
@@ -97,6 +103,24 @@ def compose_cells(
             log.warning("composing every job with Hydra: the fast way differs for %s", " ".join(jobs[index]))
             return [composer.slow(job) for job in jobs]
     return cells
+
+
+def compose_sweep(
+    loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]], settings: RunSettings
+) -> tuple[list[Sequence[str]], list[Cell]]:
+    """The jobs of a sweep that its filter keeps, and the cell of each, as it is trained from the files that there are.
+
+    Raises:
+        SettingError: a job sets something that is not allowed, or the filter cannot be read or keeps no cell.
+        DataError: a dataset asks for other content than its files have.
+        HydraException: a job cannot be composed.
+    """
+    cells = with_contents(compose_cells(loader, master, jobs), Path(settings.data_dir))
+    if settings.where is None:
+        return [*jobs], cells
+    is_kept = kept(cells, settings.where)
+    output().print(f"where keeps {sum(is_kept)} of {len(cells)} cells")
+    return [*itertools.compress(jobs, is_kept)], [*itertools.compress(cells, is_kept)]
 
 
 def compose_one(overrides: Sequence[str]) -> Cell:
