@@ -148,7 +148,7 @@ def test_the_command_line_says_how_many_it_would_have_been(answer, tmp_path):
     few = answer(*line, "where=depth<3", "dry_run=true")
     assert few.returncode == 0 and "where keeps 200 of 2000 cells" in few.stdout and "refused" not in few.stdout
     assert answer("-m", "depth=1,2", "max_hours=1,2").stderr.count("max_hours cannot be swept") == 1
-    for name, value in (("max_cells", "0"), ("max_hours", "0"), ("max_hours", "-1"), ("fail_fast", "2")):
+    for name, value in (("max_cells", "0"), ("max_hours", "-0.5"), ("fail_fast", "2")):
         wrong = answer("depth=2", f"{name}={value}")
         assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1) and f"{name}={value} is not" in wrong.stderr
 
@@ -188,14 +188,12 @@ def test_an_earlier_failure_ends_nothing(pool, settings, tmp_path):
 
 
 def test_the_command_line_ends_at_the_first_failure_with_code_1(command, tmp_path):
-    line = ["-m", "depth=2", "width=1000000,2", "optimizer.epochs=30000000", "engine=eager", "hydra.launcher.workers=2"]
-    done = command(*line, "fail_fast=true")
+    line = ["-m", "depth=2", "width=1000000,2", "optimizer.epochs=2", "engine=eager", "fail_fast=true"]
+    done = command(*line, timeout=100)
     assert done.returncode == 1, done.stderr
-    assert "fail_fast=true ended the sweep: sep_up 2×1000000 seed 0 failed: " in done.stderr
-    rows = Store(tmp_path / "results").cells()
-    assert rows["width"].tolist() == [1000000]
-    kept = list((tmp_path / "results" / "checkpoints").glob("*.pt"))
-    assert len(kept) == 1, done.stderr
+    (message,) = [words for words in done.stderr.splitlines() if words.startswith("error: ")]
+    assert message.startswith("error: fail_fast=true ended the sweep: sep_up 2×1000000 seed 0 failed: RuntimeError")
+    assert 1000000 in Store(tmp_path / "results").cells()["width"].tolist()
 
 
 def test_hydras_own_launchers_refuse_it(answer):
@@ -204,6 +202,6 @@ def test_hydras_own_launchers_refuse_it(answer):
     assert "fail_fast=True is not allowed: it must be false for Hydra's own launchers" in done.stderr
     bounded = answer("-m", "hydra/launcher=basic", "depth=2,3", "max_cells=1")
     assert bounded.returncode == 2 and "the sweep has 2 cells (2 depth), more than max_cells=1" in bounded.stderr
-    long = answer("-m", "hydra/launcher=basic", "depth=2,3", "optimizer.epochs=90000000", "max_hours=1")
+    long = answer("-m", "hydra/launcher=basic", "depth=2,3", "optimizer.epochs=900000000000", "max_hours=1")
     assert long.returncode == 2 and "1 at once, a cell a job), more than max_hours=1 allows" in long.stderr
     assert replace(RunSettings(), fail_fast=True).fail_fast
