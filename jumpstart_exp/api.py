@@ -8,6 +8,7 @@ import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,21 +121,24 @@ def train(cells: Grid, *, workers: int | None = None, **settings: Any) -> Result
         cells: what `grid` gives.
         workers: cores to be used; None for all that this process may use.
         settings: how cells are run, `results_dir="results"` and all others that the command line has: engine, device,
-            curve_every, checkpoint_minutes, retry, data_dir, download, …. With `dry_run=True` it says what it would do,
-            and gives what is stored.
+            curve_every, checkpoint_minutes, retry, where, max_cells, data_dir, download, …. With `dry_run=True` it says
+            what it would do, and gives what is stored.
 
     Returns:
-        A row for each of the grid's distinct cells, in its order. Cells that failed are among them, with their `error`
-        and a `CellsFailedWarning`; those that diverged count as not trained.
+        A row for each of the grid's distinct cells that `where` keeps, in its order. Cells that failed are among them,
+        with their `error` and a `CellsFailedWarning`; those that diverged count as not trained.
 
     Raises:
-        SettingError: a setting is not allowed, or an engine or device cannot be had.
+        SettingError: a setting is not allowed, an engine or device cannot be had, or there is more to do than
+            `max_cells` or `max_hours` allow.
+        FirstFailureError: a cell failed, and `fail_fast` is set; what was finished is stored.
         DataError: a dataset's files are missing or damaged and cannot be fetched.
         StoreError: the store cannot be read or written.
         KeyboardInterrupt: Ctrl-C; what was finished is stored, and the same call goes on from there.
         WorkerStartError: worker processes cannot be started; what was finished is stored.
     """
     from jumpstart_exp.config.contents import with_contents
+    from jumpstart_exp.config.filters import kept
     from jumpstart_exp.sweep.runner import run_sweep
     from jumpstart_exp.sweep.stopping import InterruptedSweepError
 
@@ -142,6 +146,7 @@ def train(cells: Grid, *, workers: int | None = None, **settings: Any) -> Result
         raise TypeError(f"train takes what grid(…) gives, and not a {type(cells).__name__}")
     run = _run_settings(cells.run, settings)
     planned = with_contents(cells.cells, Path(run.data_dir))
+    planned = [*compress(planned, kept(planned, run.where))]
     try:
         errors = run_sweep(planned, run, workers)
     except InterruptedSweepError as stopped:

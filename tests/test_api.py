@@ -110,6 +110,7 @@ def results_of(cells: Sequence[Cell], outcome: Callable[[Result], Result] = lamb
         ("depth", (n * n for n in (1, 2)), "depth=1,4"),
         ("seed", range(5), "seed=range(0,5,1)"),
         ("optimizer.lr", np.float64(1e-3), "optimizer.lr=0.001"),
+        ("optimizer.lr", "logrange(1e-3,1e-1,3)", "optimizer.lr=logrange(1e-3,1e-1,3)"),
         ("optimizer.batch_size", None, "optimizer.batch_size=null"),
         ("optimizer.batch_size", [None, 32], "optimizer.batch_size=null,32"),
         ("download", [True, False], "download=true,false"),
@@ -130,7 +131,7 @@ def test_values_are_written_as_they_are_typed(name: str, value: Any, typed: str)
     [
         ((), {"depth": [1, 10, ..., 30], "optimizer__lr": [0.1, 0.01], "seed": range(2)}),
         (({"depth": "1,10,...,30", "optimizer.lr": [0.1, 0.01]}, "seed=range(2)"), {}),
-        (("depth=1,10,20,30", "optimizer.lr=0.1,0.01"), {"seed": np.arange(2)}),
+        (("depth=1,10,20,30", "optimizer.lr=logrange(0.1,0.01,2)"), {"seed": np.arange(2)}),
     ],
 )
 def test_all_ways_to_say_it_give_the_same_cells(given: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -345,6 +346,15 @@ def test_run_settings_are_checked(folder: Path, settings: dict[str, Any], messag
         train(seeds(1), **settings)
     assert message in str(caught.value)
     assert not (folder / "results").exists()
+
+
+def test_a_filter_leaves_cells_out_and_bounds_refuse(folder: Path, here: list[Cell]) -> None:
+    table = train(of(SMALL), where="depth*width<=3 and method!='relu'")
+    assert [(cell.depth, cell.method) for cell in here] == [(1, "sep_up")] * 2
+    assert set(zip(table["depth"], table["method"], strict=True)) == {(1, "sep_up")}
+    with pytest.raises(SettingError, match="more than max_cells=3 allows"):
+        train(of(SMALL), max_cells=3)
+    assert len(here) == 2
 
 
 def test_train_takes_what_grid_gives() -> None:

@@ -5,6 +5,7 @@ composed once for each distinct set of everything else (group choices, additions
 values by a plain merge. A sample is composed by Hydra itself; should it differ, every job is.
 """
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,8 +30,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from jumpstart_exp.cell import SPECS, Cell
 from jumpstart_exp.config.config_files import at_its_file
+from jumpstart_exp.config.contents import with_contents
 from jumpstart_exp.config.errors import check_override, explain, unknown_setting, unusable
 from jumpstart_exp.config.expansion import expand_jobs
+from jumpstart_exp.config.filters import kept
+from jumpstart_exp.config.logrange import expand_logranges
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.config.schema import (
     check_variant,
@@ -40,6 +44,7 @@ from jumpstart_exp.config.schema import (
     register_schema,
     split_config,
 )
+from jumpstart_exp.console import output
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.folders import why_no_folder
 from jumpstart_exp.settings import SettingError, is_plainly
@@ -129,6 +134,24 @@ def compose_cells(
     return cells
 
 
+def compose_sweep(
+    loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]], settings: RunSettings
+) -> tuple[list[Sequence[str]], list[Cell]]:
+    """The jobs of a sweep that its filter keeps, and the cell of each, as it is trained from the files that there are.
+
+    Raises:
+        SettingError: a job sets something that is not allowed, or the filter cannot be read or keeps no cell.
+        DataError: a dataset asks for other content than its files have.
+        HydraException: a job cannot be composed.
+    """
+    cells = with_contents(compose_cells(loader, master, jobs), Path(settings.data_dir))
+    if settings.where is None:
+        return [*jobs], cells
+    is_kept = kept(cells, settings.where)
+    output().print(f"where keeps {sum(is_kept)} of {len(cells)} cells")
+    return [*itertools.compress(jobs, is_kept)], [*itertools.compress(cells, is_kept)]
+
+
 def compose_grid(overrides: Sequence[str], config_dir: str | Path | None = None) -> tuple[list[Cell], RunSettings]:
     """The cells, in order, and the run settings of `python -m jumpstart_exp -m OVERRIDES`.
 
@@ -141,9 +164,10 @@ def compose_grid(overrides: Sequence[str], config_dir: str | Path | None = None)
     """
     typed = [*([] if config_dir is None else ["--config-dir", str(config_dir)]), *overrides]
     try:
-        for override in overrides:
+        expanded = [*map(expand_logranges, overrides)]
+        for override in expanded:
             check_override(override)
-        return _compose_grid(list(overrides), config_dir)
+        return _compose_grid(expanded, config_dir)
     except (HydraException, OmegaConfBaseException) as error:
         raise SettingError(at_its_file(explain(error, typed), typed)) from error
     except SettingError as error:

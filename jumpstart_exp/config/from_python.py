@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jumpstart_exp.config.run import RunSettings, folder_override
+from jumpstart_exp.config.run import RunSettings, text_override
 from jumpstart_exp.config.schema import known_settings
 from jumpstart_exp.settings import SettingError, field_types, legible, shown, without_none
 
@@ -65,7 +65,7 @@ def override(name: str, value: Any) -> str:
     if isinstance(value, str):
         return f"{typed}={value}"
     if isinstance(value, PurePath):
-        return folder_override(typed, str(value))
+        return text_override(typed, str(value))
     if isinstance(value, range):
         return f"{typed}=range({value.start},{value.stop},{value.step})"
     if isinstance(value, Mapping | set | frozenset | bytes) or not isinstance(value, Iterable):
@@ -113,7 +113,7 @@ def _spelled(name: str, value: Any) -> str:
         text = str(value)
         if _BARE.fullmatch(text) and text.lower() not in _WORDS:
             return text
-        return folder_override(name, text).partition("=")[2]
+        return text_override(name, text).partition("=")[2]
     if isinstance(value, list | tuple | np.ndarray) and _is_list(name):
         return f"[{','.join(_spelled(name, each) for each in value)}]"
     raise SettingError(

@@ -93,9 +93,9 @@ def to_xarray(rows: pd.DataFrame, columns: Sequence[str] | None = None) -> "xarr
     """
     import xarray
 
-    rows = _row_a_label(rows)
+    rows = row_a_label(rows)
     names = _measured(rows, columns)
-    settings = {name: _typed(name, values) for name, values in setting_columns(rows).items() if name not in AXES}
+    settings = typed_settings(rows)
     axes = {name: rows[name].tolist() for name in FIRST}
     varying = {name: values for name, values in settings.items() if len({*values}) > 1}
     further, follows = _dimensions(axes, varying)
@@ -121,7 +121,7 @@ def to_xarray(rows: pd.DataFrame, columns: Sequence[str] | None = None) -> "xarr
     return xarray.Dataset(found, coordinates, {"comment": comment, **attributes})
 
 
-def _row_a_label(rows: pd.DataFrame) -> pd.DataFrame:
+def row_a_label(rows: pd.DataFrame) -> pd.DataFrame:
     """A row for each label of a result, axes as integers.
 
     Raises:
@@ -149,6 +149,11 @@ def _measured(rows: pd.DataFrame, columns: Sequence[str] | None) -> list[str]:
             raise ArrayError(f"{legible(str(name))} is not a column{nearest(str(name), map(str, rows.columns))}")
     wanted = [_STATUS, *(MEASURES if columns is None else columns)]
     return [name for name in dict.fromkeys(wanted) if name in rows.columns and name not in settings]
+
+
+def typed_settings(rows: pd.DataFrame) -> dict[str, list[Hashable]]:
+    """All settings but the axes, row by row, by name, as `setting_columns` has them; integers where they are some."""
+    return {name: _typed(name, values) for name, values in setting_columns(rows).items() if name not in AXES}
 
 
 def _typed(name: str, values: Sequence[Hashable]) -> list[Hashable]:
