@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -74,15 +74,20 @@ class SweepProgress:
             disable=not redraws(console),
         )
         self.task = self.bar.add_task("training", total=1.0, done=f"0/{self.total} cells", best="")
+        self.notebook: _NotebookBar | None = None
 
     def __enter__(self) -> "SweepProgress":
         """Show the bar."""
         self.bar.start()
+        if self.console.is_jupyter:
+            self.notebook = _NotebookBar(self.bar)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Leave the bar as it stands."""
         self.bar.stop()
+        if self.notebook is not None:
+            self.notebook.redraw()
 
     def begin(self, phase: "Phase") -> None:
         """This phase is the next."""
@@ -125,7 +130,9 @@ class SweepProgress:
             self.ends = None if left is None else now + left
             # the largest cells come first: their number would seem to stand still
             self.bar.update(self.task, completed=1 - (self.pace.total_left + sum(self.later_cost)) / self.whole_cost)
-        if self.bar.disable and now - self.last_line >= _PLAIN_EVERY:
+            if self.notebook is not None:
+                self.notebook.redraw()
+        if self.bar.disable and self.notebook is None and now - self.last_line >= _PLAIN_EVERY:
             self.last_line = now
             best = (
                 f", best training accuracy {self.best.train_acc.best:.3f} ({escape(self.best.cell.title())})"
@@ -152,6 +159,19 @@ class SweepProgress:
     def time_left(self) -> str:
         """The estimated time left, in words."""
         return "time left: …" if self.ends is None else f"{duration(self.ends - time.monotonic())} left"
+
+
+class _NotebookBar:
+    """The bar as an output of a notebook's cell, drawn anew in its place; no widget is needed."""
+
+    def __init__(self, bar: Progress) -> None:
+        from IPython.display import display  # a notebook has it
+
+        self.bar = bar
+        self.output: Any = display(bar, display_id=True)  # type: ignore[no-untyped-call]
+
+    def redraw(self) -> None:
+        self.output.update(self.bar)
 
 
 @contextmanager

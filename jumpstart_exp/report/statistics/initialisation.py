@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from jumpstart_exp.report.statistics.intervals import Floats, means, share_interval
-from jumpstart_exp.report.table.fields import AXES, Settings, setting_columns, told, usual
 from jumpstart_exp.report.table.names import dataset_title
+from jumpstart_exp.store.fields import AXES, Settings, setting_columns, told, usual
 
 LAYOUTS = {"mlp": 1, "conv2x1": 2}
 """Layouts with points of two features, and how many activations of a layer each unit has for one point."""

@@ -29,7 +29,9 @@ from numpy.typing import NDArray
 from jumpstart_exp.cell import cell_fields
 from jumpstart_exp.console import Notice
 from jumpstart_exp.data import DATASETS
-from jumpstart_exp.report.table.fields import (
+from jumpstart_exp.report.table.names import dataset_title, label_title, method_rank, method_title
+from jumpstart_exp.settings import legible
+from jumpstart_exp.store.fields import (
     AXES,
     Settings,
     is_of_method,
@@ -39,8 +41,6 @@ from jumpstart_exp.report.table.fields import (
     told,
     usual,
 )
-from jumpstart_exp.report.table.names import dataset_title, label_title, method_rank, method_title
-from jumpstart_exp.settings import legible
 
 MOMENTS = ("best", "last")
 """When an accuracy is taken: at its best epoch or at the last one."""

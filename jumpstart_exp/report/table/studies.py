@@ -11,9 +11,9 @@ import pandas as pd
 from jumpstart_exp.cell import NUMERICS, Cell, cell_fields
 from jumpstart_exp.config.schema import plain_config, split_config
 from jumpstart_exp.config.studies import STUDIES, VARIANTS, Study, load_study, study, study_cells
-from jumpstart_exp.report.table.fields import AXES, described, is_of_method, plain
 from jumpstart_exp.report.table.grid import FigureGrid
 from jumpstart_exp.report.table.names import dataset_title
+from jumpstart_exp.store.fields import AXES, described, is_of_method, plain
 
 _CONTENT = "dataset.content"
 _Description = frozenset[tuple[str, Hashable]]

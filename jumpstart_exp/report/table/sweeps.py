@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from jumpstart_exp.cell import cell_fields
-from jumpstart_exp.report.table.fields import Settings, is_of_method, is_optional
 from jumpstart_exp.report.table.grid import FigureGrid, GridError, GridWarning, cells_of, in_words, slug, spelled
 from jumpstart_exp.report.table.names import dataset_title, label_title, method_rank
+from jumpstart_exp.store.fields import Settings, is_of_method, is_optional
 
 MOST_ALONE = 4
 """Figures of a sweep up to which each has files of its own."""
