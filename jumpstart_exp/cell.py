@@ -270,7 +270,12 @@ class Cell:
         except UnicodeEncodeError:
             raise setting_error("method", self.method, "a text that can be stored (UTF-8)") from None
         n_train = self.dataset.sizes()[0]
-        if n_train and self.network.norm == "batch" and self.positions == 1 and 1 in (self.batch_size, n_train % self.batch_size):
+        if (
+            n_train
+            and self.network.norm == "batch"
+            and self.positions == 1
+            and 1 in (self.batch_size, n_train % self.batch_size)
+        ):
             raise setting_error(
                 "optimizer.batch_size",
                 self.batch_size,

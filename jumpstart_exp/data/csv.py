@@ -48,7 +48,9 @@ class Csv(FileSpec):
             gaps = np.flatnonzero(table[number].isna())
             if len(gaps):
                 lacking = f"{len(gaps)} of {len(table)} rows have no value, the first on line {gaps[0] + 2}"
-                raise DataError(f"{where}: in the column {shown(names[number])} {lacking}: fill them, or leave them out")
+                raise DataError(
+                    f"{where}: in the column {shown(names[number])} {lacking}: fill them, or leave them out"
+                )
         x = np.stack([_numbers(where, names[number], table[number]) for number in rest], axis=1)
         constant = np.flatnonzero((x == x[0]).all(axis=0))
         if len(constant):
@@ -103,7 +105,9 @@ class Csv(FileSpec):
         if not names:
             raise DataError(f"{where} is empty: its first line names the columns")
         if all(_is_number(name) for name in names):
-            raise DataError(f"{where}: the first line has numbers, {legible(', '.join(names), 60)}: it names the columns")
+            raise DataError(
+                f"{where}: the first line has numbers, {legible(', '.join(names), 60)}: it names the columns"
+            )
         if "" in names:
             number = names.index("") + 1
             raise DataError(f"{where}: column {number} has no name: an index that was written too is no feature")

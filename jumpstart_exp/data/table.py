@@ -65,10 +65,10 @@ class TableSpec(DatasetSpec):
 
     def examined(self, data_dir: Path, content: str | None) -> Self:
         """With what the table holds."""
-        x, y, x_val, y_val = self.load(data_dir)
+        x, y, _, y_val = self.load(data_dir)
         is_regression = self.task == "regression"
         found = dict(
-            zip(_FOUND, (x.shape[1], 0 if is_regression else int(y.max()) + 1, len(x), len(x_val)), strict=True)
+            zip(_FOUND, (x.shape[1], 0 if is_regression else int(y.max()) + 1, len(y), len(y_val)), strict=True)
         )
         for name, value in found.items():
             if getattr(self, name) not in (0, value):
@@ -100,7 +100,12 @@ class TableSpec(DatasetSpec):
             if self.name != type(self).name:
                 raise setting_error("dataset.name", self.name, f"{type(self).name} for {type(self).__name__}")
             return
-        least = {"features": 1, "classes": 2 if self.task == "classification" else 0, "train_points": 2, "val_points": 1}
+        least = {
+            "features": 1,
+            "classes": 2 if self.task == "classification" else 0,
+            "train_points": 2,
+            "val_points": 1,
+        }
         for name, number in least.items():
             if getattr(self, name) < number:
                 allowed = f"at least {number} beside dataset.content"
@@ -128,11 +133,17 @@ class FileSpec(TableSpec):
         try:
             return data_dir / Path(self.path).expanduser()
         except RuntimeError:
-            raise setting_error("dataset.path", self.path, "a file's name, and ~ one of a user who has a home") from None
+            raise setting_error(
+                "dataset.path", self.path, "a file's name, and ~ one of a user who has a home"
+            ) from None
 
     def sources(self, data_dir: Path) -> Sequence[Path]:
         """The file."""
         return (self.file(data_dir),)
+
+    def examined(self, data_dir: Path, content: str | None) -> Self:
+        """With what the file holds."""
+        return super().examined(data_dir, self.content_in(data_dir))
 
     def content_in(self, data_dir: Path) -> str | None:
         """The hash of the file."""
@@ -201,4 +212,3 @@ def _numbered(
     if len(names) < 2:
         raise DataError(f"{name}: the target has the one class {shown(names[0].item())}: nothing to tell apart")
     return np.searchsorted(names, y), x_val, np.searchsorted(names, y_val)
-

@@ -243,9 +243,9 @@ def test_networks_are_counted_by_their_own_datasets_threshold() -> None:
     """On images twice the share of the largest class is a training; on MOONS it is 0.95."""
     digits, moons = Mnist.threshold, Moons.threshold
     outcomes = [
-        Outcome("relu", "done", 0.5, digits),
-        Outcome("relu", "done", 0.5, moons),
-        Outcome("relu", "diverged", 1.0, moons),
+        Outcome("relu", "done", 0.5, digits, "classification"),
+        Outcome("relu", "done", 0.5, moons, "classification"),
+        Outcome("relu", "diverged", 1.0, moons, "classification"),
     ]
     table = outcome_table(outcomes)
     assert [list(column.cells) for column in table.columns] == [["relu"], ["3"], ["2"], ["1"], ["0"], ["1"]]
