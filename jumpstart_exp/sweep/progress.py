@@ -231,8 +231,11 @@ class Outcome:
 
 
 def _threshold_words(outcomes: Sequence[Outcome]) -> str:
-    values = sorted({(SCORES[outcome.task], outcome.threshold) for outcome in outcomes})
-    return f"training {' or '.join(f'{score} {value:.4g}' for score, value in values)} or more"
+    values: dict[str, set[float]] = {}
+    for outcome in outcomes:
+        values.setdefault(SCORES[outcome.task], set()).add(outcome.threshold)
+    told = (f"{score} {' or '.join(f'{value:.4g}' for value in sorted(values[score]))}" for score in sorted(values))
+    return f"training {', '.join(told)} or more"
 
 
 def outcome_table(outcomes: Sequence[Outcome]) -> Table:

@@ -30,11 +30,8 @@ def verdict(cell: Cell, row: Mapping[str, Any], shares: Callable[[], ClassShares
         row: its stored row, of status done or diverged.
         shares: gives the classes' shares; None where the points are not at hand. Called only where they are needed.
     """
-    column, score, threshold = (
-        COLUMNS[cell.dataset.task]["train_acc"],
-        SCORES[cell.dataset.task],
-        cell.dataset.threshold,
-    )
+    task, threshold = cell.dataset.task, cell.dataset.threshold
+    column, score = COLUMNS[task]["train_acc"], SCORES[task]
     best, last, epoch = (row[f"{column}_{moment}"] for moment in ("best", "last", "best_epoch"))
     if row["status"] == "diverged":
         before = "" if best is None else f"; its best training {score} before was {best:.4f}"
@@ -43,8 +40,8 @@ def verdict(cell: Cell, row: Mapping[str, Any], shares: Callable[[], ClassShares
         return f"nothing can be said of it: the row has no training {score}"
     if not cell.task_loss:
         start, end = row["penalty_start"], row["penalty_last"]
-        said = "classes" if cell.dataset.task == "classification" else "targets"
-        return f"trained on the penalty alone, which says nothing of the {said}: {start:.4g} → {end:.4g}"
+        said = "classes" if task == "classification" else "targets"
+        return f"trained on the penalty alone, which says nothing of {said}: {start:.4g} → {end:.4g}"
     if _reaches(last, threshold):
         return f"trains: training {score} {last:.4f} at the last epoch ({threshold:.4g} or more)"
     now = _one_answer(cell, row, shares)
@@ -53,7 +50,7 @@ def verdict(cell: Cell, row: Mapping[str, Any], shares: Callable[[], ClassShares
             f"trained at its best epoch, lost it since: training {score} {best:.4f} at epoch {epoch}, now {last:.4f}"
         )
         return f"{words}: {now}" if now else words
-    if cell.dataset.task == "regression" and best <= _MEANINGLESS:
+    if task == "regression" and best <= _MEANINGLESS:
         return f"stuck at chance: {now or 'it was never better than the mean of the targets'}"
     known = shares()
     if known is not None and best <= max(known.train) + _ROUNDING:
