@@ -23,11 +23,12 @@ _STATED = ("title", "task", "classes", "features", "threshold")
 class DatasetSpec:
     """A dataset with every parameter that shapes its points: the base of each dataset's own class.
 
-    Each class says what the points are, by class variables, settings or properties, with no default but for `image` and
-    `is_standardised`: `title` as the papers write it; `task`, what is learned, classification or regression; `classes`,
-    0 for regression; `features`, numbers a point; `image`, channels, height and width where points are images;
+    Each class says what the points are, by class variables, settings or properties, with no default but for `image`,
+    `is_standardised` and `found`: `title` as the papers write it; `task`, what is learned, classification or
+    regression; `classes`, 0 for regression; `features`, numbers a point; `image`, channels, height and width where points are images;
     `threshold`, the training accuracy (for regression R²) from which on a network counts as trained;
-    `is_standardised`, whether features, and targets of a regression, are centred and scaled by the training points.
+    `is_standardised`, whether features, and targets of a regression, are centred and scaled by the training points;
+    `found`, the settings that follow from what `content` stands for, which no title needs.
     """
 
     name: str = setting("", about="the dataset's name")
@@ -37,9 +38,9 @@ class DatasetSpec:
         None, about="what the files have to hold, which they tell by themselves; null: as published, or there are none"
     )
 
-    title: ClassVar[str]
     image: ClassVar[tuple[int, int, int] | None] = None
     is_standardised: ClassVar[bool] = False
+    found: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def check_stated(cls) -> None:
@@ -51,6 +52,11 @@ class DatasetSpec:
         for name in _STATED:
             if getattr(cls, name, None) is getattr(DatasetSpec, name, None):
                 raise TypeError(f"{cls.__name__}.{name} is missing: every dataset states it")
+
+    @property
+    def title(self) -> str:
+        """As the papers write it, or what a user calls it."""
+        raise TypeError(f"{type(self).__name__} does not say its title")
 
     @property
     def task(self) -> str:

@@ -5,7 +5,7 @@ import csv
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,8 +30,6 @@ class Csv(FileSpec):
     encoding: str = setting("utf-8", neutral="utf-8", about="of the text, with or without a byte order mark")
     test_size: float = setting(0.2, above=0, high=0.9, about="share of the points that validates")
     split_random_state: int = setting(42, low=0, high=2**32 - 1, about="seed of train_test_split")
-
-    title: ClassVar[str] = "CSV"
 
     def parts(self, data_dir: Path) -> Split:
         """The file's rows, split; of classes stratified."""

@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,6 @@ class Npz(FileSpec):
         None, above=0, high=0.9, about="share of x and y that validates; null: the file has x_val and y_val"
     )
     split_random_state: int = setting(42, low=0, high=2**32 - 1, about="seed of train_test_split")
-
-    title: ClassVar[str] = "NPZ"
 
     def parts(self, data_dir: Path) -> Split:
         """The file's arrays; without validation points of its own split, of classes stratified."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +83,10 @@ class Sklearn(TableSpec):
     test_size: float = setting(0.2, above=0, high=0.9, about="share of the points that validates")
     split_random_state: int = setting(42, low=0, high=2**32 - 1, about="seed of train_test_split")
 
-    title: ClassVar[str] = "scikit-learn"
+    @property
+    def title(self) -> str:
+        """The loader's name."""
+        return self.loader
 
     @property
     def task(self) -> str:

@@ -41,6 +41,7 @@ class TableSpec(DatasetSpec):
     )
 
     is_standardised: ClassVar[bool] = True
+    found: ClassVar[frozenset[str]] = frozenset(_FOUND)
 
     def parts(self, data_dir: Path) -> Split:
         """The points as they are, targets not yet numbered.
@@ -121,6 +122,11 @@ class FileSpec(TableSpec):
 
     path: str = setting("", about="the file, in data_dir or from / or ~ on")
     task: str = setting("classification", choices=TASKS, about="what the target is")
+
+    @property
+    def title(self) -> str:
+        """The file's name."""
+        return legible(Path(self.path).name) or self.name
 
     def file(self, data_dir: Path) -> Path:
         """Where the file is.

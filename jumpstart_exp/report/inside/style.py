@@ -7,7 +7,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from jumpstart_exp.inspect.recorded_states import RecordedStates
-from jumpstart_exp.report.table.names import dataset_title, method_title
+from jumpstart_exp.report.table.names import method_title
 
 SMALL, NORMAL = 5.5, 6.5
 """Points of the letters in and beside panels."""
@@ -43,7 +43,7 @@ def figure_words(snapshots: RecordedStates) -> str:
     """Dataset, layout, size and seed of the network, and whether it is the stored one."""
     cell = snapshots.cell
     layout = {"mlp": "", "conv2x1": " (2×1)", "cnn": " (CNN)"}[cell.network.layout]
-    words = f"{dataset_title(cell.dataset.name)}, {cell.depth}×{cell.width}{layout}, seed {cell.seed}"
+    words = f"{cell.dataset.title}, {cell.depth}×{cell.width}{layout}, seed {cell.seed}"
     return f"{words} · trained again, otherwise than stored" if snapshots.agreement else words
 
 

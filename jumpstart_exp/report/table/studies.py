@@ -13,7 +13,6 @@ from jumpstart_exp.config.schema import plain_config, split_config
 from jumpstart_exp.config.studies import STUDIES, VARIANTS, Study, load_study, study, study_cells
 from jumpstart_exp.report.table.fields import AXES, described, is_of_method, plain
 from jumpstart_exp.report.table.grid import FigureGrid
-from jumpstart_exp.report.table.names import dataset_title
 
 _CONTENT = "dataset.content"
 _Description = frozenset[tuple[str, Hashable]]
@@ -106,7 +105,7 @@ def named_by_study(grids: Sequence[FigureGrid], table: pd.DataFrame) -> tuple[Fi
     }
     studies = [_studies(grid, places) for grid in grids]
     titles = [
-        f"{dataset_title(grid.dataset)} · {', '.join(names)} · variant={variant}" if names else ""
+        f"{grid.dataset_title} · {', '.join(names)} · variant={variant}" if names else ""
         for grid, (names, variant) in zip(grids, studies, strict=True)
     ]
     often = Counter(titles)

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from jumpstart_exp.cell import cell_fields
 from jumpstart_exp.report.table.fields import Settings, is_of_method, is_optional
 from jumpstart_exp.report.table.grid import FigureGrid, GridError, GridWarning, cells_of, in_words, slug, spelled
-from jumpstart_exp.report.table.names import dataset_title, label_title, method_rank
+from jumpstart_exp.report.table.names import label_title, method_rank
 
 MOST_ALONE = 4
 """Figures of a sweep up to which each has files of its own."""
@@ -226,7 +226,7 @@ def _method(
             widths=tuple(widths),
             seeds=tuple(seeds),
             settings={word: own[value][0].settings[label] for word, value in zip(words, values, strict=True)},
-            **cells_of(owner, axes, table),
+            **cells_of(owner, axes, table, first.task),
         ),
     )
 
@@ -279,7 +279,7 @@ def _title(grids: Sequence[FigureGrid], names: Sequence[str]) -> str:
     }
     parts = [grid.title.split(" · ") for grid in grids]
     shared = [part for part in parts[0] if all(part in other for other in parts) and part not in swept]
-    return " · ".join(shared or [dataset_title(grids[0].dataset)])
+    return " · ".join(shared or [grids[0].dataset_title])
 
 
 def _ascending(value: Hashable) -> tuple[int, float, str]:
