@@ -131,9 +131,9 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
     if len(rows):
         outcomes = []
         for row in rows.to_dict("records"):
-            own = datasets[row["key"]]
-            best = row[bests[own.task]]
-            outcomes.append(Outcome(str(row["method"]), str(row["status"]), best, own.threshold, own.task))
+            dataset = datasets[row["key"]]
+            best = row[bests[dataset.task]]
+            outcomes.append(Outcome(str(row["method"]), str(row["status"]), best, dataset.threshold, dataset.task))
         console.print(outcome_table(outcomes))
     clear_records(records, after.stored)
     return _errors(store, own, seen)

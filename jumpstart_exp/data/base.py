@@ -25,8 +25,8 @@ class DatasetSpec:
 
     Each class says what the points are, by class variables, settings or properties, with no default but for `image`,
     `is_standardised` and `found`: `title` as the papers write it; `task`, what is learned, classification or
-    regression; `classes`, 0 for regression; `features`, numbers a point; `image`, channels, height and width where points are images;
-    `threshold`, the training accuracy (for regression R²) from which on a network counts as trained;
+    regression; `classes`, 0 for regression; `features`, numbers a point; `image`, channels, height and width where
+    points are images; `threshold`, the training accuracy (for regression R²) from which on a network counts as trained;
     `is_standardised`, whether features, and targets of a regression, are centred and scaled by the training points;
     `found`, the settings that follow from what `content` stands for, which no title needs.
     """
@@ -135,6 +135,10 @@ class DatasetSpec:
             return content_of(sources) if sources else None
         except OSError as error:
             raise DataError(f"{self.name}: {error.filename} cannot be read: {error.strerror}") from error
+
+    def holder(self, data_dir: Path) -> str:
+        """What `content` is of, with a verb, as errors tell it."""
+        return f"the files of {self.name} in {data_dir} hold"
 
     def examined(self, data_dir: Path, content: str | None) -> Self:
         """With what the files hold, and what they say of the points: what the key is made of.

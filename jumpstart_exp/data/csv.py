@@ -85,15 +85,15 @@ class Csv(FileSpec):
                     names=range(len(names)),
                     index_col=False,
                     skipinitialspace=True,
-                    float_precision="round_trip",
                 )
         except UnicodeError:
             raise DataError(f"{where} is no text in {self.encoding}: dataset.encoding says another") from None
-        except (pd.errors.EmptyDataError, StopIteration):
+        except pd.errors.EmptyDataError:
             raise DataError(f"{where}: there are no rows below the first line") from None
         except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error) as error:
             reason = "a row has more values than there are names" if "Length of header" in str(error) else str(error)
-            raise DataError(f"{where} is no table: {legible(' '.join(reason.split()))}") from None
+            reason = " ".join(reason.split()).removeprefix("Error tokenizing data. C error: ")
+            raise DataError(f"{where} is no table: {legible(reason)}") from None
         except OSError as error:
             raise DataError(f"{where} cannot be read: {error.strerror}") from None
         return names, table

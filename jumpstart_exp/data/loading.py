@@ -86,7 +86,7 @@ def check_content(spec: DatasetSpec, found: str | None, data_dir: Path) -> None:
     """
     if spec.content not in (None, found):
         raise DataError(
-            f"dataset.content={legible(str(spec.content))} is not what the files of {spec.name} in {data_dir} hold: "
+            f"dataset.content={legible(str(spec.content))} is not what {spec.holder(data_dir)}: "
             f"{found or 'they are as published'}; they were changed, or others were meant"
         )
 

@@ -49,7 +49,7 @@ class Npz(FileSpec):
 
     def _read(self, path: Path, where: str) -> dict[str, npt.NDArray[Any]]:
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 if not isinstance(file, np.lib.npyio.NpzFile):
                     raise DataError(f"{where} is one array: numpy.savez writes several by name")
                 has = {*file.files}

@@ -163,8 +163,8 @@ def best_values_figure(sweep: Sweep) -> Figure:
     titles = f"{sweep.title} over {', '.join(sweep.names)}", "best value at every depth × width"
     caption = (
         f"Best: with which most seeds train ({threshold_of(methods[0].grid)}), of equal shares the highest mean "
-        f"training {sweep.methods[0].grid.score}, over the seeds that all values have; where several are equal, or no network trains, none "
-        f"is. A dot: the values differ there at all. {tests_told(sweep)} The p-values of a method's depth × width "
+        f"training {methods[0].grid.score}, over the seeds that all values have; where several are equal, or no network "
+        f"trains, none is. A dot: the values differ there at all. {tests_told(sweep)} The p-values of a method's depth × width "
         "pairs are corrected by Benjamini and Hochberg."
     )
     return draw_captioned(
