@@ -163,9 +163,9 @@ def best_values_figure(sweep: Sweep) -> Figure:
     titles = f"{sweep.title} over {', '.join(sweep.names)}", "best value at every depth × width"
     caption = (
         f"Best: with which most seeds train ({threshold_of(methods[0].grid)}), of equal shares the highest mean "
-        f"training {methods[0].grid.score}, over the seeds that all values have; where several are equal, or no network "
-        f"trains, none is. A dot: the values differ there at all. {tests_told(sweep)} The p-values of a method's depth × width "
-        "pairs are corrected by Benjamini and Hochberg."
+        f"training {methods[0].grid.score}, over the seeds that all values have; where several are equal, or no "
+        f"network trains, none is. A dot: the values differ there at all. {tests_told(sweep)} The p-values of a "
+        "method's depth × width pairs are corrected by Benjamini and Hochberg."
     )
     return draw_captioned(
         panels, depths, widths, [method.title for method in methods], bars, titles, caption, _LEAST, _STYLE
