@@ -150,11 +150,12 @@ def difference_caption(grid: FigureGrid, found: Sequence[Sequence[PairedDifferen
     """What a figure of differences shows: the pairing, the interval, the test and the correction."""
     every = [of for column in found for of in column]
     most = max(int(of.pairs.max(initial=0)) for of in every)
+    beyond = " Differences beyond 1 are drawn as 1." if grid.task == "regression" else ""
     lone = sum(int(of.left_out.sum()) for of in found[COMPARED.index("train_acc")])
     return (
         f"Differences at the {at_epoch} epoch, paired by seed and place, over {counted(most, 'pair')} a "
         f"place at most; {lone} {grid.scores} without a partner in the other method are left out. Above each panel "
-        f"the mean over its places ({over_places_told(grid)}). {correction_told(every)}{clipped_told(grid)}"
+        f"the mean over its places ({over_places_told(grid)}). {correction_told(every)}{beyond}"
     )
 
 
