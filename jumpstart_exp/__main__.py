@@ -38,6 +38,9 @@ from jumpstart_exp.sweep.workers import WorkerStartError
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
+_OWN_WORDS = ("dataset.path", "dataset.target")
+"""Settings that are words of a user's own, with any letters."""
+
 
 def cell_and_settings(config: DictConfig, method: str) -> tuple[Cell, RunSettings]:
     """The cell and the run settings of one composed configuration."""
@@ -46,12 +49,14 @@ def cell_and_settings(config: DictConfig, method: str) -> tuple[Cell, RunSetting
 
 
 def tidied_arguments(arguments: list[str]) -> list[str]:
-    """Arguments as Hydra's grammar takes them: -m first, and folders quoted (spaces, accents, commas, ~)."""
+    """Arguments as Hydra's grammar takes them: -m first, and folders, files and columns quoted (spaces, accents, ~)."""
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
     rest = [argument for argument in arguments if argument not in flags]
     for index, argument in enumerate(rest):
         name, _, value = argument.partition("=")
-        if name in FOLDERS and value and value[0] not in "'\"" and "${" not in value:
+        # names of the user's own; with a comma or a bracket they are lists, or what a user has quoted
+        is_own = name in FOLDERS or (name in _OWN_WORDS and not {*value} & {*",[]{}'\""})
+        if is_own and value and value[0] not in "'\"" and "${" not in value:
             rest[index] = folder_override(name, value)
     return flags[:1] + rest
 

@@ -28,6 +28,9 @@ STORED_METRICS = tuple(dict.fromkeys([*METRICS, *(name for of in COLUMNS.values(
 SCORES: Mapping[str, str] = {"classification": "accuracy", "regression": "R²"}
 """What the score is called, by the task."""
 
+LOSSES: Mapping[str, str] = {"classification": "cross-entropy", "regression": "squared error"}
+"""What the loss is called, by the task."""
+
 CENSUS = ("dead_units", "linear_units", "dead_points", "linear_points")
 """Fractions in [0, 1] of the hidden units, or of the (hidden layer, training point) pairs: the mean over layers.
 

@@ -355,9 +355,15 @@ def test_what_is_no_npz_is_refused(tmp_path: Path) -> None:
 
 def test_the_command_line_trains_a_table_and_tells_r2(answer: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    text = "a,b,y\n" + "".join(f"{i},{i * i % 7},{2 * i + 0.5}\n" for i in range(40))
-    written(tmp_path / "data", text)
-    line = ["dataset=csv", "dataset.path=own.csv", "dataset.target=y", "dataset.task=regression", "method=relu"]
+    text = "a,b,y (cm)\n" + "".join(f"{i},{i * i % 7},{2 * i + 0.5}\n" for i in range(40))
+    written(tmp_path / "data", text, "my own (1).csv")
+    line = [
+        "dataset=csv",
+        "dataset.path=my own (1).csv",
+        "dataset.target=y (cm)",
+        "dataset.task=regression",
+        "method=relu",
+    ]
     done = answer(*line, "depth=1", "width=8", "optimizer.epochs=150")
     assert done.returncode == 0, done.stderr
     assert "training R²" in done.stdout and "native does not take dataset.task='regression'" in done.stdout
@@ -368,5 +374,5 @@ def test_the_command_line_trains_a_table_and_tells_r2(answer: Callable[..., Any]
     assert row["train_r2_last"] == pytest.approx(1 - row["train_loss_last"], abs=1e-6)
     curve = Store(tmp_path / "results").curves()
     assert curve["train_acc"].isna().all() and curve["val_r2"].notna().all()
-    refused = answer(*line[:2], "dataset.target=z")
+    refused = answer(*line[:2], "dataset.target=z", "dataset.task=regression")
     assert refused.returncode == 2 and refused.stderr.startswith("error: dataset.target='z' is not allowed")

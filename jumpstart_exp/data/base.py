@@ -28,7 +28,8 @@ class DatasetSpec:
     regression; `classes`, 0 for regression; `features`, numbers a point; `image`, channels, height and width where
     points are images; `threshold`, the training accuracy (for regression R²) from which on a network counts as trained;
     `is_standardised`, whether features, and targets of a regression, are centred and scaled by the training points;
-    `found`, the settings that follow from what `content` stands for, which no title needs.
+    `found`, the settings that follow from the others, or from what the files hold: no title needs them, no sweep is
+    over them.
     """
 
     name: str = setting("", about="the dataset's name")

@@ -5,14 +5,14 @@ from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from jumpstart_exp.data.base import Split
 from jumpstart_exp.data.image_files import DataError
-from jumpstart_exp.data.table import TableSpec, content_of_arrays, split
+from jumpstart_exp.data.table import FOUND, TableSpec, content_of_arrays, split
 from jumpstart_exp.settings import legible, setting, setting_error
 
 
@@ -83,6 +83,8 @@ class Sklearn(TableSpec):
     random_state: int | None = setting(None, low=0, high=2**32 - 1, about="seed of what is drawn")
     test_size: float = setting(0.2, above=0, high=0.9, about="share of the points that validates")
     split_random_state: int = setting(42, low=0, high=2**32 - 1, about="seed of train_test_split")
+
+    found: ClassVar[frozenset[str]] = frozenset([*FOUND, "content"])
 
     @property
     def title(self) -> str:

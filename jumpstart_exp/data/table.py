@@ -17,7 +17,8 @@ from jumpstart_exp.settings import legible, setting, setting_error, shown
 TASKS = ("classification", "regression")
 """What a table can be learned for."""
 
-_FOUND = ("features", "classes", "train_points", "val_points")
+FOUND = ("features", "classes", "train_points", "val_points")
+"""Settings that tell what a table holds."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class TableSpec(DatasetSpec):
     )
 
     is_standardised: ClassVar[bool] = True
-    found: ClassVar[frozenset[str]] = frozenset(_FOUND)
+    found: ClassVar[frozenset[str]] = frozenset(FOUND)
 
     def parts(self, data_dir: Path) -> Split:
         """The points as they are, targets not yet numbered.
@@ -69,7 +70,7 @@ class TableSpec(DatasetSpec):
         x, y, _, y_val = self.load(data_dir)
         is_regression = self.task == "regression"
         found = dict(
-            zip(_FOUND, (x.shape[1], 0 if is_regression else int(y.max()) + 1, len(y), len(y_val)), strict=True)
+            zip(FOUND, (x.shape[1], 0 if is_regression else int(y.max()) + 1, len(y), len(y_val)), strict=True)
         )
         for name, value in found.items():
             if getattr(self, name) not in (0, value):

@@ -147,3 +147,31 @@ def test_the_command_of_a_tables_cell_states_what_was_found() -> None:
     assert made.reason == ""
     for word in ("dataset=csv", "dataset.path=sub/own.csv", "dataset.content=sha256-a", "dataset.task=regression"):
         assert word in (made.before + made.after).split()
+
+
+def sklearn_rows(**values: Any) -> list[dict[str, Any]]:
+    """Rows of what scikit-learn draws, whose content follows from its parameters."""
+    noise = values.get("noise", 0.0)
+    spec = {"name": "sklearn", "loader": "make_friedman1", "n_samples": 40, "n_features": 10, "random_state": 0}
+    found = {"content": f"sha256-{noise}", "features": 10, "train_points": 30, "val_points": 10, "noise": noise}
+    return [r2_row("relu", seed, dataset={**spec, **found, **values}) for seed in R2]
+
+
+def test_a_sweep_over_a_loaders_parameter_is_one_whatever_is_drawn() -> None:
+    data = table([each for noise in (0.5, 1.0, 2.0) for each in sklearn_rows(noise=noise)])
+    grids = figure_grids(data)
+    assert [grid.title for grid in grids] == [
+        f"make_friedman1 · mlp · 5000 epochs · dataset.noise={noise}" for noise in ("0.5", "1", "2")
+    ]
+    (sweep,) = sweeps(grids, data)
+    assert (sweep.names, sweep.values["dataset.noise"]) == (("dataset.noise",), (0.5, 1.0, 2.0))
+
+
+def test_figures_of_unlike_thresholds_are_no_sweep_and_unlike_contents_are_told() -> None:
+    data = table([each for threshold in (0.5, 0.7) for each in sklearn_rows(threshold=threshold)])
+    assert sweeps(figure_grids(data), data) == ()
+    versions = table([*sklearn_rows(content="sha256-old"), *sklearn_rows(content="sha256-new")])
+    assert [grid.title.rpartition(" · ")[2] for grid in figure_grids(versions)] == [
+        "dataset.content=sha256-new",
+        "dataset.content=sha256-old",
+    ]

@@ -30,7 +30,7 @@ from jumpstart_exp.report.inside.style import (
     new_figure,
     scatter_classes,
 )
-from jumpstart_exp.result import CENSUS
+from jumpstart_exp.result import CENSUS, LOSSES
 
 _CURVE_INCHES, _SURFACE_INCHES, _CENSUS_INCHES = 0.85, 0.66, 1.05
 _SURFACE_ROWS = 2
@@ -58,7 +58,6 @@ _CURVES = {
 """The panels from above: their labels, and the curves that each has."""
 
 _SCORES = {"classification": "accuracy", "regression": "R² (from 0 on)"}
-_LOSSES = {"classification": "cross-entropy", "regression": "squared error"}
 
 _ONE_EPOCH_LATER = ("train_loss", "train_acc")
 """Measured before the epoch's step: of the parameters one epoch earlier."""
@@ -214,7 +213,7 @@ def _draw_curves(ax: Axes, snapshots: RecordedStates, panel: str) -> None:
         if is_loss:
             y = np.where(y > 0, y, np.nan)  # a logarithm has no place for 0
         x, y = thinned(x, y)
-        words = words.format(loss=_LOSSES[task])
+        words = words.format(loss=LOSSES[task])
         if len(x):
             order = 1.5 if name.startswith("val") else 2.0  # the few validation points' line jumps: below the other
             ax.plot(x, y, color=colour, linewidth=0.7, label=words, gid=name, zorder=order)

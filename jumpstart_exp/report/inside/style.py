@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from jumpstart_exp.inspect.recorded_states import RecordedStates
 from jumpstart_exp.report.table.names import method_title
+from jumpstart_exp.result import LOSSES
 
 SMALL, NORMAL = 5.5, 6.5
 """Points of the letters in and beside panels."""
@@ -36,7 +37,7 @@ def method_name(snapshots: RecordedStates) -> str:
     """The cell's method as the papers write it, and that it was trained on the constraints alone, where it was."""
     cell = snapshots.cell
     name = method_title(cell.method, cell.penalty.aggregate, cell.penalty.weight)
-    return name if cell.task_loss else f"{name}, no cross-entropy"
+    return name if cell.task_loss else f"{name}, no {LOSSES[cell.dataset.task]}"
 
 
 def figure_words(snapshots: RecordedStates) -> str:

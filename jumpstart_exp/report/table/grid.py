@@ -39,7 +39,7 @@ from jumpstart_exp.report.table.fields import (
     told,
     usual,
 )
-from jumpstart_exp.report.table.names import dataset_of, label_title, method_rank, method_title
+from jumpstart_exp.report.table.names import dataset_of, follows, label_title, method_rank, method_title
 from jumpstart_exp.result import COLUMNS, SCORES
 from jumpstart_exp.settings import legible
 
@@ -436,7 +436,9 @@ def _title(draft: _Draft, drafts: list[_Draft]) -> str:
     _, layout, epochs = draft.words
     alike = [other for other in drafts if other.dataset.title == draft.dataset.title]
     parts = [draft.dataset.title, layout, f"{epochs} epochs"]
-    said = {*_IN_EVERY_TITLE, *(f"dataset.{name}" for name in draft.dataset.found)}
+    said = {*_IN_EVERY_TITLE, *follows(draft.context)}
+    if any(_differ_in_what_follows(draft, other) for other in alike):
+        said.remove("dataset.content")
     if draft.context.get("dataset.n_train") is not None:
         parts.append(f"{spelled(draft.context['dataset.n_train'])} training points")
         said.add("dataset.n_train")
@@ -451,6 +453,18 @@ def _title(draft: _Draft, drafts: list[_Draft]) -> str:
         if len({other.settings.get(name) for other in alike} - {None}) > 1
     ]
     return " · ".join(part for part in parts if part)
+
+
+def _differ_in_what_follows(one: _Draft, other: _Draft) -> bool:
+    """Whether two figures have unlike contents that no other setting explains: another version draws otherwise."""
+    following, content = follows(one.context), "dataset.content"
+    others = one.context.keys() - following
+    return (
+        content in following
+        and one.context.get(content) != other.context.get(content)
+        and one.settings == other.settings
+        and all(one.context[name] == other.context.get(name) for name in others)
+    )
 
 
 def in_words(name: str, value: Hashable) -> str:

@@ -38,6 +38,12 @@ def dataset_of(settings: Settings) -> DatasetSpec:
     return kind(**{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]
 
 
+def follows(settings: Settings) -> frozenset[str]:
+    """The settings that follow from the others: what is found of a dataset's points."""
+    kind = DATASETS.get(str(settings.get("dataset")))
+    return frozenset() if kind is None else frozenset(f"dataset.{name}" for name in kind.found)
+
+
 def method_title(label: str, aggregate: Hashable, weight: Hashable) -> str:
     """The method's title; a label stands as it is if it is unknown, or says another aggregate or λ than it has."""
     variant = _VARIANT.fullmatch(label)

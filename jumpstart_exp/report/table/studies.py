@@ -11,6 +11,7 @@ import pandas as pd
 from jumpstart_exp.cell import NUMERICS, Cell, cell_fields
 from jumpstart_exp.config.schema import plain_config, split_config
 from jumpstart_exp.config.studies import STUDIES, VARIANTS, Study, load_study, study, study_cells
+from jumpstart_exp.data import DATASETS, ImageSpec
 from jumpstart_exp.report.table.fields import AXES, described, is_of_method, plain
 from jumpstart_exp.report.table.grid import FigureGrid
 
@@ -172,7 +173,8 @@ def _content_to_ignore(table: pd.DataFrame) -> list[str]:
     """What the datasets' files hold, where every dataset has one content only: a study is of that."""
     if _CONTENT not in table.columns:
         return []
-    contents = table[["dataset", _CONTENT]].drop_duplicates()
+    images = [name for name, kind in DATASETS.items() if issubclass(kind, ImageSpec)]  # no study is of a table
+    contents = table.loc[table["dataset"].isin(images), ["dataset", _CONTENT]].drop_duplicates()
     return [] if contents["dataset"].duplicated().any() else [_CONTENT]
 
 
