@@ -40,6 +40,9 @@ from jumpstart_exp.sweep.workers import WorkerStartError
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
+_OWN_WORDS = ("dataset.path", "dataset.target")
+"""Settings that are words of a user's own, with any letters."""
+
 
 def cell_and_settings(config: DictConfig, method: str) -> tuple[Cell, RunSettings]:
     """The cell and the run settings of one composed configuration."""
@@ -50,7 +53,7 @@ def cell_and_settings(config: DictConfig, method: str) -> tuple[Cell, RunSetting
 
 
 def tidied_arguments(arguments: list[str]) -> list[str]:
-    """Arguments as Hydra's grammar takes them: -m first, folders and filters quoted, logranges as lists.
+    """Arguments as Hydra's grammar takes them: -m first, texts of the user's own quoted, logranges as lists.
 
     Raises:
         SettingError: a logrange cannot be read.
@@ -59,8 +62,10 @@ def tidied_arguments(arguments: list[str]) -> list[str]:
     rest = [argument for argument in arguments if argument not in flags]
     for index, argument in enumerate(rest):
         name, _, value = argument.partition("=")
-        is_quoted = value[:1] in ("'", '"') if name in FOLDERS else _is_in_quotes(value)
-        if name not in (*FOLDERS, "where"):
+        # names of the user's own; with a comma or a bracket they are lists, or what a user has quoted
+        is_own_word = name in _OWN_WORDS and not {*value} & {*",[]{}'\""}
+        is_quoted = value[:1] in ("'", '"') if name in FOLDERS or is_own_word else _is_in_quotes(value)
+        if name not in (*FOLDERS, "where") and not is_own_word:
             rest[index] = expand_logranges(argument)
         elif value not in ("", "null") and not is_quoted and "${" not in value:
             rest[index] = text_override(name, value)

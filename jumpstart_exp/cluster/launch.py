@@ -24,6 +24,7 @@ from jumpstart_exp.cluster.task import FleetTask
 from jumpstart_exp.config.cluster_settings import ClusterSettings
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.console import notes, output, redraws, warn
+from jumpstart_exp.result import COLUMNS
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.bounds import check_count, check_hours, long_words, refusals
 from jumpstart_exp.sweep.progress import Outcome, duration, outcome_table
@@ -132,12 +133,16 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
     seen = _wait(watch, own, notes())
     after = plan(cells, store, "none")
     store.add_labels([(key, label) for key, label in after.new_labels if key in after.stored])
-    rows = store.cells(["status", "method", "train_acc_best"])
-    thresholds = {cell.key: cell.dataset.threshold for cell in todo.to_train}
+    bests = {task: f"{names['train_acc']}_best" for task, names in COLUMNS.items()}
+    rows = store.cells(["status", "method", *bests.values()])
+    datasets = {cell.key: cell.dataset for cell in todo.to_train}
     rows = rows[rows["key"].isin({cell.key for cell in todo.to_train})]
     if len(rows):
-        found = zip(rows["key"], rows["method"], rows["status"], rows["train_acc_best"], strict=True)
-        outcomes = [Outcome(str(method), str(status), best, thresholds[key]) for key, method, status, best in found]
+        outcomes = []
+        for row in rows.to_dict("records"):
+            dataset = datasets[row["key"]]
+            best = row[bests[dataset.task]]
+            outcomes.append(Outcome(str(row["method"]), str(row["status"]), best, dataset.threshold, dataset.task))
         console.print(outcome_table(outcomes))
     clear_records(records, after.stored)
     if settings.fail_fast:

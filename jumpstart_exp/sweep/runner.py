@@ -151,7 +151,8 @@ def run_sweep(
     store.add_labels(todo.new_labels)
     if todo.to_train:
         outcomes = [
-            Outcome(one.cell.method, one.status, one.train_acc.best, one.cell.dataset.threshold) for one in results
+            Outcome(one.cell.method, one.status, one.train_acc.best, one.cell.dataset.threshold, one.cell.dataset.task)
+            for one in results
         ]
         console.print(outcome_table(outcomes))
         took = duration(time.monotonic() - started)
@@ -229,9 +230,11 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
 
 
 def _class_shares(cell: Cell, settings: RunSettings) -> ClassShares | None:
-    """The classes' shares among the cell's points; None where its files are not there."""
+    """The classes' shares among the cell's points; None where its files are not there, and for a regression."""
     from jumpstart_exp.data.loading import load
 
+    if cell.dataset.task == "regression":
+        return None
     try:
         data = load(cell.dataset, Path(settings.data_dir))
     except DataError:
