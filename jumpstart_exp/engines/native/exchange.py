@@ -13,8 +13,6 @@ from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Tensors
 from jumpstart_exp.engines.training_state import CURVE_COLUMNS, TrainingState, known
 from jumpstart_exp.memory import peak_memory_bytes
-from jumpstart_exp.networks.activations import ACTIVATIONS
-from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.networks.build import running_shape
 from jumpstart_exp.result import METRICS, CurveRow, LayerCensus, Metric, Result
 
@@ -31,11 +29,14 @@ def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
         "task": cell.dataset.task,
         "layout": network.layout,
         "activation": network.activation,
+        "activation_number": 0.0,
         "norm": network.norm,
         "norm_eps": network.norm_eps,
         "norm_momentum": network.norm_momentum,
+        "skip_every": network.skip_every,
+        "skip_scale": network.skip_scale,
         "init": network.init,
-        "gain": block(ACTIVATIONS, "network.activation", network.activation).gain,
+        "initial": None,
         "precision": cell.precision,
         "task_loss": cell.task_loss,
         "kind": penalty.kind if is_constrained else "none",
@@ -109,9 +110,9 @@ def _started(seconds: float) -> str:
 
 
 def arrays_of(data: Data) -> tuple[np.ndarray[Any, Any], ...]:
-    """Training and validation points, (points, features) in float64, each with its labels (points,)."""
+    """Training and validation points, (points, features) in float64, each with its labels, or targets, (points,) in float64."""
     x_train, x_val = (np.ascontiguousarray(x.numpy(), dtype=np.float64) for x in (data.x_train, data.x_val))
-    y_train, y_val = (np.ascontiguousarray(y.numpy(), dtype=np.int64) for y in (data.y_train, data.y_val))
+    y_train, y_val = (np.ascontiguousarray(y.numpy(), dtype=np.float64) for y in (data.y_train, data.y_val))
     return x_train, y_train, x_val, y_val
 
 
@@ -160,5 +161,5 @@ def result_of(cell: Cell, found: Mapping[str, Any], *, evaluated: bool) -> Resul
 
 def _census(found: Mapping[str, Any], moment: str) -> LayerCensus:
     numbers: Sequence[float] = found[f"census_{moment}"]
-    dead_units, linear_units, dead, linear = (tuple(numbers[which::4]) for which in range(4))
+    dead_units, linear_units, dead, linear = (tuple(numbers[which::6]) for which in range(4))
     return LayerCensus(dead_units, linear_units, dead, linear, known(found[f"dead_at_some_layer_{moment}"]))
