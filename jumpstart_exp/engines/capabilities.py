@@ -69,6 +69,10 @@ _FULL_BATCH_MLP: Supported = {
     "network.norm": Values(tuple(NORMS)),
     "network.norm_eps": _ANY,
     "network.norm_momentum": _ANY,
+    "network.leaky_slope": _ANY,
+    "network.prelu_start": _ANY,
+    "network.sigmoid_gamma": _ANY,
+    "network.tat_eta": _ANY,
     "network.init": Values(tuple(INITIALISATIONS)),
     "penalty.kind": Values(("none", "U", "P", "UP", "L")),
     "penalty.weight": _ANY,
@@ -99,6 +103,12 @@ _TASKS = Values(("classification",))
 
 _EAGER: Supported = {
     **_FULL_BATCH_MLP,
+    "network.widths": _ANY,
+    "network.skip_every": _ANY,
+    "network.skip_scale": Values(("1", "zero", "fixup")),
+    "network.farkas": _TRUTH,
+    "reset.every": _ANY,
+    "reset.tau": _ANY,
     "network.layout": Values(("mlp", "conv2x1", "cnn")),
     "network.kernel": _ANY,
     "network.head": Values(("flatten", "max_avg_pool")),
@@ -113,6 +123,7 @@ SUPPORTED: Mapping[str, Supported] = {
     "eager": _EAGER,
     "stacked": {
         **_FULL_BATCH_MLP,
+        "network.activation": Values(("relu",)),
         "network.norm": Values(tuple(name for name, row in NORMS.items() if row.stacked)),
         "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
     },
@@ -122,7 +133,8 @@ SUPPORTED: Mapping[str, Supported] = {
         "width": Numbers(1, 256),
         "network.activation": Values(native_names(ACTIVATIONS)),
         "network.norm": Values(native_names(NORMS)),
-        "network.init": Values(native_names(INITIALISATIONS)),
+        "network.skip_every": _ANY,
+        "network.skip_scale": Values(("1", "zero")),
         "optimizer.name": Values(native_names(OPTIMIZERS)),
     },
 }

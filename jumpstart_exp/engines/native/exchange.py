@@ -13,14 +13,17 @@ from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Tensors
 from jumpstart_exp.engines.training_state import CURVE_COLUMNS, TrainingState, known
 from jumpstart_exp.memory import peak_memory_bytes
-from jumpstart_exp.networks.build import running_shape
+from jumpstart_exp.networks.activations import activation_of
+from jumpstart_exp.networks.blocks import block
+from jumpstart_exp.networks.build import initial_parameters, running_shape
+from jumpstart_exp.networks.initialisation import INITIALISATIONS
 from jumpstart_exp.result import METRICS, CurveRow, LayerCensus, Metric, Result
 
 
 def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
     """The cell as the C++ engine takes it: choices by their names, of which it refuses those that it does not know."""
     penalty, network, adam, dropout = cell.penalty, cell.network, cell.optimizer, cell.dropout
-    is_constrained = cell.penalty_weight > 0
+    is_constrained, init = cell.penalty_weight > 0, block(INITIALISATIONS, "network.init", network.init)
     return {
         "depth": cell.depth,
         "width": cell.width,
@@ -29,13 +32,13 @@ def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
         "task": cell.dataset.task,
         "layout": network.layout,
         "activation": network.activation,
-        "activation_number": 0.0,
+        "activation_number": activation_of(network).number(network, cell.depth),
         "norm": network.norm,
         "norm_eps": network.norm_eps,
         "norm_momentum": network.norm_momentum,
         "skip_every": network.skip_every,
         "skip_scale": network.skip_scale,
-        "init": network.init,
+        "init": network.init if init.native else "given",
         "initial": None,
         "precision": cell.precision,
         "task_loss": cell.task_loss,
@@ -64,6 +67,13 @@ def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
         "state": None,
         "watched": [],
     }
+
+
+def initial_of(cell: Cell) -> np.ndarray[Any, Any] | None:
+    """The parameters that a cell begins with, in the contract's order; None where the C++ engine draws them itself."""
+    if block(INITIALISATIONS, "network.init", cell.network.init).native:
+        return None
+    return np.concatenate([np.ravel(value) for value in initial_parameters(cell).values()])
 
 
 def resumed(state: TrainingState | None) -> dict[str, Any] | None:
@@ -110,7 +120,7 @@ def _started(seconds: float) -> str:
 
 
 def arrays_of(data: Data) -> tuple[np.ndarray[Any, Any], ...]:
-    """Training and validation points, (points, features) in float64, each with its labels, or targets, (points,) in float64."""
+    """Training and validation points (points, features), each with its labels, or targets, (points,): all in float64."""
     x_train, x_val = (np.ascontiguousarray(x.numpy(), dtype=np.float64) for x in (data.x_train, data.x_val))
     y_train, y_val = (np.ascontiguousarray(y.numpy(), dtype=np.float64) for y in (data.y_train, data.y_val))
     return x_train, y_train, x_val, y_val
