@@ -120,7 +120,7 @@ def _started(seconds: float) -> str:
 
 
 def arrays_of(data: Data) -> tuple[np.ndarray[Any, Any], ...]:
-    """Training and validation points (points, features), each with its labels, or targets, (points,): all in float64."""
+    """Training and validation points (points, features), each with its labels or targets (points,): all in float64."""
     x_train, x_val = (np.ascontiguousarray(x.numpy(), dtype=np.float64) for x in (data.x_train, data.x_val))
     y_train, y_val = (np.ascontiguousarray(y.numpy(), dtype=np.float64) for y in (data.y_train, data.y_val))
     return x_train, y_train, x_val, y_val

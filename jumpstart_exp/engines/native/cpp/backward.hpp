@@ -20,13 +20,12 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
     const int stride = set.layout.stride;
     const bool is_output = to + 1 == spec_.depth;
     const T* dropped = dropping && !is_output ? hidden_[to + 1].dropped : nullptr;
-    const T* kept = dropped ? hidden_[to + 1].kept : nullptr;
     const bool by_point = has_penalty_ && fast_penalty_ && constrained_.points;
     const bool above_any = by_point && layer.point_above, below_any = by_point && layer.point_below;
     T *high = tie_work_, *low = tie_work_ + stride, *high_part = low + stride, *low_part = high_part + stride;
-    // what no number equals is taken: the lowest unit that has the extreme gets all of its gradient
-    const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
     if (above_any || below_any) {
+        // what no number equals is taken: the lowest unit that has the extreme gets all of its gradient
+        const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
         for (int i = 0; i < stride; i += lanes<T>) {
             const V<T> most = load(layer.point_high + i), least = load(layer.point_low + i);
             const V<T> found = violations(layer, most, least);
@@ -40,52 +39,62 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
         }
         high = tie_work_, low = high + stride, high_part = low + stride, low_part = high_part + stride;
     }
-    const auto with_penalty = [&](V<T> gradient, V<T> pre, std::size_t place, int points) __attribute__((always_inline)) {
-        if (above_any) {
-            const V<T> most = load(high + points);
-            const Mask<T> found = pre == most;
-            gradient += found ? load(high_part + points) : V<T>{};
-            store(high + points, found ? taken : most);
-        }
-        if (below_any) {
-            const V<T> least = load(low + points);
-            const Mask<T> found = pre == least;
-            gradient += found ? load(low_part + points) : V<T>{};
-            store(low + points, found ? taken : least);
-        }
-        if (with_extra) gradient += load(extra_ + place);
-        return gradient;
-    };
-    const bool is_inlined = is_inlined_;
     const int steps = is_output ? 1 : positions_, rows = is_output ? seen_ : spec_.width * activation_.outputs;
     for (int s = 0; s < steps; ++s) {
         Product<T> products[2] = {
             {next.weight() + s, steps, next.row_stride(), from_gradient, stride * steps, next.rows},
             {next.weight(), steps, next.row_stride(), from_gradient + stride, stride * steps, next.rows}};
+        if (!is_inlined_) {
+            const T* kept = dropped ? hidden_[to + 1].kept : nullptr;
+            multiply<T>(set.layout, rows, nullptr, 0, products, s + 1, [&](int row, int column, auto& sums) __attribute__((always_inline)) {
+                constexpr int ROWS = sizeof(sums) / sizeof(sums[0]);
+                constexpr int VECTORS = sizeof(sums[0]) / sizeof(sums[0][0]);
+#pragma GCC unroll 8
+                for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 8
+                    for (int v = 0; v < VECTORS; ++v) {
+                        const std::size_t place = std::size_t((row + r) * steps + s) * stride + column + v * lanes<T>;
+                        store(to_gradient + place, kept ? sums[r][v] * load(kept + place) : sums[r][v]);
+                    }
+                }
+            });
+            continue;
+        }
         multiply<T>(set.layout, rows, nullptr, 0, products, s + 1, [&](int row, int column, auto& sums) __attribute__((always_inline)) {
             constexpr int ROWS = sizeof(sums) / sizeof(sums[0]);
             constexpr int VECTORS = sizeof(sums[0]) / sizeof(sums[0][0]);
+            const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
 #pragma GCC unroll 8
             for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 8
                 for (int v = 0; v < VECTORS; ++v) {
                     const int points = column + v * lanes<T>;
                     const std::size_t place = std::size_t((row + r) * steps + s) * stride + points;
+                    const V<T> pre = load(layer.pre + place);
                     V<T> gradient = sums[r][v];
-                    if (kept) gradient *= load(kept + place);
-                    else if (dropped) gradient = load(dropped + place) != T(0) ? gradient * dropout_scale : V<T>{};
-                    if (is_inlined) {
-                        const V<T> pre = load(layer.pre + place);
-                        gradient = pre > T(0) ? gradient : V<T>{};
-                        store(activation + place, larger<T>(V<T>{}, pre));
-                        gradient = with_penalty(gradient, pre, place, points);
+                    if (dropped) gradient = load(dropped + place) != T(0) ? gradient * dropout_scale : V<T>{};
+                    gradient = pre > T(0) ? gradient : V<T>{};
+                    store(activation + place, larger<T>(V<T>{}, pre));
+                    if (above_any) {
+                        const V<T> most = load(high + points);
+                        const Mask<T> found = pre == most;
+                        gradient += found ? load(high_part + points) : V<T>{};
+                        store(high + points, found ? taken : most);
                     }
+                    if (below_any) {
+                        const V<T> least = load(low + points);
+                        const Mask<T> found = pre == least;
+                        gradient += found ? load(low_part + points) : V<T>{};
+                        store(low + points, found ? taken : least);
+                    }
+                    if (with_extra) gradient += load(extra_ + place);
                     store(to_gradient + place, gradient);
                 }
             }
         });
     }
-    if (is_inlined) return;
+    if (is_inlined_) return;
+    const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
     const Block<T>& block = blocks_[to];
     const bool begins = begins_block(spec_, to), ends = ends_block(spec_, to), is_double = activation_.outputs == 2;
     const T factor = block.has_factor ? block.values[block.factor_offset()] : T(1);
@@ -108,7 +117,20 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
             } else {
                 gradient *= load(layer.slopes + place);
             }
-            store(to_gradient + place, with_penalty(gradient, pre, place, points));
+            if (above_any) {
+                const V<T> most = load(high + points);
+                const Mask<T> found = pre == most;
+                gradient += found ? load(high_part + points) : V<T>{};
+                store(high + points, found ? taken : most);
+            }
+            if (below_any) {
+                const V<T> least = load(low + points);
+                const Mask<T> found = pre == least;
+                gradient += found ? load(low_part + points) : V<T>{};
+                store(low + points, found ? taken : least);
+            }
+            if (with_extra) gradient += load(extra_ + place);
+            store(to_gradient + place, gradient);
         }
     if (block.has_slope) parameter_gradient[block.slope_offset()] = horizontal_sum<T>(of_slope);
     if (block.has_factor) parameter_gradient[block.factor_offset()] = horizontal_sum<T>(of_factor);
@@ -318,8 +340,7 @@ template <class T>
 void Network<T>::normalise_points_backward(const Block<T>& block, const Hidden<T>& layer, T* gradient,
                                            T* parameter_gradient) {
     const int stride = train_.layout.stride, length = positions_ * stride;
-    const T share = T(1) / T(segments_);
-    const T* weight = block.values + block.norm_offset();
+    const T* weight = a_segment(block.values + block.norm_offset(), norm_scale_);
     for (int r = 0; r < block.rows; ++r) {
         const T* row = gradient + std::size_t(r) * length;
         const T* normalised = layer.normalised + std::size_t(r) * length;
@@ -328,27 +349,43 @@ void Network<T>::normalise_points_backward(const Block<T>& block, const Hidden<T
             sum += load(row + i);
             product += load(row + i) * load(normalised + i);
         }
-        parameter_gradient[block.norm_offset() + r] = horizontal_sum<T>(product);
-        parameter_gradient[block.norm_offset() + block.rows + r] = horizontal_sum<T>(sum);
+        store(unit_max_ + r * lanes<T>, product);
+        store(unit_min_ + r * lanes<T>, sum);
     }
-    for (int column = 0; column < stride; column += lanes<T>) {
-        T* const first = gradient + column;
-        const T* const normalised = layer.normalised + column;
-        V<T> sum = {}, product = {};
-        for (int r = 0, s = 0; r < block.rows; ++r)
-            for (int p = 0; p < positions_; ++p, ++s) {
-                const V<T> each = load(first + std::size_t(s) * stride) * weight[r];
-                sum += each;
-                product += each * load(normalised + std::size_t(s) * stride);
-            }
-        const V<T> mean = sum * share, slope = product * share, deviation = load(layer.deviation + column);
-        for (int r = 0, s = 0; r < block.rows; ++r)
-            for (int p = 0; p < positions_; ++p, ++s) {
-                const std::size_t place = std::size_t(s) * stride;
-                const V<T> each = load(first + place) * weight[r] - mean - load(normalised + place) * slope;
-                store(first + place, each * deviation);
-            }
+    for (int r = 0; r < block.rows; r += lanes<T>) {
+        alignas(64) T totals[2][lanes<T>];
+        sums_of_units(block.rows - r, unit_max_ + r * lanes<T>, totals[0]);
+        sums_of_units(block.rows - r, unit_min_ + r * lanes<T>, totals[1]);
+        for (int i = 0; i < lanes<T> && r + i < block.rows; ++i) {
+            parameter_gradient[block.norm_offset() + r + i] = totals[0][i];
+            parameter_gradient[block.norm_offset() + block.rows + r + i] = totals[1][i];
+        }
     }
+    in_columns(stride, [&](int column, auto width) __attribute__((always_inline)) {
+        constexpr int COLUMNS = decltype(width)::value;
+        const T share = T(1) / T(segments_);
+        V<T> mean[COLUMNS] = {}, slope[COLUMNS] = {};
+        for (int s = 0; s < segments_; ++s) {
+            const std::size_t place = std::size_t(s) * stride + column;
+#pragma GCC unroll 4
+            for (int c = 0; c < COLUMNS; ++c) {
+                const V<T> each = load(gradient + place + c * lanes<T>) * weight[s];
+                mean[c] += each;
+                slope[c] += each * load(layer.normalised + place + c * lanes<T>);
+            }
+        }
+#pragma GCC unroll 4
+        for (int c = 0; c < COLUMNS; ++c) mean[c] *= share, slope[c] *= share;
+        for (int s = 0; s < segments_; ++s) {
+            const std::size_t place = std::size_t(s) * stride + column;
+#pragma GCC unroll 4
+            for (int c = 0; c < COLUMNS; ++c) {
+                const std::size_t at = place + c * lanes<T>;
+                const V<T> each = load(gradient + at) * weight[s] - mean[c] - load(layer.normalised + at) * slope[c];
+                store(gradient + at, each * load(layer.deviation + column + c * lanes<T>));
+            }
+        }
+    });
 }
 
 template <class T>

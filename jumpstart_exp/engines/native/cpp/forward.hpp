@@ -129,32 +129,47 @@ void Network<T>::normalise(const Set& set, const Block<T>& block, Hidden<T>& lay
     }
 }
 
-// Layer norm over a point's units and positions: the affine map's rows in `pre` become normalised, weighted and shifted.
+// Layer norm over a point's units and positions: the affine map's rows in `pre` become normalised, weighted and shifted;
+// the ReLU of them goes to `out` where it is given.
 template <class T>
-void Network<T>::normalise_points(const Set& set, const Block<T>& block, T* pre, Hidden<T>* kept) {
+void Network<T>::normalise_points(const Set& set, const Block<T>& block, T* pre, T* out, Hidden<T>* kept) {
     const int stride = set.layout.stride;
-    const T share = T(1) / T(segments_), eps = T(spec_.norm_eps);
-    const T* weight = block.values + block.norm_offset();
-    const T* bias = weight + block.rows;
-    for (int column = 0; column < stride; column += lanes<T>) {
-        T* const first = pre + column;
-        V<T> sum = {}, squares = {};
-        for (int s = 0; s < segments_; ++s) sum += load(first + std::size_t(s) * stride);
-        const V<T> mean = sum * share;
+    const T* weight = a_segment(block.values + block.norm_offset(), norm_scale_);
+    const T* bias = a_segment(block.values + block.norm_offset() + block.rows, norm_shift_);
+    in_columns(stride, [&](int column, auto width) __attribute__((always_inline)) {
+        constexpr int COLUMNS = decltype(width)::value;
+        const T share = T(1) / T(segments_), eps = T(spec_.norm_eps);
+        V<T> mean[COLUMNS] = {}, deviation[COLUMNS] = {};
         for (int s = 0; s < segments_; ++s) {
-            const V<T> distance = load(first + std::size_t(s) * stride) - mean;
-            squares += distance * distance;
+#pragma GCC unroll 4
+            for (int c = 0; c < COLUMNS; ++c) mean[c] += load(pre + std::size_t(s) * stride + column + c * lanes<T>);
         }
-        const V<T> deviation = T(1) / square_root<T>(squares * share + eps);
-        if (kept) store(kept->deviation + column, deviation);
-        for (int r = 0, s = 0; r < block.rows; ++r)
-            for (int p = 0; p < positions_; ++p, ++s) {
-                const std::size_t place = std::size_t(s) * stride;
-                const V<T> value = (load(first + place) - mean) * deviation;
-                if (kept) store(kept->normalised + column + place, value);
-                store(first + place, value * weight[r] + bias[r]);
+#pragma GCC unroll 4
+        for (int c = 0; c < COLUMNS; ++c) mean[c] *= share;
+        for (int s = 0; s < segments_; ++s) {
+#pragma GCC unroll 4
+            for (int c = 0; c < COLUMNS; ++c) {
+                const V<T> distance = load(pre + std::size_t(s) * stride + column + c * lanes<T>) - mean[c];
+                deviation[c] += distance * distance;
             }
-    }
+        }
+#pragma GCC unroll 4
+        for (int c = 0; c < COLUMNS; ++c) {
+            deviation[c] = T(1) / square_root<T>(deviation[c] * share + eps);
+            if (kept) store(kept->deviation + column + c * lanes<T>, deviation[c]);
+        }
+        for (int s = 0; s < segments_; ++s) {
+#pragma GCC unroll 4
+            for (int c = 0; c < COLUMNS; ++c) {
+                const std::size_t place = std::size_t(s) * stride + column + c * lanes<T>;
+                const V<T> value = (load(pre + place) - mean[c]) * deviation[c];
+                if (kept) store(kept->normalised + place, value);
+                const V<T> shifted = value * weight[s] + bias[s];
+                store(pre + place, shifted);
+                if (out) store(out + place, larger<T>(V<T>{}, shifted));
+            }
+        }
+    });
 }
 
 // The batch norm in evaluation mode: a factor a unit; what is to be added comes into `norm_shift_`.
@@ -301,55 +316,55 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
     }
 }
 
-// Of a layer's pre-activations and of its activations before a skip. After the last layer `dead_at_some_layer_` is what
-// its name says: until then it is of the layers so far. Dead and linear are known where one side is exactly constant.
+// Of a layer's pre-activations, its activations before a skip, and their derivatives (null where `pre` tells when they
+// are 0). After the last layer `dead_at_some_layer_` is what its name says: until then it is of the layers so far.
 template <class T>
-void Network<T>::count_census(const Set& set, int layer, const T* pre, const T* activations, double* six) {
+void Network<T>::count_census(const Set& set, int layer, const T* pre, const T* activations, const T* slopes,
+                              double* six) {
     constexpr double tau = 0.025, least = 1e-9;
-    const int stride = set.layout.stride, count = set.layout.count, units = spec_.width * activation_.outputs;
-    T *any_of_point = tie_work_, *all_of_point = tie_work_ + stride, *sizes = norm_scale_;
-    for (int i = 0; i < stride; ++i) any_of_point[i] = T(0), all_of_point[i] = T(1);
+    const int stride = set.layout.stride, count = set.layout.count, outputs = activation_.outputs;
+    T *any_slope = tie_work_, *all_on = tie_work_ + stride, *sizes = norm_scale_;  // any slope of a point, …
+    for (int i = 0; i < stride; ++i) any_slope[i] = T(0), all_on[i] = T(1);
     int dead_units = 0, linear_units = 0, dead_points = 0, linear_points = 0, dead_somewhere = 0, dormant_units = 0;
     double size_of_layer = 0, firing = 0;
-    for (int unit = 0; unit < units; ++unit) {
-        Mask<T> any_on = {}, any_off = {};
-        V<T> size = {}, on_count = {};
-        for (int p = 0; p < positions_; ++p) {
-            const int row = unit * positions_ + p;
+    for (int unit = 0; unit < spec_.width; ++unit) {
+        Mask<T> any_here = {}, any_off = {};
+        V<T> size = {}, fires = {};
+        for (int s = unit * positions_; s < (unit + 1) * positions_; ++s)
             for (int i = 0; i < stride; i += lanes<T>) {
-                const V<T> h = load(activations + std::size_t(row) * stride + i), valid = load(set.valid + i);
-                const Mask<T> on = h > T(0);
-                any_on |= on;
-                any_off |= h <= T(0);
-                size += larger<T>(-h, h) * valid;
-                store(any_of_point + i, on ? broadcast<T>(T(1)) : load(any_of_point + i));
-                store(all_of_point + i, on ? load(all_of_point + i) : V<T>{});
-                if (row < segments_)
-                    on_count += load(pre + std::size_t(row) * stride + i) > T(0) ? valid : V<T>{};
+                const std::size_t place = std::size_t(s) * stride + i;
+                const V<T> g = load(pre + place), valid = load(set.valid + i);
+                const Mask<T> on = g > T(0);
+                const Mask<T> slope = slopes ? load(slopes + place) != T(0) : outputs == 2 ? g != T(0) : ~(g <= T(0));
+                any_here |= slope;
+                any_off |= ~on;
+                fires += on ? valid : V<T>{};
+                for (int o = 0; o < outputs; ++o)
+                    size += magnitude<T>(load(activations + std::size_t(o) * segments_ * stride + place)) * valid;
+                store(any_slope + i, slope ? broadcast<T>(T(1)) : load(any_slope + i));
+                store(all_on + i, on ? load(all_on + i) : V<T>{});
             }
-        }
-        dead_units += !any<T>(any_on);
+        dead_units += !any<T>(any_here);
         linear_units += !any<T>(any_off);
         sizes[unit] = horizontal_sum<T>(size);
         size_of_layer += double(sizes[unit]);
-        firing += double(horizontal_sum<T>(on_count));
+        firing += double(horizontal_sum<T>(fires));
     }
-    const double each = double(count) * positions_, mean = size_of_layer / (each * units);
-    for (int unit = 0; unit < units; ++unit) dormant_units += double(sizes[unit]) / each <= tau * (mean + least);
+    const double each = double(count) * positions_, mean = size_of_layer / (each * spec_.width);
+    for (int unit = 0; unit < spec_.width; ++unit) dormant_units += double(sizes[unit]) / each <= tau * (mean + least);
     for (int p = 0; p < count; ++p) {
-        const bool dead = !(any_of_point[p] > T(0));
+        const bool dead = !(any_slope[p] > T(0));
         dead_points += dead;
-        linear_points += all_of_point[p] > T(0);
+        linear_points += all_on[p] > T(0);
         dead_so_far_[p] = dead || (layer > 0 && dead_so_far_[p]);
         dead_somewhere += dead_so_far_[p];
     }
-    constexpr double none = std::numeric_limits<double>::quiet_NaN();
-    const auto known = [&](double number) { return activation_.can_be_dead ? number : none; };
-    six[0] = known(double(dead_units) / units);
-    six[1] = known(double(linear_units) / units);
+    const auto known = [&](double number) { return spec_.is_smooth ? std::numeric_limits<double>::quiet_NaN() : number; };
+    six[0] = known(double(dead_units) / spec_.width);
+    six[1] = known(double(linear_units) / spec_.width);
     six[2] = known(double(dead_points) / count);
     six[3] = known(double(linear_points) / count);
-    six[4] = double(dormant_units) / units;
+    six[4] = double(dormant_units) / spec_.width;
     six[5] = firing / (each * spec_.width);
     dead_at_some_layer_ = known(double(dead_somewhere) / count);
 }
@@ -368,9 +383,9 @@ void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64
         const Block<T>& block = blocks_[l];
         Hidden<T>& layer = hidden_[l];
         // pre-activations and outputs: kept in the training, and of the whole training set while its census is taken
-        T *out = activations_[l % 2], *pre = training ? layer.pre : nullptr;
+        T *out = activations_[l % 2], *pre = training || has_layer_norm_ ? layer.pre : nullptr;
         if (is_inlined_) {
-            if (has_layer_norm_ && !training) pre = out;
+            if (has_layer_norm_ && mode == Mode::evaluate) pre = out;
         } else if (mode == Mode::evaluate) {
             for (int i = 0; out == in || out == skipped; ++i) out = activations_[i];
             pre = out;
@@ -386,9 +401,9 @@ void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64
         T* const rectified = is_inlined_ ? out : nullptr;
         if (is_apart) {
             affine(set, block, false, in, pre, nullptr, nullptr, nullptr, false);
-            if (has_layer_norm_) normalise_points(set, block, pre, training ? &layer : nullptr);
+            if (has_layer_norm_) normalise_points(set, block, pre, rectified, training ? &layer : nullptr);
             else normalise(set, block, layer);
-            if (rectified || with_extremes) scan(set, pre, rectified, with_extremes);
+            if (with_extremes || (rectified && !has_layer_norm_)) scan(set, pre, rectified, with_extremes);
         } else {
             const T* scale = has_batch_norm_ ? running_scale(block, layer) : nullptr;
             affine(set, block, false, in, pre, rectified, scale, norm_shift_, with_extremes);
@@ -397,9 +412,10 @@ void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64
         if (!is_inlined_) {
             const std::size_t count = std::size_t(segments_) * set.layout.stride;
             if (block.has_factor && mode != Mode::evaluate) activations = layer.branch;
-            activate_all<T>(spec_.activation, number_of(block), pre, activations, training ? layer.slopes : nullptr, count);
+            T* const slopes = training || census ? layer.slopes : nullptr;
+            activate_all<T>(spec_.activation, number_of(block), pre, activations, slopes, count);
         }
-        if (census) count_census(set, l, is_inlined_ ? out : pre, activations, census + 6 * l);
+        if (census) count_census(set, l, pre ? pre : out, activations, layer.slopes, census + 6 * l);
         if (ends_block(spec_, l)) {
             const T factor = block.has_factor ? block.values[block.factor_offset()] : T(1);
             for (int i = 0; i < segments_ * set.layout.stride; i += lanes<T>)

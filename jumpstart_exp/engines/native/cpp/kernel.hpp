@@ -46,18 +46,16 @@ constexpr NormNumbers numbers_of(Norm norm) {
     }
     __builtin_trap();
 }
-// Whether a layer trains a number of its activation, how many outputs a unit has, and whether a derivative that is 0 at
-// every point makes it dead; and so for points.
+// Whether a layer trains a number of its activation, and how many outputs a unit has.
 struct ActivationTraits {
     bool is_trained;
     int outputs;
-    bool can_be_dead;
 };
 constexpr ActivationTraits traits_of(Activation activation) {
     switch (activation) {
-        case Activation::relu: return {false, 1, true};
-        case Activation::prelu: return {true, 1, false};
-        case Activation::crelu: return {false, 2, true};
+        case Activation::prelu: return {true, 1};
+        case Activation::crelu: return {false, 2};
+        case Activation::relu:
         case Activation::leaky_relu:
         case Activation::elu:
         case Activation::selu:
@@ -67,7 +65,7 @@ constexpr ActivationTraits traits_of(Activation activation) {
         case Activation::sigmoid:
         case Activation::logistic:
         case Activation::softplus:
-        case Activation::tat: return {false, 1, false};
+        case Activation::tat: return {false, 1};
     }
     __builtin_trap();
 }
@@ -125,6 +123,7 @@ struct Spec {
     Architecture architecture;
     Activation activation;
     double activation_number;  // its slope, γ or start
+    bool is_smooth;            // its units and points are neither dead nor linear
     Norm norm;
     int skip_every;  // hidden layers that a skip goes over, from the second on; 0 for no skips
     SkipScale skip_scale;

@@ -124,6 +124,7 @@ Job job_from(const nb::dict& values) {
                                              {{"mlp", Architecture::mlp}, {"conv2x1", Architecture::conv2x1}});
     spec.activation = activation_from(values);
     spec.activation_number = get<double>(values, "activation_number");
+    spec.is_smooth = get<bool>(values, "is_smooth");
     spec.norm = choice<Norm>(values, "norm", {{"none", Norm::none}, {"batch", Norm::batch}, {"layer", Norm::layer}});
     spec.skip_every = get<int>(values, "skip_every");
     spec.skip_scale = choice<SkipScale>(values, "skip_scale", {{"1", SkipScale::one}, {"zero", SkipScale::zero}});

@@ -120,10 +120,32 @@ private:
     void finish_rows(V<T> (&values)[ROWS][VECTORS], int segment, int segment_step, int stride, int column,
                      T* pre, T* out, bool with_extremes);
     void normalise(const Set& set, const Block<T>& block, Hidden<T>& layer);
-    void normalise_points(const Set& set, const Block<T>& block, T* pre, Hidden<T>* kept);
+    void normalise_points(const Set& set, const Block<T>& block, T* pre, T* out, Hidden<T>* kept);
     void scan(const Set& set, const T* pre, T* out, bool with_extremes);
     double number_of(const Block<T>& block) const {
         return block.has_slope ? double(block.values[block.slope_offset()]) : spec_.activation_number;
+    }
+    // A unit's numbers repeated for its positions; themselves where it has one.
+    const T* a_segment(const T* numbers, T* room) const {
+        if (positions_ == 1) return numbers;
+        for (int s = 0; s < segments_; ++s) room[s] = numbers[s / positions_];
+        return room;
+    }
+    // Some vectors of points at a time: visit(first point, how many vectors as a type).
+    template <int COUNT>
+    struct Count {
+        static constexpr int value = COUNT;
+    };
+    template <class Visit>
+    FORCE_INLINE static void in_columns(int stride, Visit visit) {
+        int column = 0;
+        for (; column + 3 * lanes<T> <= stride; column += 3 * lanes<T>) visit(column, Count<3>{});
+        for (; column < stride; column += lanes<T>) visit(column, Count<1>{});
+    }
+    static void sums_of_units(int count, const T* vectors, T* totals) {
+        const V<T>* const all = reinterpret_cast<const V<T>*>(vectors);
+        if (count <= 4) store(totals, reduced_rows<T, Add, (4 < lanes<T> ? 4 : lanes<T>)>(all));
+        else store(totals, reduced_rows<T, Add>(all));
     }
     const T* running_scale(const Block<T>& block, const Hidden<T>& layer);
     void drop(const Set& set, const T* in, int segments, const Hidden<T>& to, int layer, std::int64_t epoch, T scale,
@@ -131,7 +153,7 @@ private:
     template <int COUNT>
     void extremes_of_units(int unit, V<T>& high, V<T>& low);
     void finish_extremes(const Set& set, Hidden<T>& layer);
-    void count_census(const Set& set, int layer, const T* pre, const T* activations, double* six);
+    void count_census(const Set& set, int layer, const T* pre, const T* activations, const T* slopes, double* six);
     void start_step();
     void end_penalty();
     Score score(const Set& set, bool with_loss, bool with_gradient);
@@ -267,8 +289,9 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
     point_max_ = arena_.take<T>(std::size_t(positions_) * stride);
     point_min_ = arena_.take<T>(std::size_t(positions_) * stride);
     tie_work_ = arena_.take<T>(4 * std::size_t(stride));
-    norm_scale_ = arena_.take<T>(spec.width * activation_.outputs);
-    norm_shift_ = arena_.take<T>(spec.width);
+
+    norm_scale_ = arena_.take<T>(seen_);
+    norm_shift_ = arena_.take<T>(seen_);
     dead_so_far_ = arena_.take<bool>(train.count);
     const double each = per_position_ ? positions_ : 1;
     constraints_ = spec.depth * ((constrained_.units ? each * spec.width : 0.0) +
