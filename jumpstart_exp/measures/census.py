@@ -1,43 +1,67 @@
-"""The census: which units and points of a network are dead or linear (CPAIOR, definitions 1 and 2)."""
+"""The census: which units and points of a network are dead or linear (CPAIOR, definitions 1 and 2), or dormant."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from jumpstart_exp.measures.recording import ReluRecorder
-from jumpstart_exp.result import LayerCensus
+from jumpstart_exp.result import DORMANT_TAU, LayerCensus
 from jumpstart_exp.settings import SettingError
 
 
 def census(post_activations: Sequence[Tensor]) -> LayerCensus:
-    """Fractions of dead and linear units and points per hidden layer, and of points that are dead at some layer.
+    """Fractions of dead, linear and dormant units, of dead and linear points, and firing rates, per hidden layer.
 
     A unit is dead if its output is 0 for every point, linear if it is above 0 for every point. A point is dead
     in a layer if the output of every unit is 0 for it, linear if every output is above 0. A convolution's unit
-    is a channel; its positions count along.
+    is a channel; its positions count along. Beside them the fraction of the points that are dead at some layer.
 
     Args:
         post_activations: ReLU outputs of each hidden layer, (points, units) or (points, channels, *positions).
     """
-    rows, dead_points = [], []
-    for layer in post_activations:
-        h = layer.detach().reshape(layer.shape[0], layer.shape[1], -1)
-        is_dead, is_linear = h == 0, h > 0
-        dead_points.append(is_dead.all(dim=2).all(dim=1))
-        rows.append(
-            torch.stack(
-                [_share(is_dead, 0), _share(is_linear, 0), _share(is_dead, 1), _share(is_linear, 1)],
-            )
-        )
-    if not rows:
+    return census_of_layers(post_activations, post_activations, lambda layer, _: layer == 0)
+
+
+def census_of_layers(
+    pre_activations: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    has_no_slope: Callable[[Tensor, int], Tensor] | None,
+) -> LayerCensus:
+    """The census of hidden layers of any activation.
+
+    Args:
+        pre_activations: of each layer, (points, units) or (points, channels, *positions).
+        outputs: of its activation; of a unit with several, (points, several · units, …), all units' first ones first.
+        has_no_slope: (pre-activations, layer) → where the derivative is exactly 0; None for smooth activations, whose
+            units and points are neither dead nor linear.
+    """
+    if not pre_activations:
         return LayerCensus((), (), (), ())
-    fractions = torch.stack(rows, dim=1).tolist()
-    somewhere = None
-    if len({len(points) for points in dead_points}) == 1:
+    rows: list[Tensor] = []
+    dead_points: list[Tensor] = []
+    for index, (pre, post) in enumerate(zip(pre_activations, outputs, strict=True)):
+        g = pre.detach().reshape(*pre.shape[:2], -1)
+        fires = g > 0
+        sizes = post.detach().reshape(len(g), -1, *g.shape[1:]).abs().double().sum(1).mean((0, 2))
+        activity = [dormant_share(sizes), fires.double().mean()]
+        if has_no_slope is None:
+            rows.append(torch.stack([torch.tensor(math.nan, device=g.device, dtype=torch.float64)] * 4 + activity))
+            continue
+        is_dead = has_no_slope(g, index)
+        dead_points.append(is_dead.all(dim=2).all(dim=1))
+        shares = [_share(is_dead, 0), _share(fires, 0), _share(is_dead, 1), _share(fires, 1)]
+        rows.append(torch.stack(shares + activity))
+    somewhere = math.nan
+    if dead_points and len({len(points) for points in dead_points}) == 1:
         somewhere = torch.stack(dead_points).any(dim=0).double().mean().item()
-    dead_units, linear_units, dead, linear = map(tuple, fractions)
-    return LayerCensus(dead_units, linear_units, dead, linear, somewhere)
+    return LayerCensus.of_rows(torch.stack(rows, dim=1).tolist(), somewhere)
+
+
+def dormant_share(sizes: Tensor) -> Tensor:
+    """The fraction of dormant units, from their mean |output| (units,) in float64."""
+    return (sizes <= DORMANT_TAU * (sizes.mean() + 1e-9)).double().mean()
 
 
 def census_of(model: nn.Module, points: Tensor) -> LayerCensus:

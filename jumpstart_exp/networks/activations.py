@@ -33,6 +33,7 @@ class Activation:
         leak: the slope a below 0 that the initial weights reckon with; None for what is no leaky kind.
         outputs: of a unit.
         native: whether the C++ engine knows it.
+        is_smooth: whether no part of it is linear: then its units are dormant or not, and never dead or linear.
     """
 
     value: Rule
@@ -42,6 +43,7 @@ class Activation:
     leak: Callable[[float], float] | None = None
     outputs: int = 1
     native: bool = False
+    is_smooth: bool = False
 
     @property
     def is_trained(self) -> bool:
@@ -51,6 +53,11 @@ class Activation:
     def gain(self, number: float) -> float:
         """Factor of orthogonal weights before it: √(2/(1 + a²)) for a leaky kind (He et al. 2015), else 1."""
         return 1.0 if self.leak is None else math.sqrt(2 / (1 + self.leak(number) ** 2))
+
+    def has_no_slope(self, pre: Tensor, number: Number = 0.0) -> Tensor:
+        """Where the derivative, of each output of a unit, is exactly 0: of the shape of the pre-activations."""
+        off = self.derivative(pre, number) == 0
+        return (off if self.outputs == 1 else off.unflatten(1, (self.outputs, -1)).all(1)) & ~pre.isnan()
 
     def write(self, pre: Tensor, out: Tensor, number: Number = 0.0) -> None:
         """Values into `out`, without gradients."""
@@ -163,23 +170,30 @@ ACTIVATIONS: dict[str, Activation] = {
         lambda pre, _: _SELU_SCALE * torch.where(pre > 0, torch.ones_like(pre), _SELU_ALPHA * torch.exp(pre)),
         native=True,
     ),
-    "gelu": Activation(lambda pre, _: F.gelu(pre), _gelu_derivative, native=True),
-    "silu": Activation(lambda pre, _: F.silu(pre), _silu_derivative, native=True),
-    "tanh": Activation(lambda pre, _: torch.tanh(pre), lambda pre, _: 1 - torch.tanh(pre) ** 2, native=True),
+    "gelu": Activation(lambda pre, _: F.gelu(pre), _gelu_derivative, is_smooth=True, native=True),
+    "silu": Activation(lambda pre, _: F.silu(pre), _silu_derivative, is_smooth=True, native=True),
+    "tanh": Activation(
+        lambda pre, _: torch.tanh(pre), lambda pre, _: 1 - torch.tanh(pre) ** 2, is_smooth=True, native=True
+    ),
     # 2/(1 + exp(−γx)) − 1, in a form that no x overflows
     "sigmoid": Activation(
         lambda pre, gamma: torch.tanh(pre * (gamma / 2)),
         lambda pre, gamma: (gamma / 2) * (1 - torch.tanh(pre * (gamma / 2)) ** 2),
         number=lambda spec, _: spec.sigmoid_gamma,
+        is_smooth=True,
         native=True,
     ),
     "logistic": Activation(
-        lambda pre, _: torch.sigmoid(pre), lambda pre, _: torch.sigmoid(pre) * (1 - torch.sigmoid(pre)), native=True
+        lambda pre, _: torch.sigmoid(pre),
+        lambda pre, _: torch.sigmoid(pre) * (1 - torch.sigmoid(pre)),
+        is_smooth=True,
+        native=True,
     ),
     # torch goes over to x itself above 20
     "softplus": Activation(
         lambda pre, _: F.softplus(pre),
         lambda pre, _: torch.where(pre > 20, torch.ones_like(pre), torch.sigmoid(pre)),
+        is_smooth=True,
         native=True,
     ),
     "tat": Activation(

@@ -6,7 +6,9 @@ Other constraints need the pre-activations once more: then these are what is kep
 that is not plain (skips, Farkas layers, activations with parameters or with several outputs) has no such pass.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,10 +17,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from jumpstart_exp.engines.eager.activating import activating
-from jumpstart_exp.engines.eager.chunks import LayerCounts, PenaltyOfParts
+from jumpstart_exp.engines.eager.chunks import LayerCounts, LayerPart, PenaltyOfParts
 from jumpstart_exp.engines.native.kernels import find_positions, position_gradients, takes_rows
 from jumpstart_exp.losses.extremes import whole_extremes
 from jumpstart_exp.losses.separation import Extremes, SeparationPenalty, TieDraws, by_kind
+from jumpstart_exp.networks.activations import ACTIVATIONS
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.result import LayerCensus
 from jumpstart_exp.settings import setting_error
@@ -105,10 +108,16 @@ def evaluate_training_set(
         is_dead = torch.zeros(len(x), dtype=torch.bool, device=x.device)
 
         def note(
-            index: int, by_position: Extremes | None, units: Tensor, points: Tensor, is_dead: Tensor = is_dead
+            index: int,
+            by_position: Extremes | None,
+            units: Tensor,
+            points: Tensor,
+            part: LayerPart,
+            off: Tensor = is_dead,
         ) -> None:
-            census[index].add(units, points)
-            is_dead |= points[0] <= 0
+            census[index].add(part)
+            if part.dead_points is not None:
+                off |= part.dead_points
             if total is not None:
                 total.add(index, by_position or by_kind(total.kinds, units, points))
 
@@ -119,8 +128,9 @@ def evaluate_training_set(
             whole = by_kind(total.kinds, _both(last, 0), _both(last, 1))  # a logit is a channel of one position
             total.add(len(network.hidden), whole)
     outputs = torch.cat(logits)
-    dead_units, linear_units, dead, linear = zip(*(layer.fractions() for layer in census), strict=True)
-    fractions = LayerCensus(dead_units, linear_units, dead, linear, dead_at_some_layer / len(outputs))
+    rows = list(zip(*(layer.fractions() for layer in census), strict=True))
+    somewhere = math.nan if network.activation.is_smooth else dead_at_some_layer / len(outputs)
+    fractions = LayerCensus.of_rows(rows, somewhere)
     return outputs, None if total is None else total.value(), fractions
 
 
@@ -128,15 +138,19 @@ def _evaluated(
     network: RectangularCNN,
     x: Tensor,
     penalty: SeparationPenalty | None,
-    note: Callable[[int, Extremes | None, Tensor, Tensor], None],
+    note: Callable[[int, Extremes | None, Tensor, Tensor, LayerPart], None],
     *,
     half: bool,
 ) -> Tensor:
-    """Logits of some points; every layer's extremes, by position where the penalty asks for these, are noted."""
+    """Logits of some points; every layer's extremes, by position where they are asked for, and counts are noted."""
+    row = network.activation
     if not network.is_plain:
         logits, pre_activations = network(x)
-        for index, g in enumerate(pre_activations):
-            note(index, _position_extremes(penalty, g), *whole_extremes(g))
+        for index, (g, h) in enumerate(zip(pre_activations, network.activated(pre_activations), strict=True)):
+            units, points = whole_extremes(g)
+            off = None if row.is_smooth else row.has_no_slope(g, network.number_of(index))
+            part = LayerPart.of((units, points), (g > 0).sum((0, 2, 3)), h, off)
+            note(index, _position_extremes(penalty, g), units, points, part)
         found: Tensor = logits
         return found
     compute, act = torch.bfloat16 if half else network.output.weight.dtype, activating(network)
@@ -146,9 +160,14 @@ def _evaluated(
         g = F.conv2d(h, layer.weight.to(compute), layer.bias.to(compute), padding=layer.padding)
         if network.norms:
             g = network.norms[index](g)
-        by_position = _position_extremes(penalty, g)
+        by_position, fires = _position_extremes(penalty, g), (g > 0).sum((0, 2, 3))
+        is_simple = row.is_smooth or row is ACTIVATIONS["relu"]
+        off = None if is_simple else row.has_no_slope(g, network.number)
         h, units, points = act.separate(g, -torch.inf, torch.inf)
-        note(index, by_position, units, points)
+        part = LayerPart.of((units, points), fires, h, off)
+        if row is ACTIVATIONS["relu"]:  # off where the largest is
+            part = replace(part, dead_units=units[0] <= 0, dead_points=points[0] <= 0)
+        note(index, by_position, units, points, part)
     return _logits(network, h)
 
 

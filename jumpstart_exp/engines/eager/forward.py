@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.eager import convolution
 from jumpstart_exp.losses.separation import SeparationPenalty, TieDraws
-from jumpstart_exp.measures.census import census
+from jumpstart_exp.measures.census import census_of_layers
 from jumpstart_exp.methods.interface import Batch
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.networks.cnn import RectangularCNN
@@ -76,7 +76,13 @@ class DenseForward(Forward):
             parts = [self.network(x.flatten(1)) for x in chunks]
         outputs = torch.cat([part[0] for part in parts])
         pre_activations = [torch.cat(layers) for layers in zip(*(part[1] for part in parts), strict=True)]
-        seen = census([torch.relu(pre_activation) for pre_activation in pre_activations])
+        row, network = self.network.activation, self.network
+
+        def has_no_slope(pre: Tensor, layer: int) -> Tensor:
+            return row.has_no_slope(pre, network.number_of(layer))
+
+        activations = network.activated(pre_activations)
+        seen = census_of_layers(pre_activations, activations, None if row.is_smooth else has_no_slope)
         return Batch(outputs, pre_activations, tie_draws=_first_tied), seen
 
 

@@ -11,19 +11,20 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Tensors
-from jumpstart_exp.engines.training_state import CURVE_COLUMNS, TrainingState, known
+from jumpstart_exp.engines.training_state import CURVE_COLUMNS, TrainingState, curve_row
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.networks.activations import activation_of
 from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.networks.build import initial_parameters, running_shape
 from jumpstart_exp.networks.initialisation import INITIALISATIONS
-from jumpstart_exp.result import METRICS, CurveRow, LayerCensus, Metric, Result
+from jumpstart_exp.result import ACTIVITY, CENSUS, METRICS, LayerCensus, Metric, Result
 
 
 def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
     """The cell as the C++ engine takes it: choices by their names, of which it refuses those that it does not know."""
     penalty, network, adam, dropout = cell.penalty, cell.network, cell.optimizer, cell.dropout
     is_constrained, init = cell.penalty_weight > 0, block(INITIALISATIONS, "network.init", network.init)
+    activation = activation_of(network)
     return {
         "depth": cell.depth,
         "width": cell.width,
@@ -32,7 +33,8 @@ def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
         "task": cell.dataset.task,
         "layout": network.layout,
         "activation": network.activation,
-        "activation_number": activation_of(network).number(network, cell.depth),
+        "activation_number": activation.number(network, cell.depth),
+        "is_smooth": activation.is_smooth,
         "norm": network.norm,
         "norm_eps": network.norm_eps,
         "norm_momentum": network.norm_momentum,
@@ -106,7 +108,7 @@ def training_state(cell: Cell, found: Mapping[str, Any]) -> TrainingState:
         optimizer=dict(zip(names, slots, strict=True)),
         metrics=found["metrics"].reshape(len(METRICS), 3),
         penalty_start=found["penalty_start"],
-        census_start=found["census_start"].reshape(cell.depth, -1).T,
+        census_start=_layers(found["census_start"]),
         dead_at_some_layer_start=found["dead_at_some_layer_start"],
         curve=found["curve"].reshape(-1, CURVE_COLUMNS),
         pending=np.empty(0),
@@ -146,7 +148,7 @@ def result_of(cell: Cell, found: Mapping[str, Any], *, evaluated: bool) -> Resul
         Metric(last if done else None, best, best_epoch) for last, best, best_epoch in (found[name] for name in METRICS)
     )
     has_penalty = bool(cell.penalty_weight) and evaluated
-    rows = [CurveRow(*row) for row in found["curve"]]
+    rows = [curve_row(*row) for row in found["curve"]]
     return Result(
         cell,
         "done" if done else "diverged",
@@ -170,6 +172,9 @@ def result_of(cell: Cell, found: Mapping[str, Any], *, evaluated: bool) -> Resul
 
 
 def _census(found: Mapping[str, Any], moment: str) -> LayerCensus:
-    numbers: Sequence[float] = found[f"census_{moment}"]
-    dead_units, linear_units, dead, linear = (tuple(numbers[which::6]) for which in range(4))
-    return LayerCensus(dead_units, linear_units, dead, linear, known(found[f"dead_at_some_layer_{moment}"]))
+    return LayerCensus.of_rows(_layers(found[f"census_{moment}"]).tolist(), found[f"dead_at_some_layer_{moment}"])
+
+
+def _layers(numbers: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(6, depth) from the numbers of one layer after the other."""
+    return np.asarray(numbers, dtype=np.float64).reshape(-1, len(CENSUS) + len(ACTIVITY)).T

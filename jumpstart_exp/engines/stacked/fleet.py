@@ -26,8 +26,8 @@ from jumpstart_exp.engines.stacked.parameters import Blocks
 from jumpstart_exp.engines.stacked.penalty import Penalty
 from jumpstart_exp.engines.stacked.states import Array, array, restore
 from jumpstart_exp.engines.stacked.task import task_of
-from jumpstart_exp.engines.training_state import TrainingState, known
-from jumpstart_exp.result import CurveRow, LayerCensus, Metric
+from jumpstart_exp.engines.training_state import TrainingState, curve_row
+from jumpstart_exp.result import CENSUS, CurveRow, LayerCensus, Metric
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Fleet:
 
     def _keep_curve_row(self, epoch: int) -> None:
         seen, rows_of = self.at_last, self.stack.rows_of.cpu().numpy()
-        rows = np.concatenate([seen.census, np.zeros((4, 1))], axis=1)[:, rows_of]
+        rows = np.concatenate([seen.census[: len(CENSUS)], np.zeros((len(CENSUS), 1))], axis=1)[:, rows_of]
         fractions = rows.sum(2) / [cell.depth for cell in self.cells]
         kept, penalty = array(self.ledger.is_alive) > 0, np.zeros(len(self.cells))
         if seen.penalty is not None:
@@ -207,8 +207,7 @@ class Fleet:
 
     def _census(self, seen: "_WholeSet", index: int) -> LayerCensus:
         rows = self.stack.rows_of[index, : self.cells[index].depth].cpu().numpy()
-        dead_units, linear_units, dead, linear = (tuple(fractions[rows].tolist()) for fractions in seen.census)
-        return LayerCensus(dead_units, linear_units, dead, linear, known(seen.dead_at_some_layer[index]))
+        return LayerCensus.of_rows(seen.census[:, rows].tolist(), seen.dead_at_some_layer[index])
 
     def curve_rows(self, index: int) -> Iterator[CurveRow]:
         """What is kept of a network's curve."""
@@ -218,12 +217,12 @@ class Fleet:
                 numbers = values[:, index].tolist()
                 if self.penalty is None:
                     numbers[4] = None
-                yield CurveRow(epoch, *numbers)
+                yield curve_row(epoch, *numbers)
 
 
 @dataclass(frozen=True)
 class _WholeSet:
-    """Penalty (networks,) and census (4, rows) of the training points; which share of them is dead at some layer."""
+    """Penalty (networks,) and census (6, rows) of the training points; which share of them is dead at some layer."""
 
     penalty: Array | None
     census: Array

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from jumpstart_exp.engines.stacked.metrics import FleetMetrics
 from jumpstart_exp.engines.stacked.parameters import Blocks
-from jumpstart_exp.engines.training_state import TrainingState, curve_array
-from jumpstart_exp.result import CurveRow
+from jumpstart_exp.engines.training_state import TrainingState, curve_array, curve_row
+from jumpstart_exp.result import ACTIVITY, CENSUS
 
 if TYPE_CHECKING:
     from jumpstart_exp.engines.stacked.fleet import Fleet
@@ -64,7 +64,7 @@ def restore(fleet: "Fleet", states: Sequence[TrainingState]) -> tuple[Array | No
     """Put every network into its state, in the fleet's order, all after the same epoch.
 
     Returns:
-        of before the first step: penalties (networks,), census (4, rows), points dead at some layer (networks,).
+        of before the first step: penalties (networks,), census (6, rows), points dead at some layer (networks,).
     """
     stack, ledger = fleet.stack, fleet.ledger
     fleet.epochs_done = states[0].epochs
@@ -89,10 +89,10 @@ def restore(fleet: "Fleet", states: Sequence[TrainingState]) -> tuple[Array | No
         pending = np.stack([own.pending for own in states])
         for number, target in enumerate((ledger.train_acc, ledger.train_loss)):
             target.copy_(_tensor(pending[:, number], target.dtype))
-    census = np.zeros((4, stack.n_rows))
+    census = np.zeros((len(CENSUS) + len(ACTIVITY), stack.n_rows))
     for index, own in enumerate(states):
         census[:, stack.rows_of[index, : fleet.cells[index].depth].cpu().numpy()] = own.census_start
-        rows_before = [CurveRow(int(epoch), *numbers) for epoch, *numbers in own.curve.tolist()]
+        rows_before = [curve_row(int(epoch), *numbers) for epoch, *numbers in own.curve.tolist()]
         fleet.curves_before[index] = [
             row if fleet.penalty is not None else replace(row, penalty=None) for row in rows_before
         ]
