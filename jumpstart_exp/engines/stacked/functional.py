@@ -1,0 +1,309 @@
+"""Networks of one architecture in training as one batch: the reference's own network and loss, vectorised by torch.func.
+
+What has no pass written for padded networks (`fleet.py`) trains here: whatever `networks`, `losses` and `methods` have,
+as long as `torch.func.vmap` takes it. The networks agree in all but numbers that stand outside of the network: seed,
+initial weights, weights of the terms, dropout, the optimizer's settings.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.loading import Data
+from jumpstart_exp.engines.eager.forward import evaluation_mode
+from jumpstart_exp.engines.probe import Probe, Tensors
+from jumpstart_exp.engines.stacked.draws import Draws, TieNotes, tie_draws
+from jumpstart_exp.engines.stacked.optimizers import optimizer_of
+from jumpstart_exp.engines.stacked.record import Array, Branches, FleetRecord, WholeSet, array, tensor
+from jumpstart_exp.engines.training_state import TrainingState
+from jumpstart_exp.losses.task import task_of
+from jumpstart_exp.measures.census import fractions
+from jumpstart_exp.methods import methods_of
+from jumpstart_exp.methods.interface import Batch
+from jumpstart_exp.networks.build import build, count_parameters, dtype
+from jumpstart_exp.networks.norms import NORMS
+
+_NUMBERS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 26}
+"""Numbers of all layers' activations that an evaluation has in memory: networks are evaluated in parts."""
+
+Named = dict[str, Tensor]
+
+
+class FunctionalFleet(FleetRecord):
+    """Networks in training as one batch of `torch.func.vmap`.
+
+    Args:
+        cells: of one dataset and one `StackedEngine.fleet_group`.
+        data: their dataset.
+        device: where they are trained.
+        curve_every: epochs between evaluations of the training set; None for about 100 in all.
+        initial: weights by torch's names for the network of a single cell; None for the cells' own.
+        states: where the cells go on from, all after the same epoch; None to begin.
+
+    Raises:
+        ValueError: a method trains something beside the network.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        data: Data,
+        device: torch.device,
+        curve_every: int | None = None,
+        *,
+        initial: Tensors | None = None,
+        states: Sequence[TrainingState] | None = None,
+    ) -> None:
+        super().__init__(cells, range(len(cells)), device, curve_every)
+        one = cells[0]
+        self.data, self.device, self.dtype = data, device, dtype(one)
+        self.x_train, self.x_val = (
+            x.to(device) if data.mean else x.to(device, self.dtype) for x in (data.x_train, data.x_val)
+        )
+        self.task = task_of(one.dataset)
+        self.y_train, self.y_val = (self.task.targets(y, self.dtype).to(device) for y in (data.y_train, data.y_val))
+        self.methods = methods_of(one)
+        if any(method.extra_parameters(one, data) for method in self.methods):
+            raise ValueError("the engine stacked trains nothing beside the network")
+        self.weights_of_terms = {"task": torch.tensor([float(cell.task_loss) for cell in cells])}
+        for name in {name for method in self.methods for name in method.weights}:
+            of_cells = [{k: v for method in methods_of(cell) for k, v in method.weights.items()}[name] for cell in cells]
+            self.weights_of_terms[name] = torch.tensor(of_cells, dtype=torch.float64)
+        self.weights_of_terms = {name: own.to(device, self.dtype) for name, own in self.weights_of_terms.items()}
+        self.draws = Draws(cells, device)
+        self.batch_count = math.ceil(len(self.x_train) / one.batch_size)
+        self.steps = torch.zeros((), dtype=torch.int64, device=device)
+        self._load(initial)
+        owners = torch.arange(len(cells), device=device).repeat_interleave(self.numbers)
+        self.optimizer = optimizer_of(cells, self.weights, self.gradients, lambda: owners, self.batch_count)
+        self.ties: dict[int, TieNotes] = {}  # by batch size
+        self.vectorised: dict[tuple[bool, ...], Callable[..., Any]] = {}
+        self.begin(states)
+
+    def _load(self, initial: Tensors | None) -> None:
+        """The networks' initial weights, their own or those by torch's names."""
+        networks = [build(cell) for cell in self.cells]
+        self.network = networks[0].to(self.device).requires_grad_(False)
+        self.n_params = [count_parameters(network) for network in networks]
+        self.shapes = {name: value.shape for name, value in self.network.named_parameters()}
+        self.numbers = sum(shape.numel() for shape in self.shapes.values())
+        rows = []
+        for network in networks:
+            own = {name: value.detach() for name, value in network.named_parameters()}
+            if initial is not None:
+                own = {name: torch.from_numpy(np.asarray(initial[name])) for name in own}
+            rows.append(torch.cat([value.to(self.device, self.dtype).flatten() for value in own.values()]))
+        self.weights = torch.cat(rows)
+        self.gradients = torch.zeros_like(self.weights)
+        self.buffers = {
+            name: torch.stack([dict(network.named_buffers())[name].to(self.device) for network in networks])
+            for name, _ in self.network.named_buffers()
+        }
+
+    def train_epoch(self) -> None:
+        """One epoch of every network, which the validation points settle, or the evaluation of the training set."""
+        epoch, n_train = self.epochs_done, len(self.x_train)
+        right = loss = torch.zeros(len(self.cells), dtype=torch.float64, device=self.device)
+        others = torch.zeros_like(right)
+        orders = None if self.batch_count == 1 else self.draws.orders(epoch, n_train)
+        for batch in range(self.batch_count):
+            points, size = None, n_train
+            if orders is not None:
+                points = orders[:, batch * self.cells[0].batch_size :][:, : self.cells[0].batch_size]
+                size = points.shape[1]
+            terms, found = self.compute(epoch, batch, points)
+            self.optimizer.step(self.steps)
+            self.steps += 1
+            right, loss = right + found, loss + terms.pop("task").double() * size
+            for term in terms.values():
+                others = others + term.double()
+        is_finite = (others + self.weights.view(len(self.cells), -1).mul(0).sum(1)).isfinite()
+        self.ledger.record_training(right / n_train, loss / n_train, is_finite)
+        if not self._is_looked_at(epoch + 1):
+            self.ledger.record_validation(*self._validate())
+
+    def _is_looked_at(self, epoch: int) -> bool:
+        """Whether the epoch, counted from 1, ends with an evaluation of the training set."""
+        return epoch in (1, self.epochs) or epoch % self.curve_every == 0
+
+    def compute(self, epoch: int, batch: int, points: Tensor | None) -> tuple[Named, Tensor]:
+        """Terms of a batch's loss before their weights, and right predictions, (networks,) each; gradients on the way.
+
+        Args:
+            epoch: counted from 0.
+            batch: number of the batch in its epoch.
+            points: every network's own, (networks, points); None for all in order.
+        """
+        indices = torch.arange(len(self.x_train), device=self.device) if points is None else points
+        x, y = (self.x_train, self.y_train) if points is None else (self.x_train[points], self.y_train[points])
+        x = self.data.inputs(x, self.dtype)
+        drawn: dict[str, Any] = {"dropout": self.draws.dropout(epoch, indices), "ties": {}}
+        if self.cells[0].penalty_weight and self.cells[0].penalty.ties == "random":
+            drawn["ties"] = self.draws.ties(self._tie_requests(x, y, points is None), epoch, batch, indices)
+        with torch.enable_grad():
+            weights = self.weights.view(len(self.cells), -1).detach().requires_grad_()
+            total, terms, right, buffers = self._vectorised(points is None)(
+                self._named(weights), self.buffers, self.weights_of_terms, x, y, drawn
+            )
+            (gradients,) = torch.autograd.grad(total.sum(), weights)
+        self.gradients.view(len(self.cells), -1).copy_(gradients)
+        self.buffers = {name: buffer.detach() for name, buffer in buffers.items()}
+        return {name: term.detach() for name, term in terms.items()}, right
+
+    def _loss(
+        self, parameters: Named, buffers: Named, weights: Named, x: Tensor, y: Tensor, drawn: Mapping[str, Any]
+    ) -> tuple[Tensor, Named, Tensor, Named]:
+        """One network's loss of a batch, as the reference has it: total, terms, right predictions, new buffers."""
+        outputs, pre_activations, buffers = self._forward(parameters, buffers, x, drawn["dropout"])
+        ties = tie_draws(drawn["ties"]) if drawn["ties"] else None
+        seen = Batch(outputs, pre_activations, tie_draws=ties, network=parameters)
+        terms = {"task": self.task.loss(outputs, y)}
+        for method in self.methods:
+            terms |= method.loss_terms(seen)
+        descended = [weights[name] * term for name, term in terms.items() if name != "task" or self.cells[0].task_loss]
+        return torch.stack(descended).sum(), terms, (self.task.predictions(outputs) == y).sum(), buffers
+
+    def _forward(
+        self, parameters: Named, buffers: Named, x: Tensor, dropout: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, Sequence[Tensor], Named]:
+        buffers = {name: buffer.clone() for name, buffer in buffers.items()}  # norms write into them
+        state = {**parameters, **buffers}
+        outputs, pre_activations = functional_call(self.network, state, (x.flatten(1), list(dropout) or None))
+        return outputs, pre_activations, buffers
+
+    def _vectorised(self, is_whole: bool) -> Callable[..., Any]:
+        """The loss of all networks at once; of batches of their own, or of the same points."""
+        if (is_whole,) not in self.vectorised:
+            of_points = None if is_whole else 0
+            self.vectorised[is_whole,] = vmap(self._loss, in_dims=(0, 0, 0, of_points, of_points, 0))
+        return self.vectorised[is_whole,]
+
+    def _tie_requests(self, x: Tensor, y: Tensor, is_whole: bool) -> Mapping[tuple[str, int], int]:
+        """What a network draws for a batch of that size, found by doing it once."""
+        size = len(y) if is_whole else y.shape[1]
+        if size not in self.ties:
+            notes = self.ties[size] = TieNotes()
+            parameters, buffers = ({name: own[0] for name, own in of.items()} for of in (self._all(), self.buffers))
+            outputs, pre_activations, _ = self._forward(parameters, buffers, x if is_whole else x[0])
+            for method in self.methods:
+                method.loss_terms(Batch(outputs, pre_activations, tie_draws=notes, network=parameters))
+        return self.ties[size].requests
+
+    @torch.no_grad()
+    def probe(self, steps: int) -> list[Probe]:
+        """Every cell's next full-batch step after so many, before its update."""
+        for epoch in range(steps):
+            self.compute(epoch, 0, None)
+            self.optimizer.step(self.steps)
+            self.steps += 1
+        terms, _ = self.compute(steps, 0, None)
+        penalty = terms.get("separation", torch.zeros_like(terms["task"]))
+        gradients, weights = (self._named(flat.view(len(self.cells), -1)) for flat in (self.gradients, self.weights))
+
+        def own(of: Named, index: int) -> dict[str, Array]:
+            return {name: array(values[index]).copy() for name, values in of.items()}
+
+        return [
+            Probe(terms["task"][index].item(), penalty[index].item(), own(gradients, index), own(weights, index))
+            for index in range(len(self.cells))
+        ]
+
+    def evaluate_training_set(self) -> WholeSet:
+        """Penalty and census of the training points in evaluation mode; settles the epoch."""
+
+        def look(parameters: Named, buffers: Named, x: Tensor) -> tuple[Named, Tensor, Tensor]:
+            outputs, pre_activations, _ = self._forward(parameters, buffers, x)
+            seen = Batch(outputs, pre_activations, tie_draws=TieNotes(), network=parameters)
+            separation = {name: term for method in self.methods for name, term in method.evaluate(seen).items()}
+            return separation, *fractions([torch.relu(own) for own in pre_activations])
+
+        x = self.data.inputs(self.x_train, self.dtype)
+        measured, census, dead_at_some_layer = self._evaluated(look, len(self.x_train))(self._all(), self.buffers, x)
+        penalty = measured.pop("separation", None)
+        if measured:
+            raise ValueError(f"there is no column for what a method measures: {', '.join(measured)}")
+        is_last = self.epochs_done == self.epochs
+        self.ledger.record_validation(
+            *self._validate(), penalty.isfinite() if is_last and penalty is not None else None
+        )
+        return WholeSet(
+            None if penalty is None else array(penalty), list(array(census)), array(dead_at_some_layer)
+        )
+
+    def _validate(self) -> tuple[Tensor, Tensor]:
+        """Accuracy and mean loss on the validation points in evaluation mode, (networks,) each."""
+
+        def judge(parameters: Named, buffers: Named, x: Tensor) -> tuple[Tensor, Tensor]:
+            outputs = self._forward(parameters, buffers, x)[0]
+            return (self.task.predictions(outputs) == self.y_val).double().mean(), self.task.loss(outputs, self.y_val)
+
+        x = self.data.inputs(self.x_val, self.dtype)
+        accuracy, loss = self._evaluated(judge, len(x))(self._all(), self.buffers, x)
+        return accuracy, loss
+
+    def _evaluated(self, what: Callable[..., Any], points: int) -> Callable[..., Any]:
+        """What is computed of one network (parameters, buffers, points), of all, in evaluation mode."""
+        one = self.cells[0]
+        numbers = points * max(one.dataset.features, one.depth * one.width * one.positions)
+        at_once = max(1, _NUMBERS_AT_ONCE[self.device.type] // numbers)
+        vectorised = vmap(what, in_dims=(0, 0, None), chunk_size=at_once)
+
+        def in_evaluation_mode(*arguments: Any) -> Any:
+            with evaluation_mode(self.network.norms):
+                return vectorised(*arguments)
+
+        return in_evaluation_mode
+
+    def branches(self) -> Callable[[int], Branches]:
+        """What gives a network's branches `network` and `optimizer` of its training state, as they are now."""
+        flats = {"parameters": self.weights, **self.optimizer.slots}
+        host = {name: array(flat.view(len(self.cells), -1)) for name, flat in flats.items()}
+        running = self._running()
+
+        def of_network(index: int) -> Branches:
+            own = {name: values[index] for name, values in host.items()}
+            return {"parameters": own.pop("parameters"), "running": running[index]}, own
+
+        return of_network
+
+    def _running(self) -> Array:
+        """Running statistics of the norms, (networks, statistics, depth, width); width 0 without any."""
+        cell = self.cells[0]
+        statistics = NORMS[cell.network.norm].statistics
+        if not statistics:
+            return np.zeros((len(self.cells), 2, cell.depth, 0))
+        found = [
+            [array(self.buffers[f"norms.{layer}.{name}"]) for layer in range(cell.depth)] for name in statistics
+        ]
+        return np.moveaxis(np.array(found), 2, 0)
+
+    def fill(self, states: Sequence[TrainingState]) -> None:
+        """The other way: every network's, in the fleet's order."""
+
+        def filled(target: Tensor, rows: Sequence[Array]) -> None:
+            target.copy_(tensor(np.concatenate(rows), self.dtype))
+
+        filled(self.weights, [own.network["parameters"] for own in states])
+        for name, slot in self.optimizer.slots.items():
+            filled(slot, [own.optimizer[name] for own in states])
+        for number, name in enumerate(NORMS[self.cells[0].network.norm].statistics):
+            for layer in range(self.cells[0].depth):
+                rows = np.stack([own.network["running"][number, layer] for own in states])
+                self.buffers[f"norms.{layer}.{name}"].copy_(tensor(rows, self.dtype))
+        self.steps.fill_(self.epochs_done * self.batch_count)
+
+    def _all(self) -> Named:
+        return self._named(self.weights.view(len(self.cells), -1))
+
+    def _named(self, rows: Tensor) -> Named:
+        """Parameters by torch's names, (networks, *shape) each: views of (networks, parameters)."""
+        parts = rows.split([shape.numel() for shape in self.shapes.values()], dim=1)
+        named = zip(self.shapes.items(), parts, strict=True)
+        return {name: part.reshape(len(self.cells), *shape) for (name, shape), part in named}
