@@ -94,11 +94,24 @@ _FULL_BATCH_MLP: Supported = {
     "dataset.augment": Values(("none",)),
 }
 
+_OPTIMIZERS: Supported = {
+    "optimizer.momentum": _ANY,
+    "optimizer.nesterov": _TRUTH,
+    "optimizer.alpha": _ANY,
+    "optimizer.weight_decay": _ANY,
+    "optimizer.clip_norm": _ANY,
+    "optimizer.schedule": Values(("constant", "cosine", "step")),
+    "optimizer.warmup_steps": _ANY,
+    "optimizer.step_every": _ANY,
+    "optimizer.step_factor": _ANY,
+}
+
 _TASKS = Values(("classification",))
 """What every engine can learn: `task` of a dataset."""
 
 _EAGER: Supported = {
     **_FULL_BATCH_MLP,
+    **_OPTIMIZERS,
     "network.layout": Values(("mlp", "conv2x1", "cnn")),
     "network.kernel": _ANY,
     "network.head": Values(("flatten", "max_avg_pool")),
@@ -113,6 +126,7 @@ SUPPORTED: Mapping[str, Supported] = {
     "eager": _EAGER,
     "stacked": {
         **_FULL_BATCH_MLP,
+        **_OPTIMIZERS,
         "network.norm": Values(tuple(name for name, row in NORMS.items() if row.stacked)),
         "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
     },

@@ -20,6 +20,19 @@ def census(post_activations: Sequence[Tensor]) -> LayerCensus:
     Args:
         post_activations: ReLU outputs of each hidden layer, (points, units) or (points, channels, *positions).
     """
+    if not post_activations:
+        return LayerCensus((), (), (), ())
+    of_layers, of_points = fractions(post_activations)
+    dead_units, linear_units, dead, linear = map(tuple, of_layers.tolist())
+    somewhere = None if of_points is None else of_points.item()
+    return LayerCensus(dead_units, linear_units, dead, linear, somewhere)
+
+
+def fractions(post_activations: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """What `census` tells, as tensors: (4, layers), and the fraction of points that are dead at some layer.
+
+    The latter is None where layers see different numbers of points. It can be vectorised by `torch.func.vmap`.
+    """
     rows, dead_points = [], []
     for layer in post_activations:
         h = layer.detach().reshape(layer.shape[0], layer.shape[1], -1)
@@ -30,14 +43,10 @@ def census(post_activations: Sequence[Tensor]) -> LayerCensus:
                 [_share(is_dead, 0), _share(is_linear, 0), _share(is_dead, 1), _share(is_linear, 1)],
             )
         )
-    if not rows:
-        return LayerCensus((), (), (), ())
-    fractions = torch.stack(rows, dim=1).tolist()
     somewhere = None
     if len({len(points) for points in dead_points}) == 1:
-        somewhere = torch.stack(dead_points).any(dim=0).double().mean().item()
-    dead_units, linear_units, dead, linear = map(tuple, fractions)
-    return LayerCensus(dead_units, linear_units, dead, linear, somewhere)
+        somewhere = torch.stack(dead_points).any(dim=0).double().mean()
+    return torch.stack(rows, dim=1), somewhere
 
 
 def census_of(model: nn.Module, points: Tensor) -> LayerCensus:

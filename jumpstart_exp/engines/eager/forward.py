@@ -59,14 +59,14 @@ class DenseForward(Forward):
     @torch.no_grad()
     def outputs(self, x: Tensor) -> Tensor:
         """Outputs in evaluation mode."""
-        with _evaluation_mode(self.network.norms):
+        with evaluation_mode(self.network.norms):
             outputs: Tensor = self.network(x.flatten(1))[0]
         return outputs
 
     @torch.no_grad()
     def evaluate_training_set(self, chunks: Iterator[Tensor]) -> tuple[Batch, LayerCensus]:
         """All points together, and their census."""
-        with _evaluation_mode(self.network.norms):
+        with evaluation_mode(self.network.norms):
             parts = [self.network(x.flatten(1)) for x in chunks]
         outputs = torch.cat([part[0] for part in parts])
         pre_activations = [torch.cat(layers) for layers in zip(*(part[1] for part in parts), strict=True)]
@@ -91,13 +91,13 @@ class ConvolutionForward(Forward):
     @torch.no_grad()
     def outputs(self, x: Tensor) -> Tensor:
         """Outputs in evaluation mode."""
-        with _evaluation_mode(self.network.norms):
+        with evaluation_mode(self.network.norms):
             return convolution.forward(self.network, x, half=self.half)[0]
 
     @torch.no_grad()
     def evaluate_training_set(self, chunks: Iterator[Tensor]) -> tuple[Batch, LayerCensus]:
         """All points together, and their census."""
-        with _evaluation_mode(self.network.norms):
+        with evaluation_mode(self.network.norms):
             outputs, penalty, seen = convolution.evaluate_training_set(
                 self.network, chunks, self.penalty, half=self.half
             )
@@ -111,7 +111,8 @@ def _first_tied(constraint: str, layer: int, count: int) -> Tensor:
 
 
 @contextmanager
-def _evaluation_mode(norms: nn.ModuleList) -> Iterator[None]:
+def evaluation_mode(norms: nn.ModuleList) -> Iterator[None]:
+    """The norms in evaluation mode, in training mode again afterwards."""
     # only norms depend on the mode, and network.eval() walks through hundreds of modules every epoch
     for norm in norms:
         norm.training = False

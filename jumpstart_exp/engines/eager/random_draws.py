@@ -16,7 +16,7 @@ from jumpstart_exp.settings import setting_error
 
 Points = npt.NDArray[np.int64]
 
-_TIE_STREAMS = {
+TIE_STREAMS = {
     "U+": Stream.TIE_UNIT_ABOVE,
     "U-": Stream.TIE_UNIT_BELOW,
     "P+": Stream.TIE_POINT_ABOVE,
@@ -64,7 +64,7 @@ def tie_draws(cell: Cell, epoch: int, batch: int, points: Points) -> TieDraws | 
 
     def drawn(constraint: str, layer: int, count: int) -> Tensor:
         # a unit's or layer's constraint belongs to a batch, a point's to the point
-        stream, seed = _TIE_STREAMS[constraint], cell.seed
+        stream, seed = TIE_STREAMS[constraint], cell.seed
         if constraint.startswith("P"):
             numbers = random_bits(stream, seed, epoch, [layer], points, count // len(points))[0]
         else:

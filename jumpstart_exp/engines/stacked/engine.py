@@ -14,8 +14,10 @@ from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWriter
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Probe, Tensors
-from jumpstart_exp.engines.stacked.fleet import Fleet, Outcome
-from jumpstart_exp.engines.stacked.states import states_of
+from jumpstart_exp.engines.stacked.fleet import Fleet
+from jumpstart_exp.engines.stacked.functional import FunctionalFleet
+from jumpstart_exp.engines.stacked.optimizers import OWN_SETTINGS, optimizer_group
+from jumpstart_exp.engines.stacked.record import FleetRecord, Outcome
 from jumpstart_exp.engines.training_state import TrainingState, load_training_state
 from jumpstart_exp.limits import available_memory_bytes, cpu_count
 from jumpstart_exp.memory import peak_memory_bytes
@@ -32,7 +34,7 @@ _OWN_NUMBERS = frozenset(
         *("network.norm_eps", "network.norm_momentum", "network.init"),
         *("penalty.weight", "penalty.balance", "penalty.margin_above", "penalty.margin_below", "penalty.layer_weights"),
         *("dropout.rate", "dropout.anneal_epochs"),
-        *("optimizer.lr", "optimizer.beta1", "optimizer.beta2", "optimizer.eps", "optimizer.eps_rule"),
+        *OWN_SETTINGS,
     }
 )
 """Fields of which every network of a fleet has its own value; mates agree in all others, also in those to come."""
@@ -91,7 +93,7 @@ class StackedEngine:
     def fleet_group(cell: Cell) -> Hashable:
         """What a step's list of calls depends on, and the width up to a factor of two: padding is work for nothing."""
         shared = ((name, value) for name, value in cell.description().items() if name not in _OWN_NUMBERS)
-        return (*shared, cell.dropout.rate > 0, _width_class(cell))
+        return (*shared, cell.dropout.rate > 0, _width_class(cell), optimizer_group(cell))
 
     @staticmethod
     def fleet_limit(cells: Sequence[Cell], device: str) -> int:
@@ -246,7 +248,7 @@ class StackedEngine:
         while fleet.is_training:
             outcomes = fleet.train_for(_LOOK_EVERY)
             is_due = any(self.keeper.is_due(cell.key) for cell in left.values())
-            yield fleet.epochs_done, outcomes, states_of(fleet) if is_due else {}
+            yield fleet.epochs_done, outcomes, fleet.states() if is_due else {}
 
     def _result(self, cell: Cell, outcome: Outcome, started: str, seconds: float) -> Result:
         """The cell's result; the seconds are its share of the fleet's."""

@@ -54,7 +54,7 @@ class Fleet(FleetRecord):
         self.stack = Stack(cells, data, device)
         self.n_params = self.stack.load(initial)
         self.penalty = Penalty(self.stack) if cells[0].penalty_weight else None
-        self.optimizer = optimizer_of(self.stack)
+        self.optimizer = optimizer_of(cells, self.stack.weights.flat, self.stack.gradients.flat, self.stack.owners)
         self.task = task_of(cells, data, device, self.stack.dtype)
         self.replayed = Replayed(device) if device.type == "cuda" else None
         self.begin(states)
