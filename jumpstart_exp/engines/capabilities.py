@@ -122,14 +122,26 @@ _EAGER: Supported = {
     "dataset.augment": Values(("none", "flip_crop")),
 }
 
+_STACKED: Supported = {
+    **_FULL_BATCH_MLP,
+    **_OPTIMIZERS,
+    "penalty.layers": Values(("hidden", "all")),
+    "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
+    "optimizer.batch_size": _ANY,
+    "optimizer.shuffle": _TRUTH,
+}
+
+_PADDED: Supported = {
+    **_FULL_BATCH_MLP,
+    **_OPTIMIZERS,
+    "network.norm": Values(tuple(name for name, row in NORMS.items() if row.stacked)),
+    "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
+}
+"""Of stacked's padded matrices: what is not on this list is vectorised by torch.func."""
+
 SUPPORTED: Mapping[str, Supported] = {
     "eager": _EAGER,
-    "stacked": {
-        **_FULL_BATCH_MLP,
-        **_OPTIMIZERS,
-        "network.norm": Values(tuple(name for name, row in NORMS.items() if row.stacked)),
-        "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
-    },
+    "stacked": _STACKED,
     "native": {
         **_FULL_BATCH_MLP,
         "depth": Numbers(1, 1000),
@@ -180,14 +192,14 @@ _GRAPH: Supported = {
 }
 """Of steps that can be CUDA graphs: they depend on the batch's points alone, neither on draws nor on their number."""
 
-_LISTS: Mapping[str, Supported] = {**SUPPORTED, "graph": _GRAPH}
+_LISTS: Mapping[str, Supported] = {**SUPPORTED, "graph": _GRAPH, "padded": _PADDED}
 
 
 def unsupported(engine: str, cell: Cell) -> str | None:
     """The first field of the cell whose value the engine does not support, in one line; None if it supports all.
 
     Fields without effect, and those that hold their neutral value, are supported by every engine. The engine `graph` is
-    eager with its steps replayed as CUDA graphs.
+    eager with its steps replayed as CUDA graphs, `padded` is stacked with the passes that are written for it.
     """
     supported = _LISTS[engine]
     for name in _OWN:

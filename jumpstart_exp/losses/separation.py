@@ -89,6 +89,8 @@ class SeparationPenalty(nn.Module):
         if kind == "none":
             raise SettingError("penalty.kind='none' is not allowed: it must be one of U, P, UP, L")
         self.spec = spec
+        self.by_indices = True
+        """Whether extremes of whole channels are kept as indices: a pass that torch.func cannot vectorise."""
         self._recorder: ReluRecorder | None = None
 
     @classmethod
@@ -281,7 +283,7 @@ class SeparationPenalty(nn.Module):
 
     def _takes_whole_channels(self, layers: Sequence[Tensor]) -> bool:
         """Whether there are convolutions, whose extremes are best kept as indices: copying them takes long."""
-        if self.spec.scope != "channel" or self.spec.ties != "single" or not all(g.numel() for g in layers):
+        if not self.by_indices or self.spec.scope != "channel" or self.spec.ties != "single" or not all(g.numel() for g in layers):
             return False
         return any(g.dim() > 2 and g.numel() > g.shape[0] * g.shape[1] for g in layers)
 

@@ -74,6 +74,12 @@ def tie_draws(cell: Cell, epoch: int, batch: int, points: Points) -> TieDraws | 
     return drawn
 
 
+def input_shapes_of(cell: Cell) -> list[tuple[int, ...]]:
+    """Shape of the input of every hidden layer, without the points."""
+    first, later = _input_shapes(cell)
+    return [first, *[later] * (cell.depth - 1)]
+
+
 def _input_shapes(cell: Cell) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Shape of the input of the first and of every later hidden layer, without the points."""
     match cell.network.layout:

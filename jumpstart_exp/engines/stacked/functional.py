@@ -18,16 +18,23 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.eager.forward import evaluation_mode
 from jumpstart_exp.engines.probe import Probe, Tensors
+from jumpstart_exp.engines.schedules import penalty_factor
 from jumpstart_exp.engines.stacked.draws import Draws, TieNotes, tie_draws
-from jumpstart_exp.engines.stacked.optimizers import optimizer_of
+from jumpstart_exp.engines.stacked.optimizers import OWN_SETTINGS, optimizer_of
 from jumpstart_exp.engines.stacked.record import Array, Branches, FleetRecord, WholeSet, array, tensor
 from jumpstart_exp.engines.training_state import TrainingState
 from jumpstart_exp.losses.task import task_of
 from jumpstart_exp.measures.census import fractions
 from jumpstart_exp.methods import methods_of
 from jumpstart_exp.methods.interface import Batch
+from jumpstart_exp.methods.separation import Separation
 from jumpstart_exp.networks.build import build, count_parameters, dtype
 from jumpstart_exp.networks.norms import NORMS
+
+OWN_NUMBERS = frozenset(
+    {"seed", "network.init", "penalty.weight", "regulariser.weight", "dropout.rate", "dropout.anneal_epochs"} | OWN_SETTINGS
+)
+"""Fields of which every network of a fleet has its own value; mates agree in all others, also in those to come."""
 
 _NUMBERS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 26}
 """Numbers of all layers' activations that an evaluation has in memory: networks are evaluated in parts."""
@@ -70,6 +77,9 @@ class FunctionalFleet(FleetRecord):
         self.task = task_of(one.dataset)
         self.y_train, self.y_val = (self.task.targets(y, self.dtype).to(device) for y in (data.y_train, data.y_val))
         self.methods = methods_of(one)
+        for method in self.methods:
+            if isinstance(method, Separation):
+                method.penalty.by_indices = False
         if any(method.extra_parameters(one, data) for method in self.methods):
             raise ValueError("the engine stacked trains nothing beside the network")
         self.weights_of_terms = {"task": torch.tensor([float(cell.task_loss) for cell in cells])}
@@ -84,7 +94,8 @@ class FunctionalFleet(FleetRecord):
         owners = torch.arange(len(cells), device=device).repeat_interleave(self.numbers)
         self.optimizer = optimizer_of(cells, self.weights, self.gradients, lambda: owners, self.batch_count)
         self.ties: dict[int, TieNotes] = {}  # by batch size
-        self.vectorised: dict[tuple[bool, ...], Callable[..., Any]] = {}
+        # of batches of every network's own, and of the same points
+        self.loss_of_own, self.loss_of_same = (vmap(self._loss, in_dims=(0, 0, 0, of, of, 0)) for of in (0, None))
         self.begin(states)
 
     def _load(self, initial: Tensors | None) -> None:
@@ -149,13 +160,21 @@ class FunctionalFleet(FleetRecord):
             drawn["ties"] = self.draws.ties(self._tie_requests(x, y, points is None), epoch, batch, indices)
         with torch.enable_grad():
             weights = self.weights.view(len(self.cells), -1).detach().requires_grad_()
-            total, terms, right, buffers = self._vectorised(points is None)(
-                self._named(weights), self.buffers, self.weights_of_terms, x, y, drawn
+            total, terms, right, buffers = (self.loss_of_same if points is None else self.loss_of_own)(
+                self._named(weights), self.buffers, self._weights_now(epoch * self.batch_count + batch), x, y, drawn
             )
             (gradients,) = torch.autograd.grad(total.sum(), weights)
         self.gradients.view(len(self.cells), -1).copy_(gradients)
         self.buffers = {name: buffer.detach() for name, buffer in buffers.items()}
         return {name: term.detach() for name, term in terms.items()}, right
+
+    def _weights_now(self, step: int) -> Named:
+        """Of the loss's terms in a step, counted from 0: λ by its schedule."""
+        weights = dict(self.weights_of_terms)
+        if "separation" in weights:
+            factor = penalty_factor(self.cells[0].penalty, step, self.epochs * self.batch_count)
+            weights["separation"] = weights["separation"] * factor
+        return weights
 
     def _loss(
         self, parameters: Named, buffers: Named, weights: Named, x: Tensor, y: Tensor, drawn: Mapping[str, Any]
@@ -177,13 +196,6 @@ class FunctionalFleet(FleetRecord):
         state = {**parameters, **buffers}
         outputs, pre_activations = functional_call(self.network, state, (x.flatten(1), list(dropout) or None))
         return outputs, pre_activations, buffers
-
-    def _vectorised(self, is_whole: bool) -> Callable[..., Any]:
-        """The loss of all networks at once; of batches of their own, or of the same points."""
-        if (is_whole,) not in self.vectorised:
-            of_points = None if is_whole else 0
-            self.vectorised[is_whole,] = vmap(self._loss, in_dims=(0, 0, 0, of_points, of_points, 0))
-        return self.vectorised[is_whole,]
 
     def _tie_requests(self, x: Tensor, y: Tensor, is_whole: bool) -> Mapping[tuple[str, int], int]:
         """What a network draws for a batch of that size, found by doing it once."""
