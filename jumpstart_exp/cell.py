@@ -286,11 +286,12 @@ class Cell:
         if self.penalty_weight == 0:
             return found
         per_constraint = {"channel": self.positions, "position": 1}[self.penalty.scope]
-        if "P" in self.penalty.kind and self.width * per_constraint == 1:
+        both = {kind: (self.penalty.point_sides if kind == "P" else None) or self.penalty.sides for kind in "UP"}
+        if "P" in self.penalty.kind and both["P"] == "both" and self.width * per_constraint == 1:
             found.append(
                 "with width 1 the point constraints (Sep-P) cannot be met: one unit is not both above and below"
             )
-        if "U" in self.penalty.kind and self.batch_size * per_constraint == 1:
+        if "U" in self.penalty.kind and both["U"] == "both" and self.batch_size * per_constraint == 1:
             found.append("with one point a batch the unit constraints (Sep-U) cannot be met")
         return found
 
@@ -348,6 +349,8 @@ class Cell:
                 none.append("penalty.layer_weights")
             if self.penalty.point_sides == self.penalty.sides:
                 none.append("penalty.point_sides")
+            margins = ("penalty.margin_above", "penalty.margin_below")
+            none += [name for name, counts in zip(margins, self.penalty.counts, strict=True) if not counts]
         match self.network.layout:
             case "mlp" | "conv2x1":
                 none += ["network.kernel", "network.head"]

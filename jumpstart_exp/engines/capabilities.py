@@ -95,6 +95,11 @@ _FULL_BATCH_MLP: Supported = {
 }
 
 _OPTIMIZERS: Supported = {
+    "penalty.aggregate": Values(("sum", "mean", "l2", "sum_sq", "balanced")),
+    "penalty.sides": Values(("both", "above", "below")),
+    "penalty.point_sides": Values(("both", "above", "below")),
+    "penalty.upper_bound": _ANY,
+    "penalty.schedule": Values(("constant", "cosine", "linear")),
     "optimizer.momentum": _ANY,
     "optimizer.nesterov": _TRUTH,
     "optimizer.alpha": _ANY,

@@ -56,13 +56,10 @@ def optimizer_of(
     Raises:
         SettingError: the engine does not have it.
     """
-    classes: dict[str, type[FleetOptimizer]] = {
-        **{"adam": Adam, "adamw": AdamW, "sgd": SGD, "rmsprop": RMSprop, "rprop": Rprop}
-    }
     name = cells[0].optimizer.name
-    if name not in classes:
-        raise setting_error("optimizer.name", name, " or ".join(classes) + " for the engine stacked")
-    return classes[name](cells, weights, gradients, owners, batches)
+    if name not in _CLASSES:
+        raise setting_error("optimizer.name", name, " or ".join(_CLASSES) + " for the engine stacked")
+    return _CLASSES[name](cells, weights, gradients, owners, batches)
 
 
 class FleetOptimizer(ABC):
@@ -281,6 +278,15 @@ class Rprop(FleetOptimizer):
         prev.copy_(gradient)
         weight.addcmul_(torch.sign(gradient, out=scratch), size, value=-1)
         weight.add_(gradient.mul_(0))  # no number, where the gradient is none: to torch its sign is 0
+
+
+_CLASSES: dict[str, type[FleetOptimizer]] = {
+    "adam": Adam,
+    "adamw": AdamW,
+    "sgd": SGD,
+    "rmsprop": RMSprop,
+    "rprop": Rprop,
+}
 
 
 def _is_keras(eps_rule: str) -> bool:
