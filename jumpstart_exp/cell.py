@@ -256,7 +256,7 @@ class Cell:
     @property
     def blocks(self) -> int:
         """Blocks that a skip goes over: of `network.skip_every` layers each, from the second layer on."""
-        return (self.depth - 1) // self.network.skip_every if self.network.skip_every else 0
+        return self.network.blocks(self.depth)
 
     @property
     def positions(self) -> int:
@@ -335,6 +335,14 @@ class Cell:
             raise setting_error("network.farkas", True, "false with width 1", "the last unit sums up the others")
         if self.network.widths is not None and self.blocks:
             raise setting_error("network.skip_every", self.network.skip_every, "0 with layers of different widths")
+        if self.reset.every:
+            for name, is_other in {
+                "network.skip_every=0": self.blocks > 0,  # a unit's sum with others is what is handed on
+                "network.farkas=false": self.network.farkas,  # its last unit has no weights
+                "another optimizer than rprop": self.optimizer.name == "rprop",  # its step sizes begin at no 0
+            }.items():
+                if is_other:
+                    raise setting_error("reset.every", self.reset.every, f"0, or take {name}")
         if not self.task_loss and self.penalty_weight == 0:
             raise setting_error("task_loss", False, "true where there is no penalty", "nothing would be trained")
 

@@ -10,8 +10,10 @@ from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 
 RandomBits = npt.NDArray[np.uint32]
+Numbers = npt.NDArray[np.float64]
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -71,8 +73,30 @@ def philox4x32(counter: tuple[npt.NDArray[np.uint64], ...], key: tuple[int, int]
     return c0, c1, c2, c3
 
 
-def symmetric_uniform(seed: int, layer: int, count: int) -> npt.NDArray[np.float64]:
-    """`count` numbers uniform on [−1, 1) from NumPy's Philox (raw 64-bit words) keyed by (seed, layer)."""
-    raw = np.random.Philox(key=np.array([seed, layer], dtype=np.uint64)).random_raw(count)
-    unit = (np.asarray(raw, dtype=np.uint64) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return 2.0 * unit - 1.0
+class InitialDraws:
+    """A layer's stream of numbers for its initial parameters: NumPy's Philox, its raw 64-bit words, one a number.
+
+    Args:
+        seed: of the cell; one word of the key.
+        layer: hidden layers from 0, the output layer last.
+        draw: how often the layer was drawn before; the other word of the key is layer + 2³²·draw.
+    """
+
+    def __init__(self, seed: int, layer: int, draw: int = 0) -> None:
+        self._philox = np.random.Philox(key=np.array([seed, layer + (draw << 32)], dtype=np.uint64))
+
+    def symmetric(self, count: int) -> Numbers:
+        """Uniform on [−1, 1): 2u − 1 with u = (word >> 11)·2⁻⁵³."""
+        return 2.0 * ((self._words(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53) - 1.0
+
+    def open_unit(self, count: int) -> Numbers:
+        """Uniform within (0, 1), without the ends: ((word >> 12) + ½)·2⁻⁵²."""
+        return ((self._words(count) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+
+    def normal(self, count: int) -> Numbers:
+        """Standard normal: the inverse of the normal distribution function at `open_unit`."""
+        found: Numbers = ndtri(self.open_unit(count))
+        return found
+
+    def _words(self, count: int) -> npt.NDArray[np.uint64]:
+        return np.asarray(self._philox.random_raw(count), dtype=np.uint64)

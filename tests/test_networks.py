@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.networks.build import build, count_parameters
-from jumpstart_exp.networks.initialisation import initialise
+from jumpstart_exp.networks.build import build, count_parameters, initial_parameters
 from jumpstart_exp.networks.mlp import RectangularMLP
 
 Array = NDArray[np.float64]
@@ -164,7 +163,7 @@ def test_initialising_leaves_torchs_generator_alone() -> None:
     assert all(torch.equal(a.weight, b.weight) for a, b in zip(first, second, strict=True))
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    initialise([nn.utils.skip_init(nn.Linear, 3, 2)], "glorot_uniform", 0)
+    initial_parameters(Cell(depth=2, width=3))
     assert torch.equal(state, torch.get_rng_state())
 
 

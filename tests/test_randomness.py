@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jumpstart_exp.randomness import Stream, keep_threshold, philox4x32, random_bits, symmetric_uniform
+from jumpstart_exp.randomness import InitialDraws, Stream, keep_threshold, philox4x32, random_bits
 
 # Random123, examples/kat_vectors: "philox4x32 10": counter, key, result. The last: digits of π.
 KNOWN_ANSWERS = [
@@ -136,12 +136,12 @@ def test_symmetric_uniform_is_numpys_philox(seed: int, layer: int, count: int) -
     """The upper 53 bits of each raw word, as a fraction u of [0, 1), and 2u − 1."""
     generator = np.random.Philox(key=seed + (layer << 64))
     expected = [2 * ((int(generator.random_raw()) >> 11) / 2**53) - 1 for _ in range(count)]
-    found = symmetric_uniform(seed, layer, count)
+    found = InitialDraws(seed, layer).symmetric(count)
     assert found.tolist() == expected
     assert all(-1 <= number < 1 for number in expected)
 
 
 def test_symmetric_uniform_is_these_bits() -> None:
     # Philox4x64-10 in Python's integers, key (0, 0), counter 1: the first raw word is 0x02f4ba6408e4d89b
-    assert symmetric_uniform(0, 0, 1)[0].hex() == (2 * ((0x02F4BA6408E4D89B >> 11) / 2**53) - 1).hex()
-    assert symmetric_uniform(0, 1, 1)[0].hex() == (2 * ((0xD037F8C3F9A1D176 >> 11) / 2**53) - 1).hex()
+    assert InitialDraws(0, 0).symmetric(1)[0].hex() == (2 * ((0x02F4BA6408E4D89B >> 11) / 2**53) - 1).hex()
+    assert InitialDraws(0, 1).symmetric(1)[0].hex() == (2 * ((0xD037F8C3F9A1D176 >> 11) / 2**53) - 1).hex()

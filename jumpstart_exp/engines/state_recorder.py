@@ -33,7 +33,7 @@ class StateRecorder:
 def running_tensors(running: np.ndarray[tuple[int, ...], np.dtype[np.float64]], cell: Cell) -> Tensors:
     """The norms' running statistics, of the shape of `running_shape`, by torch's names."""
     return {
-        f"norms.{layer}.{name}": running[row, layer]
-        for layer in range(cell.depth)
+        f"norms.{layer}.{name}": running[row, layer, :width]
+        for layer, width in enumerate(cell.widths)
         for row, name in enumerate(block(NORMS, "network.norm", cell.network.norm).statistics)
     }

@@ -95,8 +95,11 @@ def packed(tensors: Tensors, cell: Cell) -> tuple[NDArray[Any], NDArray[Any]]:
     kind = _kind(cell)
     values = np.concatenate([np.ravel(tensors[name]) for name in parameter_shapes(cell)]).astype(kind)
     names = block(NORMS, "network.norm", cell.network.norm).statistics
-    running = [[tensors[f"norms.{layer}.{name}"] for layer in range(cell.depth)] for name in names]
-    return values, np.array(running, kind).reshape(running_shape(cell))
+    running = np.zeros(running_shape(cell), kind)
+    for row, name in enumerate(names):
+        for layer, width in enumerate(cell.widths):
+            running[row, layer, :width] = tensors[f"norms.{layer}.{name}"]
+    return values, running
 
 
 def _kind(cell: Cell) -> type[np.floating[Any]]:

@@ -1,48 +1,184 @@
 """Activations: one table, on which every engine switches."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+
+from jumpstart_exp.networks.blocks import block
+from jumpstart_exp.specs.network import NetworkSpec
+
+Number = float | Tensor
+"""What an activation is tuned by: leaky_relu's slope, γ, …; as a tensor it broadcasts with the pre-activations."""
+
+Rule = Callable[[Tensor, Number], Tensor]
 
 
 @dataclass(frozen=True)
 class Activation:
-    """What a hidden layer does to its pre-activations, entry by entry.
+    """What a hidden layer does to its pre-activations, entry by entry, at its number (0 where it has none).
+
+    At kinks the derivative is that from below, as torch has it.
 
     Attributes:
-        value: of pre-activations of any shape, differentiable.
-        derivative: at them.
-        gain: factor of the initial weights' bounds in the layers that it follows.
+        value: of pre-activations of any shape and the number, differentiable in both; of several outputs a unit the
+            first of all units come first, along axis 1.
+        derivative: at them, of the shape of the values.
+        number: of a network and its depth; for a trained one its start.
+        of_number: the derivative of the values by the number; None where it is no trained parameter, one a layer.
+        leak: the slope a below 0 that the initial weights reckon with; None for what is no leaky kind.
+        outputs: of a unit.
         native: whether the C++ engine knows it.
     """
 
-    value: Callable[[Tensor], Tensor]
-    derivative: Callable[[Tensor], Tensor]
-    gain: float = 1.0
+    value: Rule
+    derivative: Rule
+    number: Callable[[NetworkSpec, int], float] = lambda spec, depth: 0.0
+    of_number: Callable[[Tensor], Tensor] | None = None
+    leak: Callable[[float], float] | None = None
+    outputs: int = 1
     native: bool = False
 
-    def write(self, pre: Tensor, out: Tensor) -> None:
-        """Values into `out`, without gradients."""
-        out.copy_(self.value(pre))
+    @property
+    def is_trained(self) -> bool:
+        """Whether its number is a parameter."""
+        return self.of_number is not None
 
-    def backward(self, grad: Tensor, pre: Tensor, out: Tensor) -> None:
-        """The gradient of the pre-activations into `out`, which may be `grad`, from that of the values."""
-        torch.mul(grad, self.derivative(pre), out=out)
+    def gain(self, number: float) -> float:
+        """Factor of orthogonal weights before it: √(2/(1 + a²)) for a leaky kind (He et al. 2015), else 1."""
+        return 1.0 if self.leak is None else math.sqrt(2 / (1 + self.leak(number) ** 2))
+
+    def write(self, pre: Tensor, out: Tensor, number: Number = 0.0) -> None:
+        """Values into `out`, without gradients."""
+        out.copy_(self.value(pre, number))
+
+    def backward(self, grad: Tensor, pre: Tensor, out: Tensor, number: Number = 0.0) -> None:
+        """The gradient of the pre-activations into `out`, from that of the values; `out` may be `grad` if so shaped."""
+        if self.outputs == 1:
+            torch.mul(grad, self.derivative(pre, number), out=out)
+        else:
+            torch.sum((grad * self.derivative(pre, number)).unflatten(1, (self.outputs, -1)), 1, out=out)
 
 
 class _ReLU(Activation):
     """In torch's fused operations, one pass each."""
 
-    def write(self, pre: Tensor, out: Tensor) -> None:
+    def write(self, pre: Tensor, out: Tensor, number: Number = 0.0) -> None:
         torch.clamp_min(pre, 0, out=out)
 
-    def backward(self, grad: Tensor, pre: Tensor, out: Tensor) -> None:
+    def backward(self, grad: Tensor, pre: Tensor, out: Tensor, number: Number = 0.0) -> None:
         torch.ops.aten.threshold_backward.grad_input(grad, pre, 0, grad_input=out)
 
 
+def activation_of(spec: NetworkSpec) -> Activation:
+    """The row of a network's activation.
+
+    Raises:
+        SettingError: there is none.
+    """
+    return block(ACTIVATIONS, "network.activation", spec.activation)
+
+
+@lru_cache(maxsize=4096)
+def tat_slope(depth: int, eta: float) -> float:
+    """The slope s of TAT: `depth` layers bring two inputs of correlation 0 to correlation η at most.
+
+    By bisection; 0 where the ReLU itself (s = 0) stays below η (Zhang, Botev and Martens, ICLR 2022, section 4).
+    """
+
+    def correlation(slope: float) -> float:
+        c = 0.0
+        for _ in range(depth):
+            arc = math.sqrt(1 - c * c) + (math.pi - math.acos(c)) * c
+            c = min(1.0, ((1 - slope) ** 2 * arc / math.pi + 2 * slope * c) / (1 + slope**2))
+        return c
+
+    if correlation(0.0) <= eta:
+        return 0.0
+    low, high = 0.0, 1.0  # the correlation falls with the slope, at 1 it stays 0
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if correlation(middle) > eta else (low, middle)
+    return high
+
+
+def _leaky(pre: Tensor, slope: Number) -> Tensor:
+    return torch.where(pre > 0, pre, slope * pre)
+
+
+def _slope(pre: Tensor, slope: Number) -> Tensor:
+    return torch.where(pre > 0, torch.ones_like(pre), slope)
+
+
+def _tat_scale(slope: Number) -> Number:
+    scale: Number = (2 / (1 + slope * slope)) ** 0.5
+    return scale
+
+
+def _both_parts(pre: Tensor, _: Number) -> Tensor:
+    return torch.cat([torch.relu(pre), torch.relu(-pre)], 1)
+
+
+def _both_signs(pre: Tensor, _: Number) -> Tensor:
+    return torch.cat([(pre > 0).to(pre.dtype), -(pre < 0).to(pre.dtype)], 1)
+
+
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+
+
+def _silu_derivative(pre: Tensor, _: Number) -> Tensor:
+    share = torch.sigmoid(pre)
+    return share * (1 + pre * (1 - share))
+
+
+def _gelu_derivative(pre: Tensor, _: Number) -> Tensor:
+    return torch.special.ndtr(pre) + pre * torch.exp(-pre * pre / 2) / math.sqrt(2 * math.pi)
+
+
 ACTIVATIONS: dict[str, Activation] = {
-    "relu": _ReLU(torch.relu, lambda pre: (pre > 0).to(pre.dtype), native=True),
+    "relu": _ReLU(
+        lambda pre, _: torch.relu(pre), lambda pre, _: (pre > 0).to(pre.dtype), leak=lambda _: 0.0, native=True
+    ),
+    "leaky_relu": Activation(_leaky, _slope, number=lambda spec, _: spec.leaky_slope, leak=lambda slope: slope),
+    "prelu": Activation(
+        _leaky,
+        _slope,
+        number=lambda spec, _: spec.prelu_start,
+        of_number=lambda pre: pre.clamp_max(0),
+        leak=lambda slope: slope,
+    ),
+    "elu": Activation(
+        lambda pre, _: F.elu(pre), lambda pre, _: torch.where(pre > 0, torch.ones_like(pre), torch.exp(pre))
+    ),
+    "selu": Activation(
+        lambda pre, _: F.selu(pre),
+        lambda pre, _: _SELU_SCALE * torch.where(pre > 0, torch.ones_like(pre), _SELU_ALPHA * torch.exp(pre)),
+    ),
+    "gelu": Activation(lambda pre, _: F.gelu(pre), _gelu_derivative),
+    "silu": Activation(lambda pre, _: F.silu(pre), _silu_derivative),
+    "tanh": Activation(lambda pre, _: torch.tanh(pre), lambda pre, _: 1 - torch.tanh(pre) ** 2),
+    # 2/(1 + exp(−γx)) − 1, in a form that no x overflows
+    "sigmoid": Activation(
+        lambda pre, gamma: torch.tanh(pre * (gamma / 2)),
+        lambda pre, gamma: (gamma / 2) * (1 - torch.tanh(pre * (gamma / 2)) ** 2),
+        number=lambda spec, _: spec.sigmoid_gamma,
+    ),
+    "logistic": Activation(
+        lambda pre, _: torch.sigmoid(pre), lambda pre, _: torch.sigmoid(pre) * (1 - torch.sigmoid(pre))
+    ),
+    # torch goes over to x itself above 20
+    "softplus": Activation(
+        lambda pre, _: F.softplus(pre),
+        lambda pre, _: torch.where(pre > 20, torch.ones_like(pre), torch.sigmoid(pre)),
+    ),
+    "tat": Activation(
+        lambda pre, slope: _tat_scale(slope) * _leaky(pre, slope),
+        lambda pre, slope: _tat_scale(slope) * _slope(pre, slope),
+        number=lambda spec, depth: tat_slope(depth, spec.tat_eta),
+    ),
+    "crelu": Activation(_both_parts, _both_signs, leak=lambda _: 0.0, outputs=2),
 }
 """Every activation under its name among the choices of `network.activation`."""

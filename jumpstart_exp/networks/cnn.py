@@ -1,65 +1,46 @@
 """Rectangular convolutional networks in plain torch.nn."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from jumpstart_exp.networks.activations import ACTIVATIONS
-from jumpstart_exp.networks.blocks import block
-from jumpstart_exp.networks.norms import norm_modules
+from jumpstart_exp.networks.rectangular import RectangularNetwork
 from jumpstart_exp.settings import setting_error
+from jumpstart_exp.specs.network import NetworkSpec
 
 
-class RectangularCNN(nn.Module):
-    """`depth` convolutions of equal `width` that keep the image's size, each → (norm) → activation, then a head.
+class RectangularCNN(RectangularNetwork):
+    """Convolutions of equal width that keep the image's size, each → (norm) → activation, then a head.
 
     The head is one affine layer on all activations (`flatten`, the MNIST study) or on each channel's mean and
     maximum (`max_avg_pool`, the CIFAR studies; CPAIOR, section 4). No pooling in between, stride 1, zero padding.
 
     Args:
         image: channels, height and width of a point.
-        depth: hidden layers.
-        width: filters a layer.
+        widths: filters of every hidden layer.
         outputs: logits.
-        kernel: height and width of the filters, odd.
-        head: `flatten` or `max_avg_pool`.
-        activation: a name in `ACTIVATIONS`.
-        norm: a name in `NORMS`.
-        norm_eps: ε of the batch norm.
-        norm_momentum: weight of the new batch in its running averages.
+        spec: the rest of its description.
 
     Raises:
-        SettingError: there is no such head, activation or norm.
+        SettingError: there is no such head, activation, norm or skip.
     """
 
-    def __init__(
-        self,
-        image: tuple[int, int, int],
-        depth: int,
-        width: int,
-        outputs: int,
-        *,
-        kernel: int = 3,
-        head: str = "flatten",
-        activation: str = "relu",
-        norm: str = "none",
-        norm_eps: float = 1e-3,
-        norm_momentum: float = 0.01,
-    ) -> None:
-        super().__init__()
-        channels, height, width_of_image = image
-        fan_ins = [channels] + [width] * (depth - 1)
-        self.hidden = nn.ModuleList(nn.Conv2d(fan_in, width, kernel, padding=kernel // 2) for fan_in in fan_ins)
-        self.activation = block(ACTIVATIONS, "network.activation", activation)
-        self.norms = norm_modules(norm, depth, width, 2, norm_eps, norm_momentum)
-        match head:
+    dimensions: ClassVar[int] = 2
+
+    def __init__(self, image: tuple[int, int, int], widths: Sequence[int], outputs: int, spec: NetworkSpec) -> None:
+        self.kernel = spec.kernel
+        super().__init__(image[0], widths, spec)
+        channels = widths[-1] * self.activation.outputs
+        match spec.head:
             case "flatten":
-                self.pools, seen = False, width * height * width_of_image
+                self.pools, seen = False, channels * image[1] * image[2]
             case "max_avg_pool":
-                self.pools, seen = True, 2 * width
-            case _:
-                raise setting_error("network.head", head, "flatten or max_avg_pool")
+                self.pools, seen = True, 2 * channels
+            case other:
+                raise setting_error("network.head", other, "flatten or max_avg_pool")
         self.output = nn.Linear(seen, outputs)
 
     def forward(self, x: Tensor, dropout: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
@@ -74,15 +55,7 @@ class RectangularCNN(nn.Module):
             logits, and one pre-activation (what the activation sees) a hidden layer: (points, width, height, width of
             the image).
         """
-        pre_activations = []
-        for index, layer in enumerate(self.hidden):
-            if dropout is not None:
-                x = x * dropout[index]
-            pre_activation = layer(x)
-            if self.norms:
-                pre_activation = self.norms[index](pre_activation)
-            pre_activations.append(pre_activation)
-            x = self.activation.value(pre_activation)
+        x, pre_activations = self.through_hidden(x, dropout)
         return self.output(self.pooled(x)), pre_activations
 
     def pooled(self, x: Tensor) -> Tensor:
@@ -93,3 +66,13 @@ class RectangularCNN(nn.Module):
         if not self.pools:
             return x.flatten(1)
         return torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
+
+    def seen_of_channels(self, channels: Tensor, seen: int) -> Tensor:
+        """Pooled channels come twice: their means, then their maxima."""
+        return channels.repeat(2) if self.pools else super().seen_of_channels(channels, seen)
+
+    def _affine(self, inputs: int, outputs: int, *, has_bias: bool) -> nn.Module:
+        return nn.Conv2d(inputs, outputs, self.kernel, padding=self.kernel // 2, bias=has_bias)
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(x, weight, padding=self.kernel // 2)

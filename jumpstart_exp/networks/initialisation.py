@@ -1,79 +1,227 @@
 """Initial weights: each affine layer's from its own stream of random numbers."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor, nn
 
 from jumpstart_exp.networks.blocks import block
-from jumpstart_exp.randomness import symmetric_uniform
+from jumpstart_exp.randomness import InitialDraws
 
-Bound = Callable[[int, int], float]
-"""(fan_in, fan_out) → b of U(±b). A convolution's fans count its kernel positions: kernel·in and kernel·out."""
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AffineLayer:
+    """An affine layer before its parameters are drawn.
+
+    Attributes:
+        seed: of its stream.
+        index: hidden layers from 0, the output layer last; of its stream, too.
+        shape: of its weights, (outputs, inputs, *taps).
+        biases: their number.
+        is_output: whether it is the output layer.
+        leak: slope below 0 of the activation, as the gain of He et al. 2015 reckons with it.
+        gain: factor of orthogonal weights before the activation.
+        factor: of weights and biases, when all is drawn.
+        draw: how often it was drawn before.
+    """
+
+    seed: int
+    index: int
+    shape: tuple[int, ...]
+    biases: int
+    is_output: bool = False
+    leak: float = 0.0
+    gain: float = 1.0
+    factor: float = 1.0
+    draw: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Outputs that have weights."""
+        return self.shape[0]
+
+    @property
+    def taps(self) -> int:
+        """Kernel positions; 1 of a matrix."""
+        return math.prod(self.shape[2:])
+
+    @property
+    def fan_in(self) -> int:
+        """Inputs times kernel positions."""
+        return self.shape[1] * self.taps
+
+    @property
+    def fan_out(self) -> int:
+        """Outputs times kernel positions."""
+        return self.rows * self.taps
+
+    @cached_property
+    def draws(self) -> InitialDraws:
+        """Its stream."""
+        return InitialDraws(self.seed, self.index, self.draw)
+
+
+Drawn = tuple[Array, Array]
+"""Weights of the layer's shape, or flat, and biases."""
 
 
 @dataclass(frozen=True)
 class Initialisation:
-    """How an affine layer begins: uniform weights and then biases within their bounds; None for all zero.
+    """How an affine layer begins: its weights and then its biases, each number from the layer's stream in order."""
 
-    With `reads_by_filter` the first layer has the fans of a 'valid' convolution whose filters cover all features, one
-    input channel: as many weights in the same places, but each feature is a tap, so fan_out = features · width.
-    """
-
-    weights: Bound | None = None
-    biases: Bound | None = None
-    reads_by_filter: bool = False
+    draw: Callable[[AffineLayer], Drawn]
     native: bool = False
 
 
-def _glorot(fan_in: int, fan_out: int) -> float:
+def drawn(layer: AffineLayer, init: str) -> Drawn:
+    """Weights of the layer's shape and biases (biases,), in float64.
+
+    Args:
+        layer: whose they are.
+        init: a name in `INITIALISATIONS`.
+
+    Raises:
+        SettingError: there is no such initialisation.
+    """
+    weights, biases = block(INITIALISATIONS, "network.init", init).draw(layer)
+    if layer.factor == 0:
+        return np.zeros(layer.shape), np.zeros(layer.biases)
+    return layer.factor * weights.reshape(layer.shape), layer.factor * biases
+
+
+def _uniform(layer: AffineLayer, weights: float, biases: float = 0.0) -> Drawn:
+    """Within these bounds."""
+    of_weights = weights * layer.draws.symmetric(math.prod(layer.shape))
+    return of_weights, biases * layer.draws.symmetric(layer.biases) if biases else np.zeros(layer.biases)
+
+
+def _glorot(layer: AffineLayer) -> Drawn:
     """Glorot and Bengio, 2010."""
-    return math.sqrt(6 / (fan_in + fan_out))
+    return _uniform(layer, math.sqrt(6 / (layer.fan_in + layer.fan_out)))
+
+
+def _glorot_2x1(layer: AffineLayer) -> Drawn:
+    """The first layer with the fans of a 'valid' convolution whose filters cover all features, one input channel.
+
+    As many weights in the same places, but each feature is a tap, so fan_out = features · width.
+    """
+    inputs = layer.shape[1] if layer.index == 0 else 1
+    return _uniform(layer, math.sqrt(6 / (layer.fan_in + layer.fan_out * inputs)))
+
+
+def _kaiming(layer: AffineLayer) -> Drawn:
+    """Torch's layer default."""
+    bound = 1 / math.sqrt(layer.fan_in)
+    return _uniform(layer, bound, bound)
+
+
+def _normal(layer: AffineLayer, variance: float) -> Drawn:
+    return math.sqrt(variance) * layer.draws.normal(math.prod(layer.shape)), np.zeros(layer.biases)
+
+
+def _he(layer: AffineLayer) -> Drawn:
+    """He et al. 2015, equation 15."""
+    return _normal(layer, 2 / ((1 + layer.leak**2) * layer.fan_in))
+
+
+def _orthogonal_matrix(layer: AffineLayer, rows: int, columns: int) -> Array:
+    """Orthonormal rows, or columns where there are fewer of them, uniform among all such (Saxe et al. 2014).
+
+    Q of the QR decomposition with a positive diagonal of the longer side × the shorter side normal numbers, transposed
+    where the rows are the fewer.
+    """
+    longer, shorter = max(rows, columns), min(rows, columns)
+    q = _positive_qr(layer.draws.normal(longer * shorter).reshape(longer, shorter))
+    return q if rows >= columns else q.T
+
+
+def _positive_qr(matrix: Array) -> Array:
+    """Q of the QR decomposition whose R has no negative diagonal entry: the only one of full rank."""
+    threads = torch.get_num_threads()
+    if threads > 1:
+        torch.set_num_threads(1)  # bits must not depend on their number
+    try:
+        q, r = torch.linalg.qr(torch.from_numpy(np.ascontiguousarray(matrix)))
+    finally:
+        if threads > 1:
+            torch.set_num_threads(threads)
+    found: Array = (q * torch.where(r.diagonal() < 0, -1.0, 1.0)).numpy()
+    return found
+
+
+def _orthogonal(layer: AffineLayer) -> Drawn:
+    gain = 1.0 if layer.is_output else layer.gain
+    return gain * _orthogonal_matrix(layer, layer.rows, layer.fan_in), np.zeros(layer.biases)
+
+
+def _looks_linear(layer: AffineLayer) -> Drawn:
+    """Balduzzi et al. 2017: what the positive parts add the negative parts take away, by orthogonal weights."""
+    if layer.index == 0:
+        weights = _orthogonal_matrix(layer, layer.rows, layer.fan_in)
+    else:
+        half = _orthogonal_matrix(layer, layer.rows, layer.fan_in // 2)
+        weights = np.concatenate([half, -half], axis=1)  # inputs come before taps: positive parts are the first half
+    return weights, np.zeros(layer.biases)
+
+
+def _block_orthogonal(layer: AffineLayer) -> Drawn:
+    """Burkholz and Dubatovka, NeurIPS 2019: [[W, −W], [−W, W]] with orthogonal W; without the second half at the ends.
+
+    The last of an odd number of units has the weights of He et al., those that lead away from it too.
+    """
+    rows = layer.rows if layer.is_output else layer.rows // 2
+    columns = layer.fan_in if layer.index == 0 else layer.fan_in // 2
+    half = _orthogonal_matrix(layer, rows, columns) if rows and columns else np.zeros((rows, columns))
+    mirrored = half if layer.index == 0 else np.concatenate([half, -half], axis=1)
+    if not layer.is_output:
+        mirrored = np.concatenate([mirrored, -mirrored])
+    weights = np.zeros((layer.rows, layer.fan_in))
+    if mirrored.shape != weights.shape:
+        weights = _he(layer)[0].reshape(weights.shape)
+    weights[: mirrored.shape[0], : mirrored.shape[1]] = mirrored
+    return weights, np.zeros(layer.biases)
+
+
+def _asymmetric(layer: AffineLayer) -> Drawn:
+    """Lu et al. 2020, randomized asymmetric: in each row, bias included, one entry is from Beta(2, 1), above 0.
+
+    The others are normal of standard deviation 0.6007/√fan_in. Numbers of the stream: all entries row by row, which of
+    every row is positive, and the root of what makes it a beta.
+    """
+    entries = layer.fan_in + 1
+    rows = layer.draws.normal(layer.rows * entries).reshape(layer.rows, entries) * (0.6007 / math.sqrt(layer.fan_in))
+    chosen = (layer.draws.open_unit(layer.rows) * entries).astype(np.int64)
+    rows[np.arange(layer.rows), chosen] = np.sqrt(layer.draws.open_unit(layer.rows))
+    return rows[:, :-1], rows[:, -1]
+
+
+def _deep_narrow(layer: AffineLayer) -> Drawn:
+    """Lee et al. 2024: Q_out·I·Q_inᵀ with Q of the QR decomposition of 11ᵀ + 0.1·I; nothing in it is random."""
+    q_out, q_in = (_positive_qr(np.ones((n, n)) + 0.1 * np.eye(n)) for n in (layer.rows, layer.fan_in))
+    shared = min(layer.rows, layer.fan_in)
+    return q_out[:, :shared] @ q_in[:, :shared].T, np.zeros(layer.biases)
 
 
 INITIALISATIONS: dict[str, Initialisation] = {
     "glorot_uniform": Initialisation(_glorot, native=True),
     # the authors' MOONS runs at 50×4, which read the two coordinates by a 'valid' 2×1 convolution
-    "glorot_uniform_2x1": Initialisation(_glorot, reads_by_filter=True, native=True),
-    # torch's layer default
-    "kaiming_uniform": Initialisation(
-        lambda fan_in, _: 1 / math.sqrt(fan_in), lambda fan_in, _: 1 / math.sqrt(fan_in), native=True
-    ),
+    "glorot_uniform_2x1": Initialisation(_glorot_2x1, native=True),
+    "kaiming_uniform": Initialisation(_kaiming, native=True),
+    "he_normal": Initialisation(_he),
+    # Klambauer et al. 2017
+    "lecun_normal": Initialisation(lambda layer: _normal(layer, 1 / layer.fan_in)),
+    "orthogonal": Initialisation(_orthogonal),
+    "block_orthogonal": Initialisation(_block_orthogonal),
+    "looks_linear": Initialisation(_looks_linear),
+    "asymmetric": Initialisation(_asymmetric),
+    "deep_narrow": Initialisation(_deep_narrow),
     # SepCons, section 3
-    "zero": Initialisation(native=True),
+    "zero": Initialisation(lambda layer: (np.zeros(layer.shape), np.zeros(layer.biases)), native=True),
 }
 """Every initialisation under its name among the choices of `network.init`."""
-
-
-def initialise(layers: Sequence[nn.Module], init: str, seed: int, gain: float = 1.0) -> None:
-    """Give affine layers (input to output) their initial weights, each from its own stream (seed, layer).
-
-    Args:
-        layers: hidden layers, then the output layer.
-        init: a name in `INITIALISATIONS`.
-        seed: of the streams.
-        gain: factor of the hidden layers' weights: their activation's.
-
-    Raises:
-        SettingError: there is no such initialisation.
-    """
-    rule = block(INITIALISATIONS, "network.init", init)
-    for index, layer in enumerate(layers):
-        weight, bias = layer.weight, layer.bias
-        assert isinstance(weight, Tensor) and isinstance(bias, Tensor)
-        kernel = weight[0, 0].numel()
-        fan_in, fan_out = kernel * weight.shape[1], kernel * weight.shape[0]
-        if rule.reads_by_filter and index == 0:
-            fan_out *= weight.shape[1]
-        numbers = torch.from_numpy(symmetric_uniform(seed, index, weight.numel() + bias.numel()))
-        with torch.no_grad():
-            for tensor, bound, part, factor in (
-                (weight, rule.weights, numbers[: weight.numel()], gain if index < len(layers) - 1 else 1.0),
-                (bias, rule.biases, numbers[weight.numel() :], 1.0),
-            ):
-                if bound is None:
-                    tensor.zero_()
-                else:
-                    tensor.copy_((factor * bound(fan_in, fan_out) * part).reshape(tensor.shape))

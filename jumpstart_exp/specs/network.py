@@ -78,6 +78,10 @@ class NetworkSpec:
         role="method",
     )
 
+    def blocks(self, depth: int) -> int:
+        """Blocks that a skip goes over, of `skip_every` hidden layers each, from the second layer on."""
+        return (depth - 1) // self.skip_every if self.skip_every else 0
+
     def check(self) -> None:
         """Raise SettingError where values do not fit together."""
         if self.init == "looks_linear" and self.activation != "crelu":
@@ -88,5 +92,29 @@ class NetworkSpec:
             raise setting_error("network.skip_every", 1, "at least 2 with network.skip_scale=fixup")
         if self.skip_every and self.activation == "crelu":
             raise setting_error("network.skip_every", self.skip_every, "0 with network.activation=crelu")
+        if self.layout != "mlp" and self.init in ("block_orthogonal", "deep_narrow"):
+            raise setting_error("network.init", self.init, f"another one for network.layout={self.layout}")
+        if self.init == "looks_linear" and (self.layout, self.head) == ("cnn", "max_avg_pool"):
+            raise setting_error("network.init", self.init, "another one with network.head=max_avg_pool")
+        if self.farkas:
+            self._check_farkas()
+        if self.skip_every and self.skip_scale == "fixup":
+            self._check_fixup()
         if self.widths is not None and self.layout != "mlp":
             raise setting_error("network.widths", list(self.widths), f"null for network.layout={self.layout}")
+
+    def _check_farkas(self) -> None:
+        why = "its last unit has no weights"
+        if self.init in ("block_orthogonal", "looks_linear", "asymmetric", "deep_narrow"):
+            raise setting_error("network.init", self.init, "another one with network.farkas", why)
+        if self.norm != "none":
+            raise setting_error("network.norm", self.norm, "none with network.farkas", "a norm would turn units off")
+
+    def _check_fixup(self) -> None:
+        if self.norm != "none":
+            raise setting_error("network.norm", self.norm, "none with network.skip_scale=fixup", "it stands for one")
+        if self.farkas or self.init == "asymmetric":
+            name, value = ("farkas", True) if self.farkas else ("init", self.init)
+            allowed = "false" if self.farkas else "another one"
+            about = "what it skips has no biases"
+            raise setting_error(f"network.{name}", value, f"{allowed} with network.skip_scale=fixup", about)

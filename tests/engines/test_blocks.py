@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from contract import cloud, data_of, distances, train
-from torch import Tensor, nn
+from torch import Tensor
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
@@ -25,7 +25,7 @@ from jumpstart_exp.losses.separation import SeparationPenalty
 from jumpstart_exp.methods import Batch
 from jumpstart_exp.networks.activations import ACTIVATIONS, Activation
 from jumpstart_exp.networks.cnn import RectangularCNN
-from jumpstart_exp.networks.initialisation import initialise
+from jumpstart_exp.networks.initialisation import AffineLayer, drawn
 from jumpstart_exp.networks.mlp import RectangularMLP
 from jumpstart_exp.settings import SettingError
 from jumpstart_exp.specs.network import NetworkSpec
@@ -33,9 +33,9 @@ from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 
 ROWS = {
-    "tanh": Activation(torch.tanh, lambda pre: 1 - torch.tanh(pre) ** 2, gain=5 / 3),
+    "cube": Activation(lambda pre, _: pre**3, lambda pre, _: 3 * pre**2),
     # what is padded has an activation, too
-    "softplus": Activation(nn.functional.softplus, torch.sigmoid),
+    "cosine": Activation(lambda pre, _: torch.cos(pre), lambda pre, _: -torch.sin(pre)),
 }
 
 
@@ -83,7 +83,7 @@ def relu(cell: Cell) -> Cell:
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_is_an_activation_of_a_cnn(name: str, ties: str) -> None:
     """The engine's pass against the network's own and the penalty of its pre-activations."""
-    network = RectangularCNN((2, 5, 4), 3, 4, 3, activation=name).double()
+    network = RectangularCNN((2, 5, 4), (4, 4, 4), 3, NetworkSpec("cnn", activation=name)).double()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.randn(6, 2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     penalty = SeparationPenalty.from_spec(PenaltySpec("UP", 0.1, ties=ties))
@@ -101,23 +101,14 @@ def test_a_row_is_an_activation_of_a_cnn(name: str, ties: str) -> None:
     )
 
 
-def test_the_gain_is_of_the_hidden_layers_weights() -> None:
-    layers = [nn.Linear(3, 4), nn.Linear(4, 1)]
-    initialise(layers, "kaiming_uniform", 0)
-    before = [parameter.detach().clone() for layer in layers for parameter in layer.parameters()]
-    initialise(layers, "kaiming_uniform", 0, gain=2.0)
-    after = [parameter.detach() for layer in layers for parameter in layer.parameters()]
-    assert torch.equal(after[0], 2 * before[0])
-    assert all(torch.equal(own, old) for own, old in zip(after[1:], before[1:], strict=True))
-
-
 def test_a_name_that_no_table_has_is_refused() -> None:
     for field, build in {
-        "network.layout": lambda: RectangularMLP(2, 1, 2, 1, layout="fancy"),
-        "network.activation": lambda: RectangularMLP(2, 1, 2, 1, activation="fancy"),
-        "network.norm": lambda: RectangularMLP(2, 1, 2, 1, norm="fancy"),
-        "network.head": lambda: RectangularCNN((1, 2, 2), 1, 2, 1, head="fancy"),
-        "network.init": lambda: initialise([nn.Linear(1, 1)], "fancy", 0),
+        "network.layout": lambda: RectangularMLP(2, [2], 1, NetworkSpec("fancy")),
+        "network.activation": lambda: RectangularMLP(2, [2], 1, NetworkSpec(activation="fancy")),
+        "network.norm": lambda: RectangularMLP(2, [2], 1, NetworkSpec(norm="fancy")),
+        "network.skip_scale": lambda: RectangularMLP(2, [2], 1, NetworkSpec(skip_scale="fancy")),
+        "network.head": lambda: RectangularCNN((1, 2, 2), [2], 1, NetworkSpec("cnn", head="fancy")),
+        "network.init": lambda: drawn(AffineLayer(0, 0, (1, 1), 1), "fancy"),
     }.items():
         with pytest.raises(SettingError, match=rf"{field}='fancy' is not allowed"):
             build()

@@ -80,7 +80,7 @@ def network_of(
     width: int, size: tuple[int, int], dtype: torch.dtype, *, depth: int = 3, scale: float = 1.0, **values: Any
 ) -> RectangularCNN:
     """Random weights and biases, `scale` times what keeps activations of one size from layer to layer."""
-    network = RectangularCNN((3, *size), depth, width, 4, **values).to(dtype)
+    network = RectangularCNN((3, *size), (width,) * depth, 4, NetworkSpec("cnn", **values)).to(dtype)
     generator = torch.Generator().manual_seed(17 * width + size[0])
     with torch.no_grad():
         for parameter in network.parameters():

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from jumpstart_exp.engines.native.kernels import separate
 from jumpstart_exp.losses.extremes import find_extremes, flat_entries, whole_extremes
 from jumpstart_exp.networks.activations import ACTIVATIONS, Activation
+from jumpstart_exp.networks.rectangular import RectangularNetwork
 
 
 class Activating(Protocol):
@@ -37,32 +38,34 @@ class Activating(Protocol):
         """A convolution of the activations, where g is kept anyway."""
 
 
-def activating(activation: Activation) -> Activating:
-    """The passes of an activation."""
-    return FusedReLU() if activation is ACTIVATIONS["relu"] else PlainActivating(activation)
+def activating(network: RectangularNetwork) -> Activating:
+    """The passes of a plain network's activation."""
+    if network.activation is ACTIVATIONS["relu"]:
+        return FusedReLU()
+    return PlainActivating(network.activation, network.number)
 
 
 class PlainActivating:
     """Any activation, by autograd."""
 
-    def __init__(self, activation: Activation) -> None:
-        self.activation = activation
+    def __init__(self, activation: Activation, number: float) -> None:
+        self.activation, self.number = activation, number
 
     def apply(self, g: Tensor) -> Tensor:
         """The activations."""
-        return self.activation.value(g)
+        return self.activation.value(g, self.number)
 
     def separate(self, g: Tensor, margin_above: float, margin_below: float) -> tuple[Tensor, Tensor, Tensor]:
         """The activations, and extremes of whole channels and points."""
-        return self.activation.value(g), *whole_extremes(g)
+        return self.activation.value(g, self.number), *whole_extremes(g)
 
     def of_kept(self, g: Tensor) -> Tensor:
         """The activations."""
-        return self.activation.value(g)
+        return self.activation.value(g, self.number)
 
     def convolution_of_kept(self, g: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
         """A convolution of the activations."""
-        return F.conv2d(self.activation.value(g), weight, bias, padding=padding)
+        return F.conv2d(self.activation.value(g, self.number), weight, bias, padding=padding)
 
 
 class FusedReLU:

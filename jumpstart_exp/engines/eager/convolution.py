@@ -2,10 +2,11 @@
 
 Plain autograd keeps a copy of every pre-activation for the penalty, and reads each several times. Here a layer's
 activation and the extremes of its constraints are one step (`single` ties over whole channels: `Activating.separate`).
-Other constraints need the pre-activations once more: then these are what is kept (`convolution_of_kept`).
+Other constraints need the pre-activations once more: then these are what is kept (`convolution_of_kept`). A network
+that is not plain (skips, Farkas layers, activations with parameters or with several outputs) has no such pass.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from jumpstart_exp.engines.eager.activating import activating
 from jumpstart_exp.engines.eager.chunks import LayerCounts, PenaltyOfParts
 from jumpstart_exp.engines.native.kernels import find_positions, position_gradients, takes_rows
+from jumpstart_exp.losses.extremes import whole_extremes
 from jumpstart_exp.losses.separation import Extremes, SeparationPenalty, TieDraws, by_kind
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.result import LayerCensus
@@ -36,14 +38,14 @@ def forward(
     Equal to the network's own `forward` and the penalty of its pre-activations.
 
     Args:
-        network: float32 or float64.
+        network: float32 or float64, and plain.
         x: images, (points, channels, height, width).
         penalty: None for none.
         dropout: a factor for the input of every hidden layer.
         tie_draws: draws for `random` ties.
         half: convolutions, activations and the head's product in bfloat16.
     """
-    compute, act = torch.bfloat16 if half else network.output.weight.dtype, activating(network.activation)
+    compute, act = torch.bfloat16 if half else network.output.weight.dtype, activating(network)
     x = x.to(compute, memory_format=torch.channels_last)
     whole_channels = penalty is not None and penalty.spec.scope == "channel" and penalty.spec.ties == "single"
     extremes: list[Extremes] = []
@@ -95,27 +97,23 @@ def evaluate_training_set(
         penalty: None for the census alone.
         half: convolutions, activations and the head's product in bfloat16.
     """
-    compute, act = torch.bfloat16 if half else network.output.weight.dtype, activating(network.activation)
     census = [LayerCounts() for _ in network.hidden]
     total = None if penalty is None else PenaltyOfParts(penalty)
     logits: list[Tensor] = []
     dead_at_some_layer = 0
     for x in chunks:
-        h = x.to(compute, memory_format=torch.channels_last)
         is_dead = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        for index, layer in enumerate(network.hidden):
-            assert isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
-            g = F.conv2d(h, layer.weight.to(compute), layer.bias.to(compute), padding=layer.padding)
-            if network.norms:
-                g = network.norms[index](g)
-            by_position = _position_extremes(penalty, g)
-            h, units, points = act.separate(g, -torch.inf, torch.inf)
+
+        def note(
+            index: int, by_position: Extremes | None, units: Tensor, points: Tensor, is_dead: Tensor = is_dead
+        ) -> None:
             census[index].add(units, points)
             is_dead |= points[0] <= 0
             if total is not None:
                 total.add(index, by_position or by_kind(total.kinds, units, points))
+
+        logits.append(_evaluated(network, x, penalty, note, half=half))
         dead_at_some_layer += int(is_dead.sum())
-        logits.append(_logits(network, h))
         if total is not None and _constrains_logits(total.penalty):
             last = logits[-1]
             whole = by_kind(total.kinds, _both(last, 0), _both(last, 1))  # a logit is a channel of one position
@@ -135,6 +133,34 @@ def _unpulled_from(penalty: SeparationPenalty) -> tuple[float, float]:
         reached = spec.margin_above, spec.margin_below
     counts_above, counts_below = spec.counts
     return reached[0] if counts_above else -torch.inf, reached[1] if counts_below else torch.inf
+
+
+def _evaluated(
+    network: RectangularCNN,
+    x: Tensor,
+    penalty: SeparationPenalty | None,
+    note: Callable[[int, Extremes | None, Tensor, Tensor], None],
+    *,
+    half: bool,
+) -> Tensor:
+    """Logits of some points; every layer's extremes, by position where the penalty asks for these, are noted."""
+    if not network.is_plain:
+        logits, pre_activations = network(x)
+        for index, g in enumerate(pre_activations):
+            note(index, _position_extremes(penalty, g), *whole_extremes(g))
+        found: Tensor = logits
+        return found
+    compute, act = torch.bfloat16 if half else network.output.weight.dtype, activating(network)
+    h = x.to(compute, memory_format=torch.channels_last)
+    for index, layer in enumerate(network.hidden):
+        assert isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
+        g = F.conv2d(h, layer.weight.to(compute), layer.bias.to(compute), padding=layer.padding)
+        if network.norms:
+            g = network.norms[index](g)
+        by_position = _position_extremes(penalty, g)
+        h, units, points = act.separate(g, -torch.inf, torch.inf)
+        note(index, by_position, units, points)
+    return _logits(network, h)
 
 
 def _constrains_logits(penalty: SeparationPenalty) -> bool:

@@ -17,6 +17,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWriter
+from jumpstart_exp.engines.eager.forward import is_fused
 from jumpstart_exp.engines.eager.training import Training
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Probe, Tensors
@@ -55,10 +56,17 @@ class EagerEngine:
 
     @staticmethod
     def refuses(cell: Cell) -> str | None:
-        """What is not on its list of `capabilities`, and methods that need what a CNN's pass does not keep."""
+        """What is not on its list of `capabilities`, and what a CNN's fused pass would have to do and does not."""
+        if reason := unsupported(EagerEngine.name, cell):
+            return reason
         if cell.network.layout == "cnn" and any(method.needs_pre_activations for method in methods_of(cell)):
             return f"the engine eager keeps no pre-activations of a CNN, which method={cell.method} needs"
-        return unsupported(EagerEngine.name, cell)
+        if cell.precision == "bf16" and not is_fused(cell):
+            return (
+                "the engine eager does not take precision='bf16' with skips, Farkas layers, dormant resets, prelu or "
+                "crelu: a CNN's pass in bfloat16 has none of these"
+            )
+        return None
 
     @staticmethod
     def fleet_group(cell: Cell) -> Hashable:

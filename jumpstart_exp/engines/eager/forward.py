@@ -15,6 +15,7 @@ from jumpstart_exp.methods.interface import Batch
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.networks.mlp import RectangularMLP
+from jumpstart_exp.networks.rectangular import is_plain
 from jumpstart_exp.result import LayerCensus
 
 
@@ -36,12 +37,17 @@ class Forward(ABC):
         """All points together in evaluation mode, without gradients, and their census."""
 
 
+def is_fused(cell: Cell) -> bool:
+    """Whether a CNN's training takes the pass that keeps no pre-activations."""
+    return is_plain(cell.network, cell.depth) and cell.reset.every == 0
+
+
 def forward_of(cell: Cell, device: torch.device) -> Forward:
     """The cell's network with its initial weights, on the device."""
     network = build(cell).to(device)
     if isinstance(network, RectangularCNN):
         penalty = SeparationPenalty.from_spec(cell.penalty) if cell.penalty_weight else None
-        return ConvolutionForward(network, penalty, half=cell.precision == "bf16")
+        return ConvolutionForward(network, penalty, half=cell.precision == "bf16", fused=is_fused(cell))
     return DenseForward(network)
 
 
@@ -75,14 +81,22 @@ class DenseForward(Forward):
 
 
 class ConvolutionForward(Forward):
-    """A CNN, channels last in memory, whose passes compute the penalty: no copy of the activations is kept for it."""
+    """A CNN, channels last in memory, whose passes compute the penalty: no copy of the activations is kept for it.
 
-    def __init__(self, network: RectangularCNN, penalty: SeparationPenalty | None, *, half: bool) -> None:
+    Where `fused` is false it trains by autograd through the network's own pass, and all pre-activations are kept.
+    """
+
+    def __init__(
+        self, network: RectangularCNN, penalty: SeparationPenalty | None, *, half: bool, fused: bool = True
+    ) -> None:
         self.network: RectangularCNN = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.penalty, self.half = penalty, half
+        self.penalty, self.half, self.fused = penalty, half, fused
 
     def train(self, x: Tensor, dropout: Sequence[Tensor] | None, tie_draws: TieDraws | None) -> Batch:
         """A batch in training mode."""
+        if not self.fused:
+            outputs, pre_activations = self.network(x.contiguous(memory_format=torch.channels_last), dropout)
+            return Batch(outputs, [pre.flatten(2) for pre in pre_activations], tie_draws=tie_draws)
         outputs, penalty = convolution.forward(
             self.network, x, self.penalty, dropout=dropout, tie_draws=tie_draws, half=self.half
         )
@@ -92,7 +106,10 @@ class ConvolutionForward(Forward):
     def outputs(self, x: Tensor) -> Tensor:
         """Outputs in evaluation mode."""
         with evaluation_mode(self.network.norms):
-            return convolution.forward(self.network, x, half=self.half)[0]
+            outputs: Tensor = (
+                convolution.forward(self.network, x, half=self.half)[0] if self.fused else self.network(x)[0]
+            )
+        return outputs
 
     @torch.no_grad()
     def evaluate_training_set(self, chunks: Iterator[Tensor]) -> tuple[Batch, LayerCensus]:

@@ -1,7 +1,8 @@
 """What a training draws at random: the order of batches, dropout, random ties, all addressed by epoch and point."""
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.losses.separation import TieDraws
+from jumpstart_exp.networks.activations import activation_of
 from jumpstart_exp.networks.build import dtype
 from jumpstart_exp.randomness import Stream, keep_threshold, random_bits
 from jumpstart_exp.settings import setting_error
@@ -46,11 +48,12 @@ def dropout_factors(cell: Cell, epoch: int, points: Points, device: torch.device
     if rate <= 0:
         return None
     threshold, scale = keep_threshold(rate), 1 / (1 - rate)
-    first, later = _input_shapes(cell)
+    shapes = input_shapes(cell)
     factors: list[Tensor] = []
     # a CNN's layers one by one: their draws take many times the memory of their activations
-    groups = [[layer] for layer in range(1, cell.depth)] if len(later) == 3 else [range(1, cell.depth)]
-    for layers, shape in [([0], first), *((group, later) for group in groups)]:
+    groups = [[layer] for layer in range(1, cell.depth)] if len(shapes[0]) == 3 else _alike(shapes[1:], 1)
+    for layers in [[0], *groups]:
+        shape = shapes[layers[0]]
         drawn = random_bits(Stream.DROPOUT, cell.seed, epoch, layers, points, math.prod(shape))
         kept = torch.from_numpy((drawn >= threshold) * scale).to(device, dtype(cell))
         factors += kept.reshape(*kept.shape[:2], *shape).unbind()
@@ -74,21 +77,24 @@ def tie_draws(cell: Cell, epoch: int, batch: int, points: Points) -> TieDraws | 
     return drawn
 
 
-def input_shapes_of(cell: Cell) -> list[tuple[int, ...]]:
-    """Shape of the input of every hidden layer, without the points."""
-    first, later = _input_shapes(cell)
-    return [first, *[later] * (cell.depth - 1)]
+def _alike(shapes: Sequence[tuple[int, ...]], first: int) -> list[list[int]]:
+    """Neighbours of one shape, as lists of their numbers from `first` on."""
+    numbered = itertools.groupby(enumerate(shapes, first), key=lambda layer: layer[1])
+    return [[number for number, _ in layers] for _, layers in numbered]
 
 
-def _input_shapes(cell: Cell) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shape of the input of the first and of every later hidden layer, without the points."""
+def input_shapes(cell: Cell) -> list[tuple[int, ...]]:
+    """Shape of every hidden layer's input, without the points."""
+    positions: tuple[int, ...]
     match cell.network.layout:
         case "cnn":
             assert cell.dataset.image is not None
-            return cell.dataset.image, (cell.width, *cell.dataset.image[1:])
+            first, positions = cell.dataset.image[0], cell.dataset.image[1:]
         case "conv2x1":
-            return (1, 2), (cell.width, 2)
+            first, positions = 1, (2,)
         case "mlp":
-            return (cell.dataset.features,), (cell.width,)
+            first, positions = cell.dataset.features, ()
         case other:
             raise setting_error("network.layout", other, "mlp, conv2x1 or cnn")
+    outputs = activation_of(cell.network).outputs
+    return [(channels, *positions) for channels in (first, *(outputs * width for width in cell.widths[:-1]))]

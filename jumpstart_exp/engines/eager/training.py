@@ -18,6 +18,7 @@ from jumpstart_exp.engines.checkpoint import CheckpointWriter
 from jumpstart_exp.engines.eager.forward import forward_of
 from jumpstart_exp.engines.eager.metrics import Tracker, trackers
 from jumpstart_exp.engines.eager.random_draws import Points, batches, dropout_factors, tie_draws
+from jumpstart_exp.engines.eager.resets import is_due, reset_dormant_units
 from jumpstart_exp.engines.eager.states import restore, state_of
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.replay import Replayed
@@ -189,6 +190,7 @@ class Training:
         rows: Points = np.arange(len(x)) if points is None else points.cpu().numpy()
         dropout = dropout_factors(self.cell, epoch, rows, self.device)
         seen = self._with_parameters(self.forward.train(x, dropout, tie_draws(self.cell, epoch, batch, rows)))
+        self.latest = seen if self.cell.reset.every else None
         terms = {"task": self.task.loss(seen.outputs, y)}
         for method in self.methods:
             terms |= method.loss_terms(seen)
@@ -222,6 +224,9 @@ class Training:
         if spec.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, spec.clip_norm)
         self.optimizer.step()
+        if self.latest is not None and is_due(self.cell, self.steps):
+            seen = self.latest.pre_activations
+            reset_dormant_units(self.cell, self.network, self.optimizer, seen, self.steps)
 
     def _begin(self) -> None:
         """The state before the first step."""
@@ -236,6 +241,7 @@ class Training:
         self.parameters = [*self.named_parameters.values(), *self.method_parameters.values()]
         spec = self.cell.optimizer
         self.optimizer = optimizer(spec).build(self.parameters, spec, self.device.type == "cuda")
+        self.latest: Batch | None = None  # pass, whose dormant units begin anew
         self.steps = 0
         self.epochs_run = 0
         self.batches_done = 0  # of the epoch in training

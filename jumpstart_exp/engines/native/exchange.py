@@ -13,8 +13,6 @@ from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Tensors
 from jumpstart_exp.engines.training_state import CURVE_COLUMNS, TrainingState, known
 from jumpstart_exp.memory import peak_memory_bytes
-from jumpstart_exp.networks.activations import ACTIVATIONS
-from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.networks.build import running_shape
 from jumpstart_exp.result import METRICS, CurveRow, LayerCensus, Metric, Result
 
@@ -35,7 +33,7 @@ def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
         "norm_eps": network.norm_eps,
         "norm_momentum": network.norm_momentum,
         "init": network.init,
-        "gain": block(ACTIVATIONS, "network.activation", network.activation).gain,
+        "gain": 1.0,
         "precision": cell.precision,
         "task_loss": cell.task_loss,
         "kind": penalty.kind if is_constrained else "none",

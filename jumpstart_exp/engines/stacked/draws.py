@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.engines.eager.random_draws import TIE_STREAMS, input_shapes_of
+from jumpstart_exp.engines.eager.random_draws import TIE_STREAMS, input_shapes
 from jumpstart_exp.engines.stacked.random_bits import draws_of_rows
 from jumpstart_exp.losses.separation import TieDraws
 from jumpstart_exp.networks.build import dtype
@@ -52,7 +52,7 @@ class Draws:
             return []
         rate = (self.rates * (1 - epoch / self.anneal_epochs)).clamp_min(0)
         threshold, scale = (rate * 2**32).floor().long(), 1 / (1 - rate)
-        shapes = input_shapes_of(self.cells[0])
+        shapes = input_shapes(self.cells[0])
         factors: dict[int, Tensor] = {}
         for shape in dict.fromkeys(shapes):
             layers = [layer for layer, own in enumerate(shapes) if own == shape]

@@ -149,7 +149,7 @@ class Stack(LayerLayout):
 
     def _padding(self, rows: slice, first: int, end: int) -> Tensor | None:
         """Where padded units, of which all pre-activations are 0, would reach the next layer's weights."""
-        if not self.is_padded or self.activation.value(torch.zeros(1)).item() == 0:
+        if not self.is_padded or self.activation.value(torch.zeros(1), 0.0).item() == 0:
             return None
         return ~self.is_real[rows][first:end].repeat_interleave(self.positions, 1)[:, :, None]
 

@@ -70,7 +70,7 @@ def layers_of(snapshots: RecordedStates, state: int, data: Data) -> tuple[Layer,
     network = snapshots.network(state)
     with torch.no_grad(), torch_for(cell):
         logits, pre_activations = network(x if cell.network.layout == "cnn" else x.flatten(1))
-        layers = [x, *(network.activation.value(g) for g in pre_activations), logits]
+        layers = [x, *network.activated(pre_activations), logits]
         return tuple(_layer(number, layers[number], cell.depth) for number in shown_layers(cell.depth))
 
 
