@@ -118,21 +118,25 @@ _OPTIMIZERS: Supported = {
 _TASKS = Values(("classification",))
 """What every engine can learn: `task` of a dataset."""
 
-_EAGER: Supported = {
-    **_FULL_BATCH_MLP,
-    **_OPTIMIZERS,
+_BLOCKS: Supported = {
     "network.widths": _ANY,
     "network.skip_every": _ANY,
     "network.skip_scale": Values(("1", "zero", "fixup")),
     "network.farkas": _TRUTH,
     "reset.every": _ANY,
     "reset.tau": _ANY,
-    "network.layout": Values(("mlp", "conv2x1", "cnn")),
-    "network.kernel": _ANY,
-    "network.head": Values(("flatten", "max_avg_pool")),
     "penalty.layers": Values(("hidden", "all")),
     "optimizer.batch_size": _ANY,
     "optimizer.shuffle": _TRUTH,
+}
+
+_EAGER: Supported = {
+    **_FULL_BATCH_MLP,
+    **_OPTIMIZERS,
+    **_BLOCKS,
+    "network.layout": Values(("mlp", "conv2x1", "cnn")),
+    "network.kernel": _ANY,
+    "network.head": Values(("flatten", "max_avg_pool")),
     "precision": Values(("float32", "float64", "tf32", "bf16")),
     "dataset.augment": Values(("none", "flip_crop")),
 }
@@ -140,15 +144,14 @@ _EAGER: Supported = {
 _STACKED: Supported = {
     **_FULL_BATCH_MLP,
     **_OPTIMIZERS,
-    "penalty.layers": Values(("hidden", "all")),
+    **_BLOCKS,
     "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
-    "optimizer.batch_size": _ANY,
-    "optimizer.shuffle": _TRUTH,
 }
 
 _PADDED: Supported = {
     **_FULL_BATCH_MLP,
     **_OPTIMIZERS,
+    "network.activation": Values(("relu",)),
     "network.norm": Values(tuple(name for name, row in NORMS.items() if row.stacked)),
     "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
 }

@@ -7,6 +7,7 @@ initial weights, weights of the terms, dropout, the optimizer's settings.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch.func import functional_call, vmap
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.eager.forward import evaluation_mode
+from jumpstart_exp.engines.eager.resets import dormant_units, is_due
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.schedules import penalty_factor
 from jumpstart_exp.engines.stacked.draws import Draws, TieNotes, tie_draws
@@ -28,7 +30,8 @@ from jumpstart_exp.measures.census import fractions
 from jumpstart_exp.methods import methods_of
 from jumpstart_exp.methods.interface import Batch
 from jumpstart_exp.methods.separation import Separation
-from jumpstart_exp.networks.build import build, count_parameters, dtype
+from jumpstart_exp.networks.build import affine_layer, build, count_parameters, dtype, parameter_shapes, running_shape
+from jumpstart_exp.networks.initialisation import drawn
 from jumpstart_exp.networks.norms import NORMS
 
 OWN_NUMBERS = frozenset(
@@ -89,7 +92,7 @@ class FunctionalFleet(FleetRecord):
         self.weights_of_terms = {name: own.to(device, self.dtype) for name, own in self.weights_of_terms.items()}
         self.draws = Draws(cells, device)
         self.batch_count = math.ceil(len(self.x_train) / one.batch_size)
-        self.steps = torch.zeros((), dtype=torch.int64, device=device)
+        self.steps = 0
         self._load(initial)
         owners = torch.arange(len(cells), device=device).repeat_interleave(self.numbers)
         self.optimizer = optimizer_of(cells, self.weights, self.gradients, lambda: owners, self.batch_count)
@@ -103,14 +106,14 @@ class FunctionalFleet(FleetRecord):
         networks = [build(cell) for cell in self.cells]
         self.network = networks[0].to(self.device).requires_grad_(False)
         self.n_params = [count_parameters(network) for network in networks]
-        self.shapes = {name: value.shape for name, value in self.network.named_parameters()}
-        self.numbers = sum(shape.numel() for shape in self.shapes.values())
+        self.shapes = parameter_shapes(self.cells[0])
+        self.numbers = sum(map(math.prod, self.shapes.values()))
         rows = []
         for network in networks:
             own = {name: value.detach() for name, value in network.named_parameters()}
             if initial is not None:
                 own = {name: torch.from_numpy(np.asarray(initial[name])) for name in own}
-            rows.append(torch.cat([value.to(self.device, self.dtype).flatten() for value in own.values()]))
+            rows.append(torch.cat([own[name].to(self.device, self.dtype).flatten() for name in self.shapes]))
         self.weights = torch.cat(rows)
         self.gradients = torch.zeros_like(self.weights)
         self.buffers = {
@@ -129,9 +132,7 @@ class FunctionalFleet(FleetRecord):
             if orders is not None:
                 points = orders[:, batch * self.cells[0].batch_size :][:, : self.cells[0].batch_size]
                 size = points.shape[1]
-            terms, found = self.compute(epoch, batch, points)
-            self.optimizer.step(self.steps)
-            self.steps += 1
+            terms, found = self.step(epoch, batch, points)
             right, loss = right + found, loss + terms.pop("task").double() * size
             for term in terms.values():
                 others = others + term.double()
@@ -144,6 +145,51 @@ class FunctionalFleet(FleetRecord):
         """Whether the epoch, counted from 1, ends with an evaluation of the training set."""
         return epoch in (1, self.epochs) or epoch % self.curve_every == 0
 
+    def step(self, epoch: int, batch: int, points: Tensor | None) -> tuple[Named, Tensor]:
+        """One step of all networks; arguments and result as `compute` has them."""
+        terms, right = self.compute(epoch, batch, points)
+        self.optimizer.step(torch.tensor(self.steps, device=self.device))
+        self.steps += 1
+        if is_due(self.cells[0], self.steps):
+            self._reset_dormant_units()
+        return terms, right
+
+    def _reset_dormant_units(self) -> None:
+        """As `eager.resets` does it with one network, by the pre-activations of the step before."""
+        cell, network, parameters = self.cells[0], self.network, self._all()
+        slots = [self._named(slot.view(len(self.cells), -1)) for slot in self.optimizer.slots.values()]
+
+        def put(name: str, where: Tensor, values: Tensor) -> None:
+            """Values into those places of the networks, and 0 into the slots there."""
+            where = where.expand_as(parameters[name])
+            parameters[name].copy_(torch.where(where, values, parameters[name]))
+            for slot in slots:
+                slot[name].masked_fill_(where, 0)
+
+        dormant = []
+        for layer, pre in enumerate(self.pre_activations):
+            number = parameters[f"slopes.{layer}"] if network.activation.is_trained else network.number
+            of = 0 if network.activation.is_trained else None
+            h = vmap(network.activation.value, in_dims=(0, of))(pre, number)
+            outputs = network.activation.outputs
+            dormant.append(vmap(partial(dormant_units, outputs=outputs, tau=cell.reset.tau))(h))
+        for layer, units in enumerate(dormant):
+            names = [f"hidden.{layer}.{last}" for last in ("weight", "bias")]
+            fresh = [torch.zeros_like(parameters[name]) for name in names]
+            for index in units.any(1).nonzero()[:, 0].tolist():
+                own, draw = self.cells[index], self.steps // cell.reset.every
+                begins = drawn(affine_layer(own, layer, self.shapes[names[0]], draw), own.network.init)
+                for values, begin in zip(fresh, begins, strict=True):
+                    values[index].copy_(torch.from_numpy(begin))
+            for name, values in zip(names, fresh, strict=True):
+                put(name, units.view(*units.shape, *[1] * (values.dim() - 2)), values)
+        for layer, units in enumerate(dormant, 1):
+            name = "output.weight" if layer == cell.depth else f"hidden.{layer}.weight"
+            inputs, weight = units.repeat(1, network.activation.outputs), parameters[name]
+            if name == "output.weight":
+                inputs = inputs.repeat_interleave(weight.shape[2] // inputs.shape[1], 1)
+            put(name, inputs.view(len(inputs), 1, -1, *[1] * (weight.dim() - 3)), torch.zeros_like(weight))
+
     def compute(self, epoch: int, batch: int, points: Tensor | None) -> tuple[Named, Tensor]:
         """Terms of a batch's loss before their weights, and right predictions, (networks,) each; gradients on the way.
 
@@ -155,17 +201,18 @@ class FunctionalFleet(FleetRecord):
         indices = torch.arange(len(self.x_train), device=self.device) if points is None else points
         x, y = (self.x_train, self.y_train) if points is None else (self.x_train[points], self.y_train[points])
         x = self.data.inputs(x, self.dtype)
-        drawn: dict[str, Any] = {"dropout": self.draws.dropout(epoch, indices), "ties": {}}
+        draws: dict[str, Any] = {"dropout": self.draws.dropout(epoch, indices), "ties": {}}
         if self.cells[0].penalty_weight and self.cells[0].penalty.ties == "random":
-            drawn["ties"] = self.draws.ties(self._tie_requests(x, y, points is None), epoch, batch, indices)
+            draws["ties"] = self.draws.ties(self._tie_requests(x, y, points is None), epoch, batch, indices)
         with torch.enable_grad():
             weights = self.weights.view(len(self.cells), -1).detach().requires_grad_()
-            total, terms, right, buffers = (self.loss_of_same if points is None else self.loss_of_own)(
-                self._named(weights), self.buffers, self._weights_now(epoch * self.batch_count + batch), x, y, drawn
+            total, terms, right, buffers, pre_activations = (self.loss_of_same if points is None else self.loss_of_own)(
+                self._named(weights), self.buffers, self._weights_now(epoch * self.batch_count + batch), x, y, draws
             )
             (gradients,) = torch.autograd.grad(total.sum(), weights)
         self.gradients.view(len(self.cells), -1).copy_(gradients)
         self.buffers = {name: buffer.detach() for name, buffer in buffers.items()}
+        self.pre_activations = [pre.detach() for pre in pre_activations]
         return {name: term.detach() for name, term in terms.items()}, right
 
     def _weights_now(self, step: int) -> Named:
@@ -177,17 +224,22 @@ class FunctionalFleet(FleetRecord):
         return weights
 
     def _loss(
-        self, parameters: Named, buffers: Named, weights: Named, x: Tensor, y: Tensor, drawn: Mapping[str, Any]
-    ) -> tuple[Tensor, Named, Tensor, Named]:
-        """One network's loss of a batch, as the reference has it: total, terms, right predictions, new buffers."""
-        outputs, pre_activations, buffers = self._forward(parameters, buffers, x, drawn["dropout"])
-        ties = tie_draws(drawn["ties"]) if drawn["ties"] else None
+        self, parameters: Named, buffers: Named, weights: Named, x: Tensor, y: Tensor, draws: Mapping[str, Any]
+    ) -> tuple[Tensor, Named, Tensor, Named, Sequence[Tensor]]:
+        """One network's loss of a batch, as the reference has it: total, terms, right predictions, new buffers.
+
+        And the pre-activations, where dormant units begin anew.
+        """
+        outputs, pre_activations, buffers = self._forward(parameters, buffers, x, draws["dropout"])
+        ties = tie_draws(draws["ties"]) if draws["ties"] else None
         seen = Batch(outputs, pre_activations, tie_draws=ties, network=parameters)
         terms = {"task": self.task.loss(outputs, y)}
         for method in self.methods:
             terms |= method.loss_terms(seen)
         descended = [weights[name] * term for name, term in terms.items() if name != "task" or self.cells[0].task_loss]
-        return torch.stack(descended).sum(), terms, (self.task.predictions(outputs) == y).sum(), buffers
+        right = (self.task.predictions(outputs) == y).sum()
+        kept = pre_activations if self.cells[0].reset.every else []
+        return torch.stack(descended).sum(), terms, right, buffers, kept
 
     def _forward(
         self, parameters: Named, buffers: Named, x: Tensor, dropout: Sequence[Tensor] = ()
@@ -212,9 +264,7 @@ class FunctionalFleet(FleetRecord):
     def probe(self, steps: int) -> list[Probe]:
         """Every cell's next full-batch step after so many, before its update."""
         for epoch in range(steps):
-            self.compute(epoch, 0, None)
-            self.optimizer.step(self.steps)
-            self.steps += 1
+            self.step(epoch, 0, None)
         terms, _ = self.compute(steps, 0, None)
         penalty = terms.get("separation", torch.zeros_like(terms["task"]))
         gradients, weights = (self._named(flat.view(len(self.cells), -1)) for flat in (self.gradients, self.weights))
@@ -287,14 +337,13 @@ class FunctionalFleet(FleetRecord):
 
     def _running(self) -> Array:
         """Running statistics of the norms, (networks, statistics, depth, width); width 0 without any."""
-        cell = self.cells[0]
+        cell, networks = self.cells[0], len(self.cells)
         statistics = NORMS[cell.network.norm].statistics
-        if not statistics:
-            return np.zeros((len(self.cells), 2, cell.depth, 0))
-        found = [
-            [array(self.buffers[f"norms.{layer}.{name}"]) for layer in range(cell.depth)] for name in statistics
-        ]
-        return np.moveaxis(np.array(found), 2, 0)
+        found = np.zeros((networks, *running_shape(cell)))
+        for number, name in enumerate(statistics):
+            for layer, width in enumerate(cell.widths):
+                found[:, number, layer, :width] = array(self.buffers[f"norms.{layer}.{name}"])
+        return found
 
     def fill(self, states: Sequence[TrainingState]) -> None:
         """The other way: every network's, in the fleet's order."""
@@ -306,16 +355,16 @@ class FunctionalFleet(FleetRecord):
         for name, slot in self.optimizer.slots.items():
             filled(slot, [own.optimizer[name] for own in states])
         for number, name in enumerate(NORMS[self.cells[0].network.norm].statistics):
-            for layer in range(self.cells[0].depth):
-                rows = np.stack([own.network["running"][number, layer] for own in states])
+            for layer, width in enumerate(self.cells[0].widths):
+                rows = np.stack([own.network["running"][number, layer, :width] for own in states])
                 self.buffers[f"norms.{layer}.{name}"].copy_(tensor(rows, self.dtype))
-        self.steps.fill_(self.epochs_done * self.batch_count)
+        self.steps = self.epochs_done * self.batch_count
 
     def _all(self) -> Named:
         return self._named(self.weights.view(len(self.cells), -1))
 
     def _named(self, rows: Tensor) -> Named:
         """Parameters by torch's names, (networks, *shape) each: views of (networks, parameters)."""
-        parts = rows.split([shape.numel() for shape in self.shapes.values()], dim=1)
+        parts = rows.split([math.prod(shape) for shape in self.shapes.values()], dim=1)
         named = zip(self.shapes.items(), parts, strict=True)
-        return {name: part.reshape(len(self.cells), *shape) for (name, shape), part in named}
+        return {name: part.unflatten(1, shape) for (name, shape), part in named}
