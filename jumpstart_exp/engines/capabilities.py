@@ -18,20 +18,35 @@ from jumpstart_exp.networks.activations import ACTIVATIONS
 from jumpstart_exp.networks.blocks import native_names
 from jumpstart_exp.networks.initialisation import INITIALISATIONS
 from jumpstart_exp.networks.norms import NORMS
-from jumpstart_exp.settings import shown
+from jumpstart_exp.settings import is_function_name, shown
 
 
 @dataclass(frozen=True)
 class Values:
-    """These values and no others."""
+    """These values and no others, but for the names of users' own `functions` where these are taken."""
 
     listed: tuple[Any, ...]
+    functions: bool = False
 
     def __contains__(self, value: object) -> bool:
+        if self.functions and is_function_name(value):
+            return True
         return any(type(value) is type(own) and value == own for own in self.listed)
 
     def __str__(self) -> str:
-        return " or ".join(map(shown, self.listed))
+        own = ["a function of yours"] if self.functions else []
+        return " or ".join([*map(shown, self.listed), *own])
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Every text."""
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, str)
+
+    def __str__(self) -> str:
+        return "any text"
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,7 @@ class Numbers:
         return f"numbers from {self.low:g} to {self.high:g}"
 
 
-Supported = Mapping[str, Values | Numbers]
+Supported = Mapping[str, Values | Numbers | Texts]
 """Of every field of a cell, under its dotted override name, what an engine supports."""
 
 _ANY = Numbers()
@@ -130,10 +145,22 @@ _BLOCKS: Supported = {
     "optimizer.shuffle": _TRUTH,
 }
 
+_OWN_FUNCTIONS: Supported = {
+    "network.activation": Values(tuple(ACTIVATIONS), functions=True),
+    "network.activation_source": Texts(),
+    "network.init": Values(tuple(INITIALISATIONS), functions=True),
+    "network.init_source": Texts(),
+    "regulariser.function": Values((), functions=True),
+    "regulariser.weight": _ANY,
+    "regulariser.settings": Texts(),
+    "regulariser.source": Texts(),
+}
+
 _EAGER: Supported = {
     **_FULL_BATCH_MLP,
     **_OPTIMIZERS,
     **_BLOCKS,
+    **_OWN_FUNCTIONS,
     "network.layout": Values(("mlp", "conv2x1", "cnn")),
     "network.kernel": _ANY,
     "network.head": Values(("flatten", "max_avg_pool")),
@@ -145,6 +172,7 @@ _STACKED: Supported = {
     **_FULL_BATCH_MLP,
     **_OPTIMIZERS,
     **_BLOCKS,
+    **_OWN_FUNCTIONS,
     "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
 }
 
@@ -249,6 +277,6 @@ def _unsupported(engine: str, like: _LikeCell) -> str | None:
     return None
 
 
-def _refusal(engine: str, name: str, value: Any, allowed: Values | Numbers | None) -> str:
+def _refusal(engine: str, name: str, value: Any, allowed: Values | Numbers | Texts | None) -> str:
     takes = f"it takes {allowed}" if allowed is not None else "it does not know this setting"
     return f"the engine {engine} does not take {name}={shown(value)}: {takes}"

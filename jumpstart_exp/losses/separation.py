@@ -309,7 +309,12 @@ class SeparationPenalty(nn.Module):
 
     def _takes_whole_channels(self, layers: Sequence[Tensor]) -> bool:
         """Whether there are convolutions, whose extremes are best kept as indices: copying them takes long."""
-        if not self.by_indices or self.spec.scope != "channel" or self.spec.ties != "single" or not all(g.numel() for g in layers):
+        if (
+            not self.by_indices
+            or self.spec.scope != "channel"
+            or self.spec.ties != "single"
+            or not all(g.numel() for g in layers)
+        ):
             return False
         return any(g.dim() > 2 and g.numel() > g.shape[0] * g.shape[1] for g in layers)
 

@@ -39,7 +39,7 @@ class Forward(ABC):
 
 def is_fused(cell: Cell) -> bool:
     """Whether a CNN's training takes the pass that keeps no pre-activations."""
-    return is_plain(cell.network, cell.depth) and cell.reset.every == 0
+    return is_plain(cell.network, cell.depth) and cell.reset.every == 0 and cell.regulariser_weight == 0
 
 
 def forward_of(cell: Cell, device: torch.device) -> Forward:

@@ -27,6 +27,7 @@ from jumpstart_exp.losses.task import task_of
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.methods import methods_of
 from jumpstart_exp.methods.interface import Batch
+from jumpstart_exp.methods.regulariser import Regulariser
 from jumpstart_exp.networks.build import count_parameters, dtype
 from jumpstart_exp.randomness import Stream, random_bits
 from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Result
@@ -194,6 +195,8 @@ class Training:
         terms = {"task": self.task.loss(seen.outputs, y)}
         for method in self.methods:
             terms |= method.loss_terms(seen)
+            if isinstance(method, Regulariser):
+                method.check_gradient(terms["regulariser"])
         return Loss(terms, self._weights_now(), (self.task.predictions(seen.outputs) == y).sum())
 
     def _weights_now(self) -> dict[str, float]:

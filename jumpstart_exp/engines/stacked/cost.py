@@ -66,7 +66,9 @@ def _functional_bytes(cell: Cell) -> int:
     kept += 3 if cell.dropout.rate else 0
     weights = cell.depth * cell.width**2 + cell.width * cell.dataset.features + units
     points = cell.batch_size * (kept * units + 3 * cell.dataset.features)
-    return _number(cell) * (points + 3 * units * (n_train + n_val) + (6 + len(optimizer(cell.optimizer).slots)) * weights)
+    return _number(cell) * (
+        points + 3 * units * (n_train + n_val) + (6 + len(optimizer(cell.optimizer).slots)) * weights
+    )
 
 
 def _number(cell: Cell) -> int:

@@ -19,6 +19,7 @@ from jumpstart_exp.engines.stacked.fleet import Fleet
 from jumpstart_exp.engines.stacked.functional import FunctionalFleet
 from jumpstart_exp.engines.stacked.optimizers import optimizer_group
 from jumpstart_exp.engines.stacked.paths import OWN_NUMBERS, is_padded, width_class
+from jumpstart_exp.engines.stacked.vectorising import why_not_vectorised
 from jumpstart_exp.engines.stacked.record import Outcome
 from jumpstart_exp.engines.training_state import TrainingState, load_training_state
 from jumpstart_exp.limits import available_memory_bytes, cpu_count
@@ -32,6 +33,7 @@ _MOST_CELLS = {"cpu": 512, "cuda": 16_384}
 
 _LEAST_EPS = {"float32": 1e-30, "float64": 1e-290}
 """Below it an ε counts as 0 where numbers below the normal ones do, and a dead network's 0/ε becomes 0/0."""
+
 
 class StackedEngine:
     """Trains fleets of MLP cells, each as one batch, with one torch thread.
@@ -62,11 +64,11 @@ class StackedEngine:
 
     @staticmethod
     def refuses(cell: Cell) -> str | None:
-        """Numbers that flushing would turn into 0/0, and what is not on its list of `capabilities`."""
+        """Numbers that flushing would turn into 0/0, what is not on its list, functions that cannot be vectorised."""
         least = _LEAST_EPS.get(cell.precision, 0.0)
         if min(cell.optimizer.eps, cell.network.norm_eps) < least:
             return f"the engine stacked takes no ε below {least:g} in {cell.precision}"
-        return unsupported(StackedEngine.name, cell)
+        return unsupported(StackedEngine.name, cell) or why_not_vectorised(cell)
 
     @staticmethod
     def fleet_group(cell: Cell) -> Hashable:

@@ -29,13 +29,15 @@ from jumpstart_exp.losses.task import task_of
 from jumpstart_exp.measures.census import fractions
 from jumpstart_exp.methods import methods_of
 from jumpstart_exp.methods.interface import Batch
+from jumpstart_exp.methods.regulariser import Regulariser
 from jumpstart_exp.methods.separation import Separation
 from jumpstart_exp.networks.build import affine_layer, build, count_parameters, dtype, parameter_shapes, running_shape
 from jumpstart_exp.networks.initialisation import drawn
 from jumpstart_exp.networks.norms import NORMS
 
 OWN_NUMBERS = frozenset(
-    {"seed", "network.init", "penalty.weight", "regulariser.weight", "dropout.rate", "dropout.anneal_epochs"} | OWN_SETTINGS
+    {"seed", "network.init", "penalty.weight", "regulariser.weight", "dropout.rate", "dropout.anneal_epochs"}
+    | OWN_SETTINGS
 )
 """Fields of which every network of a fleet has its own value; mates agree in all others, also in those to come."""
 
@@ -87,7 +89,9 @@ class FunctionalFleet(FleetRecord):
             raise ValueError("the engine stacked trains nothing beside the network")
         self.weights_of_terms = {"task": torch.tensor([float(cell.task_loss) for cell in cells])}
         for name in {name for method in self.methods for name in method.weights}:
-            of_cells = [{k: v for method in methods_of(cell) for k, v in method.weights.items()}[name] for cell in cells]
+            of_cells = [
+                {k: v for method in methods_of(cell) for k, v in method.weights.items()}[name] for cell in cells
+            ]
             self.weights_of_terms[name] = torch.tensor(of_cells, dtype=torch.float64)
         self.weights_of_terms = {name: own.to(device, self.dtype) for name, own in self.weights_of_terms.items()}
         self.draws = Draws(cells, device)
@@ -178,7 +182,9 @@ class FunctionalFleet(FleetRecord):
             fresh = [torch.zeros_like(parameters[name]) for name in names]
             for index in units.any(1).nonzero()[:, 0].tolist():
                 own, draw = self.cells[index], self.steps // cell.reset.every
-                begins = drawn(affine_layer(own, layer, self.shapes[names[0]], draw), own.network.init)
+                begins = drawn(
+                    affine_layer(own, layer, self.shapes[names[0]], draw), own.network.init, own.network.init_source
+                )
                 for values, begin in zip(fresh, begins, strict=True):
                     values[index].copy_(torch.from_numpy(begin))
             for name, values in zip(names, fresh, strict=True):
@@ -210,6 +216,9 @@ class FunctionalFleet(FleetRecord):
                 self._named(weights), self.buffers, self._weights_now(epoch * self.batch_count + batch), x, y, draws
             )
             (gradients,) = torch.autograd.grad(total.sum(), weights)
+            for method in self.methods:
+                if isinstance(method, Regulariser):
+                    method.check_gradient(terms["regulariser"])
         self.gradients.view(len(self.cells), -1).copy_(gradients)
         self.buffers = {name: buffer.detach() for name, buffer in buffers.items()}
         self.pre_activations = [pre.detach() for pre in pre_activations]
@@ -295,9 +304,7 @@ class FunctionalFleet(FleetRecord):
         self.ledger.record_validation(
             *self._validate(), penalty.isfinite() if is_last and penalty is not None else None
         )
-        return WholeSet(
-            None if penalty is None else array(penalty), list(array(census)), array(dead_at_some_layer)
-        )
+        return WholeSet(None if penalty is None else array(penalty), list(array(census)), array(dead_at_some_layer))
 
     def _validate(self) -> tuple[Tensor, Tensor]:
         """Accuracy and mean loss on the validation points in evaluation mode, (networks,) each."""
