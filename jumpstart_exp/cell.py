@@ -384,7 +384,7 @@ class Cell:
             margins = ("penalty.margin_above", "penalty.margin_below")
             none += [name for name, counts in zip(margins, self.penalty.counts, strict=True) if not counts]
         if self.regulariser_weight == 0:
-            none += [f"regulariser.{field.name}" for field in dataclasses.fields(self.regulariser)]
+            none += [f"regulariser.{name}" for name in ("function", "weight", "settings", "source")]
         for name in ("activation", "init"):
             if not is_function_name(getattr(self.network, name)):
                 none.append(f"network.{name}_source")

@@ -9,8 +9,8 @@ from jumpstart_exp.settings import setting
 class RegulariserSpec:
     """A term of the loss that a function of the user's computes, beside the separation penalty or without one.
 
-    `function(pre_activations, parameters, **settings)` gives a scalar, in torch: of a batch's pre-activations, a list of
-    (points, units) tensors, a hidden layer each, and of the network's parameters, tensors by torch's names.
+    `function(pre_activations, parameters, **settings)` gives a scalar, in torch: of a batch's pre-activations, a list
+    of (points, units) tensors, a hidden layer each, and of the network's parameters, tensors by torch's names.
     """
 
     function: str | None = setting(None, functions=True, about="as module:name, a file in this folder", role="method")

@@ -42,7 +42,7 @@ class Draws:
         return numbers.flatten(1).argsort(dim=1, stable=True)
 
     def dropout(self, epoch: int, points: Tensor) -> list[Tensor]:
-        """A factor for every hidden layer's input, (networks, points, *shape of an input); none where nothing is dropped.
+        """A factor for every hidden layer's input, (networks, points, *shape of an input); none after the annealing.
 
         Args:
             epoch: counted from 0.

@@ -19,8 +19,8 @@ from jumpstart_exp.engines.stacked.fleet import Fleet
 from jumpstart_exp.engines.stacked.functional import FunctionalFleet
 from jumpstart_exp.engines.stacked.optimizers import optimizer_group
 from jumpstart_exp.engines.stacked.paths import OWN_NUMBERS, is_padded, width_class
-from jumpstart_exp.engines.stacked.vectorising import why_not_vectorised
 from jumpstart_exp.engines.stacked.record import Outcome
+from jumpstart_exp.engines.stacked.vectorising import why_not_vectorised
 from jumpstart_exp.engines.training_state import TrainingState, load_training_state
 from jumpstart_exp.limits import available_memory_bytes, cpu_count
 from jumpstart_exp.memory import peak_memory_bytes

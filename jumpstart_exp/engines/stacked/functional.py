@@ -1,4 +1,4 @@
-"""Networks of one architecture in training as one batch: the reference's own network and loss, vectorised by torch.func.
+"""Networks of one architecture in training as one batch: the reference's network and loss, vectorised by torch.func.
 
 What has no pass written for padded networks (`fleet.py`) trains here: whatever `networks`, `losses` and `methods` have,
 as long as `torch.func.vmap` takes it. The networks agree in all but numbers that stand outside of the network: seed,
