@@ -17,7 +17,7 @@ from jumpstart_exp.networks.build import parameter_shapes, running_shape
 from jumpstart_exp.report.figures.drawing import save_figure
 from jumpstart_exp.report.inside.dynamics import dynamics_figure
 from jumpstart_exp.report.inside.jobs import WIDTH_INCHES, cell_slug
-from jumpstart_exp.result import CENSUS
+from jumpstart_exp.result import ACTIVITY, CENSUS
 from jumpstart_exp.settings import legible
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.progress import epoch_progress
@@ -88,6 +88,6 @@ def _without_states(row: Mapping[str, Any], cell: Cell, curve: np.ndarray[Any, n
         epochs=np.array([int(row["epochs_run"])], np.int64),
         parameters=np.zeros((1, numbers), np.float32),
         running=np.zeros((1, *running_shape(cell)), np.float32),
-        census=np.zeros((1, len(CENSUS), cell.depth)),
+        census=np.zeros((1, len(CENSUS) + len(ACTIVITY), cell.depth)),
         curve=curve,
     )

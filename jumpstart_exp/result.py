@@ -1,6 +1,8 @@
 """The result of a cell: what an engine hands over and the store keeps."""
 
+import math
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,9 +16,20 @@ METRICS = ("train_acc", "val_acc", "train_loss", "val_loss")
 CENSUS = ("dead_units", "linear_units", "dead_points", "linear_points")
 """Fractions in [0, 1] of the hidden units, or of the (hidden layer, training point) pairs: the mean over layers.
 
+Of activations that are linear on either side of 0: dead is a derivative of exactly 0, linear a pre-activation above 0.
+Smooth ones have none of them, and `ACTIVITY` beside.
 Of dead points the papers have two others: those dead at some layer (ICLR, equation 7), which is `DEAD_AT_SOME_LAYER`,
 and those dead at every layer (SepCons, equation 9), which are not counted.
 """
+
+ACTIVITY = ("dormant_units", "firing_rate")
+"""Fractions in [0, 1], means over layers, of any activation: dormant hidden units, and positive pre-activations.
+
+A unit is dormant (Sokar et al. 2023) if its mean |output| over the points is at most `DORMANT_TAU` times the mean of
+its layer's units (plus 1e-9); its firing rate is the share of the points for which its pre-activation is above 0.
+"""
+
+DORMANT_TAU = 0.025
 
 DEAD_AT_SOME_LAYER = "dead_points_at_some_layer"
 """Fraction in [0, 1] of the training points that are dead at one hidden layer or more (ICLR, equation 7)."""
@@ -38,19 +51,31 @@ class Metric:
 class LayerCensus:
     """Fractions per hidden layer, input to output, each of length depth (CPAIOR, definitions 1 and 2).
 
+    The first four are None of smooth activations, `dormant_units` and `firing_rate` (see `ACTIVITY`) where they were
+    not counted.
     `dead_at_some_layer` is the fraction of the points that are dead at one layer or more (ICLR, equation 7); None where
     that was not counted: layers that see different numbers of points, or a checkpoint of an earlier version.
     """
 
-    dead_units: tuple[float, ...]
-    linear_units: tuple[float, ...]
-    dead_points: tuple[float, ...]
-    linear_points: tuple[float, ...]
+    dead_units: tuple[float, ...] | None
+    linear_units: tuple[float, ...] | None
+    dead_points: tuple[float, ...] | None
+    linear_points: tuple[float, ...] | None
     dead_at_some_layer: float | None = None
+    dormant_units: tuple[float, ...] | None = None
+    firing_rate: tuple[float, ...] | None = None
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Sequence[float]], dead_at_some_layer: float) -> "LayerCensus":
+        """From numbers (6, depth) in the order of `CENSUS`, then `ACTIVITY`; NaN for what was not counted."""
+        counted = (None if any(map(math.isnan, row)) else tuple(map(float, row)) for row in rows)
+        dead_units, linear_units, dead, linear, dormant, firing = counted
+        somewhere = None if math.isnan(dead_at_some_layer) else float(dead_at_some_layer)
+        return cls(dead_units, linear_units, dead, linear, somewhere, dormant, firing)
 
     def __str__(self) -> str:
         """A line a layer, then the points that are dead at some layer; fractions with two digits."""
-        names = ("dead_units", "linear_units", "dead_points", "linear_points")
+        names = [name for name in (*CENSUS, *ACTIVITY) if getattr(self, name) is not None]
         lines = ["layer  " + "  ".join(name.replace("_", " ") for name in names)]
         for layer, row in enumerate(zip(*(getattr(self, name) for name in names), strict=True), start=1):
             cells = (f"{value:.2f}".rjust(len(name)) for name, value in zip(names, row, strict=True))
@@ -59,10 +84,10 @@ class LayerCensus:
             lines.append(f"points dead at some layer: {self.dead_at_some_layer:.2f}")
         return "\n".join(lines)
 
-    def mean(self, name: str) -> float:
-        """The fraction over all hidden layers: they are equally wide, so it is the layers' mean."""
-        values: tuple[float, ...] = getattr(self, name)
-        return sum(values) / len(values)
+    def mean(self, name: str) -> float | None:
+        """The layers' mean, which of equally wide ones is the fraction over all units or points; None of None."""
+        values: tuple[float, ...] | None = getattr(self, name)
+        return None if values is None else sum(values) / len(values)
 
 
 def traceback_of(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from jumpstart_exp.measures.census import census, census_of
+from jumpstart_exp.measures.census import census, census_of, census_of_layers
 from jumpstart_exp.result import LayerCensus
 from jumpstart_exp.settings import SettingError
 
@@ -45,7 +45,31 @@ def test_each_layer_has_its_own_fractions() -> None:
         dead_points=(0.5, 1.0, 0.0, 0.0),
         linear_points=(0.0, 0.0, 1.0, 0.0),
         dead_at_some_layer=1.0,
+        dormant_units=(0.5, 1.0, 0.0, 0.0),
+        firing_rate=(0.25, 0.0, 1.0, 0.5),
     )
+
+
+def test_a_unit_is_dormant_up_to_a_fortieth_of_its_layers_mean() -> None:
+    """Means over two points: 0.1, 0.15 and 11.75 of a mean of 4: 0.025 of it is 0.1."""
+    layer = torch.tensor([[0.2, 0.1, 20.0], [0.0, 0.2, 3.5]], dtype=torch.float64)
+    assert census([layer]).dormant_units == pytest.approx((1 / 3,))
+    assert census([layer + torch.tensor([1e-6, 0, 0])]).dormant_units == (0.0,)
+
+
+def test_a_smooth_activation_is_neither_dead_nor_linear() -> None:
+    layers = [torch.tensor([[-30.0, 1.0], [-30.0, 2.0]])]
+    found = census_of_layers(layers, [torch.sigmoid(layers[0])], None)
+    assert (found.dead_units, found.linear_units, found.dead_points, found.linear_points) == (None,) * 4
+    assert found.dead_at_some_layer is None and found.mean("dead_units") is None
+    assert (found.dormant_units, found.firing_rate) == ((0.5,), (0.5,))
+    assert "dead" not in str(found)
+
+
+def test_a_slope_below_0_leaves_no_unit_dead() -> None:
+    layers = [torch.tensor([[-1.0, 1.0], [-2.0, 2.0]])]
+    found = census_of_layers(layers, [torch.where(layers[0] > 0, layers[0], 0.1 * layers[0])], lambda g, _: g != g)
+    assert (found.dead_units, found.linear_units, found.firing_rate) == ((0.0,), (0.5,), (0.5,))
 
 
 def test_points_dead_on_average_at_some_layer_and_at_every_layer_are_three_numbers() -> None:
@@ -139,7 +163,12 @@ def network_on_a_line(*, inplace: bool = False) -> nn.Sequential:
 @pytest.mark.parametrize("inplace", [False, True])
 def test_a_network_whose_census_is_known(inplace: bool) -> None:
     assert census_of(network_on_a_line(inplace=inplace), LINE) == LayerCensus(
-        *((1 / 4, 0.0), (1 / 4, 0.0)), dead_points=(0.0, 0.0), linear_points=(0.0, 0.0), dead_at_some_layer=0.0
+        *((1 / 4, 0.0), (1 / 4, 0.0)),
+        dead_points=(0.0, 0.0),
+        linear_points=(0.0, 0.0),
+        dead_at_some_layer=0.0,
+        dormant_units=(1 / 4, 0.0),
+        firing_rate=(5 / 12, 1 / 2),
     )
 
 
@@ -168,7 +197,9 @@ def test_a_convolution() -> None:
         model[0].bias.copy_(torch.tensor([-2.0, 1.0, -0.5]))
     images = torch.zeros(2, 1, 2, 2)
     images[1, 0, 0, 0] = 1.0
-    assert census_of(model, images) == LayerCensus((1 / 3,), (1 / 3,), (0.0,), (0.0,), 0.0)
+    assert census_of(model, images) == LayerCensus(
+        *((1 / 3,), (1 / 3,), (0.0,), (0.0,), 0.0), dormant_units=(1 / 3,), firing_rate=(pytest.approx(9 / 24),)
+    )
 
 
 def test_the_census_is_taken_in_evaluation_mode_and_restores_every_modules_mode() -> None:

@@ -15,11 +15,12 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.checkpoint import CheckpointWriter
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.networks.build import dtype, parameter_shapes, running_shape
-from jumpstart_exp.result import CENSUS, METRICS, CurveRow
+from jumpstart_exp.result import ACTIVITY, CENSUS, METRICS, CurveRow
 
 Array = npt.NDArray[np.float64]
 
 CURVE_COLUMNS = len(fields(CurveRow))
+_PENALTY = [field.name for field in fields(CurveRow)].index("penalty")
 
 _BRANCHES = ("network", "method", "optimizer")
 """Of the state's tree, in the cell's precision."""
@@ -40,9 +41,9 @@ class TrainingState:
         optimizer: every slot by its name, (parameters,) in torch's order.
         metrics: (metrics, 3) in the order of `METRICS`: last, best, and the epoch of the best, 0 where there is none.
         penalty_start: before λ, in evaluation mode; 0 without one.
-        census_start: (4, depth) in the order of `CENSUS`.
-        dead_at_some_layer_start: fraction of the points; NaN in checkpoints from before it was counted.
-        curve: (rows, 10), as the fields of `CurveRow`; the penalty is 0 without one.
+        census_start: (6, depth) in the order of `CENSUS`, then `ACTIVITY`; NaN for what the activation has not.
+        dead_at_some_layer_start: fraction of the points; NaN where it is not known.
+        curve: (rows, 10), as the fields of `CurveRow`; the penalty is 0 without one, a census NaN without.
         pending: (2,) if the last epoch is not validated yet: its training accuracy and its loss; else (0,).
         seconds: of training so far.
         started: when it began, in ISO's form.
@@ -74,6 +75,12 @@ def known(number: float) -> float | None:
     return None if math.isnan(number) else float(number)
 
 
+def curve_row(epoch: int, *numbers: float | None) -> CurveRow:
+    """A row of a curve from its numbers, NaN in its census for None."""
+    before = len(numbers) - len(CENSUS)
+    return CurveRow(epoch, *numbers[:before], *(None if one is None else known(one) for one in numbers[before:]))  # type: ignore[arg-type]
+
+
 def load_training_state(keeper: CheckpointWriter, cell: Cell) -> TrainingState | None:
     """The cell's training as it was last kept; None where it begins anew: what cannot be used is named in a warning."""
     content = keeper.load(cell.key)
@@ -87,9 +94,11 @@ def load_training_state(keeper: CheckpointWriter, cell: Cell) -> TrainingState |
 
 
 def curve_array(rows: "list[CurveRow] | tuple[CurveRow, ...]") -> Array:
-    """(rows, 10), what is None as 0."""
-    numbers = [[value or 0.0 for value in astuple(row)] for row in rows]
-    return np.array(numbers, dtype=np.float64).reshape(-1, CURVE_COLUMNS)
+    """(rows, 10), a penalty that is None as 0, a census that is None as NaN."""
+    numbers = [[math.nan if value is None else value for value in astuple(row)] for row in rows]
+    found = np.array(numbers, dtype=np.float64).reshape(-1, CURVE_COLUMNS)
+    found[:, _PENALTY] = np.nan_to_num(found[:, _PENALTY], posinf=np.inf, neginf=-np.inf)
+    return found
 
 
 def _training_state(content: dict[str, Any], cell: Cell) -> TrainingState:
@@ -99,7 +108,7 @@ def _training_state(content: dict[str, Any], cell: Cell) -> TrainingState:
         Exception: whatever is wrong with it.
     """
     epochs, seconds, penalty_start = int(content["epochs"]), float(content["seconds"]), float(content["penalty_start"])
-    dead = float(content.get("dead_at_some_layer_start", math.nan))
+    dead = float(content["dead_at_some_layer_start"])
     if not 0 < epochs < cell.optimizer.epochs:
         raise ValueError(f"epochs={epochs} is not within the training")
     if not 0 <= seconds < math.inf:
@@ -120,7 +129,7 @@ def _training_state(content: dict[str, Any], cell: Cell) -> TrainingState:
     rows, pending = len(content["curve"]), len(content["pending"])
     exact_shapes = {
         "metrics": (len(METRICS), 3),
-        "census_start": (len(CENSUS), cell.depth),
+        "census_start": (len(CENSUS) + len(ACTIVITY), cell.depth),
         "curve": (min(rows, epochs), CURVE_COLUMNS),
         "pending": (2,) if pending else (0,),
     }
@@ -130,7 +139,8 @@ def _training_state(content: dict[str, Any], cell: Cell) -> TrainingState:
         "parameters": np.isfinite(tree["network"]["parameters"]).all(),
         "metrics": (np.isin(best_epoch, np.arange(epochs + 1)) & (best_epoch == np.floor(best_epoch))).all()
         and np.isfinite(exact["metrics"][best_epoch > 0]).all(),
-        "curve": np.isfinite(exact["curve"]).all()
+        "curve": np.isfinite(exact["curve"][:, : -len(CENSUS)]).all()
+        and not np.isinf(exact["curve"]).any()
         and np.isin(curve_epoch, np.arange(1, epochs + 1)).all()
         and (np.diff(curve_epoch) > 0).all(),
     }

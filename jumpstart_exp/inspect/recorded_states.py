@@ -27,7 +27,7 @@ from jumpstart_exp.networks.build import build, dtype, parameter_shapes, running
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.networks.mlp import RectangularMLP
 from jumpstart_exp.networks.norms import NORMS
-from jumpstart_exp.result import CENSUS, CurveRow
+from jumpstart_exp.result import ACTIVITY, CENSUS, CurveRow
 from jumpstart_exp.settings import SettingError, legible
 
 FOLDER = "snapshots"
@@ -36,7 +36,7 @@ FOLDER = "snapshots"
 CURVE = tuple(field.name for field in fields(CurveRow))
 """The columns of a curve, the epoch first."""
 
-_VERSION = 1
+_VERSION = 2
 _ARRAYS = ("epochs", "parameters", "running", "census", "curve")
 _MARK = b"sha256:"
 _DIGEST = hashlib.sha256().digest_size
@@ -62,7 +62,8 @@ class RecordedStates:
         epochs: epochs done at each state, ascending, (states,).
         parameters: (states, parameters), in the order of `parameter_shapes` and in the cell's precision.
         running: running means and variances of the batch norms, (states, 2, depth, width); width 0 without them.
-        census: fractions of each hidden layer on the training points, (states, 4, depth), in the order of `CENSUS`.
+        census: fractions of each hidden layer on the training points, (states, 6, depth), in the order of
+            `CENSUS`, then `ACTIVITY`; NaN for what the activation has not.
         curve: (rows, columns), as `CURVE` names them, in float32 precision; NaN for what was not measured.
     """
 
@@ -248,7 +249,9 @@ def _snapshots(archive: zipfile.ZipFile, key: str) -> RecordedStates:
         "epochs": epochs,
         "parameters": _read(archive, "parameters", kind, (states, count)),
         "running": _read(archive, "running", kind, (states, *running_shape(cell))),
-        "census": _read(archive, "census", np.float32, (states, len(CENSUS), cell.depth)).astype(np.float64),
+        "census": _read(archive, "census", np.float32, (states, len(CENSUS) + len(ACTIVITY), cell.depth)).astype(
+            np.float64
+        ),
         "curve": _read(archive, "curve", np.float32, (None, len(CURVE))).astype(np.float64),
     }
     last, rows = cell.optimizer.epochs, arrays["curve"][:, 0]
@@ -256,7 +259,7 @@ def _snapshots(archive: zipfile.ZipFile, key: str) -> RecordedStates:
         "epochs": states > 0 and epochs[0] >= 0 and epochs[-1] <= last and bool((np.diff(epochs) > 0).all()),
         "parameters": bool(np.isfinite(arrays["parameters"]).all()),
         "running": bool(np.isfinite(arrays["running"]).all()),
-        "census": bool(((arrays["census"] >= 0) & (arrays["census"] <= 1)).all()),
+        "census": bool(((arrays["census"] >= 0) & (arrays["census"] <= 1) | np.isnan(arrays["census"])).all()),
         "curve": bool(np.isin(rows, np.arange(1, last + 1)).all() and (np.diff(rows) > 0).all())
         and not np.isinf(arrays["curve"]).any(),
     }

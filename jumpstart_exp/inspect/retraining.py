@@ -20,7 +20,7 @@ from jumpstart_exp.engines.state_recorder import StateRecorder
 from jumpstart_exp.inspect.recorded_states import CURVE, RecordedStates, cell_of, load_tensors, packed
 from jumpstart_exp.inspect.turning_points import epochs_to_keep, turning_points
 from jumpstart_exp.networks.build import build, dtype, parameter_shapes
-from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS, Result
+from jumpstart_exp.result import ACTIVITY, CENSUS, DEAD_AT_SOME_LAYER, METRICS, Result
 from jumpstart_exp.settings import SettingError, legible
 from jumpstart_exp.store.schema import description_columns, result_row
 
@@ -36,7 +36,10 @@ _MOST_ROWS = 20_000
 _NUMBERS_AT_ONCE = 1 << 22
 """Numbers of a layer's activations that a census has in memory."""
 
-_JOINED_LATER = tuple(f"{DEAD_AT_SOME_LAYER}_{moment}" for moment in ("start", "last"))
+_JOINED_LATER = (
+    *(f"{name}_{moment}" for name in (DEAD_AT_SOME_LAYER, *ACTIVITY) for moment in ("start", "last")),
+    *(f"{name}_by_layer_{moment}" for name in ACTIVITY for moment in ("start", "last")),
+)
 """Columns that rows of earlier versions do not have."""
 
 _COMPARED = (
@@ -359,7 +362,7 @@ def _snapshots(
 
 
 def _census(cell: Cell, data: Data, states: Sequence[Tensors]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Fractions of each layer on the training points, (states, 4, depth), in evaluation mode."""
+    """Fractions of each layer on the training points, (states, 6, depth), in evaluation mode."""
     forward = forward_of(cell, torch.device("cpu"))
     at_once = max(1, _NUMBERS_AT_ONCE // max(cell.width * cell.positions, cell.dataset.features))
     found = []
@@ -368,7 +371,8 @@ def _census(cell: Cell, data: Data, states: Sequence[Tensors]) -> np.ndarray[tup
             load_tensors(forward.network, tensors)
             chunks = (data.inputs(part, dtype(cell)) for part in torch.split(data.x_train, at_once))
             _, seen = forward.evaluate_training_set(chunks)
-            found.append([getattr(seen, name) for name in CENSUS])
+            uncounted = (np.nan,) * cell.depth
+            found.append([getattr(seen, name) or uncounted for name in (*CENSUS, *ACTIVITY)])
     return np.array(found)
 
 

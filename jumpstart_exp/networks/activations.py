@@ -35,6 +35,7 @@ class Activation:
         leak: the slope a below 0 that the initial weights reckon with; None for what is no leaky kind.
         outputs: of a unit.
         native: whether the C++ engine knows it.
+        is_smooth: whether no part of it is linear: then its units are dormant or not, and never dead or linear.
     """
 
     value: Rule
@@ -44,6 +45,7 @@ class Activation:
     leak: Callable[[float], float] | None = None
     outputs: int = 1
     native: bool = False
+    is_smooth: bool = False
 
     @property
     def is_trained(self) -> bool:
@@ -89,7 +91,10 @@ def activation_of(spec: NetworkSpec) -> Activation:
 
 @lru_cache(maxsize=64)
 def _own_activation(name: str, source: str | None) -> Activation:
-    """A function of the user's, entry by entry: x → values of the shape of x, in torch."""
+    """A function of the user's, entry by entry: x → values of the shape of x, in torch.
+
+    Nothing is known of its kinks, so its units are dormant or not, and never dead or linear.
+    """
     function = UserFunction("network.activation", name, source)
 
     def value(pre: Tensor, _: Number) -> Tensor:
@@ -104,7 +109,7 @@ def _own_activation(name: str, source: str | None) -> Activation:
             x = pre.detach().requires_grad_()
             return torch.autograd.grad(value(x, number).sum(), x)[0]
 
-    return Activation(value, derivative)
+    return Activation(value, derivative, is_smooth=True)
 
 
 @lru_cache(maxsize=4096)
@@ -181,22 +186,24 @@ ACTIVATIONS: dict[str, Activation] = {
         lambda pre, _: F.selu(pre),
         lambda pre, _: _SELU_SCALE * torch.where(pre > 0, torch.ones_like(pre), _SELU_ALPHA * torch.exp(pre)),
     ),
-    "gelu": Activation(lambda pre, _: F.gelu(pre), _gelu_derivative),
-    "silu": Activation(lambda pre, _: F.silu(pre), _silu_derivative),
-    "tanh": Activation(lambda pre, _: torch.tanh(pre), lambda pre, _: 1 - torch.tanh(pre) ** 2),
+    "gelu": Activation(lambda pre, _: F.gelu(pre), _gelu_derivative, is_smooth=True),
+    "silu": Activation(lambda pre, _: F.silu(pre), _silu_derivative, is_smooth=True),
+    "tanh": Activation(lambda pre, _: torch.tanh(pre), lambda pre, _: 1 - torch.tanh(pre) ** 2, is_smooth=True),
     # 2/(1 + exp(−γx)) − 1, in a form that no x overflows
     "sigmoid": Activation(
         lambda pre, gamma: torch.tanh(pre * (gamma / 2)),
         lambda pre, gamma: (gamma / 2) * (1 - torch.tanh(pre * (gamma / 2)) ** 2),
         number=lambda spec, _: spec.sigmoid_gamma,
+        is_smooth=True,
     ),
     "logistic": Activation(
-        lambda pre, _: torch.sigmoid(pre), lambda pre, _: torch.sigmoid(pre) * (1 - torch.sigmoid(pre))
+        lambda pre, _: torch.sigmoid(pre), lambda pre, _: torch.sigmoid(pre) * (1 - torch.sigmoid(pre)), is_smooth=True
     ),
     # torch goes over to x itself above 20
     "softplus": Activation(
         lambda pre, _: F.softplus(pre),
         lambda pre, _: torch.where(pre > 20, torch.ones_like(pre), torch.sigmoid(pre)),
+        is_smooth=True,
     ),
     "tat": Activation(
         lambda pre, slope: _tat_scale(slope) * _leaky(pre, slope),

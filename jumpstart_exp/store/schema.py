@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from jumpstart_exp.cell import NUMERICS, SPECS, cell_fields
 from jumpstart_exp.data import DATASETS
-from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS, CurveRow, LayerCensus, Result
+from jumpstart_exp.result import ACTIVITY, CENSUS, DEAD_AT_SOME_LAYER, METRICS, CurveRow, LayerCensus, Result
 
 STORE_VERSION = 1
 """Version of the tables' layout; a store of a newer one is refused."""
@@ -40,6 +40,8 @@ def _cell_schema(*_of: tuple[tuple[str, type], ...]) -> pa.Schema:
         fields += [(f"{name}_{moment}", pa.float64()) for name in CENSUS]
         fields += [(f"{name}_by_layer_{moment}", pa.list_(pa.float64())) for name in CENSUS]
         fields += [(f"{DEAD_AT_SOME_LAYER}_{moment}", pa.float64())]
+        fields += [(f"{name}_{moment}", pa.float64()) for name in ACTIVITY]
+        fields += [(f"{name}_by_layer_{moment}", pa.list_(pa.float64())) for name in ACTIVITY]
     fields += [("seconds", pa.float64()), ("peak_memory_bytes", pa.int64()), ("engine", pa.string())]
     fields += [("device", pa.string()), ("machine", pa.string()), ("started", pa.string())]
     fields += [("error", pa.string()), ("traceback", pa.string())]
@@ -62,7 +64,8 @@ OUTCOME = (
 
 OUTCOME_IF_COUNTED = (
     *(f"{name}_by_layer_{moment}" for name in CENSUS for moment in ("start", "last")),
-    *(f"{DEAD_AT_SOME_LAYER}_{moment}" for moment in ("start", "last")),
+    *(f"{name}_{moment}" for name in (DEAD_AT_SOME_LAYER, *ACTIVITY) for moment in ("start", "last")),
+    *(f"{name}_by_layer_{moment}" for name in ACTIVITY for moment in ("start", "last")),
 )
 """The same of what is null where it was not counted."""
 
@@ -102,8 +105,9 @@ def result_row(result: Result) -> dict[str, Any]:
     for moment in ("start", "last"):
         seen: LayerCensus | None = getattr(result, f"census_{moment}")
         if seen is not None:
-            row |= {f"{name}_{moment}": seen.mean(name) for name in CENSUS}
-            row |= {f"{name}_by_layer_{moment}": list(getattr(seen, name)) for name in CENSUS}
+            counted = [name for name in (*CENSUS, *ACTIVITY) if getattr(seen, name) is not None]
+            row |= {f"{name}_{moment}": seen.mean(name) for name in counted}
+            row |= {f"{name}_by_layer_{moment}": list(getattr(seen, name)) for name in counted}
             row[f"{DEAD_AT_SOME_LAYER}_{moment}"] = seen.dead_at_some_layer
     own = {"machine": platform.node(), "label_check": label_check(cell.key, cell.method)}
     return {**row, **own, **_versions(), **_git_state()}

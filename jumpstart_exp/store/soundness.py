@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from jumpstart_exp.cell import NUMERICS, SCHEMA_VERSION, CellField, cell_fields, fields_of
 from jumpstart_exp.config.schema import conf_dir
 from jumpstart_exp.data import DATASETS
-from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS
+from jumpstart_exp.result import ACTIVITY, CENSUS, DEAD_AT_SOME_LAYER, METRICS
 from jumpstart_exp.settings import is_allowed, shown
 from jumpstart_exp.store.parts import Part
 from jumpstart_exp.store.schema import label_check
@@ -40,7 +40,8 @@ _LARGEST = float(np.finfo(np.float64).max)
 _ROUNDING = 1e-6
 """How far rounding in float32 may carry a number out of its range."""
 
-_FRACTIONS = (*CENSUS, *(f"{name}_by_layer" for name in CENSUS), DEAD_AT_SOME_LAYER)
+_LAYERWISE = (*CENSUS, *ACTIVITY)
+_FRACTIONS = (*_LAYERWISE, *(f"{name}_by_layer" for name in _LAYERWISE), DEAD_AT_SOME_LAYER)
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     **{f"{metric}_{moment}": (0, 1) for metric in _ACCURACIES for moment in ("last", "best")},

@@ -24,7 +24,7 @@ from rich.text import Text
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.console import redraws
-from jumpstart_exp.result import DEAD_AT_SOME_LAYER, METRICS, Result
+from jumpstart_exp.result import ACTIVITY, DEAD_AT_SOME_LAYER, DORMANT_TAU, METRICS, Result
 from jumpstart_exp.settings import legible
 from jumpstart_exp.sweep.time_left import TimeLeft
 
@@ -249,6 +249,8 @@ _MEASURED = {
     "dead_points": f"dead points, {_OF_LAYERS}",
     "linear_points": f"linear points, {_OF_LAYERS}",
     DEAD_AT_SOME_LAYER: "points dead at some layer",
+    "dormant_units": f"dormant units (τ = {DORMANT_TAU:g}), {_OF_LAYERS}",
+    "firing_rate": f"firing rate, {_OF_LAYERS}",
 }
 """What is measured before and after a training; all but the penalty are fractions."""
 
@@ -264,7 +266,9 @@ def result_table(cell: Cell, row: Mapping[str, object]) -> Table:
     table.add_section()
     table.add_row("", "[bold]before[/]", "", "[bold]after[/]", style="dim")
     for quantity, label in _MEASURED.items():
-        table.add_row(label, _number(row.get(f"{quantity}_start")), "", _number(row.get(f"{quantity}_last")))
+        before, after = row.get(f"{quantity}_start"), row.get(f"{quantity}_last")
+        if quantity not in ACTIVITY or before is not None:  # rows from before they were counted
+            table.add_row(label, _number(before), "", _number(after))
     diverged = f" in epoch {_number(row['diverged_epoch'])}" if row["status"] == "diverged" else ""
     seconds = row["seconds"]
     assert isinstance(seconds, float)

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from numpy_training import Array, Batch, Epoch, Layer, Named, NumpyTraining, constraint_entries, count_right, sigmoid
+from numpy_training import (
+    Array,
+    Batch,
+    Epoch,
+    Layer,
+    Named,
+    NumpyTraining,
+    activity,
+    constraint_entries,
+    count_right,
+    sigmoid,
+)
 from numpy_training import cross_entropy as binary_cross_entropy
 
 from jumpstart_exp.cell import Cell
@@ -282,6 +293,7 @@ class NumpyCnn(NumpyTraining):
         penalty, _ = self.penalty(self.constrained(logits, layers))
         self.closest = closest
         census: dict[str, list[float]] = {name: [] for name in CENSUS}
+        census |= activity([layer.pre_activation for layer in layers])
         for layer in layers:
             active = layer.pre_activation > 0
             census["dead_units"].append(float(np.mean(~active.any(axis=(0, 2)))))

@@ -267,6 +267,11 @@ class NumpyTraining:
         dead = [~(layer.pre_activation > 0).any(axis=(1, 2)) for layer in layers]
         return float(np.mean(np.any(dead, axis=0)))
 
+    def activity(self) -> dict[str, list[float]]:
+        """Of each layer the share of τ-dormant units and the mean firing rate, on the whole training set."""
+        _, layers = self.forward(self.x_train, None, training=False)
+        return activity([layer.pre_activation for layer in layers])
+
     def evaluate_training_set(self) -> tuple[float, dict[str, float]]:
         """Penalty and census of the whole training set in evaluation mode."""
         _, layers = self.forward(self.x_train, None, training=False)
@@ -281,6 +286,17 @@ class NumpyTraining:
             fractions.setdefault("dead_points", []).extend(~active.any(axis=(1, 2)))
             fractions.setdefault("linear_points", []).extend(active.all(axis=(1, 2)))
         return penalty, {name: float(np.mean(found)) for name, found in fractions.items()}
+
+
+def activity(pre_activations: list[Array]) -> dict[str, list[float]]:
+    """Of each ReLU layer (points, channels, positions): τ-dormant units (Sokar 2023, τ = 0.025) and firing rates."""
+    found: dict[str, list[float]] = {"dormant_units": [], "firing_rate": []}
+    for g in pre_activations:
+        score = np.maximum(g, 0).mean(axis=(0, 2))
+        score = score / (score.mean() + 1e-9)
+        found["dormant_units"].append(float(np.mean(score <= 0.025)))
+        found["firing_rate"].append(float(np.mean(g > 0)))
+    return found
 
 
 def seen_taps(positions: int) -> list[tuple[int, int]]:

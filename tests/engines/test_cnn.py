@@ -22,7 +22,7 @@ from jumpstart_exp.engines.eager import training
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.native import kernels
 from jumpstart_exp.engines.probe import Probe
-from jumpstart_exp.result import CENSUS, METRICS, Metric, Result
+from jumpstart_exp.result import ACTIVITY, CENSUS, METRICS, Metric, Result
 from jumpstart_exp.settings import SettingError, setting
 from jumpstart_exp.specs.dropout import DropoutSpec
 from jumpstart_exp.specs.network import NetworkSpec
@@ -492,7 +492,7 @@ def check_whole_set(numpy: NumpyCnn, penalty: float | None, census: Any) -> None
         assert penalty is None
     else:
         assert penalty == pytest.approx(expected.penalty, rel=1e-6)
-    for name in CENSUS:
+    for name in (*CENSUS, *ACTIVITY):
         assert getattr(census, name) == pytest.approx(expected.census[name], abs=1e-12), name
     assert census.dead_at_some_layer == pytest.approx(expected.dead_at_some_layer, abs=1e-12)
 

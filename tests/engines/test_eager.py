@@ -332,7 +332,7 @@ def test_what_is_measured_and_when(name: str) -> None:
     cell = make_cell(dataset=SMALL, depth=3, width=4, optimizer=optimizer, precision="float64", seed=4, **case)
     reference = reference_of(cell)
     penalty_start, census_start = reference.evaluate_training_set()
-    dead_at_start = reference.dead_at_some_layer()
+    dead_at_start, activity_start = reference.dead_at_some_layer(), reference.activity()
     epochs: list[Epoch] = []
     censuses = []
     for epoch in range(5):
@@ -362,6 +362,10 @@ def test_what_is_measured_and_when(name: str) -> None:
         assert census is not None
         assert {name: census.mean(name) for name in fractions} == pytest.approx(fractions, abs=1e-12)
     assert result.census_start is not None and result.census_last is not None
+    for census, activity in ((result.census_start, activity_start), (result.census_last, reference.activity())):
+        assert {name: getattr(census, name) for name in activity} == pytest.approx(
+            {name: tuple(layers) for name, layers in activity.items()}, abs=1e-12
+        )
     found_dead = [result.census_start.dead_at_some_layer, result.census_last.dead_at_some_layer]
     assert found_dead == pytest.approx([dead_at_start, reference.dead_at_some_layer()], abs=1e-12)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from jumpstart_exp.losses.separation import Extremes, SeparationPenalty
+from jumpstart_exp.measures.census import dormant_share
 from jumpstart_exp.settings import setting_error
 
 
@@ -58,22 +59,39 @@ class PenaltyOfParts:
 
 
 class LayerCounts:
-    """Dead and linear units and points of one layer, over points that come in parts."""
+    """The census of one layer, over points that come in parts."""
 
     def __init__(self) -> None:
         self.units: Tensor | None = None
-        self.dead_points, self.linear_points, self.points = 0, 0, 0
+        self.fired: Tensor | float = 0.0
+        self.sizes: Tensor | float = 0.0
+        self.dead_points, self.linear_points, self.points, self.positions = 0, 0, 0, 1
 
-    def add(self, units: Tensor, points: Tensor) -> None:
-        """A part's extremes of the channels (2, channels) and of the points (2, points)."""
+    def add(self, units: Tensor, points: Tensor, fires: Tensor, sizes: Tensor, positions: int) -> None:
+        """A part of the points.
+
+        Args:
+            units: extremes of the channels, (2, channels).
+            points: extremes of the points, (2, points).
+            fires: pre-activations above 0 of each channel, their number (channels,).
+            sizes: the sum of |output| of each channel, (channels,) in float64.
+            positions: that a channel has.
+        """
+        self.fired, self.sizes, self.positions = self.fired + fires, self.sizes + sizes, positions
         known = units if self.units is None else self.units
         self.units = torch.stack([torch.maximum(known[0], units[0]), torch.minimum(known[1], units[1])])
         self.dead_points += int((points[0] <= 0).sum())
         self.linear_points += int((points[1] > 0).sum())
         self.points += points.shape[1]
 
-    def fractions(self) -> tuple[float, float, float, float]:
-        """Of dead and linear units, and of dead and linear points."""
-        assert self.units is not None
+    def fractions(self) -> tuple[float, ...]:
+        """In the order of `CENSUS`, then `ACTIVITY`."""
+        assert self.units is not None and isinstance(self.fired, Tensor) and isinstance(self.sizes, Tensor)
+        entries = self.points * self.positions
+        activity = (
+            dormant_share(self.sizes / entries).item(),
+            (self.fired.sum().double() / (entries * len(self.fired))).item(),
+        )
         dead, linear = (self.units[0] <= 0).double().mean(), (self.units[1] > 0).double().mean()
-        return dead.item(), linear.item(), self.dead_points / self.points, self.linear_points / self.points
+        points = self.dead_points / self.points, self.linear_points / self.points
+        return dead.item(), linear.item(), *points, *activity

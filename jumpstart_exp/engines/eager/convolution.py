@@ -105,9 +105,16 @@ def evaluate_training_set(
         is_dead = torch.zeros(len(x), dtype=torch.bool, device=x.device)
 
         def note(
-            index: int, by_position: Extremes | None, units: Tensor, points: Tensor, is_dead: Tensor = is_dead
+            index: int,
+            by_position: Extremes | None,
+            units: Tensor,
+            points: Tensor,
+            fires: Tensor,
+            h: Tensor,
+            is_dead: Tensor = is_dead,
         ) -> None:
-            census[index].add(units, points)
+            sizes = h.abs().sum((0, 2, 3), dtype=torch.float64).view(network.activation.outputs, -1).sum(0)
+            census[index].add(units, points, fires, sizes, h[0, 0].numel())
             is_dead |= points[0] <= 0
             if total is not None:
                 total.add(index, by_position or by_kind(total.kinds, units, points))
@@ -119,8 +126,8 @@ def evaluate_training_set(
             whole = by_kind(total.kinds, _both(last, 0), _both(last, 1))  # a logit is a channel of one position
             total.add(len(network.hidden), whole)
     outputs = torch.cat(logits)
-    dead_units, linear_units, dead, linear = zip(*(layer.fractions() for layer in census), strict=True)
-    fractions = LayerCensus(dead_units, linear_units, dead, linear, dead_at_some_layer / len(outputs))
+    rows = list(zip(*(layer.fractions() for layer in census), strict=True))
+    fractions = LayerCensus.of_rows(rows, dead_at_some_layer / len(outputs))
     return outputs, None if total is None else total.value(), fractions
 
 
@@ -139,15 +146,15 @@ def _evaluated(
     network: RectangularCNN,
     x: Tensor,
     penalty: SeparationPenalty | None,
-    note: Callable[[int, Extremes | None, Tensor, Tensor], None],
+    note: Callable[[int, Extremes | None, Tensor, Tensor, Tensor, Tensor], None],
     *,
     half: bool,
 ) -> Tensor:
     """Logits of some points; every layer's extremes, by position where the penalty asks for these, are noted."""
     if not network.is_plain:
         logits, pre_activations = network(x)
-        for index, g in enumerate(pre_activations):
-            note(index, _position_extremes(penalty, g), *whole_extremes(g))
+        for index, (g, h) in enumerate(zip(pre_activations, network.activated(pre_activations), strict=True)):
+            note(index, _position_extremes(penalty, g), *whole_extremes(g), (g > 0).sum((0, 2, 3)), h)
         found: Tensor = logits
         return found
     compute, act = torch.bfloat16 if half else network.output.weight.dtype, activating(network)
@@ -157,9 +164,9 @@ def _evaluated(
         g = F.conv2d(h, layer.weight.to(compute), layer.bias.to(compute), padding=layer.padding)
         if network.norms:
             g = network.norms[index](g)
-        by_position = _position_extremes(penalty, g)
+        by_position, fires = _position_extremes(penalty, g), (g > 0).sum((0, 2, 3))
         h, units, points = act.separate(g, -torch.inf, torch.inf)
-        note(index, by_position, units, points)
+        note(index, by_position, units, points, fires, h)
     return _logits(network, h)
 
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.eager import convolution
 from jumpstart_exp.losses.separation import SeparationPenalty, TieDraws
-from jumpstart_exp.measures.census import census
+from jumpstart_exp.measures.census import fractions_of_layers
 from jumpstart_exp.methods.interface import Batch
+from jumpstart_exp.networks.activations import Activation, Number
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.networks.mlp import RectangularMLP
@@ -76,7 +77,9 @@ class DenseForward(Forward):
             parts = [self.network(x.flatten(1)) for x in chunks]
         outputs = torch.cat([part[0] for part in parts])
         pre_activations = [torch.cat(layers) for layers in zip(*(part[1] for part in parts), strict=True)]
-        seen = census([torch.relu(pre_activation) for pre_activation in pre_activations])
+        numbers = [self.network.number_of(layer) for layer in range(len(pre_activations))]
+        rows, somewhere = layer_fractions(self.network.activation, numbers, pre_activations)
+        seen = LayerCensus.of_rows(rows.tolist(), somewhere.item())
         return Batch(outputs, pre_activations, tie_draws=_first_tied), seen
 
 
@@ -120,6 +123,25 @@ class ConvolutionForward(Forward):
             )
         separation = None if penalty is None else torch.tensor(penalty, dtype=torch.float64)
         return Batch(outputs, separation=separation), seen
+
+
+def layer_fractions(
+    activation: Activation, numbers: Sequence[Number], pre_activations: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The census of an MLP's hidden layers as tensors (`measures.census.fractions_of_layers`).
+
+    Args:
+        activation: of all layers.
+        numbers: of each layer's activation.
+        pre_activations: of each layer, (points, units) or (points, channels, *positions).
+    """
+
+    def has_no_slope(pre: Tensor, layer: int) -> Tensor:
+        is_flat = activation.derivative(pre, numbers[layer]) == 0
+        return is_flat.unflatten(1, (activation.outputs, -1)).all(1) & ~pre.isnan()
+
+    outputs = [activation.value(pre, number) for pre, number in zip(pre_activations, numbers, strict=True)]
+    return fractions_of_layers(pre_activations, outputs, None if activation.is_smooth else has_no_slope)
 
 
 def _first_tied(constraint: str, layer: int, count: int) -> Tensor:

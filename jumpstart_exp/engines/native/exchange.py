@@ -11,10 +11,13 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Tensors
-from jumpstart_exp.engines.training_state import CURVE_COLUMNS, TrainingState, known
+from jumpstart_exp.engines.training_state import CURVE_COLUMNS, TrainingState, curve_row
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.networks.build import running_shape
-from jumpstart_exp.result import METRICS, CurveRow, LayerCensus, Metric, Result
+from jumpstart_exp.result import ACTIVITY, CENSUS, METRICS, LayerCensus, Metric, Result
+
+_COUNTED = 4
+"""Numbers of a layer's census that C++ counts: those of `CENSUS`."""
 
 
 def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def resumed(state: TrainingState | None) -> dict[str, Any] | None:
         "running": state.network["running"].ravel(),
         "metrics": state.metrics,
         "penalty_start": state.penalty_start,
-        "census_start": np.ascontiguousarray(state.census_start.T),
+        "census_start": np.ascontiguousarray(state.census_start[:_COUNTED].T),
         "dead_at_some_layer_start": state.dead_at_some_layer_start,
         "curve": state.curve,
         "seconds": state.seconds,
@@ -93,7 +96,7 @@ def training_state(cell: Cell, found: Mapping[str, Any]) -> TrainingState:
         optimizer=dict(zip(names, slots, strict=True)),
         metrics=found["metrics"].reshape(len(METRICS), 3),
         penalty_start=found["penalty_start"],
-        census_start=found["census_start"].reshape(cell.depth, -1).T,
+        census_start=_layers(found["census_start"]),
         dead_at_some_layer_start=found["dead_at_some_layer_start"],
         curve=found["curve"].reshape(-1, CURVE_COLUMNS),
         pending=np.empty(0),
@@ -133,7 +136,7 @@ def result_of(cell: Cell, found: Mapping[str, Any], *, evaluated: bool) -> Resul
         Metric(last if done else None, best, best_epoch) for last, best, best_epoch in (found[name] for name in METRICS)
     )
     has_penalty = bool(cell.penalty_weight) and evaluated
-    rows = [CurveRow(*row) for row in found["curve"]]
+    rows = [curve_row(*row) for row in found["curve"]]
     return Result(
         cell,
         "done" if done else "diverged",
@@ -157,6 +160,10 @@ def result_of(cell: Cell, found: Mapping[str, Any], *, evaluated: bool) -> Resul
 
 
 def _census(found: Mapping[str, Any], moment: str) -> LayerCensus:
-    numbers: Sequence[float] = found[f"census_{moment}"]
-    dead_units, linear_units, dead, linear = (tuple(numbers[which::4]) for which in range(4))
-    return LayerCensus(dead_units, linear_units, dead, linear, known(found[f"dead_at_some_layer_{moment}"]))
+    return LayerCensus.of_rows(_layers(found[f"census_{moment}"]).tolist(), found[f"dead_at_some_layer_{moment}"])
+
+
+def _layers(numbers: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(6, depth) from the numbers of one layer after the other, NaN for what C++ does not count."""
+    counted = np.asarray(numbers, dtype=np.float64).reshape(-1, _COUNTED).T
+    return np.concatenate([counted, np.full((len(CENSUS) + len(ACTIVITY) - _COUNTED, counted.shape[1]), np.nan)])

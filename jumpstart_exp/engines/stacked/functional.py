@@ -17,7 +17,7 @@ from torch.func import functional_call, vmap
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
-from jumpstart_exp.engines.eager.forward import evaluation_mode
+from jumpstart_exp.engines.eager.forward import evaluation_mode, layer_fractions
 from jumpstart_exp.engines.eager.resets import dormant_units, is_due
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.schedules import penalty_factor
@@ -26,7 +26,6 @@ from jumpstart_exp.engines.stacked.optimizers import OWN_SETTINGS, optimizer_of
 from jumpstart_exp.engines.stacked.record import Array, Branches, FleetRecord, WholeSet, array, tensor
 from jumpstart_exp.engines.training_state import TrainingState
 from jumpstart_exp.losses.task import task_of
-from jumpstart_exp.measures.census import fractions
 from jumpstart_exp.methods import methods_of
 from jumpstart_exp.methods.interface import Batch
 from jumpstart_exp.methods.regulariser import Regulariser
@@ -293,7 +292,8 @@ class FunctionalFleet(FleetRecord):
             outputs, pre_activations, _ = self._forward(parameters, buffers, x)
             seen = Batch(outputs, pre_activations, tie_draws=TieNotes(), network=parameters)
             separation = {name: term for method in self.methods for name, term in method.evaluate(seen).items()}
-            return separation, *fractions([torch.relu(own) for own in pre_activations])
+            numbers = [parameters.get(f"slopes.{layer}", self.network.number) for layer in range(len(pre_activations))]
+            return separation, *layer_fractions(self.network.activation, numbers, pre_activations)
 
         x = self.data.inputs(self.x_train, self.dtype)
         measured, census, dead_at_some_layer = self._evaluated(look, len(self.x_train))(self._all(), self.buffers, x)

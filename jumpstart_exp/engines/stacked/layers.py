@@ -29,6 +29,7 @@ from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.networks.norms import NORMS
 from jumpstart_exp.randomness import Stream
+from jumpstart_exp.result import DORMANT_TAU
 from jumpstart_exp.settings import setting_error
 
 
@@ -278,9 +279,9 @@ class Stack(LayerLayout):
         return (self.by_network(self.gradients.row_sums()) + self.gradients.output.sum((1, 2))).isfinite()
 
     def census(self) -> tuple[Tensor, Tensor]:
-        """Fractions (4, rows) of dead and linear units and points among the training points.
+        """Of the training points, (6, rows) in the order of `CENSUS`, then `ACTIVITY`; NaN for what it has not.
 
-        And those of the points that are dead at some layer, (networks,).
+        And the fractions of the points that are dead at some layer, (networks,).
         """
         above = self.padding_bias(math.inf)
         found = []
@@ -288,15 +289,20 @@ class Stack(LayerLayout):
         for rows in self.chunks():
             pre, is_real = self.pre_train[rows], self.is_real[rows]
             raised = pre if above is None else pre + above[rows]
-            units = (pre.amax((2, 3)) <= 0) & is_real, (pre.amin((2, 3)) > 0) & is_real
-            points = pre.amax((1, 2)) <= 0, raised.amin((1, 2)) > 0
+            width = self.row_width[rows]
+            sizes = self.activation.value(pre, 0.0).abs().double().mean((2, 3))
+            dormant = (sizes <= DORMANT_TAU * (sizes.sum(1) / width + 1e-9)[:, None]) & is_real
+            fires = ((pre > 0).sum((2, 3)) * is_real).sum(1).double()
+            activity = [dormant.sum(1).double() / width, fires / (width * pre[0, 0].numel())]
+            if self.activation.is_smooth:
+                found.append(torch.stack([torch.full_like(activity[0], math.nan)] * 4 + activity))
+                continue
+            has_no_slope = (self.activation.derivative(pre, 0.0) == 0) & ~pre.isnan()
+            units = has_no_slope.all(3).all(2) & is_real, (pre.amin((2, 3)) > 0) & is_real
+            points = has_no_slope.all(2).all(1), raised.amin((1, 2)) > 0
             dead_layers.index_add_(0, self.owner[rows], points[0].long())
-            found.append(
-                torch.stack(
-                    [
-                        *(fulfilled.sum(1).double() / self.row_width[rows] for fulfilled in units),
-                        *(fulfilled.double().mean(1) for fulfilled in points),
-                    ]
-                )
-            )
-        return torch.cat(found, 1), (dead_layers > 0).double().mean(1)
+            shares = [fulfilled.sum(1).double() / width for fulfilled in units]
+            shares += [fulfilled.double().mean(1) for fulfilled in points]
+            found.append(torch.stack(shares + activity))
+        somewhere = (dead_layers > 0).double().mean(1)
+        return torch.cat(found, 1), torch.full_like(somewhere, math.nan) if self.activation.is_smooth else somewhere

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.stacked.metrics import FleetMetrics
-from jumpstart_exp.engines.training_state import TrainingState, curve_array, known
-from jumpstart_exp.result import CurveRow, LayerCensus, Metric
+from jumpstart_exp.engines.training_state import TrainingState, curve_array, curve_row
+from jumpstart_exp.result import CENSUS, CurveRow, LayerCensus, Metric
 
 Array = npt.NDArray[np.float64]
 
@@ -38,9 +38,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class WholeSet:
-    """The training points in evaluation mode: penalty (networks,), of every network its census (4, depth).
+    """The training points in evaluation mode: penalty (networks,), of every network its census (6, depth).
 
-    And which share of the points is dead at some layer, (networks,); NaN where it is not known.
+    In the order of `CENSUS`, then `ACTIVITY`. And which share of the points is dead at some layer, (networks,). NaN is
+    what was not counted.
     """
 
     penalty: Array | None
@@ -53,8 +54,7 @@ class WholeSet:
 
     def census_of(self, index: int) -> LayerCensus:
         """A network's census."""
-        dead_units, linear_units, dead, linear = (tuple(fractions.tolist()) for fractions in self.census[index])
-        return LayerCensus(dead_units, linear_units, dead, linear, known(self.dead_at_some_layer[index]))
+        return LayerCensus.of_rows(self.census[index].tolist(), self.dead_at_some_layer[index])
 
 
 class FleetRecord(ABC):
@@ -190,11 +190,11 @@ class FleetRecord(ABC):
     def _curve_row(self, epoch: int, numbers: list[float]) -> CurveRow:
         train_acc, val_acc, train_loss, val_loss, penalty, *fractions = numbers
         has_penalty = self.cells[0].penalty_weight > 0
-        return CurveRow(epoch, train_acc, val_acc, train_loss, val_loss, penalty if has_penalty else None, *fractions)
+        return curve_row(epoch, train_acc, val_acc, train_loss, val_loss, penalty if has_penalty else None, *fractions)
 
     def _keep_curve_row(self, epoch: int) -> None:
         seen = self.at_last
-        fractions = np.stack([census.mean(1) for census in seen.census], 1)
+        fractions = np.stack([census[: len(CENSUS)].mean(1) for census in seen.census], 1)
         kept, penalty = array(self.ledger.is_alive) > 0, np.zeros(len(self.cells))
         if seen.penalty is not None:
             penalty = seen.penalty

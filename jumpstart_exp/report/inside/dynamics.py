@@ -30,7 +30,7 @@ from jumpstart_exp.report.inside.style import (
     new_figure,
     scatter_classes,
 )
-from jumpstart_exp.result import CENSUS
+from jumpstart_exp.result import ACTIVITY, CENSUS
 
 _CURVE_INCHES, _SURFACE_INCHES, _CENSUS_INCHES = 0.85, 0.66, 1.05
 _SURFACE_ROWS = 2
@@ -109,9 +109,10 @@ def dynamics_figure(
 
 
 def census_figure(snapshots: RecordedStates, width_inches: float) -> Figure:
-    """The census of every layer over a training: four pictures of layer × epoch (CPAIOR, definitions 1 and 2).
+    """The census of every layer over a training: pictures of layer × epoch (CPAIOR, definitions 1 and 2).
 
-    Shares of dead and linear units and points of each hidden layer at the kept epochs, on the training points. Epochs
+    Shares of dead and linear units and points of each hidden layer at the kept epochs, on the training points; of a
+    smooth activation the dormant units and the firing rates. Epochs
     stand on the scale of their square root, so that the beginning has room; each column of a picture is a kept state,
     and reaches half way to its neighbours.
 
@@ -121,10 +122,12 @@ def census_figure(snapshots: RecordedStates, width_inches: float) -> Figure:
     figure = new_figure(width_inches)
     figure.set_figheight(2 * _CENSUS_INCHES + 0.75)
     figure.suptitle(f"{method_name(snapshots)} · {figure_words(snapshots)}", fontsize=NORMAL + 1.5)
-    axes = figure.subplots(2, 2, sharex=True, sharey=True)
+    names = (*CENSUS, *ACTIVITY)
+    shown = CENSUS if not np.isnan(snapshots.census[:, : len(CENSUS)]).any() else ACTIVITY
+    axes = figure.subplots(2, len(shown) // 2, sharex=True, sharey=True, squeeze=False)
     epochs, layers = snapshots.epochs.astype(np.float64), np.arange(snapshots.cell.depth + 1) + 0.5
-    for place, (ax, name) in enumerate(zip(axes.flat, CENSUS, strict=True)):
-        across, shares = np.sqrt(column_edges(epochs)), snapshots.census[:, place].T
+    for ax, name in zip(axes.flat, shown, strict=True):
+        across, shares = np.sqrt(column_edges(epochs)), snapshots.census[:, names.index(name)].T
         mesh = ax.pcolormesh(across, layers, shares, cmap=rocket_r, vmin=0, vmax=1, rasterized=True)
         ax.set_title(name.replace("_", " "), fontsize=NORMAL, pad=3)
         ax.tick_params(pad=2, **_TICKS)

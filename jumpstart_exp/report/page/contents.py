@@ -85,6 +85,8 @@ METRICS = (
     Metric("dead_points", "dead points, mean over layers", FRACTION, _CENSUS, "low"),
     Metric("linear_units", "linear units", FRACTION, _CENSUS),
     Metric("linear_points", "linear points", FRACTION, _CENSUS),
+    Metric("dormant_units", "dormant units", FRACTION, _CENSUS, "low"),
+    Metric("firing_rate", "firing rate", FRACTION, _CENSUS),
     Metric("penalty", "separation penalty", POSITIVE, _CENSUS, "low"),
     Metric("seconds", "seconds of training", POSITIVE, (), "low"),
 )
