@@ -172,8 +172,9 @@ def _working_directory_first() -> Iterator[None]:
 
 def _is_installed(path: Path) -> bool:
     """Whether a file is of Python's or of an installed package: run once, for all who import it."""
-    places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return any(path.is_relative_to(place) for place in places if place)
+    python = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    is_of_package = not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+    return is_of_package or any(path.is_relative_to(place) for place in python if place)
 
 
 def _digest(content: bytes) -> str:

@@ -212,7 +212,7 @@ class FunctionalFleet(FleetRecord):
         with torch.enable_grad():
             weights = self.weights.view(len(self.cells), -1).detach().requires_grad_()
             total, terms, right, buffers, pre_activations = (self.loss_of_same if points is None else self.loss_of_own)(
-                self._named(weights), self.buffers, self._weights_now(epoch * self.batch_count + batch), x, y, draws
+                self._named(weights), self.buffers, self._weights_now(), x, y, draws
             )
             (gradients,) = torch.autograd.grad(total.sum(), weights)
             for method in self.methods:
@@ -223,11 +223,11 @@ class FunctionalFleet(FleetRecord):
         self.pre_activations = [pre.detach() for pre in pre_activations]
         return {name: term.detach() for name, term in terms.items()}, right
 
-    def _weights_now(self, step: int) -> Named:
-        """Of the loss's terms in a step, counted from 0: λ by its schedule."""
+    def _weights_now(self) -> Named:
+        """Of the loss's terms in the step to come: λ by its schedule."""
         weights = dict(self.weights_of_terms)
         if "separation" in weights:
-            factor = penalty_factor(self.cells[0].penalty, step, self.epochs * self.batch_count)
+            factor = penalty_factor(self.cells[0].penalty, self.steps, self.epochs * self.batch_count)
             weights["separation"] = weights["separation"] * factor
         return weights
 

@@ -13,6 +13,7 @@ from jumpstart_exp.methods.interface import Batch
 from jumpstart_exp.methods.regulariser import Regulariser
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.settings import is_function_name, legible
+from jumpstart_exp.user_functions import UserFunctionError
 
 _TOLERANCE = 1e-8
 
@@ -82,7 +83,8 @@ def _difference(cell: Cell, what: _What) -> str | None:
     try:
         values, gradients = _with_gradient(vmap(one), both, buffers)
     except Exception as error:  # whatever torch.func, or the function under it, has to say
-        return legible(" ".join(f"{type(error).__name__}: {error}".split()), 200)
+        cause = error.__cause__ if isinstance(error, UserFunctionError) and error.__cause__ else error
+        return legible(" ".join(f"{type(cause).__name__}: {cause}".split()))
     for at, (value, own) in enumerate(expected):
         for found, wanted in ((values[at], value), *((gradients[name][at], own[name]) for name in own)):
             if not torch.allclose(found, wanted, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
