@@ -359,10 +359,21 @@ class Cell:
             raise setting_error("network.farkas", True, "false with width 1", "the last unit sums up the others")
         if self.network.widths is not None and self.blocks:
             raise setting_error("network.skip_every", self.network.skip_every, "0 with layers of different widths")
+        if self.blocks and self.network.skip_scale == "fixup":
+            for name, value, allowed, about in (
+                ("norm", self.network.norm, "none", "it stands for one"),
+                ("farkas", self.network.farkas, "false", "what it skips has no biases"),
+            ):
+                if value not in (False, "none"):
+                    raise setting_error(f"network.{name}", value, f"{allowed} with network.skip_scale=fixup", about)
+            if self.network.init == "asymmetric":
+                allowed = "another one with network.skip_scale=fixup"
+                raise setting_error("network.init", "asymmetric", allowed, "what it skips has no biases")
         if self.reset.every:
             for name, is_other in {
                 "network.skip_every=0": self.blocks > 0,  # a unit's sum with others is what is handed on
                 "network.farkas=false": self.network.farkas,  # its last unit has no weights
+                "another network.init than zero": self.network.init == "zero",  # to begin anew would change nothing
                 "another optimizer than rprop": self.optimizer.name == "rprop",  # its step sizes begin at no 0
             }.items():
                 if is_other:

@@ -56,6 +56,11 @@ class Activation:
         """Factor of orthogonal weights before it: √(2/(1 + a²)) for a leaky kind (He et al. 2015), else 1."""
         return 1.0 if self.leak is None else math.sqrt(2 / (1 + self.leak(number) ** 2))
 
+    def has_no_slope(self, pre: Tensor, number: Number = 0.0) -> Tensor:
+        """Where the derivative, of each output of a unit, is exactly 0: of the shape of the pre-activations."""
+        off = self.derivative(pre, number) == 0
+        return (off if self.outputs == 1 else off.unflatten(1, (self.outputs, -1)).all(1)) & ~pre.isnan()
+
     def write(self, pre: Tensor, out: Tensor, number: Number = 0.0) -> None:
         """Values into `out`, without gradients."""
         out.copy_(self.value(pre, number))

@@ -106,8 +106,6 @@ class NetworkSpec:
             raise setting_error("network.init", self.init, "another one with network.head=max_avg_pool")
         if self.farkas:
             self._check_farkas()
-        if self.skip_every and self.skip_scale == "fixup":
-            self._check_fixup()
         if self.widths is not None and self.layout != "mlp":
             raise setting_error("network.widths", list(self.widths), f"null for network.layout={self.layout}")
 
@@ -117,12 +115,3 @@ class NetworkSpec:
             raise setting_error("network.init", self.init, "another one with network.farkas", why)
         if self.norm != "none":
             raise setting_error("network.norm", self.norm, "none with network.farkas", "a norm would turn units off")
-
-    def _check_fixup(self) -> None:
-        if self.norm != "none":
-            raise setting_error("network.norm", self.norm, "none with network.skip_scale=fixup", "it stands for one")
-        if self.farkas or self.init == "asymmetric":
-            name, value = ("farkas", True) if self.farkas else ("init", self.init)
-            allowed = "false" if self.farkas else "another one"
-            about = "what it skips has no biases"
-            raise setting_error(f"network.{name}", value, f"{allowed} with network.skip_scale=fixup", about)

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -58,40 +59,67 @@ class PenaltyOfParts:
         self._counts[kind] += v.numel()
 
 
+@dataclass(frozen=True)
+class LayerPart:
+    """What a layer makes of some points.
+
+    Attributes:
+        smallest_units: smallest pre-activation of each channel, (channels,).
+        smallest_points: and of each point, (points,).
+        fires: pre-activations above 0 of each channel, their number (channels,).
+        sizes: the sum of |output| of each channel, (channels,) in float64.
+        positions: that a channel has.
+        dead_units: channels without a slope anywhere, (channels,); None of a smooth activation.
+        dead_points: and points, (points,).
+    """
+
+    smallest_units: Tensor
+    smallest_points: Tensor
+    fires: Tensor
+    sizes: Tensor
+    positions: int
+    dead_units: Tensor | None
+    dead_points: Tensor | None
+
+    @classmethod
+    def of(cls, extremes: tuple[Tensor, Tensor], fires: Tensor, h: Tensor, off: Tensor | None) -> "LayerPart":
+        """From the extremes of channels and points, firings, activations, and where there is no slope, if anywhere."""
+        sizes = h.abs().sum((0, 2, 3), dtype=torch.float64).view(-1, len(fires)).sum(0)
+        dead = (None, None) if off is None else (off.all(3).all(2).all(0), off.all(3).all(2).all(1))
+        return cls(extremes[0][1], extremes[1][1], fires, sizes, h[0, 0].numel(), *dead)
+
+
 class LayerCounts:
     """The census of one layer, over points that come in parts."""
 
     def __init__(self) -> None:
-        self.units: Tensor | None = None
+        self.smallest: Tensor | None = None
+        self.dead: Tensor | None = None
         self.fired: Tensor | float = 0.0
         self.sizes: Tensor | float = 0.0
         self.dead_points, self.linear_points, self.points, self.positions = 0, 0, 0, 1
 
-    def add(self, units: Tensor, points: Tensor, fires: Tensor, sizes: Tensor, positions: int) -> None:
-        """A part of the points.
-
-        Args:
-            units: extremes of the channels, (2, channels).
-            points: extremes of the points, (2, points).
-            fires: pre-activations above 0 of each channel, their number (channels,).
-            sizes: the sum of |output| of each channel, (channels,) in float64.
-            positions: that a channel has.
-        """
-        self.fired, self.sizes, self.positions = self.fired + fires, self.sizes + sizes, positions
-        known = units if self.units is None else self.units
-        self.units = torch.stack([torch.maximum(known[0], units[0]), torch.minimum(known[1], units[1])])
-        self.dead_points += int((points[0] <= 0).sum())
-        self.linear_points += int((points[1] > 0).sum())
-        self.points += points.shape[1]
+    def add(self, part: LayerPart) -> None:
+        """A part of the points."""
+        self.fired, self.sizes, self.positions = self.fired + part.fires, self.sizes + part.sizes, part.positions
+        smallest = part.smallest_units
+        self.smallest = smallest if self.smallest is None else torch.minimum(self.smallest, smallest)
+        if part.dead_units is not None and part.dead_points is not None:
+            self.dead = part.dead_units if self.dead is None else self.dead & part.dead_units
+            self.dead_points += int(part.dead_points.sum())
+        self.linear_points += int((part.smallest_points > 0).sum())
+        self.points += len(part.smallest_points)
 
     def fractions(self) -> tuple[float, ...]:
         """In the order of `CENSUS`, then `ACTIVITY`."""
-        assert self.units is not None and isinstance(self.fired, Tensor) and isinstance(self.sizes, Tensor)
+        assert self.smallest is not None and isinstance(self.fired, Tensor) and isinstance(self.sizes, Tensor)
         entries = self.points * self.positions
         activity = (
             dormant_share(self.sizes / entries).item(),
             (self.fired.sum().double() / (entries * len(self.fired))).item(),
         )
-        dead, linear = (self.units[0] <= 0).double().mean(), (self.units[1] > 0).double().mean()
+        if self.dead is None:
+            return (*[math.nan] * 4, *activity)
+        dead, linear = self.dead.double().mean(), (self.smallest > 0).double().mean()
         points = self.dead_points / self.points, self.linear_points / self.points
         return dead.item(), linear.item(), *points, *activity

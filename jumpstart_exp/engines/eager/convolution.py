@@ -6,7 +6,9 @@ Other constraints need the pre-activations once more: then these are what is kep
 that is not plain (skips, Farkas layers, activations with parameters or with several outputs) has no such pass.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,10 +17,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from jumpstart_exp.engines.eager.activating import activating
-from jumpstart_exp.engines.eager.chunks import LayerCounts, PenaltyOfParts
+from jumpstart_exp.engines.eager.chunks import LayerCounts, LayerPart, PenaltyOfParts
 from jumpstart_exp.engines.native.kernels import find_positions, position_gradients, takes_rows
 from jumpstart_exp.losses.extremes import whole_extremes
 from jumpstart_exp.losses.separation import Extremes, SeparationPenalty, TieDraws, by_kind
+from jumpstart_exp.networks.activations import ACTIVATIONS
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.result import LayerCensus
 from jumpstart_exp.settings import setting_error
@@ -109,13 +112,12 @@ def evaluate_training_set(
             by_position: Extremes | None,
             units: Tensor,
             points: Tensor,
-            fires: Tensor,
-            h: Tensor,
-            is_dead: Tensor = is_dead,
+            part: LayerPart,
+            off: Tensor = is_dead,
         ) -> None:
-            sizes = h.abs().sum((0, 2, 3), dtype=torch.float64).view(network.activation.outputs, -1).sum(0)
-            census[index].add(units, points, fires, sizes, h[0, 0].numel())
-            is_dead |= points[0] <= 0
+            census[index].add(part)
+            if part.dead_points is not None:
+                off |= part.dead_points
             if total is not None:
                 total.add(index, by_position or by_kind(total.kinds, units, points))
 
@@ -127,7 +129,8 @@ def evaluate_training_set(
             total.add(len(network.hidden), whole)
     outputs = torch.cat(logits)
     rows = list(zip(*(layer.fractions() for layer in census), strict=True))
-    fractions = LayerCensus.of_rows(rows, dead_at_some_layer / len(outputs))
+    somewhere = math.nan if network.activation.is_smooth else dead_at_some_layer / len(outputs)
+    fractions = LayerCensus.of_rows(rows, somewhere)
     return outputs, None if total is None else total.value(), fractions
 
 
@@ -146,15 +149,19 @@ def _evaluated(
     network: RectangularCNN,
     x: Tensor,
     penalty: SeparationPenalty | None,
-    note: Callable[[int, Extremes | None, Tensor, Tensor, Tensor, Tensor], None],
+    note: Callable[[int, Extremes | None, Tensor, Tensor, LayerPart], None],
     *,
     half: bool,
 ) -> Tensor:
-    """Logits of some points; every layer's extremes, by position where the penalty asks for these, are noted."""
+    """Logits of some points; every layer's extremes, by position where they are asked for, and counts are noted."""
+    row = network.activation
     if not network.is_plain:
         logits, pre_activations = network(x)
         for index, (g, h) in enumerate(zip(pre_activations, network.activated(pre_activations), strict=True)):
-            note(index, _position_extremes(penalty, g), *whole_extremes(g), (g > 0).sum((0, 2, 3)), h)
+            units, points = whole_extremes(g)
+            off = None if row.is_smooth else row.has_no_slope(g, network.number_of(index))
+            part = LayerPart.of((units, points), (g > 0).sum((0, 2, 3)), h, off)
+            note(index, _position_extremes(penalty, g), units, points, part)
         found: Tensor = logits
         return found
     compute, act = torch.bfloat16 if half else network.output.weight.dtype, activating(network)
@@ -165,8 +172,13 @@ def _evaluated(
         if network.norms:
             g = network.norms[index](g)
         by_position, fires = _position_extremes(penalty, g), (g > 0).sum((0, 2, 3))
+        is_simple = row.is_smooth or row is ACTIVATIONS["relu"]
+        off = None if is_simple else row.has_no_slope(g, network.number)
         h, units, points = act.separate(g, -torch.inf, torch.inf)
-        note(index, by_position, units, points, fires, h)
+        part = LayerPart.of((units, points), fires, h, off)
+        if row is ACTIVATIONS["relu"]:  # off where the largest is
+            part = replace(part, dead_units=units[0] <= 0, dead_points=points[0] <= 0)
+        note(index, by_position, units, points, part)
     return _logits(network, h)
 
 

@@ -137,8 +137,7 @@ def layer_fractions(
     """
 
     def has_no_slope(pre: Tensor, layer: int) -> Tensor:
-        is_flat = activation.derivative(pre, numbers[layer]) == 0
-        return is_flat.unflatten(1, (activation.outputs, -1)).all(1) & ~pre.isnan()
+        return activation.has_no_slope(pre, numbers[layer])
 
     outputs = [activation.value(pre, number) for pre, number in zip(pre_activations, numbers, strict=True)]
     return fractions_of_layers(pre_activations, outputs, None if activation.is_smooth else has_no_slope)

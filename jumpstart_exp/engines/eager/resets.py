@@ -25,8 +25,8 @@ def dormant_units(h: Tensor, outputs: int, tau: float) -> Tensor:
         outputs: of a unit.
         tau: τ.
     """
-    size = h.abs().transpose(0, 1).flatten(1).mean(1).view(outputs, -1).mean(0)
-    return size / (size.mean() + 1e-9) <= tau
+    size = h.abs().transpose(0, 1).flatten(1).mean(1).view(outputs, -1).sum(0)
+    return size <= tau * (size.mean() + 1e-9)
 
 
 @torch.no_grad()

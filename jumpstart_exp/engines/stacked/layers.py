@@ -297,7 +297,7 @@ class Stack(LayerLayout):
             if self.activation.is_smooth:
                 found.append(torch.stack([torch.full_like(activity[0], math.nan)] * 4 + activity))
                 continue
-            has_no_slope = (self.activation.derivative(pre, 0.0) == 0) & ~pre.isnan()
+            has_no_slope = self.activation.has_no_slope(pre)
             units = has_no_slope.all(3).all(2) & is_real, (pre.amin((2, 3)) > 0) & is_real
             points = has_no_slope.all(2).all(1), raised.amin((1, 2)) > 0
             dead_layers.index_add_(0, self.owner[rows], points[0].long())
