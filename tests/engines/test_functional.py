@@ -4,12 +4,12 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
-from contract import Case, assert_same_result, cloud, data_of, distances, train
+from contract import Case, assert_same_result, cloud, cloud_class, data_of, distances, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keeping import Killed, State, train_kept
@@ -173,6 +173,26 @@ def test_every_network_has_its_own_numbers() -> None:
 def test_many_classes_and_the_penalty_alone() -> None:
     check_training([cell_of({"seed": seed}, classes=3) for seed in (0, 1)])
     check_training([cell_of({"task_loss": False, "optimizer.batch_size": 7, "seed": seed}) for seed in (0, 1)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers(cloud_class(2, 2)):  # type: ignore[misc]
+    """Points with a number each."""
+
+    task: ClassVar[str] = "regression"
+    outputs: ClassVar[int] = 1
+
+
+def test_a_regression_has_r2_for_accuracy() -> None:
+    plain = data_of(cloud())
+    targets = [x[:, 0].double() ** 2 + x[:, 1] for x in (plain.x_train, plain.x_val)]
+    data = Data(plain.x_train, targets[0], plain.x_val, targets[1])
+    mates = [
+        dataclasses.replace(cell_of({"seed": seed, "optimizer.batch_size": 8}), dataset=Numbers()) for seed in (0, 1)
+    ]
+    check_training(mates, data)
+    own = train(StackedEngine(curve_every=5), mates, data)[0]
+    assert own.val_acc.last == pytest.approx(1 - own.val_loss.last / targets[1].var(correction=0).item(), rel=1e-9)
 
 
 def test_pixels_are_features_of_an_mlp() -> None:

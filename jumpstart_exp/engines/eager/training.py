@@ -23,7 +23,7 @@ from jumpstart_exp.engines.eager.states import restore, state_of
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.replay import Replayed
 from jumpstart_exp.engines.schedules import penalty_factor, rate_factor
-from jumpstart_exp.losses.task import task_of
+from jumpstart_exp.losses.task import spread_of, task_of
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.methods import methods_of
 from jumpstart_exp.methods.interface import Batch
@@ -50,7 +50,7 @@ class Loss:
     Attributes:
         terms: by name, scalars before their weights: `task`, and what the methods add.
         weights: of the terms.
-        right: predictions that are right, their number.
+        right: how many points are put into their class.
     """
 
     terms: Mapping[str, Tensor]
@@ -105,6 +105,7 @@ class Training:
             x.to(device) if data.mean else x.to(device, dtype(cell)) for x in (data.x_train, data.x_val)
         )
         self.task, self.methods = task_of(cell.dataset), methods_of(cell)
+        self.spreads = [spread_of(cell.dataset, y) for y in (data.y_train, data.y_val)]
         self.y_train, self.y_val = (self.task.targets(y, dtype(cell)).to(device) for y in (data.y_train, data.y_val))
         self.weights = {"task": float(cell.task_loss)}
         for method in self.methods:
@@ -132,7 +133,9 @@ class Training:
             yield from self._train_epoch(epoch - 1)
             train_loss, train_acc, method_terms = self._seen_in_training()
             val_loss, val_acc = self._validate()
-            if not (math.isfinite(train_loss + val_loss + method_terms) and self._parameters_finite()):
+            if not (
+                math.isfinite(train_loss + val_loss + train_acc + val_acc + method_terms) and self._parameters_finite()
+            ):
                 self.diverged_epoch = epoch
                 return
             is_last = epoch == self.cell.optimizer.epochs
@@ -197,7 +200,7 @@ class Training:
             terms |= method.loss_terms(seen)
             if isinstance(method, Regulariser):
                 method.check_gradient(terms["regulariser"])
-        return Loss(terms, self._weights_now(), (self.task.predictions(seen.outputs) == y).sum())
+        return Loss(terms, self._weights_now(), self.task.right(seen.outputs, y))
 
     def _weights_now(self) -> dict[str, float]:
         """Of the loss's terms in the step to come, λ by its schedule."""
@@ -285,12 +288,13 @@ class Training:
                 yield epoch + self.batches_done / self.batch_count
 
     def _seen_in_training(self) -> tuple[float, float, float]:
-        """Loss and accuracy of the epoch that was trained, and the sum of the methods' terms; begins the next."""
+        """Loss and score of the epoch that was trained, and the sum of the methods' terms; begins the next."""
         n_train = len(self.x_train)
         right_sum, loss_sum, *term_sums = self.sums.tolist()
         self.sums.zero_()
         self.batches_done = 0
-        return loss_sum / n_train, right_sum / n_train, sum(term_sums)
+        loss = loss_sum / n_train
+        return loss, self.task.score(loss, right_sum / n_train, self.spreads[0]), sum(term_sums)
 
     def _train_batch(self, epoch: int, batch: int, points: Tensor | None) -> None:
         x, y = (self.x_train, self.y_train) if points is None else (self.x_train[points], self.y_train[points])
@@ -327,8 +331,8 @@ class Training:
         for x, y in zip(self._chunks(self.x_val), self._chunks_of(self.y_val), strict=True):
             outputs = self.forward.outputs(x)
             loss += self.task.loss(outputs, y).item() * (len(y) / count)
-            right += int((self.task.predictions(outputs) == y).sum().item())
-        return loss, right / count
+            right += int(self.task.right(outputs, y).item())
+        return loss, self.task.score(loss, right / count, self.spreads[1])
 
     @torch.no_grad()
     def _evaluate_training_set(self) -> tuple[float | None, LayerCensus]:

@@ -25,7 +25,7 @@ from jumpstart_exp.engines.stacked.draws import Draws, TieNotes, tie_draws
 from jumpstart_exp.engines.stacked.optimizers import OWN_SETTINGS, optimizer_of
 from jumpstart_exp.engines.stacked.record import Array, Branches, FleetRecord, WholeSet, array, tensor
 from jumpstart_exp.engines.training_state import TrainingState
-from jumpstart_exp.losses.task import task_of
+from jumpstart_exp.losses.task import spread_of, task_of
 from jumpstart_exp.methods import methods_of
 from jumpstart_exp.methods.interface import Batch
 from jumpstart_exp.methods.regulariser import Regulariser
@@ -79,6 +79,8 @@ class FunctionalFleet(FleetRecord):
             x.to(device) if data.mean else x.to(device, self.dtype) for x in (data.x_train, data.x_val)
         )
         self.task = task_of(one.dataset)
+        self.score: Callable[[Any, Any, float], Any] = self.task.score  # of tensors as of numbers
+        self.spreads = [spread_of(one.dataset, y) for y in (data.y_train, data.y_val)]
         self.y_train, self.y_val = (self.task.targets(y, self.dtype).to(device) for y in (data.y_train, data.y_val))
         self.methods = methods_of(one)
         for method in self.methods:
@@ -140,7 +142,8 @@ class FunctionalFleet(FleetRecord):
             for term in terms.values():
                 others = others + term.double()
         is_finite = (others + self.weights.view(len(self.cells), -1).mul(0).sum(1)).isfinite()
-        self.ledger.record_training(right / n_train, loss / n_train, is_finite)
+        score = self.score(loss / n_train, right / n_train, self.spreads[0])
+        self.ledger.record_training(score, loss / n_train, is_finite)
         if not self._is_looked_at(epoch + 1):
             self.ledger.record_validation(*self._validate())
 
@@ -196,7 +199,7 @@ class FunctionalFleet(FleetRecord):
             put(name, inputs.view(len(inputs), 1, -1, *[1] * (weight.dim() - 3)), torch.zeros_like(weight))
 
     def compute(self, epoch: int, batch: int, points: Tensor | None) -> tuple[Named, Tensor]:
-        """Terms of a batch's loss before their weights, and right predictions, (networks,) each; gradients on the way.
+        """Terms of a batch's loss before their weights, and how many points are right, (networks,) each; gradients on the way.
 
         Args:
             epoch: counted from 0.
@@ -245,7 +248,7 @@ class FunctionalFleet(FleetRecord):
         for method in self.methods:
             terms |= method.loss_terms(seen)
         descended = [weights[name] * term for name, term in terms.items() if name != "task" or self.cells[0].task_loss]
-        right = (self.task.predictions(outputs) == y).sum()
+        right = self.task.right(outputs, y)
         kept = pre_activations if self.cells[0].reset.every else []
         return torch.stack(descended).sum(), terms, right, buffers, kept
 
@@ -307,15 +310,15 @@ class FunctionalFleet(FleetRecord):
         return WholeSet(None if penalty is None else array(penalty), list(array(census)), array(dead_at_some_layer))
 
     def _validate(self) -> tuple[Tensor, Tensor]:
-        """Accuracy and mean loss on the validation points in evaluation mode, (networks,) each."""
+        """Accuracy or R², and mean loss, of the validation points in evaluation mode, (networks,) each."""
 
         def judge(parameters: Named, buffers: Named, x: Tensor) -> tuple[Tensor, Tensor]:
             outputs = self._forward(parameters, buffers, x)[0]
-            return (self.task.predictions(outputs) == self.y_val).double().mean(), self.task.loss(outputs, self.y_val)
+            return self.task.right(outputs, self.y_val), self.task.loss(outputs, self.y_val)
 
         x = self.data.inputs(self.x_val, self.dtype)
-        accuracy, loss = self._evaluated(judge, len(x))(self._all(), self.buffers, x)
-        return accuracy, loss
+        right, loss = self._evaluated(judge, len(x))(self._all(), self.buffers, x)
+        return self.score(loss.double(), right.double() / len(x), self.spreads[1]), loss
 
     def _evaluated(self, what: Callable[..., Any], points: int) -> Callable[..., Any]:
         """What is computed of one network (parameters, buffers, points), of all, in evaluation mode."""
