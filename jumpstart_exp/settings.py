@@ -54,8 +54,8 @@ def setting(
 ) -> Any:
     """A dataclass field with its allowed values: `low` ≤ value ≤ `high`, value > `above`, or one of `choices`.
 
-    With `functions` a text may also name a function of the user's, `module:name`. With `mapping` the value is a mapping,
-    kept as its JSON.
+    With `functions` a text may also name a function of the user's, `module:name`. With `mapping` the value is names
+    with values, kept as JSON.
 
     `neutral` is the value that leaves a result as it was before the field existed: a field that joins later
     is left out of the key while it holds it, and a row stored before has it where the column is null.

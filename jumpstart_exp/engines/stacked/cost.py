@@ -44,18 +44,19 @@ def _padded_bytes(cell: Cell) -> int:
 
 
 def _functional_seconds(cell: Cell) -> float:
-    """Fitted to fleets of 72 at depths 5 to 50: calls that the fleet shares, and each number that they treat."""
+    """Fitted to fleets of 72 at depths 10 and 50, widths 4 to 100: calls that the fleet shares, and each number that they treat."""
     n_train, n_val = cell.dataset.sizes()
     steps = math.ceil(n_train / cell.batch_size)
     units = cell.width * cell.positions
-    a_call, calls = 10e-6 / 72, 40 + (30 if cell.penalty_weight else 0)
-    a_number = 12e-9 + (25e-9 if cell.penalty_weight else 0.0) + (10e-9 if cell.network.norm != "none" else 0.0)
+    is_normed = cell.network.norm != "none"
+    a_call, calls = 10e-6 / 72, 40 + (60 if cell.penalty_weight else 0) + (70 if is_normed else 0)
+    a_number = 12e-9 + (20e-9 if cell.penalty_weight else 0.0) + (15e-9 if is_normed else 0.0)
     if cell.dropout.rate:
-        a_number += 60e-9 * min(1.0, cell.dropout.anneal_epochs / cell.optimizer.epochs)
-    an_epoch = cell.depth * (
-        a_call * calls * steps + a_number * units * (n_train + n_val / 3) + 3e-10 * units**2 * (n_train + n_val / 3)
-    )
-    return cell.optimizer.epochs * an_epoch * (1.7 if cell.precision == "float64" else 1.0)
+        a_number += 40e-9 * min(1.0, cell.dropout.anneal_epochs / cell.optimizer.epochs)
+    points = n_train + n_val / 3
+    a_layer = a_call * calls * steps + a_number * units * points + 2e-10 * units**2 * points
+    an_epoch = 40e-6 * steps + cell.depth * a_layer
+    return cell.optimizer.epochs * an_epoch * (1.4 if cell.precision == "float64" else 1.0)
 
 
 def _functional_bytes(cell: Cell) -> int:

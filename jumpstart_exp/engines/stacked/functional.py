@@ -199,7 +199,7 @@ class FunctionalFleet(FleetRecord):
             put(name, inputs.view(len(inputs), 1, -1, *[1] * (weight.dim() - 3)), torch.zeros_like(weight))
 
     def compute(self, epoch: int, batch: int, points: Tensor | None) -> tuple[Named, Tensor]:
-        """Terms of a batch's loss before their weights, and how many points are right, (networks,) each; gradients on the way.
+        """Terms of a batch's loss before their weights, and how many points are right, (networks,); gradients beside.
 
         Args:
             epoch: counted from 0.
