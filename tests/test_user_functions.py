@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib
+import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ from jumpstart_exp.engines.stacked import vectorising
 from jumpstart_exp.engines.stacked.engine import StackedEngine
 from jumpstart_exp.inspect.recorded_states import cell_of
 from jumpstart_exp.networks.build import build
+from jumpstart_exp.report.table.grid import figure_grids
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import SettingError, is_function_name
 from jumpstart_exp.store import Store
@@ -378,3 +381,23 @@ def test_a_row_of_the_store_is_the_same_cell(tmp_path: Path) -> None:
     assert row["network.activation_source"] == row["regulariser.source"] == cell.regulariser.source
     again = cell_of({name: row[name] for name in cell.description() if not pd.isna(row[name])}, "mine")
     assert again.key == cell.key
+
+
+def test_the_example_of_the_documents(tmp_path: Path, command: Any, ideas: Path) -> None:
+    """The page's file, its method and its commands, but for the epochs: a figure has the method beside the papers'."""
+    page = (Path(__file__).parent.parent / "docs" / "own_functions.md").read_text(encoding="utf-8")
+    python, method, commands, *_ = re.findall(r"```\w*\n(.*?)```", page, re.DOTALL)
+    assert len([line for line in python.splitlines() if line]) <= 5
+    ideas.write_text(python)
+    (tmp_path / "my_conf" / "method").mkdir(parents=True)
+    (tmp_path / "my_conf" / "method" / "squared_mean.yaml").write_text(method)
+    for line in commands.splitlines():
+        module, *arguments = shlex.split(line.removeprefix("python -m "))
+        fewer = [word.replace("epochs=300", "epochs=20") for word in arguments]
+        done = command(*fewer, module=module)
+        assert done.returncode == 0, done.stderr
+    cells = Store(tmp_path / "results").cells()
+    assert cells.groupby("method").size().to_dict() == {"relu": 20, "sep_up": 20, "squared_mean": 20}
+    assert set(cells[cells["method"] == "squared_mean"]["engine"]) == {"stacked"}
+    assert [set(grid.methods) for grid in figure_grids(cells)] == [{"relu", "sep_up", "squared_mean"}]
+    assert list((tmp_path / "results" / "figures").rglob("*.png"))

@@ -44,7 +44,7 @@ def _padded_bytes(cell: Cell) -> int:
 
 
 def _functional_seconds(cell: Cell) -> float:
-    """Fitted to fleets of 72 at depths 10 and 50, widths 4 to 100: calls that the fleet shares, and each number that they treat."""
+    """Fitted to fleets of 72 at depths 10 and 50, widths 4 to 100: calls, which the fleet shares, and numbers."""
     n_train, n_val = cell.dataset.sizes()
     steps = math.ceil(n_train / cell.batch_size)
     units = cell.width * cell.positions
