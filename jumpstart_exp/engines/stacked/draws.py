@@ -85,7 +85,7 @@ class Draws:
         numbers = torch.tensor(layers, device=self.device).repeat(len(self.cells))
         now = torch.tensor(epoch, device=self.device)
         drawn = draws_of_rows(stream, self.seeds.repeat_interleave(count), now, numbers, of_rows, units)
-        return drawn.unflatten(0, (len(self.cells), count))
+        return drawn.view(len(self.cells), count, *drawn.shape[1:])
 
 
 def tie_draws(drawn: Mapping[str, Tensor]) -> TieDraws:

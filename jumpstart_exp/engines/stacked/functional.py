@@ -375,6 +375,6 @@ class FunctionalFleet(FleetRecord):
 
     def _named(self, rows: Tensor) -> Named:
         """Parameters by torch's names, (networks, *shape) each: views of (networks, parameters)."""
-        parts = rows.split([math.prod(shape) for shape in self.shapes.values()], dim=1)
+        parts = torch.split(rows, [math.prod(shape) for shape in self.shapes.values()], dim=1)
         named = zip(self.shapes.items(), parts, strict=True)
-        return {name: part.unflatten(1, shape) for (name, shape), part in named}
+        return {name: part.view(len(rows), *shape) for (name, shape), part in named}
