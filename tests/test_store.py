@@ -914,3 +914,13 @@ def test_a_filter_of_another_type_is_refused_in_one_line(store: Store) -> None:
     store.write([result(cell())])
     with pytest.raises(ValueError, match=r"^where width=\['four'\] is not allowed: the column is of int64$"):
         store.cells(where={"width": "four"})
+
+
+def test_rows_chosen_by_what_is_no_setting_come_without_empty_ones(store: Store) -> None:
+    cells = [cell(seed, "a" if seed % 2 else "b") for seed in range(6)]
+    store.write([result(one, "failed" if one.seed == 5 else "done") for one in cells])
+    for where, seeds in (({"method": "a"}, {1, 3, 5}), ({"status": "failed"}, {5}), ({"method": "b", "seed": 4}, {4})):
+        found = store.cells(["seed"], where)
+        assert set(found["seed"]) == seeds
+        assert len(found) == len(seeds)
+        assert [list(labels) for labels in found["labels"]] == [["a" if seed % 2 else "b"] for seed in found["seed"]]

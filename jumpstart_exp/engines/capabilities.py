@@ -200,7 +200,8 @@ SUPPORTED: Mapping[str, Supported] = {
         "width": Numbers(1, 256),
         "network.activation": Values(native_names(ACTIVATIONS)),
         "network.norm": Values(native_names(NORMS)),
-        "network.init": Values(native_names(INITIALISATIONS)),
+        "network.skip_every": _ANY,
+        "network.skip_scale": Values(("1", "zero")),
         "optimizer.name": Values(native_names(OPTIMIZERS)),
     },
 }

@@ -140,7 +140,9 @@ def tat_slope(depth: int, eta: float) -> float:
 
 
 def _leaky(pre: Tensor, slope: Number) -> Tensor:
-    return torch.where(pre > 0, pre, slope * pre)
+    if isinstance(slope, Tensor):
+        return torch.where(pre > 0, pre, slope * pre)
+    return F.leaky_relu(pre, slope)  # as fast as the ReLU
 
 
 def _slope(pre: Tensor, slope: Number) -> Tensor:
@@ -176,45 +178,59 @@ ACTIVATIONS: dict[str, Activation] = {
     "relu": _ReLU(
         lambda pre, _: torch.relu(pre), lambda pre, _: (pre > 0).to(pre.dtype), leak=lambda _: 0.0, native=True
     ),
-    "leaky_relu": Activation(_leaky, _slope, number=lambda spec, _: spec.leaky_slope, leak=lambda slope: slope),
+    "leaky_relu": Activation(
+        _leaky, _slope, number=lambda spec, _: spec.leaky_slope, leak=lambda slope: slope, native=True
+    ),
     "prelu": Activation(
         _leaky,
         _slope,
         number=lambda spec, _: spec.prelu_start,
         of_number=lambda pre: pre.clamp_max(0),
         leak=lambda slope: slope,
+        native=True,
     ),
     "elu": Activation(
-        lambda pre, _: F.elu(pre), lambda pre, _: torch.where(pre > 0, torch.ones_like(pre), torch.exp(pre))
+        lambda pre, _: F.elu(pre),
+        lambda pre, _: torch.where(pre > 0, torch.ones_like(pre), torch.exp(pre)),
+        native=True,
     ),
     "selu": Activation(
         lambda pre, _: F.selu(pre),
         lambda pre, _: _SELU_SCALE * torch.where(pre > 0, torch.ones_like(pre), _SELU_ALPHA * torch.exp(pre)),
+        native=True,
     ),
-    "gelu": Activation(lambda pre, _: F.gelu(pre), _gelu_derivative, is_smooth=True),
-    "silu": Activation(lambda pre, _: F.silu(pre), _silu_derivative, is_smooth=True),
-    "tanh": Activation(lambda pre, _: torch.tanh(pre), lambda pre, _: 1 - torch.tanh(pre) ** 2, is_smooth=True),
+    "gelu": Activation(lambda pre, _: F.gelu(pre), _gelu_derivative, is_smooth=True, native=True),
+    "silu": Activation(lambda pre, _: F.silu(pre), _silu_derivative, is_smooth=True, native=True),
+    "tanh": Activation(
+        lambda pre, _: torch.tanh(pre), lambda pre, _: 1 - torch.tanh(pre) ** 2, is_smooth=True, native=True
+    ),
     # 2/(1 + exp(−γx)) − 1, in a form that no x overflows
     "sigmoid": Activation(
         lambda pre, gamma: torch.tanh(pre * (gamma / 2)),
         lambda pre, gamma: (gamma / 2) * (1 - torch.tanh(pre * (gamma / 2)) ** 2),
         number=lambda spec, _: spec.sigmoid_gamma,
         is_smooth=True,
+        native=True,
     ),
     "logistic": Activation(
-        lambda pre, _: torch.sigmoid(pre), lambda pre, _: torch.sigmoid(pre) * (1 - torch.sigmoid(pre)), is_smooth=True
+        lambda pre, _: torch.sigmoid(pre),
+        lambda pre, _: torch.sigmoid(pre) * (1 - torch.sigmoid(pre)),
+        is_smooth=True,
+        native=True,
     ),
     # torch goes over to x itself above 20
     "softplus": Activation(
         lambda pre, _: F.softplus(pre),
         lambda pre, _: torch.where(pre > 20, torch.ones_like(pre), torch.sigmoid(pre)),
         is_smooth=True,
+        native=True,
     ),
     "tat": Activation(
         lambda pre, slope: _tat_scale(slope) * _leaky(pre, slope),
         lambda pre, slope: _tat_scale(slope) * _slope(pre, slope),
         number=lambda spec, depth: tat_slope(depth, spec.tat_eta),
+        native=True,
     ),
-    "crelu": Activation(_both_parts, _both_signs, leak=lambda _: 0.0, outputs=2),
+    "crelu": Activation(_both_parts, _both_signs, leak=lambda _: 0.0, outputs=2, native=True),
 }
 """Every activation under its name among the choices of `network.activation`."""

@@ -75,7 +75,12 @@ Drawn = tuple[Array, Array]
 
 @dataclass(frozen=True)
 class Initialisation:
-    """How an affine layer begins: its weights and then its biases, each number from the layer's stream in order."""
+    """How an affine layer begins: its weights and then its biases, each number from the layer's stream in order.
+
+    Attributes:
+        draw: weights and biases.
+        native: whether the C++ engine draws them itself; it is given those of the others.
+    """
 
     draw: Callable[[AffineLayer], Drawn]
     native: bool = False

@@ -59,7 +59,7 @@ class LayerNorm(nn.Module):
 NORMS: dict[str, Norm] = {
     "none": Norm(None, stacked=True, native=True),
     "batch": Norm(_batch_norm, ("weight", "bias"), ("running_mean", "running_var"), stacked=True, native=True),
-    "layer": Norm(lambda units, _, eps, __: LayerNorm(units, eps), ("weight", "bias")),
+    "layer": Norm(lambda units, _, eps, __: LayerNorm(units, eps), ("weight", "bias"), native=True),
 }
 """Every norm under its name among the choices of `network.norm`."""
 

@@ -10,7 +10,15 @@ from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWriter
 from jumpstart_exp.engines.native.cost import seconds_of
-from jumpstart_exp.engines.native.exchange import arrays_of, result_of, resumed, spec_of, tensors_of, training_state
+from jumpstart_exp.engines.native.exchange import (
+    arrays_of,
+    initial_of,
+    result_of,
+    resumed,
+    spec_of,
+    tensors_of,
+    training_state,
+)
 from jumpstart_exp.engines.native.extension import missing, native
 from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.engines.probe import Probe, Tensors
@@ -140,7 +148,9 @@ class NativeEngine:
         for cell in largest_first:
             every = self.curve_every or max(1, round(cell.optimizer.epochs / 100))
             state = resumed(load_training_state(keeper, cell))
-            specs.append({**spec_of(cell, every, self.evaluate), "state": state, "watched": watched})
+            initial = initial_of(cell) if state is None else None
+            spec = spec_of(cell, every, self.evaluate)
+            specs.append({**spec, "initial": initial, "state": state, "watched": watched})
 
         def progress(index: int, epochs: int) -> None:
             keeper.begin([largest_first[index].key])
@@ -179,7 +189,8 @@ class NativeEngine:
         """The full-batch step after `steps` steps, from the cell's initial weights or from `initial`."""
         shapes = parameter_shapes(cell)
         values = [] if initial is None else np.concatenate([np.ravel(initial[name]) for name in shapes]).tolist()
-        found = native.probe(spec_of(cell, 1, True), *arrays_of(data), self.instruction_set, steps, values)
+        spec = {**spec_of(cell, 1, True), "initial": initial_of(cell)}
+        found = native.probe(spec, *arrays_of(data), self.instruction_set, steps, values)
         return Probe(
             found["task_loss"],
             found["penalty"],

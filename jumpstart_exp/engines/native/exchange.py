@@ -13,17 +13,18 @@ from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Tensors
 from jumpstart_exp.engines.training_state import CURVE_COLUMNS, TrainingState, curve_row
 from jumpstart_exp.memory import peak_memory_bytes
-from jumpstart_exp.networks.build import running_shape
+from jumpstart_exp.networks.activations import activation_of
+from jumpstart_exp.networks.blocks import block
+from jumpstart_exp.networks.build import initial_parameters, running_shape
+from jumpstart_exp.networks.initialisation import INITIALISATIONS
 from jumpstart_exp.result import ACTIVITY, CENSUS, METRICS, LayerCensus, Metric, Result
-
-_COUNTED = 4
-"""Numbers of a layer's census that C++ counts: those of `CENSUS`."""
 
 
 def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
     """The cell as the C++ engine takes it: choices by their names, of which it refuses those that it does not know."""
     penalty, network, adam, dropout = cell.penalty, cell.network, cell.optimizer, cell.dropout
-    is_constrained = cell.penalty_weight > 0
+    is_constrained, init = cell.penalty_weight > 0, block(INITIALISATIONS, "network.init", network.init)
+    activation = activation_of(network)
     return {
         "depth": cell.depth,
         "width": cell.width,
@@ -32,11 +33,15 @@ def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
         "task": cell.dataset.task,
         "layout": network.layout,
         "activation": network.activation,
+        "activation_number": activation.number(network, cell.depth),
+        "is_smooth": activation.is_smooth,
         "norm": network.norm,
         "norm_eps": network.norm_eps,
         "norm_momentum": network.norm_momentum,
-        "init": network.init,
-        "gain": 1.0,
+        "skip_every": network.skip_every,
+        "skip_scale": network.skip_scale,
+        "init": network.init if init.native else "given",
+        "initial": None,
         "precision": cell.precision,
         "task_loss": cell.task_loss,
         "kind": penalty.kind if is_constrained else "none",
@@ -66,6 +71,13 @@ def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
     }
 
 
+def initial_of(cell: Cell) -> np.ndarray[Any, Any] | None:
+    """The parameters that a cell begins with, in the contract's order; None where the C++ engine draws them itself."""
+    if block(INITIALISATIONS, "network.init", cell.network.init).native:
+        return None
+    return np.concatenate([np.ravel(value) for value in initial_parameters(cell).values()])
+
+
 def resumed(state: TrainingState | None) -> dict[str, Any] | None:
     """A training as the C++ engine takes it up."""
     if state is None:
@@ -77,7 +89,7 @@ def resumed(state: TrainingState | None) -> dict[str, Any] | None:
         "running": state.network["running"].ravel(),
         "metrics": state.metrics,
         "penalty_start": state.penalty_start,
-        "census_start": np.ascontiguousarray(state.census_start[:_COUNTED].T),
+        "census_start": np.ascontiguousarray(state.census_start.T),
         "dead_at_some_layer_start": state.dead_at_some_layer_start,
         "curve": state.curve,
         "seconds": state.seconds,
@@ -110,9 +122,9 @@ def _started(seconds: float) -> str:
 
 
 def arrays_of(data: Data) -> tuple[np.ndarray[Any, Any], ...]:
-    """Training and validation points, (points, features) in float64, each with its labels (points,)."""
+    """Training and validation points (points, features), each with its labels or targets (points,): all in float64."""
     x_train, x_val = (np.ascontiguousarray(x.numpy(), dtype=np.float64) for x in (data.x_train, data.x_val))
-    y_train, y_val = (np.ascontiguousarray(y.numpy(), dtype=np.int64) for y in (data.y_train, data.y_val))
+    y_train, y_val = (np.ascontiguousarray(y.numpy(), dtype=np.float64) for y in (data.y_train, data.y_val))
     return x_train, y_train, x_val, y_val
 
 
@@ -164,6 +176,5 @@ def _census(found: Mapping[str, Any], moment: str) -> LayerCensus:
 
 
 def _layers(numbers: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(6, depth) from the numbers of one layer after the other, NaN for what C++ does not count."""
-    counted = np.asarray(numbers, dtype=np.float64).reshape(-1, _COUNTED).T
-    return np.concatenate([counted, np.full((len(CENSUS) + len(ACTIVITY) - _COUNTED, counted.shape[1]), np.nan)])
+    """(6, depth) from the numbers of one layer after the other."""
+    return np.asarray(numbers, dtype=np.float64).reshape(-1, len(CENSUS) + len(ACTIVITY)).T

@@ -9,10 +9,11 @@ namespace jumpstart {
 namespace INSTRUCTION_SET {
 namespace {
 
-// The gradient at layer `to`'s pre-activations from that at the next layer's affine map, and `to`'s activations again.
+// The gradient at layer `to`'s pre-activations from that at the next layer's affine map. Of an inlined ReLU the outputs
+// again into `activation`; of other activations through skips and their trained numbers, too.
 template <class T>
 void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_extra, const T* from_gradient,
-                           T* to_gradient, T* activation) {
+                           T* to_gradient, T* activation, T* parameter_gradient) {
     const Block<T>& next = blocks_[to + 1];
     const Hidden<T>& layer = hidden_[to];
     const Set& set = train_;
@@ -38,11 +39,27 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
         }
         high = tie_work_, low = high + stride, high_part = low + stride, low_part = high_part + stride;
     }
-    const int steps = is_output ? 1 : positions_, rows = is_output ? segments_ : spec_.width;
+    const int steps = is_output ? 1 : positions_, rows = is_output ? seen_ : spec_.width * activation_.outputs;
     for (int s = 0; s < steps; ++s) {
         Product<T> products[2] = {
             {next.weight() + s, steps, next.row_stride(), from_gradient, stride * steps, next.rows},
             {next.weight(), steps, next.row_stride(), from_gradient + stride, stride * steps, next.rows}};
+        if (!is_inlined_) {
+            const T* kept = dropped ? hidden_[to + 1].kept : nullptr;
+            multiply<T>(set.layout, rows, nullptr, 0, products, s + 1, [&](int row, int column, auto& sums) __attribute__((always_inline)) {
+                constexpr int ROWS = sizeof(sums) / sizeof(sums[0]);
+                constexpr int VECTORS = sizeof(sums[0]) / sizeof(sums[0][0]);
+#pragma GCC unroll 8
+                for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 8
+                    for (int v = 0; v < VECTORS; ++v) {
+                        const std::size_t place = std::size_t((row + r) * steps + s) * stride + column + v * lanes<T>;
+                        store(to_gradient + place, kept ? sums[r][v] * load(kept + place) : sums[r][v]);
+                    }
+                }
+            });
+            continue;
+        }
         multiply<T>(set.layout, rows, nullptr, 0, products, s + 1, [&](int row, int column, auto& sums) __attribute__((always_inline)) {
             constexpr int ROWS = sizeof(sums) / sizeof(sums[0]);
             constexpr int VECTORS = sizeof(sums[0]) / sizeof(sums[0][0]);
@@ -56,8 +73,8 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
                     const V<T> pre = load(layer.pre + place);
                     V<T> gradient = sums[r][v];
                     if (dropped) gradient = load(dropped + place) != T(0) ? gradient * dropout_scale : V<T>{};
-                    gradient = before_activation<T>(spec_.activation, gradient, pre);
-                    store(activation + place, activated<T>(spec_.activation, pre));
+                    gradient = pre > T(0) ? gradient : V<T>{};
+                    store(activation + place, larger<T>(V<T>{}, pre));
                     if (above_any) {
                         const V<T> most = load(high + points);
                         const Mask<T> found = pre == most;
@@ -76,6 +93,47 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
             }
         });
     }
+    if (is_inlined_) return;
+    const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
+    const Block<T>& block = blocks_[to];
+    const bool begins = begins_block(spec_, to), ends = ends_block(spec_, to), is_double = activation_.outputs == 2;
+    const T factor = block.has_factor ? block.values[block.factor_offset()] : T(1);
+    V<T> of_factor = {}, of_slope = {};
+    for (int segment = 0; segment < segments_; ++segment)
+        for (int points = 0; points < stride; points += lanes<T>) {
+            const std::size_t place = std::size_t(segment) * stride + points;
+            const V<T> pre = load(layer.pre + place);
+            V<T> gradient = load(to_gradient + place);
+            if (begins) gradient += load(skip_gradient_ + place);
+            if (ends) {
+                store(skip_gradient_ + place, gradient);
+                if (block.has_factor) of_factor += gradient * load(layer.branch + place);
+                gradient *= factor;
+            }
+            if (block.has_slope) of_slope += gradient * smaller<T>(V<T>{}, pre);
+            if (is_double) {
+                const V<T> other = load(to_gradient + std::size_t(segments_) * stride + place);
+                gradient = (pre > T(0) ? gradient : V<T>{}) - (pre < T(0) ? other : V<T>{});
+            } else {
+                gradient *= load(layer.slopes + place);
+            }
+            if (above_any) {
+                const V<T> most = load(high + points);
+                const Mask<T> found = pre == most;
+                gradient += found ? load(high_part + points) : V<T>{};
+                store(high + points, found ? taken : most);
+            }
+            if (below_any) {
+                const V<T> least = load(low + points);
+                const Mask<T> found = pre == least;
+                gradient += found ? load(low_part + points) : V<T>{};
+                store(low + points, found ? taken : least);
+            }
+            if (with_extra) gradient += load(extra_ + place);
+            store(to_gradient + place, gradient);
+        }
+    if (block.has_slope) parameter_gradient[block.slope_offset()] = horizontal_sum<T>(of_slope);
+    if (block.has_factor) parameter_gradient[block.factor_offset()] = horizontal_sum<T>(of_factor);
 }
 
 // The first number of a row that equals `value`; -1 if none does.
@@ -277,6 +335,59 @@ void Network<T>::normalise_backward(const Block<T>& block, const Hidden<T>& laye
     }
 }
 
+// Through the layer norm, likewise.
+template <class T>
+void Network<T>::normalise_points_backward(const Block<T>& block, const Hidden<T>& layer, T* gradient,
+                                           T* parameter_gradient) {
+    const int stride = train_.layout.stride, length = positions_ * stride;
+    const T* weight = a_segment(block.values + block.norm_offset(), norm_scale_);
+    for (int r = 0; r < block.rows; ++r) {
+        const T* row = gradient + std::size_t(r) * length;
+        const T* normalised = layer.normalised + std::size_t(r) * length;
+        V<T> sum = {}, product = {};
+        for (int i = 0; i < length; i += lanes<T>) {
+            sum += load(row + i);
+            product += load(row + i) * load(normalised + i);
+        }
+        store(unit_max_ + r * lanes<T>, product);
+        store(unit_min_ + r * lanes<T>, sum);
+    }
+    for (int r = 0; r < block.rows; r += lanes<T>) {
+        alignas(64) T totals[2][lanes<T>];
+        sums_of_units(block.rows - r, unit_max_ + r * lanes<T>, totals[0]);
+        sums_of_units(block.rows - r, unit_min_ + r * lanes<T>, totals[1]);
+        for (int i = 0; i < lanes<T> && r + i < block.rows; ++i) {
+            parameter_gradient[block.norm_offset() + r + i] = totals[0][i];
+            parameter_gradient[block.norm_offset() + block.rows + r + i] = totals[1][i];
+        }
+    }
+    in_columns(stride, [&](int column, auto width) __attribute__((always_inline)) {
+        constexpr int COLUMNS = decltype(width)::value;
+        const T share = T(1) / T(segments_);
+        V<T> mean[COLUMNS] = {}, slope[COLUMNS] = {};
+        for (int s = 0; s < segments_; ++s) {
+            const std::size_t place = std::size_t(s) * stride + column;
+#pragma GCC unroll 4
+            for (int c = 0; c < COLUMNS; ++c) {
+                const V<T> each = load(gradient + place + c * lanes<T>) * weight[s];
+                mean[c] += each;
+                slope[c] += each * load(layer.normalised + place + c * lanes<T>);
+            }
+        }
+#pragma GCC unroll 4
+        for (int c = 0; c < COLUMNS; ++c) mean[c] *= share, slope[c] *= share;
+        for (int s = 0; s < segments_; ++s) {
+            const std::size_t place = std::size_t(s) * stride + column;
+#pragma GCC unroll 4
+            for (int c = 0; c < COLUMNS; ++c) {
+                const std::size_t at = place + c * lanes<T>;
+                const V<T> each = load(gradient + at) * weight[s] - mean[c] - load(layer.normalised + at) * slope[c];
+                store(gradient + at, each * load(layer.deviation + column + c * lanes<T>));
+            }
+        }
+    });
+}
+
 template <class T>
 void Network<T>::parameter_gradient(int index, const T* gradient, const T* in, T* out) {
     const Block<T>& block = blocks_[index];
@@ -355,10 +466,11 @@ void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
         const T* in = train_.x;
         if (l > 0) {
             const bool with_extra = has_penalty_ && !fast_penalty_ && add_extra(l - 1, epoch);
-            propagate(l - 1, dropping, dropout_scale, with_extra, gradient, next, activations_[0]);
+            propagate(l - 1, dropping, dropout_scale, with_extra, gradient, next, activations_[0],
+                      parameter_gradients_[(l - 1) % 2]);
             if (has_penalty_ && fast_penalty_ && constrained_.units && hidden_[l - 1].unit_violated)
                 add_unit_fast(hidden_[l - 1], next);
-            in = activations_[0];
+            in = is_inlined_ ? activations_[0] : hidden_[l - 1].outputs;
         }
         if (dropping && l < spec_.depth) in = hidden_[l].dropped;
         for (int i = block.used(); i < block.length; ++i) parameters[i] = T(0);
@@ -375,6 +487,8 @@ void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
         }
         if (l > 0 && has_batch_norm_)
             normalise_backward(blocks_[l - 1], hidden_[l - 1], next, parameter_gradients_[(l - 1) % 2]);
+        if (l > 0 && has_layer_norm_)
+            normalise_points_backward(blocks_[l - 1], hidden_[l - 1], next, parameter_gradients_[(l - 1) % 2]);
         gradient = next;
     }
 }

@@ -39,13 +39,18 @@ std::vector<const Kernel*> kernels() {
 }
 
 std::int64_t parameter_count(const Spec& spec) {
-    const std::int64_t width = spec.width, taps = positions_of(spec.architecture);
-    const std::int64_t first = width * (spec.features + 1), hidden = width * (width * taps + 1);
-    const std::int64_t norms = norm_numbers(spec.norm) * width * spec.depth;
-    return first + (spec.depth - 1) * hidden + norms + spec.outputs * (width * taps + 1);
+    const ActivationTraits activation = traits_of(spec.activation);
+    const std::int64_t width = spec.width, seen = width * activation.outputs * positions_of(spec.architecture);
+    const std::int64_t first = width * (spec.features + 1), hidden = width * (seen + 1);
+    const std::int64_t norms = numbers_of(spec.norm).parameters * width * spec.depth;
+    const std::int64_t slopes = activation.is_trained ? spec.depth : 0;
+    const std::int64_t factors = is_scaled(spec.skip_scale) ? blocks_of(spec) : 0;
+    return first + (spec.depth - 1) * hidden + norms + slopes + factors + spec.outputs * (seen + 1);
 }
 
-std::int64_t running_count(const Spec& spec) { return norm_numbers(spec.norm) * std::int64_t(spec.depth) * spec.width; }
+std::int64_t running_count(const Spec& spec) {
+    return numbers_of(spec.norm).statistics * std::int64_t(spec.depth) * spec.width;
+}
 
 std::int64_t state_count(const Spec& spec) {
     return (1 + slots_of(spec.optimizer)) * parameter_count(spec) + running_count(spec);
@@ -239,8 +244,8 @@ Finished Fleet::train(std::size_t index, Running& mine) {
         seconds_before = state.seconds;
         const Workspace workspace(kernel_.workspace_bytes(spec, data_.train().count, data_.val().count));
         if (spec.evaluate) {
-            state.census_start.resize(4 * std::size_t(spec.depth));
-            state.census_last.resize(4 * std::size_t(spec.depth));
+            state.census_start.resize(6 * std::size_t(spec.depth));
+            state.census_last.resize(6 * std::size_t(spec.depth));
             state.curve.resize(state.curve.size() + std::size_t(spec.epochs / spec.curve_every) + 2);
         }
         state.outcome.census_start = state.census_start.data();

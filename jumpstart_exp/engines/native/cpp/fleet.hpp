@@ -21,11 +21,11 @@ std::vector<const Kernel*> kernels();
 
 struct Dataset {
     int features = 0;
-    std::vector<double> x_train, x_val;
-    std::vector<std::int64_t> y_train, y_val;
+    std::vector<double> x_train, x_val, y_train, y_val;
+    double train_variance = 0, val_variance = 0;  // of the labels, where they are numbers
 
-    Points train() const { return {x_train.data(), y_train.data(), int(y_train.size())}; }
-    Points val() const { return {x_val.data(), y_val.data(), int(y_val.size())}; }
+    Points train() const { return {x_train.data(), y_train.data(), int(y_train.size()), train_variance}; }
+    Points val() const { return {x_val.data(), y_val.data(), int(y_val.size()), val_variance}; }
 };
 
 // How far a network's training is: between two epochs, or at its end, when its numbers are of no use.
@@ -39,13 +39,14 @@ struct State {
 
 struct Job {
     Spec spec{};
-    std::vector<double> layer_weights;
+    std::vector<double> layer_weights, initial;
     std::optional<State> state;        // to go on from
     std::vector<std::int64_t> watched;  // epochs after which the state is handed over whatever the time, ascending
 
     Spec ready() const {
         Spec complete = spec;
         complete.layer_weights = layer_weights.empty() ? nullptr : layer_weights.data();
+        complete.initial = initial.empty() ? nullptr : initial.data();
         return complete;
     }
 };

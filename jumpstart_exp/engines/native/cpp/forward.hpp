@@ -1,6 +1,8 @@
 // The forward pass: activations, the constraints' extremes, the penalty, the census and the task loss.
 #pragma once
 
+#include <limits>
+
 #include "network.hpp"
 
 namespace jumpstart {
@@ -20,7 +22,7 @@ FORCE_INLINE void Network<T>::finish_rows(V<T> (&values)[ROWS][VECTORS], int seg
         }
         if (out) {
 #pragma GCC unroll 8
-            for (int v = 0; v < VECTORS; ++v) store(out + start + v * lanes<T>, activated<T>(spec_.activation, values[r][v]));
+            for (int v = 0; v < VECTORS; ++v) store(out + start + v * lanes<T>, larger<T>(V<T>{}, values[r][v]));
         }
     }
     if (!with_extremes) return;
@@ -63,10 +65,9 @@ FORCE_INLINE void Network<T>::finish_rows(V<T> (&values)[ROWS][VECTORS], int seg
 
 // Affine map of `in`; a hidden layer's goes on to `finish_rows`, scaled and shifted a row where `scale` is given.
 template <class T>
-void Network<T>::affine(const Set& set, const Block<T>& block, bool is_output, const T* in, Hidden<T>* kept, T* out,
+void Network<T>::affine(const Set& set, const Block<T>& block, bool is_output, const T* in, T* pre, T* out,
                         const T* scale, const T* shift, bool with_extremes) {
     const int stride = set.layout.stride, steps = is_output ? 1 : positions_;
-    T* pre = kept ? kept->pre : nullptr;
     for (int s = 0; s < steps; ++s) {
         Product<T> product{block.weight(), block.row_stride(), 1, in, stride, block.columns};
         if (s == 1) product = {block.weight(), block.row_stride(), 2, in + stride, 2 * stride, block.columns / 2};
@@ -128,19 +129,75 @@ void Network<T>::normalise(const Set& set, const Block<T>& block, Hidden<T>& lay
     }
 }
 
+// Layer norm over a point's units and positions: the affine map's rows in `pre` become normalised, weighted and shifted;
+// the ReLU of them goes to `out` where it is given.
 template <class T>
-void Network<T>::activate(const Set& set, Hidden<T>& layer, T* out, bool with_extremes) {
+void Network<T>::normalise_points(const Set& set, const Block<T>& block, T* pre, T* out, Hidden<T>* kept) {
+    const int stride = set.layout.stride;
+    const T* weight = a_segment(block.values + block.norm_offset(), norm_scale_);
+    const T* bias = a_segment(block.values + block.norm_offset() + block.rows, norm_shift_);
+    in_columns(stride, [&](int column, auto width) __attribute__((always_inline)) {
+        constexpr int COLUMNS = decltype(width)::value;
+        const T share = T(1) / T(segments_), eps = T(spec_.norm_eps);
+        V<T> mean[COLUMNS] = {}, deviation[COLUMNS] = {};
+        for (int s = 0; s < segments_; ++s) {
+#pragma GCC unroll 4
+            for (int c = 0; c < COLUMNS; ++c) mean[c] += load(pre + std::size_t(s) * stride + column + c * lanes<T>);
+        }
+#pragma GCC unroll 4
+        for (int c = 0; c < COLUMNS; ++c) mean[c] *= share;
+        for (int s = 0; s < segments_; ++s) {
+#pragma GCC unroll 4
+            for (int c = 0; c < COLUMNS; ++c) {
+                const V<T> distance = load(pre + std::size_t(s) * stride + column + c * lanes<T>) - mean[c];
+                deviation[c] += distance * distance;
+            }
+        }
+#pragma GCC unroll 4
+        for (int c = 0; c < COLUMNS; ++c) {
+            deviation[c] = T(1) / square_root<T>(deviation[c] * share + eps);
+            if (kept) store(kept->deviation + column + c * lanes<T>, deviation[c]);
+        }
+        for (int s = 0; s < segments_; ++s) {
+#pragma GCC unroll 4
+            for (int c = 0; c < COLUMNS; ++c) {
+                const std::size_t place = std::size_t(s) * stride + column + c * lanes<T>;
+                const V<T> value = (load(pre + place) - mean[c]) * deviation[c];
+                if (kept) store(kept->normalised + place, value);
+                const V<T> shifted = value * weight[s] + bias[s];
+                store(pre + place, shifted);
+                if (out) store(out + place, larger<T>(V<T>{}, shifted));
+            }
+        }
+    });
+}
+
+// The batch norm in evaluation mode: a factor a unit; what is to be added comes into `norm_shift_`.
+template <class T>
+const T* Network<T>::running_scale(const Block<T>& block, const Hidden<T>& layer) {
+    for (int r = 0; r < spec_.width; ++r) {
+        norm_scale_[r] =
+            block.values[block.norm_offset() + r] / std::sqrt(layer.running_variance[r] + T(spec_.norm_eps));
+        norm_shift_[r] =
+            block.values[block.norm_offset() + block.rows + r] - layer.running_mean[r] * norm_scale_[r];
+    }
+    return norm_scale_;
+}
+
+// What `affine` does beside its product, on rows that a norm has changed: the ReLU where `out` is given, and extremes.
+template <class T>
+void Network<T>::scan(const Set& set, const T* pre, T* out, bool with_extremes) {
     const int stride = set.layout.stride;
     for (int segment = 0; segment < segments_; ++segment)
         for (int column = 0; column < stride; column += lanes<T>) {
-            V<T> value[1][1] = {{load(layer.pre + std::size_t(segment) * stride + column)}};
+            V<T> value[1][1] = {{load(pre + std::size_t(segment) * stride + column)}};
             finish_rows<1, 1>(value, segment, positions_, stride, column, nullptr, out, with_extremes);
         }
 }
 
 template <class T>
-void Network<T>::drop(const Set& set, const T* in, int segments, T* out, int layer, std::int64_t epoch, T scale,
-                      std::uint64_t threshold) {
+void Network<T>::drop(const Set& set, const T* in, int segments, const Hidden<T>& to, int layer, std::int64_t epoch,
+                      T scale, std::uint64_t threshold) {
     constexpr int batch = 16;
     const int stride = set.layout.stride, last = set.layout.count - 1;
     for (int unit = 0; unit < segments; unit += 4) {
@@ -153,7 +210,9 @@ void Network<T>::drop(const Set& set, const T* in, int segments, T* out, int lay
             for (int u = 0; u < units; ++u) {
                 const std::size_t place = std::size_t(unit + u) * stride + start;
                 for (int p = 0; p < points; ++p)
-                    out[place + p] = in[place + p] * (words[u][p] >= threshold ? scale : T(0));
+                    to.dropped[place + p] = in[place + p] * (words[u][p] >= threshold ? scale : T(0));
+                if (!to.kept) continue;
+                for (int p = 0; p < points; ++p) to.kept[place + p] = words[u][p] >= threshold ? scale : T(0);
             }
         }
     }
@@ -257,35 +316,57 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
     }
 }
 
-// After the last layer `dead_at_some_layer_` is what its name says: until then it is of the layers so far.
+// Of a layer's pre-activations, its activations before a skip, and their derivatives (null where `pre` tells when they
+// are 0). After the last layer `dead_at_some_layer_` is what its name says: until then it is of the layers so far.
 template <class T>
-void Network<T>::count_census(const Set& set, int layer, double* four) {
-    int dead_units = 0, linear_units = 0, dead_points = 0, linear_points = 0, dead_somewhere = 0;
-    for (int segment = 0; segment < segments_; segment += positions_) {
-        bool dead = true, linear = true;
-        for (int s = 0; s < positions_; ++s) {
-            dead = dead && !any<T>(load(unit_max_ + (segment + s) * lanes<T>) > T(0));
-            linear = linear && !any<T>(load(unit_min_ + (segment + s) * lanes<T>) <= T(0));
-        }
-        dead_units += dead;
-        linear_units += linear;
+void Network<T>::count_census(const Set& set, int layer, const T* pre, const T* activations, const T* slopes,
+                              double* six) {
+    constexpr double tau = 0.025, least = 1e-9;
+    const int stride = set.layout.stride, count = set.layout.count, outputs = activation_.outputs;
+    T *any_slope = tie_work_, *all_on = tie_work_ + stride, *sizes = norm_scale_;  // any slope of a point, …
+    for (int i = 0; i < stride; ++i) any_slope[i] = T(0), all_on[i] = T(1);
+    int dead_units = 0, linear_units = 0, dead_points = 0, linear_points = 0, dead_somewhere = 0, dormant_units = 0;
+    double size_of_layer = 0, firing = 0;
+    for (int unit = 0; unit < spec_.width; ++unit) {
+        Mask<T> any_here = {}, any_off = {};
+        V<T> size = {}, fires = {};
+        for (int s = unit * positions_; s < (unit + 1) * positions_; ++s)
+            for (int i = 0; i < stride; i += lanes<T>) {
+                const std::size_t place = std::size_t(s) * stride + i;
+                const V<T> g = load(pre + place), valid = load(set.valid + i);
+                const Mask<T> on = g > T(0);
+                const Mask<T> slope = slopes ? load(slopes + place) != T(0) : outputs == 2 ? g != T(0) : ~(g <= T(0));
+                any_here |= slope;
+                any_off |= ~on;
+                fires += on ? valid : V<T>{};
+                for (int o = 0; o < outputs; ++o)
+                    size += magnitude<T>(load(activations + std::size_t(o) * segments_ * stride + place)) * valid;
+                store(any_slope + i, slope ? broadcast<T>(T(1)) : load(any_slope + i));
+                store(all_on + i, on ? load(all_on + i) : V<T>{});
+            }
+        dead_units += !any<T>(any_here);
+        linear_units += !any<T>(any_off);
+        sizes[unit] = horizontal_sum<T>(size);
+        size_of_layer += double(sizes[unit]);
+        firing += double(horizontal_sum<T>(fires));
     }
-    for (int p = 0; p < set.layout.count; ++p) {
-        bool dead = true, linear = true;
-        for (int s = 0; s < positions_; ++s) {
-            dead = dead && !(point_max_[s * set.layout.stride + p] > T(0));
-            linear = linear && point_min_[s * set.layout.stride + p] > T(0);
-        }
+    const double each = double(count) * positions_, mean = size_of_layer / (each * spec_.width);
+    for (int unit = 0; unit < spec_.width; ++unit) dormant_units += double(sizes[unit]) / each <= tau * (mean + least);
+    for (int p = 0; p < count; ++p) {
+        const bool dead = !(any_slope[p] > T(0));
         dead_points += dead;
-        linear_points += linear;
+        linear_points += all_on[p] > T(0);
         dead_so_far_[p] = dead || (layer > 0 && dead_so_far_[p]);
         dead_somewhere += dead_so_far_[p];
     }
-    four[0] = double(dead_units) / spec_.width;
-    four[1] = double(linear_units) / spec_.width;
-    four[2] = double(dead_points) / set.layout.count;
-    four[3] = double(linear_points) / set.layout.count;
-    dead_at_some_layer_ = double(dead_somewhere) / set.layout.count;
+    const auto known = [&](double number) { return spec_.is_smooth ? std::numeric_limits<double>::quiet_NaN() : number; };
+    six[0] = known(double(dead_units) / spec_.width);
+    six[1] = known(double(linear_units) / spec_.width);
+    six[2] = known(double(dead_points) / count);
+    six[3] = known(double(linear_points) / count);
+    six[4] = double(dormant_units) / spec_.width;
+    six[5] = firing / (each * spec_.width);
+    dead_at_some_layer_ = known(double(dead_somewhere) / count);
 }
 
 // Logits of a set of points. Training keeps what the backward pass needs; training and the whole set measure the penalty.
@@ -295,35 +376,52 @@ void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64
     const bool training = mode == Mode::train, dropping = training && dropout_scale > 0;
     const bool with_extremes = mode == Mode::whole_set || (training && has_penalty_);
     const T* in = set.x;
+    const T* skipped = nullptr;  // the input of the block in hand
     penalty_sums_ = V<T>{};
     for (int l = 0; l < spec_.depth; ++l) {
         if (stopped()) return;
         const Block<T>& block = blocks_[l];
         Hidden<T>& layer = hidden_[l];
-        T* out = activations_[l % 2];
+        // pre-activations and outputs: kept in the training, and of the whole training set while its census is taken
+        T *out = activations_[l % 2], *pre = training || has_layer_norm_ ? layer.pre : nullptr;
+        if (is_inlined_) {
+            if (has_layer_norm_ && mode == Mode::evaluate) pre = out;
+        } else if (mode == Mode::evaluate) {
+            for (int i = 0; out == in || out == skipped; ++i) out = activations_[i];
+            pre = out;
+        } else {
+            out = layer.outputs;
+            pre = layer.pre;
+        }
         if (dropping) {
-            drop(set, in, l == 0 ? spec_.features : segments_, layer.dropped, l, epoch, dropout_scale,
-                 dropout_threshold);
+            drop(set, in, l == 0 ? spec_.features : seen_, layer, l, epoch, dropout_scale, dropout_threshold);
             in = layer.dropped;
         }
-        if (training && has_batch_norm_) {
-            affine(set, block, false, in, &layer, nullptr, nullptr, nullptr, false);
-            normalise(set, block, layer);
-            activate(set, layer, out, with_extremes);
+        const bool is_apart = has_layer_norm_ || (training && has_batch_norm_);  // the norm goes over rows of its own
+        T* const rectified = is_inlined_ ? out : nullptr;
+        if (is_apart) {
+            affine(set, block, false, in, pre, nullptr, nullptr, nullptr, false);
+            if (has_layer_norm_) normalise_points(set, block, pre, rectified, training ? &layer : nullptr);
+            else normalise(set, block, layer);
+            if (with_extremes || (rectified && !has_layer_norm_)) scan(set, pre, rectified, with_extremes);
         } else {
-            const T* scale = nullptr;
-            if (has_batch_norm_) {
-                for (int r = 0; r < spec_.width; ++r) {
-                    norm_scale_[r] = block.values[block.norm_offset() + r] /
-                                     std::sqrt(layer.running_variance[r] + T(spec_.norm_eps));
-                    norm_shift_[r] = block.values[block.norm_offset() + block.rows + r] -
-                                     layer.running_mean[r] * norm_scale_[r];
-                }
-                scale = norm_scale_;
-            }
-            affine(set, block, false, in, training ? &layer : nullptr, out, scale, norm_shift_, with_extremes);
+            const T* scale = has_batch_norm_ ? running_scale(block, layer) : nullptr;
+            affine(set, block, false, in, pre, rectified, scale, norm_shift_, with_extremes);
         }
-        if (census) count_census(set, l, census + 4 * l);
+        T* activations = out;
+        if (!is_inlined_) {
+            const std::size_t count = std::size_t(segments_) * set.layout.stride;
+            if (block.has_factor && mode != Mode::evaluate) activations = layer.branch;
+            T* const slopes = training || census ? layer.slopes : nullptr;
+            activate_all<T>(spec_.activation, number_of(block), pre, activations, slopes, count);
+        }
+        if (census) count_census(set, l, pre ? pre : out, activations, layer.slopes, census + 6 * l);
+        if (ends_block(spec_, l)) {
+            const T factor = block.has_factor ? block.values[block.factor_offset()] : T(1);
+            for (int i = 0; i < segments_ * set.layout.stride; i += lanes<T>)
+                store(out + i, load(skipped + i) + factor * load(activations + i));
+        }
+        if (begins_block(spec_, l)) skipped = out;
         if (with_extremes && has_penalty_) finish_extremes(set, layer);
         in = out;
     }
@@ -331,11 +429,12 @@ void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64
     affine(set, blocks_[spec_.depth], true, in, nullptr, logits_, nullptr, nullptr, false);
 }
 
-// The task's loss summed over the points, right predictions, and the mean loss's gradient.
+// The task's mean loss over the points, the share of right predictions or R², and the loss's gradient.
 template <class T>
 typename Network<T>::Score Network<T>::score(const Set& set, bool with_loss, bool with_gradient) {
     switch (spec_.task) {
         case Task::classification: return score_classes(set, with_loss, with_gradient);
+        case Task::regression: return score_numbers(set, with_gradient);
     }
     __builtin_trap();
 }
@@ -361,13 +460,13 @@ typename Network<T>::Score Network<T>::score_classes(const Set& set, bool with_l
                 store(logit_gradient_ + i, valid && spec_.task_loss ? (probability - label) * share : V<T>{});
             }
         }
-        return {double(horizontal_sum<T>(loss)), int(horizontal_sum<T>(right))};
+        return {double(horizontal_sum<T>(loss)) / count, double(int(horizontal_sum<T>(right))) / count};
     }
     double loss = 0;
     int right = 0;
     for (int p = 0; p < stride; ++p) {
         const bool valid = p < count;
-        const int label = valid ? int(set.classes[p]) : 0;
+        const int label = valid ? int(set.label[p]) : 0;
         int best = 0;
         for (int o = 1; o < spec_.outputs; ++o)
             if (logits_[o * stride + p] > logits_[best * stride + p]) best = o;
@@ -385,7 +484,21 @@ typename Network<T>::Score Network<T>::score_classes(const Set& set, bool with_l
                     valid && spec_.task_loss ? (probability - T(o == label)) * share : T(0);
             }
     }
-    return {loss, right};
+    return {loss / count, double(right) / count};
+}
+
+template <class T>
+typename Network<T>::Score Network<T>::score_numbers(const Set& set, bool with_gradient) {
+    const int stride = set.layout.stride, count = set.layout.count;
+    const T share = spec_.task_loss ? T(2) / T(count) : T(0);
+    V<T> loss = {};
+    for (int i = 0; i < stride; i += lanes<T>) {
+        const V<T> valid = load(set.valid + i), error = (load(logits_ + i) - load(set.label + i)) * valid;
+        loss += error * error;
+        if (with_gradient) store(logit_gradient_ + i, error * share);
+    }
+    const double mean = double(horizontal_sum<T>(loss)) / count;
+    return {mean, 1 - mean / set.variance};
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ void add(Best& metric, std::int64_t epoch, double value, bool largest) {
 
 double mean_of(const double* census, int depth, int which) {
     double sum = 0;
-    for (int l = 0; l < depth; ++l) sum += census[4 * l + which];
+    for (int l = 0; l < depth; ++l) sum += census[6 * l + which];
     return sum / depth;
 }
 
@@ -57,13 +57,13 @@ void Network<T>::run(Control& control, Outcome& outcome) {
         start_step();
         backward(epoch - 1, T(dropout.scale), nullptr);
         if (stopped()) break;
-        const double train_loss = train.loss / train_.layout.count, train_acc = double(train.right) / train_.layout.count;
+        const double train_loss = train.loss, train_acc = train.accuracy;
         double val_loss = 0, val_acc = 0;
         if (spec_.evaluate) {
             forward(val_, Mode::evaluate, 0, 0, 0, nullptr);
             const Score val = score(val_, true, false);
-            val_loss = val.loss / val_.layout.count;
-            val_acc = double(val.right) / val_.layout.count;
+            val_loss = val.loss;
+            val_acc = val.accuracy;
         }
         if (stopped()) break;
         if (!std::isfinite(train_loss + val_loss + penalty) || any<T>(parameters_bad_ != parameters_bad_)) {
@@ -115,7 +115,7 @@ void Network<T>::probe(Probe& probe) {
         forward(train_, Mode::train, T(dropout.scale), dropout.threshold, step, nullptr);
         const Score train = score(train_, true, true);
         if (step == probe.steps) {
-            probe.task_loss = train.loss / train_.layout.count;
+            probe.task_loss = train.loss;
             probe.penalty = has_penalty_ ? penalty_ : 0;
             double* values = probe.parameters;
             each_parameter([&](int l, int offset) { *values++ = double(blocks_[l].values[offset]); });
@@ -168,7 +168,7 @@ void with_network(const Spec& spec, const Points& train, const Points& val, void
 
 std::size_t workspace_bytes(const Spec& spec, int train_points, int val_points) {
     std::size_t bytes = 0;
-    with_network(spec, {nullptr, nullptr, train_points}, {nullptr, nullptr, val_points}, nullptr,
+    with_network(spec, {nullptr, nullptr, train_points, 0}, {nullptr, nullptr, val_points, 0}, nullptr,
                  [&](auto& network) { bytes = network.bytes(); });
     return bytes;
 }
@@ -199,10 +199,28 @@ void position_gradients(const PositionSeparation& given) {
     else PositionSeparator<float>(given).pull();
 }
 
+template <class T>
+void activate_some(const Activating& given) {
+    alignas(64) T pre[lanes<T>] = {}, values[lanes<T>], slopes[lanes<T>];
+    for (std::int64_t start = 0; start < given.count; start += lanes<T>) {
+        const std::size_t size = sizeof(T) * std::size_t(given.count - start < lanes<T> ? given.count - start : lanes<T>);
+        std::memcpy(pre, static_cast<const T*>(given.pre) + start, size);
+        activate_all<T>(given.activation, given.number, pre, values, slopes, lanes<T>);
+        std::memcpy(static_cast<T*>(given.values) + start, values, size);
+        std::memcpy(static_cast<T*>(given.slopes) + start, slopes, size);
+    }
+}
+
+void activate(const Activating& given) {
+    if (given.is_float64) activate_some<double>(given);
+    else activate_some<float>(given);
+}
+
 }  // namespace
 
 extern const Kernel kernel;
-const Kernel kernel = {INSTRUCTION_SET_NAME, workspace_bytes, train, probe, separate, find_positions, position_gradients};
+const Kernel kernel = {INSTRUCTION_SET_NAME, workspace_bytes,    train,   probe, separate,
+                       find_positions,       position_gradients, activate};
 
 }  // namespace INSTRUCTION_SET
 }  // namespace jumpstart

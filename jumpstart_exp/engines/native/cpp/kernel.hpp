@@ -12,11 +12,14 @@ namespace jumpstart {
 
 // What module.cpp has no name for never comes here; a switch that leaves one of these out does not compile.
 enum class Architecture { mlp, conv2x1 };
-enum class Activation { relu };
-enum class Norm { none, batch };
-enum class Init { glorot_uniform, glorot_uniform_2x1, kaiming_uniform, zero };
+enum class Activation {
+    relu, leaky_relu, prelu, elu, selu, gelu, silu, tanh, sigmoid, logistic, softplus, tat, crelu
+};
+enum class Norm { none, batch, layer };
+enum class SkipScale { one, zero };
+enum class Init { glorot_uniform, glorot_uniform_2x1, kaiming_uniform, zero, given };
 enum class Precision { float32, float64 };
-enum class Task { classification };
+enum class Task { classification, regression };
 enum class Kind { none, U, P, UP, L };
 enum class Scope { channel, position };
 enum class Aggregate { sum, mean, l2, sum_sq };
@@ -31,18 +34,46 @@ constexpr int positions_of(Architecture architecture) {
     }
     __builtin_trap();
 }
-constexpr bool is_batch_norm(Norm norm) {
+// Parameters that a norm has for every unit of a hidden layer, and its running statistics.
+struct NormNumbers {
+    int parameters, statistics;
+};
+constexpr NormNumbers numbers_of(Norm norm) {
     switch (norm) {
-        case Norm::none: return false;
-        case Norm::batch: return true;
+        case Norm::none: return {0, 0};
+        case Norm::batch: return {2, 2};
+        case Norm::layer: return {2, 0};
     }
     __builtin_trap();
 }
-// Parameters, and as many running statistics, that a norm has for every unit of a hidden layer.
-constexpr int norm_numbers(Norm norm) {
-    switch (norm) {
-        case Norm::none: return 0;
-        case Norm::batch: return 2;
+// Whether a layer trains a number of its activation, and how many outputs a unit has.
+struct ActivationTraits {
+    bool is_trained;
+    int outputs;
+};
+constexpr ActivationTraits traits_of(Activation activation) {
+    switch (activation) {
+        case Activation::prelu: return {true, 1};
+        case Activation::crelu: return {false, 2};
+        case Activation::relu:
+        case Activation::leaky_relu:
+        case Activation::elu:
+        case Activation::selu:
+        case Activation::gelu:
+        case Activation::silu:
+        case Activation::tanh:
+        case Activation::sigmoid:
+        case Activation::logistic:
+        case Activation::softplus:
+        case Activation::tat: return {false, 1};
+    }
+    __builtin_trap();
+}
+// Whether a block's branch has a trained factor.
+constexpr bool is_scaled(SkipScale scale) {
+    switch (scale) {
+        case SkipScale::one: return false;
+        case SkipScale::zero: return true;
     }
     __builtin_trap();
 }
@@ -91,9 +122,13 @@ struct Spec {
     bool task_loss, evaluate;
     Architecture architecture;
     Activation activation;
+    double activation_number;  // its slope, γ or start
+    bool is_smooth;            // its units and points are neither dead nor linear
     Norm norm;
+    int skip_every;  // hidden layers that a skip goes over, from the second on; 0 for no skips
+    SkipScale skip_scale;
     Init init;
-    double gain;  // of the initial weights of hidden layers
+    const double* initial;  // parameters in torch's order, for `given`
     Precision precision;
     Task task;
     Kind kind;
@@ -111,11 +146,21 @@ struct Spec {
     std::uint32_t seed;
 };
 
-// Points in rows of `features` numbers; labels are class indices.
+// Skips go over blocks of layers: the input of one is the output of layer 0, or of the block before.
+constexpr int blocks_of(const Spec& spec) { return spec.skip_every ? (spec.depth - 1) / spec.skip_every : 0; }
+constexpr bool begins_block(const Spec& spec, int layer) {
+    return spec.skip_every && layer % spec.skip_every == 0 && layer / spec.skip_every < blocks_of(spec);
+}
+constexpr bool ends_block(const Spec& spec, int layer) {
+    return spec.skip_every && layer > 0 && layer % spec.skip_every == 0 && layer / spec.skip_every <= blocks_of(spec);
+}
+
+// Points in rows of `features` numbers; labels are class indices, or numbers with their variance.
 struct Points {
     const double* x;
-    const std::int64_t* y;
+    const double* y;
     int count;
+    double variance;
 };
 
 struct CurvePoint {
@@ -129,7 +174,8 @@ struct Best {
     std::int64_t best_epoch;  // 0 before the first epoch
 };
 
-// The caller owns the arrays: four numbers a layer in a census, `curve_capacity` rows in the curve.
+// The caller owns the arrays: six numbers a layer in a census (dead units, linear units, dead points, linear points,
+// dormant units, firing rate; NaN for what is not known), `curve_capacity` rows in the curve.
 struct Outcome {
     bool stopped;
     std::int64_t epochs_run, diverged_epoch;  // 0 where it did not diverge
@@ -159,7 +205,8 @@ struct Control {
     CheckpointWriter* keeper = nullptr;       // null to keep nothing
 };
 
-// Parameters in torch's order: a hidden layer's weight, bias, (batch norm: weight, bias); the output's weight, bias.
+// Parameters in torch's order: a hidden layer's weight, bias, (norm: weight, bias), (trained slope), (factor of the block
+// that it ends); the output's weight, bias.
 struct Probe {
     std::int64_t steps;      // to take before the one that is looked at
     const double* initial;   // null for the cell's own initial parameters
@@ -196,6 +243,17 @@ struct PositionSeparation {
     void* gradient;  // (images, positions, channels), to which the grads are added
 };
 
+// An activation's values and derivatives, number by number: what the tests hold against exact ones.
+struct Activating {
+    Activation activation;  // of one output a unit
+    double number;
+    bool is_float64;
+    const void* pre;
+    void* values;
+    void* slopes;
+    std::int64_t count;
+};
+
 constexpr std::size_t separation_scratch_bytes(std::int64_t channels) { return std::size_t(channels) * (2 * 64 + 16); }
 
 struct Kernel {
@@ -207,6 +265,7 @@ struct Kernel {
     void (*separate)(const Separation&);
     void (*find_positions)(const PositionSeparation&);
     void (*position_gradients)(const PositionSeparation&);
+    void (*activate)(const Activating&);
 };
 
 std::int64_t parameter_count(const Spec&);

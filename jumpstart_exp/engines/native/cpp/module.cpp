@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -22,7 +23,7 @@ namespace jumpstart {
 namespace {
 
 using Numbers = nb::ndarray<const double, nb::c_contig, nb::device::cpu>;
-using Labels = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Labels = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 constexpr int poll_milliseconds = 50;
 
@@ -73,7 +74,7 @@ State state_from(const nb::dict& values, const Spec& spec) {
         const std::vector<double> part = numbers_from(values, name, count);
         state.numbers.insert(state.numbers.end(), part.begin(), part.end());
     }
-    state.census_start = numbers_from(values, "census_start", 4 * std::size_t(spec.depth));
+    state.census_start = numbers_from(values, "census_start", 6 * std::size_t(spec.depth));
     outcome.penalty_start = get<double>(values, "penalty_start");
     outcome.dead_at_some_layer_start = get<double>(values, "dead_at_some_layer_start");
     const std::vector<double> metrics = numbers_from(values, "metrics", 12);
@@ -94,6 +95,22 @@ State state_from(const nb::dict& values, const Spec& spec) {
     return state;
 }
 
+Activation activation_from(const nb::dict& values) {
+    return choice<Activation>(values, "activation", {{"relu", Activation::relu},
+                                                     {"leaky_relu", Activation::leaky_relu},
+                                                     {"prelu", Activation::prelu},
+                                                     {"elu", Activation::elu},
+                                                     {"selu", Activation::selu},
+                                                     {"gelu", Activation::gelu},
+                                                     {"silu", Activation::silu},
+                                                     {"tanh", Activation::tanh},
+                                                     {"sigmoid", Activation::sigmoid},
+                                                     {"logistic", Activation::logistic},
+                                                     {"softplus", Activation::softplus},
+                                                     {"tat", Activation::tat},
+                                                     {"crelu", Activation::crelu}});
+}
+
 Job job_from(const nb::dict& values) {
     Job job;
     Spec& spec = job.spec;
@@ -105,22 +122,30 @@ Job job_from(const nb::dict& values) {
     spec.evaluate = get<bool>(values, "evaluate");
     spec.architecture = choice<Architecture>(values, "layout",
                                              {{"mlp", Architecture::mlp}, {"conv2x1", Architecture::conv2x1}});
-    spec.activation = choice<Activation>(values, "activation", {{"relu", Activation::relu}});
-    spec.norm = choice<Norm>(values, "norm", {{"none", Norm::none}, {"batch", Norm::batch}});
+    spec.activation = activation_from(values);
+    spec.activation_number = get<double>(values, "activation_number");
+    spec.is_smooth = get<bool>(values, "is_smooth");
+    spec.norm = choice<Norm>(values, "norm", {{"none", Norm::none}, {"batch", Norm::batch}, {"layer", Norm::layer}});
+    spec.skip_every = get<int>(values, "skip_every");
+    spec.skip_scale = choice<SkipScale>(values, "skip_scale", {{"1", SkipScale::one}, {"zero", SkipScale::zero}});
+    if (spec.skip_every < 0 || (blocks_of(spec) > 0 && traits_of(spec.activation).outputs > 1))
+        throw std::invalid_argument("skip_every must be at least 0, and a unit of one output");
     spec.init = choice<Init>(values, "init", {{"glorot_uniform", Init::glorot_uniform},
                                               {"glorot_uniform_2x1", Init::glorot_uniform_2x1},
                                               {"kaiming_uniform", Init::kaiming_uniform},
-                                              {"zero", Init::zero}});
+                                              {"zero", Init::zero},
+                                              {"given", Init::given}});
     spec.aggregate = choice<Aggregate>(values, "aggregate", {{"sum", Aggregate::sum},
                                                              {"mean", Aggregate::mean},
                                                              {"l2", Aggregate::l2},
                                                              {"sum_sq", Aggregate::sum_sq}});
     spec.ties = choice<Ties>(values, "ties",
                              {{"shared", Ties::shared}, {"single", Ties::single}, {"random", Ties::random}});
-    spec.gain = get<double>(values, "gain");
     spec.precision =
         choice<Precision>(values, "precision", {{"float32", Precision::float32}, {"float64", Precision::float64}});
-    spec.task = choice<Task>(values, "task", {{"classification", Task::classification}});
+    spec.task = choice<Task>(values, "task", {{"classification", Task::classification}, {"regression", Task::regression}});
+    if (spec.task == Task::regression && spec.outputs != 1)
+        throw std::invalid_argument("a regression has one output");
     spec.optimizer = choice<Optimizer>(values, "optimizer", {{"adam", Optimizer::adam}});
     spec.eps_rule = choice<EpsRule>(values, "eps_rule", {{"torch", EpsRule::torch}, {"keras", EpsRule::keras}});
     spec.kind = choice<Kind>(
@@ -146,11 +171,21 @@ Job job_from(const nb::dict& values) {
     spec.epochs = get<std::int64_t>(values, "epochs");
     spec.curve_every = get<std::int64_t>(values, "curve_every");
     spec.seed = get<std::uint32_t>(values, "seed");
+    if (!nb::borrow<nb::object>(values["initial"]).is_none())
+        job.initial = numbers_from(values, "initial", std::size_t(parameter_count(spec)));
     job.watched = get<std::vector<std::int64_t>>(values, "watched");
     if (!std::is_sorted(job.watched.begin(), job.watched.end()))
         throw std::invalid_argument("watched must be epochs in ascending order");
     if (!nb::borrow<nb::object>(values["state"]).is_none()) job.state = state_from(get<nb::dict>(values, "state"), spec);
     return job;
+}
+
+double variance_of(const std::vector<double>& numbers) {
+    double sum = 0, squares = 0;
+    for (const double number : numbers) sum += number;
+    const double mean = sum / double(numbers.size());
+    for (const double number : numbers) squares += (number - mean) * (number - mean);
+    return squares / double(numbers.size());
 }
 
 Dataset dataset_from(const Numbers& x_train, const Labels& y_train, const Numbers& x_val, const Labels& y_val) {
@@ -164,15 +199,26 @@ Dataset dataset_from(const Numbers& x_train, const Labels& y_train, const Number
     data.x_val.assign(x_val.data(), x_val.data() + x_val.size());
     data.y_train.assign(y_train.data(), y_train.data() + y_train.size());
     data.y_val.assign(y_val.data(), y_val.data() + y_val.size());
+    data.train_variance = variance_of(data.y_train);
+    data.val_variance = variance_of(data.y_val);
     return data;
 }
 
 void check(const Job& job, const Dataset& data) {
     if (job.spec.features != data.features) throw std::invalid_argument("the points do not have the network's features");
-    const std::int64_t classes = job.spec.outputs == 1 ? 2 : job.spec.outputs;
+    if (job.spec.init == Init::given && job.initial.empty() && !job.state)
+        throw std::invalid_argument("init='given' without initial parameters");
+    const int classes = job.spec.outputs == 1 ? 2 : job.spec.outputs;
     for (const auto* labels : {&data.y_train, &data.y_val})
-        for (const std::int64_t label : *labels)
-            if (label < 0 || label >= classes) throw std::invalid_argument("a label is not among the classes");
+        for (const double label : *labels) switch (job.spec.task) {
+                case Task::classification:
+                    if (!(label >= 0 && label < classes && label == std::floor(label)))
+                        throw std::invalid_argument("a label is not among the classes");
+                    break;
+                case Task::regression:
+                    if (!std::isfinite(label)) throw std::invalid_argument("a target is no finite number");
+                    break;
+            }
 }
 
 const Kernel& kernel_named(const std::string& name) {
@@ -367,6 +413,18 @@ void separate_positions(const Tensor<T>& pre_activations, const Tensor<T>& unit_
     (gradient ? kernel.position_gradients : kernel.find_positions)(given);
 }
 
+// Values and derivatives of an activation of one output a unit, for the tests.
+template <class T>
+void activate(const nb::dict& values, const Tensor<const T>& pre, const Tensor<T>& out, const Tensor<T>& slopes,
+              const std::string& instruction_set) {
+    const Activation activation = activation_from(values);
+    if (traits_of(activation).outputs != 1 || out.size() != pre.size() || slopes.size() != pre.size())
+        throw std::invalid_argument("an activation of one output a unit, and three arrays of one size");
+    kernel_named(instruction_set)
+        .activate({activation, get<double>(values, "activation_number"), sizeof(T) == 8, pre.data(), out.data(),
+                   slopes.data(), std::int64_t(pre.size())});
+}
+
 }  // namespace
 }  // namespace jumpstart
 
@@ -385,5 +443,7 @@ NB_MODULE(_native, m) {
           "unit_shares"_a, "point_values"_a, "point_shares"_a, "gradient"_a.none(), "instruction_set"_a);
     m.def("separate_positions", &jumpstart::separate_positions<double>, "pre_activations"_a, "unit_values"_a,
           "unit_shares"_a, "point_values"_a, "point_shares"_a, "gradient"_a.none(), "instruction_set"_a);
+    m.def("activate", &jumpstart::activate<float>, "values"_a, "pre"_a, "out"_a, "slopes"_a, "instruction_set"_a);
+    m.def("activate", &jumpstart::activate<double>, "values"_a, "pre"_a, "out"_a, "slopes"_a, "instruction_set"_a);
     m.def("instruction_sets", &jumpstart::instruction_sets);
 }

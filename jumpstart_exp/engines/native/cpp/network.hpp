@@ -1,7 +1,8 @@
 // Activations are stored as rows (unit, then position), the points contiguous along a row and padded to whole vectors.
 // Padding repeats the last point, so a maximum or minimum never sees anything that is not there; what sums over points
 // is masked, and the loss's gradient is 0 in the padding. A layer's parameters are one block: its weight's rows with
-// the bias as their last number, then the batch norm's weight and bias; beside it the optimizer's slots.
+// the bias as their last number, then the norm's weight and bias, the activation's trained slope and the factor of the
+// block that it ends; beside it the optimizer's slots.
 #pragma once
 
 #include <cmath>
@@ -19,25 +20,31 @@ template <class T>
 struct Block {
     T* values;  // then the optimizer's slots, `length` numbers each
     int rows, columns, length;
-    bool has_norm;
+    bool has_norm, has_slope, has_factor;
 
     T* weight() const { return values; }
     T* bias() const { return values + columns; }
     T* slot(int number) const { return values + (1 + number) * std::size_t(length); }
     int row_stride() const { return columns + 1; }
     int norm_offset() const { return rows * (columns + 1); }
-    int used() const { return rows * (columns + 1) + (has_norm ? 2 * rows : 0); }
+    int slope_offset() const { return norm_offset() + (has_norm ? 2 * rows : 0); }
+    int factor_offset() const { return slope_offset() + int(has_slope); }
+    int used() const { return factor_offset() + int(has_factor); }
 };
 
 // What the training keeps of a hidden layer's forward pass.
 template <class T>
 struct Hidden {
     T* pre;         // pre-activations
-    T* normalised;  // before the batch norm's weight and bias
-    T* deviation;   // 1 / √(variance + ε) of every unit
+    T* outputs;     // what the next layer sees, and
+    T* slopes;      // the activation's derivatives: unless the ReLU is done again in the backward pass
+    T* branch;      // of the block that it ends, before its factor
+    T* normalised;  // before the norm's weight and bias
+    T* deviation;   // 1 / √(variance + ε) of every unit, or point
     T* running_mean;
     T* running_variance;
     T* dropped;  // the layer's input after dropout
+    T* kept;     // its factors, where an output of 0 does not tell that it was dropped
     T* unit_high;  // the constraints' extremes: a number each, filled up to whole vectors
     T* unit_low;
     T* point_high;  // as rows of points
@@ -59,18 +66,19 @@ private:
     struct Set {  // of points
         Layout<T> layout;
         T *x, *label, *valid;
-        const std::int64_t* classes;
+        double variance;
     };
     struct Score {
-        double loss;
-        int right;
+        double loss, accuracy;  // means over the points; of numbers R²
     };
 
     const Spec& spec_;
     const Constraints constrained_;
     Arena arena_;
-    int positions_, segments_;  // rows of a hidden layer
-    bool has_batch_norm_, per_position_;
+    const ActivationTraits activation_;
+    int positions_, segments_, seen_;  // rows of a hidden layer, and of its outputs
+    bool has_batch_norm_, has_layer_norm_, per_position_;
+    bool is_inlined_;  // the ReLU without skips: a part of the products
     TieRule ties_;
     bool has_penalty_, fast_penalty_;
     double constraints_;
@@ -78,7 +86,7 @@ private:
     Block<T>* blocks_;
     Hidden<T>* hidden_;
     T *ones_, *logits_, *logit_gradient_, *extra_;
-    T *activations_[2], *gradients_[2], *parameter_gradients_[2];
+    T *activations_[3], *gradients_[2], *parameter_gradients_[2], *skip_gradient_;
     T *unit_max_, *unit_min_, *point_max_, *point_min_;  // of the layer in hand: vectors for units, rows for points
     T *tie_work_, *norm_scale_, *norm_shift_;
     bool* dead_so_far_;  // training points that are dead at a layer up to the one in hand
@@ -106,34 +114,63 @@ private:
     enum class Mode { train, whole_set, evaluate };
     void forward(const Set& set, Mode mode, T dropout_scale, std::uint64_t dropout_threshold, std::int64_t epoch,
                  double* census);
-    void affine(const Set& set, const Block<T>& block, bool is_output, const T* in, Hidden<T>* kept, T* out,
-                const T* scale, const T* shift, bool with_extremes);
+    void affine(const Set& set, const Block<T>& block, bool is_output, const T* in, T* pre, T* out, const T* scale,
+                const T* shift, bool with_extremes);
     template <int ROWS, int VECTORS>
     void finish_rows(V<T> (&values)[ROWS][VECTORS], int segment, int segment_step, int stride, int column,
                      T* pre, T* out, bool with_extremes);
     void normalise(const Set& set, const Block<T>& block, Hidden<T>& layer);
-    void activate(const Set& set, Hidden<T>& layer, T* out, bool with_extremes);
-    void drop(const Set& set, const T* in, int segments, T* out, int layer, std::int64_t epoch, T scale,
+    void normalise_points(const Set& set, const Block<T>& block, T* pre, T* out, Hidden<T>* kept);
+    void scan(const Set& set, const T* pre, T* out, bool with_extremes);
+    double number_of(const Block<T>& block) const {
+        return block.has_slope ? double(block.values[block.slope_offset()]) : spec_.activation_number;
+    }
+    // A unit's numbers repeated for its positions; themselves where it has one.
+    const T* a_segment(const T* numbers, T* room) const {
+        if (positions_ == 1) return numbers;
+        for (int s = 0; s < segments_; ++s) room[s] = numbers[s / positions_];
+        return room;
+    }
+    // Some vectors of points at a time: visit(first point, how many vectors as a type).
+    template <int COUNT>
+    struct Count {
+        static constexpr int value = COUNT;
+    };
+    template <class Visit>
+    FORCE_INLINE static void in_columns(int stride, Visit visit) {
+        int column = 0;
+        for (; column + 3 * lanes<T> <= stride; column += 3 * lanes<T>) visit(column, Count<3>{});
+        for (; column < stride; column += lanes<T>) visit(column, Count<1>{});
+    }
+    static void sums_of_units(int count, const T* vectors, T* totals) {
+        const V<T>* const all = reinterpret_cast<const V<T>*>(vectors);
+        if (count <= 4) store(totals, reduced_rows<T, Add, (4 < lanes<T> ? 4 : lanes<T>)>(all));
+        else store(totals, reduced_rows<T, Add>(all));
+    }
+    const T* running_scale(const Block<T>& block, const Hidden<T>& layer);
+    void drop(const Set& set, const T* in, int segments, const Hidden<T>& to, int layer, std::int64_t epoch, T scale,
               std::uint64_t threshold);
     template <int COUNT>
     void extremes_of_units(int unit, V<T>& high, V<T>& low);
     void finish_extremes(const Set& set, Hidden<T>& layer);
-    void count_census(const Set& set, int layer, double* four);
+    void count_census(const Set& set, int layer, const T* pre, const T* activations, const T* slopes, double* six);
     void start_step();
     void end_penalty();
     Score score(const Set& set, bool with_loss, bool with_gradient);
     Score score_classes(const Set& set, bool with_loss, bool with_gradient);
+    Score score_numbers(const Set& set, bool with_gradient);
     T eps_now(double second) const;
 
     void backward(std::int64_t epoch, T dropout_scale, Probe* probe);
     void propagate(int to, bool dropping, T dropout_scale, bool with_extra, const T* from_gradient, T* to_gradient,
-                   T* activation);
+                   T* activation, T* parameter_gradient);
     bool add_extra(int index, std::int64_t epoch);
     template <class Equal>
     void give_to_one_or_all(Equal each_entry, T coefficient, Stream stream, std::uint32_t unit, std::uint32_t point,
                             int layer, std::int64_t epoch);
     void add_unit_fast(const Hidden<T>& layer, T* gradient);
     void normalise_backward(const Block<T>& block, const Hidden<T>& layer, T* gradient, T* parameter_gradient);
+    void normalise_points_backward(const Block<T>& block, const Hidden<T>& layer, T* gradient, T* parameter_gradient);
     void parameter_gradient(int index, const T* gradient, const T* in, T* out);
     void update(const Block<T>& block, const T* gradient);
     void adam(const Block<T>& block, const T* gradient);
@@ -175,10 +212,14 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
     : spec_(spec),
       constrained_(constraints_of(spec.kind)),
       arena_(memory),
+      activation_(traits_of(spec.activation)),
       positions_(positions_of(spec.architecture)),
       segments_(spec.width * positions_),
-      has_batch_norm_(is_batch_norm(spec.norm)),
+      seen_(segments_ * activation_.outputs),
+      has_batch_norm_(spec.norm == Norm::batch),
+      has_layer_norm_(spec.norm == Norm::layer),
       per_position_(has_a_constraint_a_position(spec.scope)),
+      is_inlined_(spec.activation == Activation::relu && blocks_of(spec) == 0),
       ties_(rule_of(spec.ties)),
       has_penalty_(constrained_.units || constrained_.points || constrained_.layers),
       fast_penalty_(positions_ == 1 && !ties_.counts && !constrained_.layers),
@@ -193,8 +234,10 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
     for (int l = 0; l <= spec.depth; ++l) {
         Block<T> block;
         block.rows = l == spec.depth ? spec.outputs : spec.width;
-        block.columns = l == spec.depth ? segments_ : l == 0 ? spec.features : spec.width * positions_;
-        block.has_norm = has_batch_norm_ && l < spec.depth;
+        block.columns = l == 0 ? spec.features : seen_;
+        block.has_norm = numbers_of(spec.norm).parameters > 0 && l < spec.depth;
+        block.has_slope = activation_.is_trained && l < spec.depth;
+        block.has_factor = is_scaled(spec.skip_scale) && ends_block(spec, l);
         block.length = (block.used() + lanes<T> - 1) / lanes<T> * lanes<T>;
         block.values = arena_.take<T>((1 + slots_of(spec.optimizer)) * std::size_t(block.length));
         longest = block.length > longest ? block.length : longest;
@@ -202,14 +245,24 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
         if (l == spec.depth) break;
         Hidden<T> layer = {};
         layer.pre = arena_.take<T>(std::size_t(segments_) * stride);
-        if (has_batch_norm_) {
+        if (!is_inlined_) {
+            layer.outputs = arena_.take<T>(std::size_t(seen_) * stride);
+            if (activation_.outputs == 1) layer.slopes = arena_.take<T>(std::size_t(segments_) * stride);
+            if (block.has_factor) layer.branch = arena_.take<T>(std::size_t(segments_) * stride);
+        }
+        if (block.has_norm) {
             layer.normalised = arena_.take<T>(std::size_t(segments_) * stride);
-            layer.deviation = arena_.take<T>(spec.width);
+            layer.deviation = arena_.take<T>(has_layer_norm_ ? stride : spec.width);
+        }
+        if (has_batch_norm_) {
             layer.running_mean = arena_.take<T>(spec.width);
             layer.running_variance = arena_.take<T>(spec.width);
         }
-        if (spec.dropout_rate > 0)
-            layer.dropped = arena_.take<T>(std::size_t(l == 0 ? spec.features : segments_) * stride);
+        if (spec.dropout_rate > 0) {
+            const std::size_t inputs = std::size_t(l == 0 ? spec.features : seen_) * stride;
+            layer.dropped = arena_.take<T>(inputs);
+            if (!is_inlined_) layer.kept = arena_.take<T>(inputs);
+        }
         if (has_penalty_) {
             layer.unit_high = arena_.take<T>(whole_vectors(segments_));
             layer.unit_low = arena_.take<T>(whole_vectors(segments_));
@@ -224,17 +277,21 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
     logit_gradient_ = arena_.take<T>(std::size_t(spec.outputs) * stride);
     extra_ = has_penalty_ && !fast_penalty_ ? arena_.take<T>(std::size_t(segments_) * stride) : nullptr;
     for (int i = 0; i < 2; ++i) {
-        activations_[i] = arena_.take<T>(std::size_t(segments_) * widest);
-        gradients_[i] = arena_.take<T>(std::size_t(segments_) * stride);
+        activations_[i] = arena_.take<T>(std::size_t(seen_) * widest);
+        gradients_[i] = arena_.take<T>(std::size_t(seen_) * stride);
         parameter_gradients_[i] = arena_.take<T>(longest);
     }
+    const bool has_skips = blocks_of(spec) > 0;
+    activations_[2] = has_skips ? arena_.take<T>(std::size_t(seen_) * widest) : nullptr;
+    skip_gradient_ = has_skips ? arena_.take<T>(std::size_t(seen_) * stride) : nullptr;
     unit_max_ = arena_.take<T>(std::size_t(whole_vectors(segments_)) * lanes<T>);
     unit_min_ = arena_.take<T>(std::size_t(whole_vectors(segments_)) * lanes<T>);
     point_max_ = arena_.take<T>(std::size_t(positions_) * stride);
     point_min_ = arena_.take<T>(std::size_t(positions_) * stride);
     tie_work_ = arena_.take<T>(4 * std::size_t(stride));
-    norm_scale_ = arena_.take<T>(spec.width);
-    norm_shift_ = arena_.take<T>(spec.width);
+
+    norm_scale_ = arena_.take<T>(seen_);
+    norm_shift_ = arena_.take<T>(seen_);
     dead_so_far_ = arena_.take<bool>(train.count);
     const double each = per_position_ ? positions_ : 1;
     constraints_ = spec.depth * ((constrained_.units ? each * spec.width : 0.0) +
@@ -247,7 +304,7 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
 
 template <class T>
 typename Network<T>::Set Network<T>::take_set(const Points& points) {
-    Set set{Layout<T>(points.count), nullptr, nullptr, nullptr, points.y};
+    Set set{Layout<T>(points.count), nullptr, nullptr, nullptr, points.variance};
     set.x = arena_.take<T>(std::size_t(spec_.features) * set.layout.stride);
     set.label = arena_.take<T>(set.layout.stride);
     set.valid = arena_.take<T>(set.layout.stride);
@@ -276,6 +333,7 @@ void Network<T>::each_parameter(Visit visit) {
         for (int r = 0; r < block.rows; ++r) visit(l, r * block.row_stride() + block.columns);
         if (block.has_norm)
             for (int i = 0; i < 2 * block.rows; ++i) visit(l, block.norm_offset() + i);
+        for (int i = block.slope_offset(); i < block.used(); ++i) visit(l, i);
     }
 }
 
@@ -294,6 +352,7 @@ void Network<T>::each_of_state(Visit visit) {
 
 template <class T>
 void Network<T>::initialise(const double* initial) {
+    if (!initial && spec_.init == Init::given) initial = spec_.initial;
     if (initial) {
         each_parameter([&](int l, int offset) { blocks_[l].values[offset] = T(*initial++); });
     } else {
@@ -301,7 +360,6 @@ void Network<T>::initialise(const double* initial) {
             Block<T>& block = blocks_[l];
             // a filter's fans count its two taps
             const int fan_in = block.columns, fan_out = block.rows * (l < spec_.depth ? positions_ : 1);
-            const double gain = l < spec_.depth ? spec_.gain : 1;
             WeightStream stream(spec_.seed, std::uint64_t(l));
             const auto draw_weights = [&](double bound) {
                 for (int r = 0; r < block.rows; ++r)
@@ -311,7 +369,7 @@ void Network<T>::initialise(const double* initial) {
             const auto draw_biases = [&](double bound) {
                 for (int r = 0; r < block.rows; ++r) block.bias()[r * block.row_stride()] = T(bound * stream.next());
             };
-            const auto glorot = [&](int into, int out_of) { return gain * std::sqrt(6.0 / (double(into) + out_of)); };
+            const auto glorot = [&](int into, int out_of) { return std::sqrt(6.0 / (double(into) + out_of)); };
             switch (spec_.init) {
                 case Init::glorot_uniform:
                     draw_weights(glorot(fan_in, fan_out));
@@ -320,14 +378,17 @@ void Network<T>::initialise(const double* initial) {
                     draw_weights(glorot(fan_in, l == 0 ? fan_out * spec_.features : fan_out));
                     break;
                 case Init::kaiming_uniform:
-                    draw_weights(gain * (1 / std::sqrt(double(fan_in))));
+                    draw_weights(1 / std::sqrt(double(fan_in)));
                     draw_biases(1 / std::sqrt(double(fan_in)));
                     break;
                 case Init::zero:
                     break;
+                case Init::given:
+                    __builtin_trap();
             }
             if (block.has_norm)
                 for (int r = 0; r < block.rows; ++r) block.values[block.norm_offset() + r] = T(1);
+            if (block.has_slope) block.values[block.slope_offset()] = T(spec_.activation_number);
         }
     }
     if (has_batch_norm_)
