@@ -10,7 +10,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from jumpstart_exp.networks.blocks import block
+from jumpstart_exp.settings import is_function_name
 from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.user_functions import UserFunction
 
 Number = float | Tensor
 """What an activation is tuned by: leaky_relu's slope, γ, …; as a tensor it broadcasts with the pre-activations."""
@@ -91,7 +93,32 @@ def activation_of(spec: NetworkSpec) -> Activation:
     Raises:
         SettingError: there is none.
     """
+    if is_function_name(spec.activation):
+        return _own_activation(spec.activation, spec.activation_source)
     return block(ACTIVATIONS, "network.activation", spec.activation)
+
+
+@lru_cache(maxsize=64)
+def _own_activation(name: str, source: str | None) -> Activation:
+    """A function of the user's, entry by entry: x → values of the shape of x, in torch.
+
+    Nothing is known of its kinks, so its units are dormant or not, and never dead or linear.
+    """
+    function = UserFunction("network.activation", name, source)
+
+    def value(pre: Tensor, _: Number) -> Tensor:
+        found = function(pre)
+        if not isinstance(found, Tensor) or found.shape != pre.shape:
+            what = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+            raise function.wrong(f"gives {what}, not a tensor of the shape {tuple(pre.shape)} that it is given")
+        return found
+
+    def derivative(pre: Tensor, number: Number) -> Tensor:
+        with torch.enable_grad():
+            x = pre.detach().requires_grad_()
+            return torch.autograd.grad(value(x, number).sum(), x)[0]
+
+    return Activation(value, derivative, is_smooth=True)
 
 
 @lru_cache(maxsize=4096)
