@@ -75,7 +75,11 @@ _FULL_BATCH_MLP: Supported = {
     "penalty.balance": _ANY,
     "penalty.margin_above": _ANY,
     "penalty.margin_below": _ANY,
-    "penalty.aggregate": Values(("sum", "mean", "l2", "sum_sq")),
+    "penalty.aggregate": Values(("sum", "mean", "l2", "sum_sq", "balanced")),
+    "penalty.sides": Values(("both", "above", "below")),
+    "penalty.point_sides": Values(("both", "above", "below")),
+    "penalty.upper_bound": _ANY,
+    "penalty.schedule": Values(("constant", "cosine", "linear")),
     "penalty.ties": Values(("shared", "single", "random")),
     "penalty.scope": Values(("channel", "position")),
     "penalty.layer_weights": _ANY,
@@ -88,18 +92,6 @@ _FULL_BATCH_MLP: Supported = {
     "optimizer.beta2": _ANY,
     "optimizer.eps": _ANY,
     "optimizer.eps_rule": Values(("torch", "keras")),
-    "optimizer.epochs": _ANY,
-    "task_loss": _TRUTH,
-    "precision": Values(("float32", "float64")),
-    "dataset.augment": Values(("none",)),
-}
-
-_OPTIMIZERS: Supported = {
-    "penalty.aggregate": Values(("sum", "mean", "l2", "sum_sq", "balanced")),
-    "penalty.sides": Values(("both", "above", "below")),
-    "penalty.point_sides": Values(("both", "above", "below")),
-    "penalty.upper_bound": _ANY,
-    "penalty.schedule": Values(("constant", "cosine", "linear")),
     "optimizer.momentum": _ANY,
     "optimizer.nesterov": _TRUTH,
     "optimizer.alpha": _ANY,
@@ -109,6 +101,10 @@ _OPTIMIZERS: Supported = {
     "optimizer.warmup_steps": _ANY,
     "optimizer.step_every": _ANY,
     "optimizer.step_factor": _ANY,
+    "optimizer.epochs": _ANY,
+    "task_loss": _TRUTH,
+    "precision": Values(("float32", "float64")),
+    "dataset.augment": Values(("none",)),
 }
 
 _TASKS = Values(("classification",))
@@ -116,7 +112,6 @@ _TASKS = Values(("classification",))
 
 _EAGER: Supported = {
     **_FULL_BATCH_MLP,
-    **_OPTIMIZERS,
     "network.layout": Values(("mlp", "conv2x1", "cnn")),
     "network.kernel": _ANY,
     "network.head": Values(("flatten", "max_avg_pool")),
@@ -131,7 +126,6 @@ SUPPORTED: Mapping[str, Supported] = {
     "eager": _EAGER,
     "stacked": {
         **_FULL_BATCH_MLP,
-        **_OPTIMIZERS,
         "network.norm": Values(tuple(name for name, row in NORMS.items() if row.stacked)),
         "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
     },
@@ -164,7 +158,10 @@ _GRAPH: Supported = {
     "penalty.balance": _ANY,
     "penalty.margin_above": _ANY,
     "penalty.margin_below": _ANY,
-    "penalty.aggregate": Values(("sum", "mean", "l2", "sum_sq")),
+    "penalty.aggregate": Values(("sum", "mean", "l2", "sum_sq", "balanced")),
+    "penalty.sides": Values(("both", "above", "below")),
+    "penalty.point_sides": Values(("both", "above", "below")),
+    "penalty.upper_bound": _ANY,
     "penalty.ties": Values(("shared", "single")),
     "penalty.scope": Values(("channel", "position")),
     "penalty.layer_weights": _ANY,

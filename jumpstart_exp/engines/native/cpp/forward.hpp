@@ -166,6 +166,7 @@ void Network<T>::end_penalty() {
     coefficient_slope_ = T(0);
     switch (spec_.aggregate) {
         case Aggregate::sum:
+        case Aggregate::balanced:  // in its shares
             return;
         case Aggregate::mean:
             penalty_ /= constraints_;
@@ -201,7 +202,6 @@ FORCE_INLINE void Network<T>::extremes_of_units(int unit, V<T>& high, V<T>& low)
 // From the extremes of the layer in hand: the constraints' extremes, and what the layer adds to the penalty.
 template <class T>
 void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
-    const T margin_above = T(spec_.margin_above), margin_below = T(spec_.margin_below);
     const int stride = set.layout.stride;
     const bool joined = positions_ == 2 && !per_position_;
     if (constrained_.layers) {
@@ -213,7 +213,7 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
         layer.layer_high = reduced_rows<T, Larger, 1>(&high)[0];
         layer.layer_low = reduced_rows<T, Smaller, 1>(&low)[0];
         V<T> found = {};
-        found[0] = violation(layer, layer.layer_high, layer.layer_low);
+        found[0] = violation(layer, layer_shares_, layer.layer_high, layer.layer_low);
         add_penalty(found);
     }
     if (constrained_.units) {
@@ -232,8 +232,8 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
             store(layer.unit_high + unit, high);
             store(layer.unit_low + unit, low);
             const Mask<T> real = lane_numbers<T>(LaneIndices<T>{}) < T(count - unit);
-            add_penalty(real ? violations(layer, high, low) : V<T>{});
-            any_violated |= real & ((high < margin_above) | (low > margin_below));
+            add_penalty(real ? violations(layer, unit_shares_, high, low) : V<T>{});
+            any_violated |= real & (is_above(high) | is_below(low));
         }
         layer.unit_violated = any<T>(any_violated);
     }
@@ -248,9 +248,9 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
             store(layer.point_high + i, high);
             store(layer.point_low + i, low);
             const Mask<T> valid = load(set.valid + (i < stride ? i : i - stride)) > T(0);
-            add_penalty(valid ? violations(layer, high, low) : V<T>{});
-            any_above |= high < margin_above;
-            any_below |= low > margin_below;
+            add_penalty(valid ? violations(layer, point_shares_, high, low) : V<T>{});
+            any_above |= is_above(high);
+            any_below |= is_below(low);
         }
         layer.point_above = any<T>(any_above);
         layer.point_below = any<T>(any_below);
