@@ -25,17 +25,23 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
     if (above_any || below_any) {
         // what no number equals is taken: the lowest unit that has the extreme gets all of its gradient
         const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
+        const SharesNow shares = point_shares_;
+        const T above_factor = -penalty_weight_ * layer.weight * shares.above;
+        const T below_factor = penalty_weight_ * layer.weight * shares.below;
         for (int i = 0; i < stride; i += lanes<T>) {
             const V<T> most = load(layer.point_high + i), least = load(layer.point_low + i);
-            const V<T> found = violations(layer, point_shares_, most, least);
+            const V<T> found = violations(layer, shares, most, least);
             const V<T> share = coefficient_constant_ + coefficient_slope_ * found;
             const Mask<T> valid = load(set.valid + i) > T(0);
             store(high, (valid & is_above(most)) ? most : taken);
             store(low, (valid & is_below(least)) ? least : taken);
-            const V<T> up = share * (-penalty_weight_ * layer.weight * point_shares_.above);
-            const V<T> down = share * (penalty_weight_ * layer.weight * point_shares_.below);
-            store(high_part, most > bound_ ? -up : up);
-            store(low_part, least < -bound_ ? -down : down);
+            V<T> up = share * above_factor, down = share * below_factor;
+            if (is_bounded_) {  // beyond it, the other way
+                up = most > bound_ ? -up : up;
+                down = least < -bound_ ? -down : down;
+            }
+            store(high_part, up);
+            store(low_part, down);
             high += lanes<T>, low += lanes<T>, high_part += lanes<T>, low_part += lanes<T>;
         }
         high = tie_work_, low = high + stride, high_part = low + stride, low_part = high_part + stride;

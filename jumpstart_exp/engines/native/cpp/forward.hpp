@@ -225,6 +225,7 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
                 store(unit_min_ + unit * lanes<T>, smaller<T>(load(unit_min_ + both), load(unit_min_ + both + lanes<T>)));
             }
         Mask<T> any_violated = {};
+        const SharesNow shares = unit_shares_;
         for (int unit = 0; unit < count; unit += lanes<T>) {
             V<T> high, low;
             if (count - unit <= 4) extremes_of_units<4>(unit, high, low);
@@ -232,13 +233,14 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
             store(layer.unit_high + unit, high);
             store(layer.unit_low + unit, low);
             const Mask<T> real = lane_numbers<T>(LaneIndices<T>{}) < T(count - unit);
-            add_penalty(real ? violations(layer, unit_shares_, high, low) : V<T>{});
+            add_penalty(real ? violations(layer, shares, high, low) : V<T>{});
             any_violated |= real & (is_above(high) | is_below(low));
         }
         layer.unit_violated = any<T>(any_violated);
     }
     if (constrained_.points) {
         Mask<T> any_above = {}, any_below = {};
+        const SharesNow shares = point_shares_;
         for (int i = 0; i < (joined ? 1 : positions_) * stride; i += lanes<T>) {
             V<T> high = load(point_max_ + i), low = load(point_min_ + i);
             if (joined) {
@@ -248,7 +250,7 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
             store(layer.point_high + i, high);
             store(layer.point_low + i, low);
             const Mask<T> valid = load(set.valid + (i < stride ? i : i - stride)) > T(0);
-            add_penalty(valid ? violations(layer, point_shares_, high, low) : V<T>{});
+            add_penalty(valid ? violations(layer, shares, high, low) : V<T>{});
             any_above |= is_above(high);
             any_below |= is_below(low);
         }

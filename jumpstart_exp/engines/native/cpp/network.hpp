@@ -76,6 +76,7 @@ private:
     TieRule ties_;
     bool has_penalty_, fast_penalty_;
     const T bound_;  // infinite for none
+    const bool is_bounded_;
     double constraints_;
     Set train_, val_;
     Block<T>* blocks_;
@@ -160,17 +161,30 @@ private:
     }
     // Whether a maximum, or a minimum, has a deficit. With margins within the bound it is never on both of its sides.
     template <class Number>
-    auto is_above(Number high) const { return (high < T(spec_.margin_above)) | (high > bound_); }
+    auto is_above(Number high) const {
+        auto found = high < T(spec_.margin_above);
+        if (is_bounded_) found |= high > bound_;
+        return found;
+    }
     template <class Number>
-    auto is_below(Number low) const { return (low > T(spec_.margin_below)) | (low < -bound_); }
+    auto is_below(Number low) const {
+        auto found = low > T(spec_.margin_below);
+        if (is_bounded_) found |= low < -bound_;
+        return found;
+    }
     T violation(const Hidden<T>& layer, SharesNow shares, T high, T low) const {
         const T up = high > bound_ ? high - bound_ : T(spec_.margin_above) - high;
         const T down = low < -bound_ ? -bound_ - low : low - T(spec_.margin_below);
         return layer.weight * (shares.above * (up > 0 ? up : 0) + shares.below * (down > 0 ? down : 0));
     }
     V<T> violations(const Hidden<T>& layer, SharesNow shares, V<T> high, V<T> low) const {
-        const V<T> up = larger<T>(larger<T>(high - bound_, T(spec_.margin_above) - high), V<T>{});
-        const V<T> down = larger<T>(larger<T>(-bound_ - low, low - T(spec_.margin_below)), V<T>{});
+        V<T> up = T(spec_.margin_above) - high, down = low - T(spec_.margin_below);
+        if (is_bounded_) {
+            up = larger<T>(high - bound_, up);
+            down = larger<T>(-bound_ - low, down);
+        }
+        up = larger<T>(up, V<T>{});
+        down = larger<T>(down, V<T>{});
         return layer.weight * (shares.above * up + shares.below * down);
     }
     void add_penalty(V<T> found) { penalty_sums_ += squares() ? found * found : found; }
@@ -200,6 +214,7 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
       has_penalty_(constrained_.units || constrained_.points || constrained_.layers),
       fast_penalty_(positions_ == 1 && !ties_.counts && !constrained_.layers),
       bound_(T(spec.upper_bound)),
+      is_bounded_(!std::isinf(spec.upper_bound)),
       train_(take_set(train)),
       val_(take_set(val)) {
     const int stride = train_.layout.stride;
