@@ -253,9 +253,10 @@ def test_the_table_has_a_row_a_cell_and_label_in_the_grids_order(folder: Path, h
     assert isinstance(table, Results)
     assert list(zip(table["key"], table["method"], strict=True)) == [(one.key, one.method) for one in cells[:-1]]
     assert len(here) == 3, "equal cells are trained once"
-    assert list(table.columns[:11]) == [
+    assert list(table.columns[:15]) == [
         *("dataset", "method", "depth", "width", "seed", "status"),
-        *("train_acc_best", "train_acc_last", "val_acc_best", "val_acc_last", "key"),
+        *("train_acc_best", "train_acc_last", "val_acc_best", "val_acc_last"),
+        *("train_r2_best", "train_r2_last", "val_r2_best", "val_r2_last", "key"),
     ]
     assert "labels" not in table.columns
     stored = Store(folder / "results").cells().set_index("key")
