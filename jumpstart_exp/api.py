@@ -75,8 +75,8 @@ class Results(pd.DataFrame):
     """A tidy table of results: a row a cell under each of its methods' labels, settings under their override names.
 
     First stand dataset, method, depth, width, seed, status (`done`, `diverged`, `failed`), the accuracies (fractions in
-    [0, 1]) and the R² (at most 1), of which those of the other task are null; the rest is as the store has it. A setting
-    that has no effect (λ under relu) is null.
+    [0, 1]) and the R² (at most 1), of which those of the other task are null; the rest is as the store has it. A
+    setting that has no effect (λ under relu) is null.
     """
 
     @property

@@ -51,8 +51,8 @@ _Place = tuple[str, str]
 def metric_heatmap(table: pd.DataFrame, column: str) -> Figure:
     """The column's mean over seeds, a row of panels a dataset, the methods beside each other.
 
-    Scores (accuracy, R²) are drawn from chance to 1, other fractions from 0 to 1, all else from its least to its largest
-    value. Only cells that are `done` have a value.
+    Scores (accuracy, R²) are drawn from chance to 1, other fractions from 0 to 1, all else from its least to its
+    largest value. Only cells that are `done` have a value.
 
     Args:
         table: a row a cell and label: dataset, method, depth, width, seed, status, the settings, and the column.
