@@ -22,6 +22,7 @@ from jumpstart_exp.settings import (
     SettingError,
     check_settings,
     field_types,
+    is_function_name,
     legible,
     nearest,
     setting,
@@ -32,6 +33,7 @@ from jumpstart_exp.specs.dropout import DropoutSpec
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
+from jumpstart_exp.specs.regulariser import RegulariserSpec
 from jumpstart_exp.specs.reset import ResetSpec
 
 SCHEMA_VERSION = 1
@@ -44,6 +46,7 @@ NUMERICS = 1
 SPECS: dict[str, type] = {
     "network": NetworkSpec,
     "penalty": PenaltySpec,
+    "regulariser": RegulariserSpec,
     "dropout": DropoutSpec,
     "optimizer": OptimizerSpec,
     "reset": ResetSpec,
@@ -58,6 +61,13 @@ _OF_ACTIVATION = {
     "tat": "tat_eta",
 }
 """The field of each activation that has one of its own."""
+
+OWN_FUNCTIONS = {
+    "network.activation": "network.activation_source",
+    "network.init": "network.init_source",
+    "regulariser.function": "regulariser.source",
+}
+"""Fields that may name a function of the user's, with the field of its source's hash."""
 
 _OF_OPTIMIZER = {
     "adam": {"beta1", "beta2", "eps", "eps_rule"},
@@ -138,6 +148,7 @@ class Cell:
     width: int = setting(4, low=1, high=10_000_000, about="units a hidden layer", role="axis")
     network: NetworkSpec = dataclasses.field(default_factory=NetworkSpec)
     penalty: PenaltySpec = dataclasses.field(default_factory=PenaltySpec)
+    regulariser: RegulariserSpec = dataclasses.field(default_factory=RegulariserSpec)
     dropout: DropoutSpec = dataclasses.field(default_factory=DropoutSpec)
     optimizer: OptimizerSpec = dataclasses.field(default_factory=OptimizerSpec)
     reset: ResetSpec = dataclasses.field(default_factory=ResetSpec)
@@ -217,14 +228,19 @@ class Cell:
         """128 bits of SHA-256, hex, over the canonical JSON of the description.
 
         Raises:
-            ValueError: the dataset's files have not been examined: their content is part of it.
+            ValueError: the dataset's files have not been examined, or the source of a function of the user's has not been
+                read: what they hold is part of it.
         """
         if not self.dataset.is_examined:
             raise ValueError(f"dataset={self.dataset.name} has no key before its files are examined (with_contents)")
+        described = self.description()
+        for name, source in OWN_FUNCTIONS.items():
+            if is_function_name(described[name]) and described[source] is None:
+                raise ValueError(f"{name}={described[name]} has no key before its source is read (with_contents)")
         neutral = self.neutral_values()
         described = {
             name: value
-            for name, value in self.description().items()
+            for name, value in described.items()
             if value is not None and not (name in neutral and value == neutral[name])
         }
         document = {"schema": SCHEMA_VERSION, "numerics": NUMERICS, "cell": described}
@@ -247,6 +263,11 @@ class Cell:
     def penalty_weight(self) -> float:
         """λ as it acts: 0 without a penalty."""
         return 0.0 if self.penalty.kind == "none" else self.penalty.weight
+
+    @property
+    def regulariser_weight(self) -> float:
+        """Weight of the user's own term as it acts: 0 without one."""
+        return 0.0 if self.regulariser.function is None else self.regulariser.weight
 
     @property
     def batch_size(self) -> int:
@@ -292,11 +313,12 @@ class Cell:
         if self.penalty_weight == 0:
             return found
         per_constraint = {"channel": self.positions, "position": 1}[self.penalty.scope]
-        if "P" in self.penalty.kind and self.width * per_constraint == 1:
+        both = {kind: (self.penalty.point_sides if kind == "P" else None) or self.penalty.sides for kind in "UP"}
+        if "P" in self.penalty.kind and both["P"] == "both" and self.width * per_constraint == 1:
             found.append(
                 "with width 1 the point constraints (Sep-P) cannot be met: one unit is not both above and below"
             )
-        if "U" in self.penalty.kind and self.batch_size * per_constraint == 1:
+        if "U" in self.penalty.kind and both["U"] == "both" and self.batch_size * per_constraint == 1:
             found.append("with one point a batch the unit constraints (Sep-U) cannot be met")
         return found
 
@@ -366,7 +388,7 @@ class Cell:
             }.items():
                 if is_other:
                     raise setting_error("reset.every", self.reset.every, f"0, or take {name}")
-        if not self.task_loss and self.penalty_weight == 0:
+        if not self.task_loss and self.penalty_weight == 0 and self.regulariser_weight == 0:
             raise setting_error("task_loss", False, "true where there is no penalty", "nothing would be trained")
 
     def _without_effect(self) -> list[str]:
@@ -380,6 +402,13 @@ class Cell:
                 none.append("penalty.layer_weights")
             if self.penalty.point_sides == self.penalty.sides:
                 none.append("penalty.point_sides")
+            margins = ("penalty.margin_above", "penalty.margin_below")
+            none += [name for name, counts in zip(margins, self.penalty.counts, strict=True) if not counts]
+        if self.regulariser_weight == 0:
+            none += [f"regulariser.{name}" for name in ("function", "weight", "settings", "source")]
+        for name in ("activation", "init"):
+            if not is_function_name(getattr(self.network, name)):
+                none.append(f"network.{name}_source")
         match self.network.layout:
             case "mlp" | "conv2x1":
                 none += ["network.kernel", "network.head"]

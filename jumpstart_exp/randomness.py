@@ -85,6 +85,11 @@ class InitialDraws:
     def __init__(self, seed: int, layer: int, draw: int = 0) -> None:
         self._philox = np.random.Philox(key=np.array([seed, layer + (draw << 32)], dtype=np.uint64))
 
+    @property
+    def generator(self) -> np.random.Generator:
+        """NumPy's generator on this stream, for functions of users' own."""
+        return np.random.Generator(self._philox)
+
     def symmetric(self, count: int) -> Numbers:
         """Uniform on [−1, 1): 2u − 1 with u = (word >> 11)·2⁻⁵³."""
         return 2.0 * ((self._words(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53) - 1.0

@@ -7,7 +7,10 @@ bad value is answered by one line: the field, the value, what is allowed.
 
 import dataclasses
 import difflib
+import json
+import keyword
 import math
+import re
 import types
 import typing
 import unicodedata
@@ -42,12 +45,17 @@ def setting(
     above: float | None = None,
     high: float | None = None,
     choices: Iterable[str] | None = None,
+    functions: bool = False,
+    mapping: bool = False,
     neutral: Any = None,
     role: Role = "context",
     tunes: bool = False,
     about: str = "",
 ) -> Any:
     """A dataclass field with its allowed values: `low` ≤ value ≤ `high`, value > `above`, or one of `choices`.
+
+    With `functions` a text may also name a function of the user's, `module:name`. With `mapping` the value is names
+    with values, kept as JSON.
 
     `neutral` is the value that leaves a result as it was before the field existed: a field that joins later
     is left out of the key while it holds it, and a row stored before has it where the column is null.
@@ -57,6 +65,7 @@ def setting(
     `tunes` it (λ, margins) is one on which the methods of a figure usually agree: the figure is named by it.
     """
     rules = {"low": low, "above": above, "high": high, "choices": tuple(choices) if choices else None}
+    rules |= {"functions": functions, "mapping": mapping}
     return dataclasses.field(
         default=default, metadata={**rules, "neutral": neutral, "role": role, "tunes": tunes, "about": about}
     )
@@ -103,6 +112,13 @@ def is_allowed(hint: Any, rules: Mapping[str, Any], value: Any) -> bool:
     return True
 
 
+def is_function_name(value: Any) -> bool:
+    """Whether a text names a function as `module:name`, dots allowed in both."""
+    if not isinstance(value, str) or not value.isascii() or value.count(":") != 1:
+        return False
+    return all(part.isidentifier() and not keyword.iskeyword(part) for part in re.split(r"[.:]", value))
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint "; did you mean X?" when one of the known names is close, else nothing."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.65)
@@ -112,7 +128,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def allowed_values(hint: Any, rules: Mapping[str, Any]) -> str:
     """What a field of this type and these rules accepts, in words: "an integer of at least 1"."""
     if rules.get("choices"):
-        return "one of " + ", ".join(rules["choices"])
+        own = ", or a function of yours as module:name" if rules.get("functions") else ""
+        return "one of " + ", ".join(rules["choices"]) + own
+    if rules.get("functions"):
+        return "a function of yours as module:name, or null"
+    if rules.get("mapping"):
+        return "names with values, as {scale: 2}, or null"
     base, optional = without_none(hint)
     words = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}.get(base, "a list of numbers")
     if rules.get("low") is not None and rules.get("high") is not None:
@@ -192,10 +213,15 @@ def _converted(name: str, value: Any, hint: Any, rules: Mapping[str, Any]) -> An
         if not isinstance(value, bool):
             raise wrong()
         return value
+    elif rules.get("mapping"):
+        return _canonical(value, wrong)
     elif base is str:
+        if rules.get("functions") and is_function_name(value):
+            return value
         if type(value) is int and str(value) in (rules.get("choices") or ()):
             return str(value)
-        if not isinstance(value, str) or (rules.get("choices") and value not in rules["choices"]):
+        is_listed = value in (rules.get("choices") or ()) if rules.get("choices") or rules.get("functions") else True
+        if not isinstance(value, str) or not is_listed:
             hint_text = nearest(value, rules.get("choices") or ()) if isinstance(value, str) else ""
             raise SettingError(str(wrong()) + hint_text)
         return value
@@ -217,6 +243,20 @@ def _converted(name: str, value: Any, hint: Any, rules: Mapping[str, Any]) -> An
         if high is not None and number > high:
             raise wrong()
     return value
+
+
+def _canonical(value: Any, wrong: Callable[[], SettingError]) -> str | None:
+    """A mapping, or its JSON, as JSON in which names are sorted; None of an empty one."""
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+        if not isinstance(found, Mapping):
+            raise TypeError
+        if not all(isinstance(name, str) and name.isidentifier() for name in found):
+            raise TypeError
+        text = json.dumps(dict(found), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        raise wrong() from None
+    return text if found else None
 
 
 def _number(value: Any, wrong: Callable[[], SettingError]) -> Any:

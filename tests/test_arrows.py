@@ -12,11 +12,24 @@ import jumpstart_exp
 ROOT = Path(jumpstart_exp.__file__).parent
 
 _CELLS = {"settings", "folders", "specs", "console", "data", "cell"}
-_ENGINES = {*_CELLS, "randomness", "memory", "limits", "result", "networks", "losses", "measures", "methods", "engines"}
+_ENGINES = {
+    *_CELLS,
+    "randomness",
+    "user_functions",
+    "memory",
+    "limits",
+    "result",
+    "networks",
+    "losses",
+    "measures",
+    "methods",
+    "engines",
+}
 _SWEEP = {*_ENGINES, "config", "store", "sweep"}
 ARROWS: dict[str, set[str]] = {
     "settings": set(),
     "randomness": set(),
+    "user_functions": {"settings"},
     "memory": set(),
     "limits": set(),
     "console": {"settings"},
@@ -27,13 +40,13 @@ ARROWS: dict[str, set[str]] = {
     "data": {"settings", "console"},
     "cell": {"settings", "specs", "data"},
     "result": {"cell"},
-    "networks": {*_CELLS, "randomness"},
+    "networks": {*_CELLS, "randomness", "user_functions"},
     "measures": {*_CELLS, "result"},
     "losses": {*_CELLS, "measures"},
-    "methods": {*_CELLS, "networks", "losses", "measures"},
+    "methods": {*_CELLS, "networks", "losses", "measures", "user_functions"},
     "engines": _ENGINES,
     "store": {*_CELLS, "result", "arguments", "config"},
-    "config": _CELLS,
+    "config": {*_CELLS, "user_functions"},
     "sweep": _SWEEP,
     "cluster": {*_SWEEP, "cluster"},
     "launcher": {*_SWEEP, "cluster"},

@@ -1,10 +1,11 @@
-"""What the files of datasets hold, as part of the cells that read them."""
+"""What the files of datasets and of users' own functions hold, as part of the cells that read them."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.config.sources import with_sources
 from jumpstart_exp.data.base import DatasetSpec
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.loading import check_content
@@ -21,8 +22,10 @@ def with_contents(cells: Sequence[Cell], data_dir: Path) -> list[Cell]:
 
     Raises:
         DataError: a dataset asks for other content than its files have, or these cannot be trained on.
-        SettingError: a setting does not fit to what the files hold.
+        SettingError: a setting does not fit to what the files hold, or a function of the user's cannot be found or has
+            another source than a cell asks for.
     """
+    cells = with_sources(cells)
     contents: dict[Hashable, str | None] = {}
     datasets: dict[DatasetSpec, DatasetSpec] = {}
     for spec in dict.fromkeys(cell.dataset for cell in cells):

@@ -113,6 +113,8 @@ def _schema_fields(cls: type, leave_out: str = "") -> list[tuple[str, Any, Any]]
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             twin = _schema(SPECS.get(field.name, hint))
             fields.append((field.name, twin, dataclasses.field(default_factory=twin)))
+        elif field.metadata.get("mapping"):
+            fields.append((field.name, Any, dataclasses.field(default=field.default)))
         elif field.name != leave_out:
             fields.append((field.name, hint, dataclasses.field(default=field.default)))
     return fields

@@ -18,20 +18,35 @@ from jumpstart_exp.networks.activations import ACTIVATIONS
 from jumpstart_exp.networks.blocks import native_names
 from jumpstart_exp.networks.initialisation import INITIALISATIONS
 from jumpstart_exp.networks.norms import NORMS
-from jumpstart_exp.settings import shown
+from jumpstart_exp.settings import is_function_name, shown
 
 
 @dataclass(frozen=True)
 class Values:
-    """These values and no others."""
+    """These values and no others, but for the names of users' own `functions` where these are taken."""
 
     listed: tuple[Any, ...]
+    functions: bool = False
 
     def __contains__(self, value: object) -> bool:
+        if self.functions and is_function_name(value):
+            return True
         return any(type(value) is type(own) and value == own for own in self.listed)
 
     def __str__(self) -> str:
-        return " or ".join(map(shown, self.listed))
+        own = ["a function of yours"] if self.functions else []
+        return " or ".join([*map(shown, self.listed), *own])
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Every text."""
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, str)
+
+    def __str__(self) -> str:
+        return "any text"
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,7 @@ class Numbers:
         return f"numbers from {self.low:g} to {self.high:g}"
 
 
-Supported = Mapping[str, Values | Numbers]
+Supported = Mapping[str, Values | Numbers | Texts]
 """Of every field of a cell, under its dotted override name, what an engine supports."""
 
 _ANY = Numbers()
@@ -98,40 +113,87 @@ _FULL_BATCH_MLP: Supported = {
     "dataset.augment": Values(("none",)),
 }
 
+_OPTIMIZERS: Supported = {
+    "penalty.aggregate": Values(("sum", "mean", "l2", "sum_sq", "balanced")),
+    "penalty.sides": Values(("both", "above", "below")),
+    "penalty.point_sides": Values(("both", "above", "below")),
+    "penalty.upper_bound": _ANY,
+    "penalty.schedule": Values(("constant", "cosine", "linear")),
+    "optimizer.momentum": _ANY,
+    "optimizer.nesterov": _TRUTH,
+    "optimizer.alpha": _ANY,
+    "optimizer.weight_decay": _ANY,
+    "optimizer.clip_norm": _ANY,
+    "optimizer.schedule": Values(("constant", "cosine", "step")),
+    "optimizer.warmup_steps": _ANY,
+    "optimizer.step_every": _ANY,
+    "optimizer.step_factor": _ANY,
+}
+
 _TASKS: Mapping[str, Values] = {
     "eager": Values(("classification", "regression")),
     "stacked": Values(("classification", "regression")),
+    "padded": Values(("classification", "regression")),
     "native": Values(("classification",)),
     "graph": Values(("classification",)),
 }
 """What each engine can learn: `task` of a dataset."""
 
-_EAGER: Supported = {
-    **_FULL_BATCH_MLP,
+_BLOCKS: Supported = {
     "network.widths": _ANY,
     "network.skip_every": _ANY,
     "network.skip_scale": Values(("1", "zero", "fixup")),
     "network.farkas": _TRUTH,
     "reset.every": _ANY,
     "reset.tau": _ANY,
-    "network.layout": Values(("mlp", "conv2x1", "cnn")),
-    "network.kernel": _ANY,
-    "network.head": Values(("flatten", "max_avg_pool")),
     "penalty.layers": Values(("hidden", "all")),
     "optimizer.batch_size": _ANY,
     "optimizer.shuffle": _TRUTH,
+}
+
+_OWN_FUNCTIONS: Supported = {
+    "network.activation": Values(tuple(ACTIVATIONS), functions=True),
+    "network.activation_source": Texts(),
+    "network.init": Values(tuple(INITIALISATIONS), functions=True),
+    "network.init_source": Texts(),
+    "regulariser.function": Values((), functions=True),
+    "regulariser.weight": _ANY,
+    "regulariser.settings": Texts(),
+    "regulariser.source": Texts(),
+}
+
+_EAGER: Supported = {
+    **_FULL_BATCH_MLP,
+    **_OPTIMIZERS,
+    **_BLOCKS,
+    **_OWN_FUNCTIONS,
+    "network.layout": Values(("mlp", "conv2x1", "cnn")),
+    "network.kernel": _ANY,
+    "network.head": Values(("flatten", "max_avg_pool")),
     "precision": Values(("float32", "float64", "tf32", "bf16")),
     "dataset.augment": Values(("none", "flip_crop")),
 }
 
+_STACKED: Supported = {
+    **_FULL_BATCH_MLP,
+    **_OPTIMIZERS,
+    **_BLOCKS,
+    **_OWN_FUNCTIONS,
+    "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
+}
+
+_PADDED: Supported = {
+    **_FULL_BATCH_MLP,
+    **_OPTIMIZERS,
+    "network.activation": Values(("relu",)),
+    "network.norm": Values(tuple(name for name, row in NORMS.items() if row.stacked)),
+    "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
+}
+"""Of stacked's padded matrices: what is not on this list is vectorised by torch.func."""
+
 SUPPORTED: Mapping[str, Supported] = {
     "eager": _EAGER,
-    "stacked": {
-        **_FULL_BATCH_MLP,
-        "network.activation": Values(("relu",)),
-        "network.norm": Values(tuple(name for name, row in NORMS.items() if row.stacked)),
-        "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
-    },
+    "stacked": _STACKED,
     "native": {
         **_FULL_BATCH_MLP,
         "depth": Numbers(1, 1000),
@@ -183,14 +245,14 @@ _GRAPH: Supported = {
 }
 """Of steps that can be CUDA graphs: they depend on the batch's points alone, neither on draws nor on their number."""
 
-_LISTS: Mapping[str, Supported] = {**SUPPORTED, "graph": _GRAPH}
+_LISTS: Mapping[str, Supported] = {**SUPPORTED, "graph": _GRAPH, "padded": _PADDED}
 
 
 def unsupported(engine: str, cell: Cell) -> str | None:
     """The first field of the cell whose value the engine does not support, in one line; None if it supports all.
 
     Fields without effect, and those that hold their neutral value, are supported by every engine. The engine `graph` is
-    eager with its steps replayed as CUDA graphs.
+    eager with its steps replayed as CUDA graphs, `padded` is stacked with the passes that are written for it.
     """
     supported = _LISTS[engine]
     for name in _OWN:
@@ -222,6 +284,6 @@ def _unsupported(engine: str, like: _LikeCell) -> str | None:
     return None
 
 
-def _refusal(engine: str, name: str, value: Any, allowed: Values | Numbers | None) -> str:
+def _refusal(engine: str, name: str, value: Any, allowed: Values | Numbers | Texts | None) -> str:
     takes = f"it takes {allowed}" if allowed is not None else "it does not know this setting"
     return f"the engine {engine} does not take {name}={shown(value)}: {takes}"

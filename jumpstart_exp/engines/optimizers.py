@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,10 +17,15 @@ from jumpstart_exp.specs.optimizer import OptimizerSpec
 class Optimizer:
     """An optimizer is (init, update, slots): `build` has torch's init and update, the other engines their own.
 
+    The learning rate's schedule and the clipping of gradients are every engine's, whatever the optimizer.
+
     Attributes:
-        slots: names of the numbers that it keeps for every parameter, as torch's state has them; 0 at the beginning.
+        slots: names of the numbers that it keeps for every parameter, as torch's state has them; all 0 at the
+            beginning but for `step_size`, which begins at the learning rate.
         build: (parameters, settings, on CUDA) → torch's optimizer.
-        before_step: (torch's optimizer, settings, number of the step from 1) → what a step changes beforehand.
+        before_step: (torch's optimizer, settings, number of the step from 1) → what a step changes beforehand, beside
+            the learning rate.
+        momentum_slots: what it keeps besides where it has momentum.
         stacked: whether the engine stacked has its update.
         native: whether the C++ engine has it.
     """
@@ -27,13 +33,60 @@ class Optimizer:
     slots: tuple[str, ...]
     build: Callable[[Sequence[Tensor], OptimizerSpec, bool], torch.optim.Optimizer]
     before_step: Callable[[torch.optim.Optimizer, OptimizerSpec, int], None]
+    momentum_slots: tuple[str, ...] = ()
     stacked: bool = False
     native: bool = False
 
 
 def _adam(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> torch.optim.Optimizer:
-    betas = (spec.beta1, spec.beta2)
-    return torch.optim.Adam(parameters, spec.lr, betas, spec.eps, fused=True, capturable=on_cuda)
+    rules = {"lr": spec.lr, "betas": (spec.beta1, spec.beta2), "eps": spec.eps, "weight_decay": spec.weight_decay}
+    return torch.optim.Adam(parameters, **rules, fused=True, capturable=on_cuda)
+
+
+def _adamw(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> torch.optim.Optimizer:
+    rules = {"lr": spec.lr, "betas": (spec.beta1, spec.beta2), "eps": spec.eps, "weight_decay": spec.weight_decay}
+    return torch.optim.AdamW(parameters, **rules, fused=True, capturable=on_cuda)
+
+
+def _sgd(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> torch.optim.Optimizer:
+    return torch.optim.SGD(
+        parameters,
+        spec.lr,
+        momentum=spec.momentum,
+        weight_decay=spec.weight_decay,
+        nesterov=spec.nesterov and spec.momentum > 0,
+        fused=True,
+    )
+
+
+def _rmsprop(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> torch.optim.Optimizer:
+    rules = {"alpha": spec.alpha, "eps": spec.eps, "weight_decay": spec.weight_decay, "momentum": spec.momentum}
+    return torch.optim.RMSprop(parameters, spec.lr, **rules, foreach=True)
+
+
+def _rprop(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> torch.optim.Optimizer:
+    return _Rprop(parameters, spec.lr, (RPROP_SHRINK, RPROP_GROW), (RPROP_LEAST, RPROP_MOST), foreach=True)
+
+
+RPROP_SHRINK, RPROP_GROW, RPROP_LEAST, RPROP_MOST = 0.5, 1.2, 1e-6, 50.0
+"""Factors of Rprop's steps, and their bounds: torch's defaults."""
+
+
+class _Rprop(torch.optim.Rprop):
+    """Torch's, but that a gradient that is no number leaves none in its parameter: its sign, to torch, is 0."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.add_(parameter.grad, alpha=0.0)
+        return loss
+
+
+def _nothing(optimizer: torch.optim.Optimizer, spec: OptimizerSpec, step: int) -> None:
+    """Nothing changes beforehand."""
 
 
 def _set_eps(adam: torch.optim.Optimizer, spec: OptimizerSpec, step: int) -> None:
@@ -49,14 +102,19 @@ def _set_eps(adam: torch.optim.Optimizer, spec: OptimizerSpec, step: int) -> Non
 
 OPTIMIZERS: dict[str, Optimizer] = {
     "adam": Optimizer(("exp_avg", "exp_avg_sq"), _adam, _set_eps, stacked=True, native=True),
+    "adamw": Optimizer(("exp_avg", "exp_avg_sq"), _adamw, _set_eps, stacked=True),
+    "sgd": Optimizer((), _sgd, _nothing, ("momentum_buffer",), stacked=True),
+    "rmsprop": Optimizer(("square_avg",), _rmsprop, _nothing, ("momentum_buffer",), stacked=True),
+    "rprop": Optimizer(("prev", "step_size"), _rprop, _nothing, stacked=True),
 }
 """Every optimizer under its name among the choices of `optimizer.name`."""
 
 
 def optimizer(spec: OptimizerSpec) -> Optimizer:
-    """The row that the settings name.
+    """The row that the settings name, with the slots that it has under them.
 
     Raises:
         SettingError: there is none.
     """
-    return block(OPTIMIZERS, "optimizer.name", spec.name)
+    row = block(OPTIMIZERS, "optimizer.name", spec.name)
+    return replace(row, slots=(*row.slots, *row.momentum_slots)) if spec.momentum else row

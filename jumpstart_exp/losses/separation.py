@@ -10,7 +10,8 @@ With g the pre-activation of a hidden layer on one batch, each constraint has a 
 
 where max and min run over the points for a unit (Sep-U), over the units for a point (Sep-P), over both for a
 layer (Sep-L). With the margins ±1 these are max(0, 1 − max g) and max(0, 1 + min g); the minus sign that CPAIOR
-prints in (10) and (12) is a misprint: constraints (4) and (6) ask for min g ≤ −1.
+prints in (10) and (12) is a misprint: constraints (4) and (6) ask for min g ≤ −1. With an upper bound B a deficit is
+also by how much the extreme is beyond it, max g − B above and −B − min g below (ICLR, section 6).
 """
 
 import warnings
@@ -37,7 +38,8 @@ class SeparationPenalty(nn.Module):
 
     Every pair of deficits becomes v = balance·above + (1 − balance)·below, times the layer's weight; all v of all
     layers and kinds are aggregated: `sum` (1-norm), `mean`, `l2` = √Σv² (gradient 0 where all constraints are
-    met) or `sum_sq` = Σv². Sources: CPAIOR, (3)–(12); SepCons, (20)–(29).
+    met), `sum_sq` = Σv² or `balanced`, the mean of the units' v plus that of the points'. Sources: CPAIOR, (3)–(12);
+    SepCons, (20)–(29); balanced and sides: Riera, Puertas and Pujol, 2025.
 
     With a model of your own whose ReLUs are `torch.nn.ReLU` modules:
 
@@ -51,7 +53,10 @@ class SeparationPenalty(nn.Module):
         balance: ρ in [0, 1], the share of the deficit above.
         margin_above: what every maximum has to reach.
         margin_below: what every minimum has to reach.
-        aggregate: `sum`, `mean`, `l2` or `sum_sq`.
+        aggregate: `sum`, `mean`, `l2`, `sum_sq` or `balanced`.
+        sides: the deficits that count, `both`, `above` or `below`: the other one's term is left out of every v.
+        point_sides: of the points' pairs, where they differ from `sides` (`UP` only); None where they do not.
+        upper_bound: B > 0, at least the larger margin's magnitude: extremes beyond ±B are deficits, too; None for none.
         ties: the gradient of a maximum that several entries share goes to all in equal parts (`shared`), to the
             lowest flat index in (point, channel, position) order (`single`), or to a drawn one (`random`).
         scope: with positions, one constraint a `channel` or point, or one for each `position` of it.
@@ -69,6 +74,9 @@ class SeparationPenalty(nn.Module):
         margin_above: float = 1.0,
         margin_below: float = -1.0,
         aggregate: str = "sum",
+        sides: str = "both",
+        point_sides: str | None = None,
+        upper_bound: float | None = None,
         ties: str = "single",
         scope: str = "channel",
         layer_weights: Sequence[float] | None = None,
@@ -80,6 +88,9 @@ class SeparationPenalty(nn.Module):
             margin_above=margin_above,
             margin_below=margin_below,
             aggregate=aggregate,
+            sides=sides,
+            point_sides=point_sides,
+            upper_bound=upper_bound,
             ties=ties,
             scope=scope,
             layer_weights=None if layer_weights is None else tuple(layer_weights),
@@ -89,6 +100,8 @@ class SeparationPenalty(nn.Module):
         if kind == "none":
             raise SettingError("penalty.kind='none' is not allowed: it must be one of U, P, UP, L")
         self.spec = spec
+        self.by_indices = True
+        """Whether extremes of whole channels are kept as indices: a pass that torch.func cannot vectorise."""
         self._recorder: ReluRecorder | None = None
 
     @classmethod
@@ -100,6 +113,9 @@ class SeparationPenalty(nn.Module):
             margin_above=spec.margin_above,
             margin_below=spec.margin_below,
             aggregate=spec.aggregate,
+            sides=spec.sides,
+            point_sides=spec.point_sides,
+            upper_bound=spec.upper_bound,
             ties=spec.ties,
             scope=spec.scope,
             layer_weights=spec.layer_weights,
@@ -151,11 +167,11 @@ class SeparationPenalty(nn.Module):
             g = torch.stack([layers[index].reshape(*layers[index].shape[:2], -1) for index in indices])
             for kind in self.spec.kind:
                 masks = {"unit_mask": unit_mask, "point_mask": point_mask}
-                v = self.pairs(*self.extremes(g, kind, indices, tie_draws=tie_draws, **masks))
+                v = self.pairs(kind, *self.extremes(g, kind, indices, tie_draws=tie_draws, **masks))
                 if self.spec.layer_weights is not None:
                     rows = zip(indices, v, strict=True)
                     v = torch.stack([row * self.spec.layer_weights[index] for index, row in rows])
-                pairs.append(v.flatten())
+                pairs.append((kind, v.flatten()))
         return self._aggregate(pairs)
 
     def _layers(self, pre_activations: Sequence[Tensor] | None) -> Sequence[Tensor]:
@@ -232,29 +248,34 @@ class SeparationPenalty(nn.Module):
         pairs = []
         for kind in self.spec.kind:
             for layer, extremes in enumerate(layers):
-                v = self.pairs(*extremes[kind]).flatten()
-                pairs.append(v if self.spec.layer_weights is None else v * self.spec.layer_weights[layer])
+                v = self.pairs(kind, *extremes[kind]).flatten()
+                pairs.append((kind, v if self.spec.layer_weights is None else v * self.spec.layer_weights[layer]))
         return self._aggregate(pairs)
 
-    def part(self, layer: int, extremes: Extremes) -> tuple[Tensor, int]:
-        """What one layer brings to the penalty, a scalar for `of_parts`, and how many pairs that is of.
+    def part(self, layer: int, extremes: Extremes) -> tuple[Tensor, tuple[int, ...]]:
+        """What one layer brings to the penalty, for `of_parts`: numbers (1,), or (kinds,), and of how many pairs each is.
 
         Args:
             layer: its number, for its weight.
             extremes: of its constraints.
         """
-        v = torch.cat([self.pairs(*extremes[kind]).flatten() for kind in self.spec.kind])
+        found = [self.pairs(kind, *extremes[kind]).flatten() for kind in self.spec.kind]
         if self.spec.layer_weights is not None:
-            v = v * self.spec.layer_weights[layer]
+            found = [v * self.spec.layer_weights[layer] for v in found]
+        v = torch.cat(found)
         match self.spec.aggregate:
             case "sum" | "mean":
-                return v.sum(), v.numel()
-            case "l2" | "sum_sq":
-                return self._aggregate([v]), v.numel()
+                return v.sum()[None], (v.numel(),)
+            case "l2":
+                return torch.linalg.vector_norm(v)[None], (v.numel(),)
+            case "sum_sq":
+                return v.square().sum()[None], (v.numel(),)
+            case "balanced":
+                return torch.stack([own.sum() for own in found]), tuple(own.numel() for own in found)
             case other:
                 raise _no_aggregate(other)
 
-    def of_parts(self, parts: Sequence[tuple[Tensor, int]]) -> Tensor:
+    def of_parts(self, parts: Sequence[tuple[Tensor, tuple[int, ...]]]) -> Tensor:
         """The penalty of one batch, a scalar, from the parts of all its layers.
 
         Raises:
@@ -266,27 +287,40 @@ class SeparationPenalty(nn.Module):
             case "sum" | "sum_sq":
                 return values.sum()
             case "mean":
-                return values.sum() / sum(count for _, count in parts)
+                return values.sum() / sum(count for _, (count,) in parts)
             case "l2":
                 norm: Tensor = torch.linalg.vector_norm(values)
                 return norm
+            case "balanced":
+                counts = [sum(of_kind) for of_kind in zip(*(own for _, own in parts), strict=True)]
+                return (values.sum(0) / values.new_tensor(counts)).sum()
             case other:
                 raise _no_aggregate(other)
 
-    def pairs(self, largest: Tensor, smallest: Tensor) -> Tensor:
-        """The pairs of deficits v, from extremes of any shape."""
+    def pairs(self, kind: str, largest: Tensor, smallest: Tensor) -> Tensor:
+        """The pairs of deficits v of constraints of one kind (U, P, L), from their extremes of any shape."""
+        of_above, of_below = self.spec.shares(kind)
         above = torch.relu(self.spec.margin_above - largest)
         below = torch.relu(smallest - self.spec.margin_below)
-        return self.spec.balance * above + (1 - self.spec.balance) * below
+        if self.spec.upper_bound is not None:  # no extreme is on both sides of what is allowed: the margins are within
+            above = above + torch.relu(largest - self.spec.upper_bound)
+            below = below + torch.relu(-self.spec.upper_bound - smallest)
+        return of_above * above + of_below * below
 
     def _takes_whole_channels(self, layers: Sequence[Tensor]) -> bool:
         """Whether there are convolutions, whose extremes are best kept as indices: copying them takes long."""
-        if self.spec.scope != "channel" or self.spec.ties != "single" or not all(g.numel() for g in layers):
+        if (
+            not self.by_indices
+            or self.spec.scope != "channel"
+            or self.spec.ties != "single"
+            or not all(g.numel() for g in layers)
+        ):
             return False
         return any(g.dim() > 2 and g.numel() > g.shape[0] * g.shape[1] for g in layers)
 
-    def _aggregate(self, pairs: list[Tensor]) -> Tensor:
-        v = torch.cat(pairs) if len(pairs) > 1 else pairs[0]
+    def _aggregate(self, pairs: list[tuple[str, Tensor]]) -> Tensor:
+        """Of pairs with their kinds."""
+        v = torch.cat([own for _, own in pairs]) if len(pairs) > 1 else pairs[0][1]
         match self.spec.aggregate:
             case "sum":
                 return v.sum()
@@ -297,6 +331,9 @@ class SeparationPenalty(nn.Module):
             case "l2":
                 norm: Tensor = torch.linalg.vector_norm(v)
                 return norm
+            case "balanced":
+                kinds = [torch.cat([own for of, own in pairs if of == kind]).mean() for kind in self.spec.kind]
+                return torch.stack(kinds).sum()
             case other:
                 raise _no_aggregate(other)
 
@@ -351,7 +388,7 @@ def _arranged(g: Tensor, kind: str, scope: str) -> Tensor:
 
 
 def _no_aggregate(name: str) -> SettingError:
-    return setting_error("penalty.aggregate", name, "sum, mean, l2 or sum_sq")
+    return setting_error("penalty.aggregate", name, "sum, mean, l2, sum_sq or balanced")
 
 
 def _masks(

@@ -39,6 +39,19 @@ def census_of_layers(
     """
     if not pre_activations:
         return LayerCensus((), (), (), ())
+    rows, somewhere = fractions_of_layers(pre_activations, outputs, has_no_slope)
+    return LayerCensus.of_rows(rows.tolist(), somewhere.item())
+
+
+def fractions_of_layers(
+    pre_activations: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    has_no_slope: Callable[[Tensor, int], Tensor] | None,
+) -> tuple[Tensor, Tensor]:
+    """What `census_of_layers` tells, as tensors: (6, layers) in the order of `CENSUS`, then `ACTIVITY`, NaN for none.
+
+    And the fraction of points that are dead at some layer. `torch.func.vmap` can vectorise it.
+    """
     rows: list[Tensor] = []
     dead_points: list[Tensor] = []
     for index, (pre, post) in enumerate(zip(pre_activations, outputs, strict=True)):
@@ -53,10 +66,10 @@ def census_of_layers(
         dead_points.append(is_dead.all(dim=2).all(dim=1))
         shares = [_share(is_dead, 0), _share(fires, 0), _share(is_dead, 1), _share(fires, 1)]
         rows.append(torch.stack(shares + activity))
-    somewhere = math.nan
+    somewhere = rows[0].new_full((), math.nan)
     if dead_points and len({len(points) for points in dead_points}) == 1:
-        somewhere = torch.stack(dead_points).any(dim=0).double().mean().item()
-    return LayerCensus.of_rows(torch.stack(rows, dim=1).tolist(), somewhere)
+        somewhere = torch.stack(dead_points).any(dim=0).double().mean()
+    return torch.stack(rows, dim=1), somewhere
 
 
 def dormant_share(sizes: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.methods.interface import Batch, Method
+from jumpstart_exp.methods.regulariser import Regulariser
 from jumpstart_exp.methods.separation import Separation
 
 __all__ = ["Batch", "Method", "methods_of"]
@@ -9,4 +10,5 @@ __all__ = ["Batch", "Method", "methods_of"]
 
 def methods_of(cell: Cell) -> tuple[Method, ...]:
     """What the cell's training has beside the task's loss."""
-    return (Separation(cell),) if cell.penalty_weight else ()
+    separation = (Separation(cell),) if cell.penalty_weight else ()
+    return (*separation, Regulariser(cell)) if cell.regulariser_weight else separation

@@ -21,6 +21,7 @@ class Batch:
         separation: that penalty, a scalar before λ; None where the pre-activations are there.
         tie_draws: draws for random ties of that penalty.
         parameters: what the methods train beside the network, by name.
+        network: the network's own parameters by torch's names; empty where the pass does not hand them on.
     """
 
     outputs: Tensor
@@ -28,6 +29,7 @@ class Batch:
     separation: Tensor | None = None
     tie_draws: TieDraws | None = None
     parameters: Mapping[str, Tensor] = field(default_factory=dict)
+    network: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def pre_activations(self) -> Sequence[Tensor]:
@@ -57,5 +59,5 @@ class Method(Protocol):
     def loss_terms(self, batch: Batch) -> dict[str, Tensor]:
         """Its terms of the loss, by name: scalars before their weights."""
 
-    def evaluate(self, batch: Batch) -> dict[str, float]:
-        """What is measured of a whole set in evaluation mode, by name; called without gradients."""
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        """What is measured of a whole set in evaluation mode, scalars by name; called without gradients."""

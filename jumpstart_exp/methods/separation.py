@@ -31,9 +31,9 @@ class Separation:
             return {"separation": batch.separation}
         return {"separation": self.penalty(self._constrained(batch), tie_draws=batch.tie_draws)}
 
-    def evaluate(self, batch: Batch) -> dict[str, float]:
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         """The penalty of the set."""
-        return {name: term.item() for name, term in self.loss_terms(batch).items()}
+        return self.loss_terms(batch)
 
     def _constrained(self, batch: Batch) -> Sequence[Tensor]:
         match self.penalty.spec.layers:

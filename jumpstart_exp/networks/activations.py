@@ -10,7 +10,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from jumpstart_exp.networks.blocks import block
+from jumpstart_exp.settings import is_function_name
 from jumpstart_exp.specs.network import NetworkSpec
+from jumpstart_exp.user_functions import UserFunction
 
 Number = float | Tensor
 """What an activation is tuned by: leaky_relu's slope, γ, …; as a tensor it broadcasts with the pre-activations."""
@@ -57,7 +59,7 @@ class Activation:
     def has_no_slope(self, pre: Tensor, number: Number = 0.0) -> Tensor:
         """Where the derivative, of each output of a unit, is exactly 0: of the shape of the pre-activations."""
         off = self.derivative(pre, number) == 0
-        return (off if self.outputs == 1 else off.unflatten(1, (self.outputs, -1)).all(1)) & ~pre.isnan()
+        return (off if self.outputs == 1 else self._of_units(off).all(1)) & ~pre.isnan()
 
     def write(self, pre: Tensor, out: Tensor, number: Number = 0.0) -> None:
         """Values into `out`, without gradients."""
@@ -68,7 +70,11 @@ class Activation:
         if self.outputs == 1:
             torch.mul(grad, self.derivative(pre, number), out=out)
         else:
-            torch.sum((grad * self.derivative(pre, number)).unflatten(1, (self.outputs, -1)), 1, out=out)
+            torch.sum(self._of_units(grad * self.derivative(pre, number)), 1, out=out)
+
+    def _of_units(self, values: Tensor) -> Tensor:
+        """What stands for every output of every unit, (points, outputs · units, …), as (points, outputs, units, …)."""
+        return values.reshape(len(values), self.outputs, -1, *values.shape[2:])
 
 
 class _ReLU(Activation):
@@ -87,7 +93,32 @@ def activation_of(spec: NetworkSpec) -> Activation:
     Raises:
         SettingError: there is none.
     """
+    if is_function_name(spec.activation):
+        return _own_activation(spec.activation, spec.activation_source)
     return block(ACTIVATIONS, "network.activation", spec.activation)
+
+
+@lru_cache(maxsize=64)
+def _own_activation(name: str, source: str | None) -> Activation:
+    """A function of the user's, entry by entry: x → values of the shape of x, in torch.
+
+    Nothing is known of its kinks, so its units are dormant or not, and never dead or linear.
+    """
+    function = UserFunction("network.activation", name, source)
+
+    def value(pre: Tensor, _: Number) -> Tensor:
+        found = function(pre)
+        if not isinstance(found, Tensor) or found.shape != pre.shape:
+            what = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+            raise function.wrong(f"gives {what}, not a tensor of the shape {tuple(pre.shape)} that it is given")
+        return found
+
+    def derivative(pre: Tensor, number: Number) -> Tensor:
+        with torch.enable_grad():
+            x = pre.detach().requires_grad_()
+            return torch.autograd.grad(value(x, number).sum(), x)[0]
+
+    return Activation(value, derivative, is_smooth=True)
 
 
 @lru_cache(maxsize=4096)
@@ -140,7 +171,8 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804
 
 def _silu_derivative(pre: Tensor, _: Number) -> Tensor:
     share = torch.sigmoid(pre)
-    return share * (1 + pre * (1 - share))
+    slope: Tensor = share * (1 + pre * (1 - share))
+    return slope
 
 
 def _gelu_derivative(pre: Tensor, _: Number) -> Tensor:

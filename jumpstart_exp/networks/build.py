@@ -97,7 +97,9 @@ def initial_parameters(cell: Cell) -> dict[str, Array]:
         part, _, last = name.rpartition(".")
         group, _, layer = part.partition(".")
         if last == "weight" and group in ("hidden", "output"):
-            found[name], biases = drawn(affine_layer(cell, int(layer) if layer else cell.depth, shape), spec.init)
+            found[name], biases = drawn(
+                affine_layer(cell, int(layer) if layer else cell.depth, shape), spec.init, spec.init_source
+            )
         elif last == "bias" and group in ("hidden", "output"):
             found[name] = biases
         elif group == "norms":

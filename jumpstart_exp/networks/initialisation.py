@@ -11,6 +11,8 @@ import torch
 
 from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.randomness import InitialDraws
+from jumpstart_exp.settings import is_function_name
+from jumpstart_exp.user_functions import UserFunction
 
 Array = npt.NDArray[np.float64]
 
@@ -84,20 +86,42 @@ class Initialisation:
     native: bool = False
 
 
-def drawn(layer: AffineLayer, init: str) -> Drawn:
+def drawn(layer: AffineLayer, init: str, source: str | None = None) -> Drawn:
     """Weights of the layer's shape and biases (biases,), in float64.
 
     Args:
         layer: whose they are.
-        init: a name in `INITIALISATIONS`.
+        init: a name in `INITIALISATIONS`, or of a function of the user's.
+        source: of that function.
 
     Raises:
         SettingError: there is no such initialisation.
+        UserFunctionError: the function fails, or what it gives are not the layer's weights.
     """
-    weights, biases = block(INITIALISATIONS, "network.init", init).draw(layer)
+    if is_function_name(init):
+        weights, biases = _by_function(layer, UserFunction("network.init", init, source))
+    else:
+        weights, biases = block(INITIALISATIONS, "network.init", init).draw(layer)
     if layer.factor == 0:
         return np.zeros(layer.shape), np.zeros(layer.biases)
     return layer.factor * weights.reshape(layer.shape), layer.factor * biases
+
+
+def _by_function(layer: AffineLayer, function: UserFunction) -> Drawn:
+    """The user's own: function(shape, fan_in, fan_out, generator, layer) → weights of that shape; biases are 0.
+
+    The generator is NumPy's, of the layer's own stream; layers count from 0, the output layer last.
+    """
+    found = function(layer.shape, layer.fan_in, layer.fan_out, layer.draws.generator, layer.index)
+    try:
+        weights = np.asarray(found, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise function.wrong(f"gives a {type(found).__name__}, not an array of numbers") from None
+    if weights.shape != layer.shape:
+        raise function.wrong(f"gives weights of shape {weights.shape}, not of {layer.shape}")
+    if not np.isfinite(weights).all():
+        raise function.wrong("gives weights that are not finite")
+    return weights, np.zeros(layer.biases)
 
 
 def _uniform(layer: AffineLayer, weights: float, biases: float = 0.0) -> Drawn:

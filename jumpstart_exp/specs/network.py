@@ -33,9 +33,13 @@ class NetworkSpec:
             *("relu", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu", "tanh"),
             *("sigmoid", "logistic", "softplus", "tat", "crelu"),
         ),
+        functions=True,
         neutral="relu",
         about="of the hidden layers; sigmoid: 2/(1 + exp(−γx)) − 1; crelu: relu(x) and relu(−x), twice the outputs",
         role="method",
+    )
+    activation_source: str | None = setting(
+        None, about="hash of the source of an activation of your own, filled in by itself", role="method"
     )
     leaky_slope: float = setting(0.01, low=0, high=1, about="of leaky_relu below 0", role="method", tunes=True)
     prelu_start: float = setting(
@@ -74,8 +78,12 @@ class NetworkSpec:
             *("glorot_uniform", "glorot_uniform_2x1", "kaiming_uniform", "he_normal", "lecun_normal", "orthogonal"),
             *("block_orthogonal", "looks_linear", "asymmetric", "deep_narrow", "zero"),
         ),
+        functions=True,
         about="glorot_uniform_2x1: an MLP's first layer with the fans of a 'valid' 2×1 convolution",
         role="method",
+    )
+    init_source: str | None = setting(
+        None, about="hash of the source of an initialisation of your own, filled in by itself", role="method"
     )
 
     def blocks(self, depth: int) -> int:

@@ -73,6 +73,28 @@ class PenaltySpec:
         None, low=0, about="λ_k of each constrained layer; null for 1", role="method", tunes=True
     )
 
+    def shares(self, kind: str) -> tuple[float, float]:
+        """Of the deficits above and below in a pair: ρ and 1 − ρ, and 0 for a side that does not count.
+
+        Args:
+            kind: of the constraint, U, P or L.
+        """
+        match self.point_sides if kind == "P" and self.point_sides is not None else self.sides:
+            case "both":
+                return self.balance, 1 - self.balance
+            case "above":
+                return self.balance, 0.0
+            case "below":
+                return 0.0, 1 - self.balance
+            case other:
+                raise setting_error("penalty.sides", other, "both, above or below")
+
+    @property
+    def counts(self) -> tuple[bool, bool]:
+        """Whether any constraint has its deficit above, and whether any has the one below."""
+        sides = {self.sides if kind != "P" else self.point_sides or self.sides for kind in self.kind}
+        return not sides <= {"below"}, not sides <= {"above"}
+
     def check(self) -> None:
         """Raise SettingError where values do not fit together."""
         if self.margin_below >= self.margin_above:

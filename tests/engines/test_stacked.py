@@ -585,9 +585,8 @@ def test_what_may_be_trained_together() -> None:
 def test_what_is_refused() -> None:
     assert StackedEngine.refuses(make_cell()) is None
     refused = {
-        "full batches only": make_cell(optimizer={"batch_size": 7}),
+        "network.layout='cnn'": make_cell(network={"layout": "cnn"}, dataset={"name": "mnist"}),
         "no ε below 1e-30": make_cell(precision="float32", optimizer={"eps": 1e-40}),
-        "activations a layer": make_cell(width=2_000_000),
     }
     for words, cell in refused.items():
         assert words in (StackedEngine.refuses(cell) or "")
@@ -678,7 +677,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
         def __init__(self, fleet: Fleet) -> None:
             parts = (fleet.stack, fleet.optimizer, fleet.ledger, fleet.stack.norm)
             tensors = [v for part in parts if part for v in vars(part).values() if isinstance(v, torch.Tensor)]
-            tensors += [fleet.stack.weights.flat]
+            tensors += [fleet.stack.weights.flat, *fleet.optimizer.slots.values()]
             self.values = [(tensor, tensor.clone()) for tensor in tensors]
 
         def restore(self) -> None:

@@ -15,7 +15,6 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.stacked import engine as stacked
-from jumpstart_exp.engines.stacked import fleet
 from jumpstart_exp.engines.stacked.engine import StackedEngine
 from jumpstart_exp.engines.stacked.fleet import Fleet
 from jumpstart_exp.result import Result
@@ -120,13 +119,13 @@ def test_a_cell_that_was_kept_with_an_open_epoch_and_one_with_a_settled_one(
     kept(cells[:1], always, 6, curve_every=6)
     kept(cells[1:], always, 6, curve_every=4)
     assert [len(state_of(always, cell)["pending"]) for cell in cells] == [0, 2]
-    expected, restored, restore = uninterrupted(cells), list[list[int]](), fleet.restore
+    expected, restored, fill = uninterrupted(cells), list[list[int]](), Fleet.fill
 
-    def noting(whole: Fleet, states: Any) -> Any:
+    def noting(whole: Fleet, states: Any) -> None:
         restored.append([len(own.pending) for own in states])
-        return restore(whole, states)
+        fill(whole, states)
 
-    monkeypatch.setattr(fleet, "restore", noting)
+    monkeypatch.setattr(Fleet, "fill", noting)
     found, _ = train_kept(StackedEngine(curve_every=4, checkpoints=always), cells, data_of(cells[0]))
     assert restored == [[2], [0]], "two fleets"
     assert [row.epoch for row in found[cells[0].key].curve] == [1, 6, 8, 12]

@@ -1,6 +1,7 @@
 """Penalty and census of points that go through the network in parts: extremes of channels grow, others add up."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -17,40 +18,45 @@ class PenaltyOfParts:
     def __init__(self, penalty: SeparationPenalty) -> None:
         self.penalty, self.kinds = penalty, penalty.spec.kind
         self._grown: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
-        self._sum, self._sum_of_squares, self._count = 0.0, 0.0, 0
+        self._sum, self._sum_of_squares = 0.0, 0.0
+        self._sums, self._counts = Counter[str](), Counter[str]()  # by kind
 
     def add(self, layer: int, extremes: Extremes) -> None:
         """A part's extremes of one layer."""
         for kind, (largest, smallest) in extremes.items():
             if kind == "P":
-                self._add_pairs(layer, largest, smallest)
+                self._add_pairs(layer, kind, largest, smallest)
             else:
                 known = self._grown.get((layer, kind), (largest, smallest))
                 self._grown[layer, kind] = torch.maximum(known[0], largest), torch.minimum(known[1], smallest)
 
     def value(self) -> float:
         """The penalty, before λ, of all parts that were added."""
-        for (layer, _), (largest, smallest) in self._grown.items():
-            self._add_pairs(layer, largest, smallest)
+        for (layer, kind), (largest, smallest) in self._grown.items():
+            self._add_pairs(layer, kind, largest, smallest)
         self._grown.clear()
         match self.penalty.spec.aggregate:
             case "sum":
                 return self._sum
             case "mean":
-                return self._sum / self._count
+                return self._sum / self._counts.total()
+            case "balanced":
+                return sum(self._sums[kind] / self._counts[kind] for kind in self.kinds)
             case "l2":
                 return math.sqrt(self._sum_of_squares)
             case "sum_sq":
                 return self._sum_of_squares
             case other:
-                raise setting_error("penalty.aggregate", other, "sum, mean, l2 or sum_sq")
+                raise setting_error("penalty.aggregate", other, "sum, mean, l2, sum_sq or balanced")
 
-    def _add_pairs(self, layer: int, largest: Tensor, smallest: Tensor) -> None:
+    def _add_pairs(self, layer: int, kind: str, largest: Tensor, smallest: Tensor) -> None:
         weights = self.penalty.spec.layer_weights
-        v = self.penalty.pairs(largest, smallest).double() * (1.0 if weights is None else weights[layer])
-        self._sum += v.sum().item()
+        v = self.penalty.pairs(kind, largest, smallest).double() * (1.0 if weights is None else weights[layer])
+        total = v.sum().item()
+        self._sum += total
+        self._sums[kind] += total
         self._sum_of_squares += v.square().sum().item()
-        self._count += v.numel()
+        self._counts[kind] += v.numel()
 
 
 @dataclass(frozen=True)

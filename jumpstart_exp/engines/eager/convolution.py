@@ -52,7 +52,7 @@ def forward(
     x = x.to(compute, memory_format=torch.channels_last)
     whole_channels = penalty is not None and penalty.spec.scope == "channel" and penalty.spec.ties == "single"
     extremes: list[Extremes] = []
-    parts: list[tuple[Tensor, int]] = []
+    parts: list[tuple[Tensor, tuple[int, ...]]] = []
     pre_activation: Tensor | None = None  # of the layer before, where its activation is still to come
     for index, layer in enumerate(network.hidden):
         assert isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
@@ -70,7 +70,7 @@ def forward(
         if penalty is None:
             x = act.apply(g)
         elif whole_channels:
-            x, units, points = act.separate(g, penalty.spec.margin_above, penalty.spec.margin_below)
+            x, units, points = act.separate(g, *_unpulled_from(penalty))
             extremes.append(by_kind(penalty.spec.kind, units, points))
         else:
             parts.append(_part_of_kept(penalty, g, index, tie_draws))
@@ -132,6 +132,17 @@ def evaluate_training_set(
     somewhere = math.nan if network.activation.is_smooth else dead_at_some_layer / len(outputs)
     fractions = LayerCensus.of_rows(rows, somewhere)
     return outputs, None if total is None else total.value(), fractions
+
+
+def _unpulled_from(penalty: SeparationPenalty) -> tuple[float, float]:
+    """From where on, up and down, an extreme has no gradient whatever its constraint; infinite where there is none."""
+    spec = penalty.spec
+    if spec.upper_bound is not None:
+        reached = torch.inf, -torch.inf  # beyond the bound it has one again
+    else:
+        reached = spec.margin_above, spec.margin_below
+    counts_above, counts_below = spec.counts
+    return reached[0] if counts_above else -torch.inf, reached[1] if counts_below else torch.inf
 
 
 def _evaluated(
@@ -203,9 +214,11 @@ def _logits(network: RectangularCNN, x: Tensor) -> Tensor:
     return F.linear(network.pooled(x), weight.to(x.dtype), bias.to(x.dtype)).to(weight.dtype)
 
 
-def _part_of_kept(penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieDraws | None) -> tuple[Tensor, int]:
-    value, count = _PartOfKept.apply(g, penalty, layer, tie_draws)  # type: ignore[no-untyped-call]
-    return value, count
+def _part_of_kept(
+    penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieDraws | None
+) -> tuple[Tensor, tuple[int, ...]]:
+    values, counts = _PartOfKept.apply(g, penalty, layer, tie_draws)  # type: ignore[no-untyped-call]
+    return values, counts
 
 
 class _PartOfKept(torch.autograd.Function):
@@ -214,7 +227,7 @@ class _PartOfKept(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, g: Tensor, penalty: SeparationPenalty, layer: int, tie_draws: TieDraws | None
-    ) -> tuple[Tensor, int]:
+    ) -> tuple[Tensor, tuple[int, ...]]:
         ctx.save_for_backward(g)
         ctx.penalty, ctx.layer, ctx.tie_draws = penalty, layer, tie_draws
         return penalty.part(layer, _kept_extremes(penalty, g, layer, tie_draws))
@@ -225,8 +238,8 @@ class _PartOfKept(torch.autograd.Function):
         (g,) = ctx.saved_tensors
         with torch.enable_grad():
             g = g.detach().requires_grad_()
-            value, _count = ctx.penalty.part(ctx.layer, _kept_extremes(ctx.penalty, g, ctx.layer, ctx.tie_draws))
-        return torch.autograd.grad(value, g, pull)[0], None, None, None
+            values, _counts = ctx.penalty.part(ctx.layer, _kept_extremes(ctx.penalty, g, ctx.layer, ctx.tie_draws))
+        return torch.autograd.grad(values, g, pull)[0], None, None, None
 
 
 def _kept_extremes(penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieDraws | None) -> Extremes:

@@ -61,12 +61,16 @@ class EagerEngine:
         """What is not on its list of `capabilities`, and what a CNN's fused pass would have to do and does not."""
         if reason := unsupported(EagerEngine.name, cell):
             return reason
-        if cell.network.layout == "cnn" and any(method.needs_pre_activations for method in methods_of(cell)):
+        if (
+            cell.network.layout == "cnn"
+            and is_fused(cell)
+            and any(method.needs_pre_activations for method in methods_of(cell))
+        ):
             return f"the engine eager keeps no pre-activations of a CNN, which method={cell.method} needs"
         if cell.precision == "bf16" and not is_fused(cell):
             return (
-                "the engine eager does not take precision='bf16' with skips, Farkas layers, dormant resets, prelu or "
-                "crelu: a CNN's pass in bfloat16 has none of these"
+                "the engine eager does not take precision='bf16' with skips, Farkas layers, dormant resets, prelu, "
+                "crelu or a regulariser: a CNN's pass in bfloat16 has none of these"
             )
         return None
 

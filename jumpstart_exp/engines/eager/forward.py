@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.eager import convolution
 from jumpstart_exp.losses.separation import SeparationPenalty, TieDraws
-from jumpstart_exp.measures.census import census_of_layers
+from jumpstart_exp.measures.census import fractions_of_layers
 from jumpstart_exp.methods.interface import Batch
+from jumpstart_exp.networks.activations import Activation, Number
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.networks.mlp import RectangularMLP
@@ -39,7 +40,7 @@ class Forward(ABC):
 
 def is_fused(cell: Cell) -> bool:
     """Whether a CNN's training takes the pass that keeps no pre-activations."""
-    return is_plain(cell.network, cell.depth) and cell.reset.every == 0
+    return is_plain(cell.network, cell.depth) and cell.reset.every == 0 and cell.regulariser_weight == 0
 
 
 def forward_of(cell: Cell, device: torch.device) -> Forward:
@@ -65,24 +66,20 @@ class DenseForward(Forward):
     @torch.no_grad()
     def outputs(self, x: Tensor) -> Tensor:
         """Outputs in evaluation mode."""
-        with _evaluation_mode(self.network.norms):
+        with evaluation_mode(self.network.norms):
             outputs: Tensor = self.network(x.flatten(1))[0]
         return outputs
 
     @torch.no_grad()
     def evaluate_training_set(self, chunks: Iterator[Tensor]) -> tuple[Batch, LayerCensus]:
         """All points together, and their census."""
-        with _evaluation_mode(self.network.norms):
+        with evaluation_mode(self.network.norms):
             parts = [self.network(x.flatten(1)) for x in chunks]
         outputs = torch.cat([part[0] for part in parts])
         pre_activations = [torch.cat(layers) for layers in zip(*(part[1] for part in parts), strict=True)]
-        row, network = self.network.activation, self.network
-
-        def has_no_slope(pre: Tensor, layer: int) -> Tensor:
-            return row.has_no_slope(pre, network.number_of(layer))
-
-        activations = network.activated(pre_activations)
-        seen = census_of_layers(pre_activations, activations, None if row.is_smooth else has_no_slope)
+        numbers = [self.network.number_of(layer) for layer in range(len(pre_activations))]
+        rows, somewhere = layer_fractions(self.network.activation, numbers, pre_activations)
+        seen = LayerCensus.of_rows(rows.tolist(), somewhere.item())
         return Batch(outputs, pre_activations, tie_draws=_first_tied), seen
 
 
@@ -111,7 +108,7 @@ class ConvolutionForward(Forward):
     @torch.no_grad()
     def outputs(self, x: Tensor) -> Tensor:
         """Outputs in evaluation mode."""
-        with _evaluation_mode(self.network.norms):
+        with evaluation_mode(self.network.norms):
             outputs: Tensor = (
                 convolution.forward(self.network, x, half=self.half)[0] if self.fused else self.network(x)[0]
             )
@@ -120,12 +117,30 @@ class ConvolutionForward(Forward):
     @torch.no_grad()
     def evaluate_training_set(self, chunks: Iterator[Tensor]) -> tuple[Batch, LayerCensus]:
         """All points together, and their census."""
-        with _evaluation_mode(self.network.norms):
+        with evaluation_mode(self.network.norms):
             outputs, penalty, seen = convolution.evaluate_training_set(
                 self.network, chunks, self.penalty, half=self.half
             )
         separation = None if penalty is None else torch.tensor(penalty, dtype=torch.float64)
         return Batch(outputs, separation=separation), seen
+
+
+def layer_fractions(
+    activation: Activation, numbers: Sequence[Number], pre_activations: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The census of an MLP's hidden layers as tensors (`measures.census.fractions_of_layers`).
+
+    Args:
+        activation: of all layers.
+        numbers: of each layer's activation.
+        pre_activations: of each layer, (points, units) or (points, channels, *positions).
+    """
+
+    def has_no_slope(pre: Tensor, layer: int) -> Tensor:
+        return activation.has_no_slope(pre, numbers[layer])
+
+    outputs = [activation.value(pre, number) for pre, number in zip(pre_activations, numbers, strict=True)]
+    return fractions_of_layers(pre_activations, outputs, None if activation.is_smooth else has_no_slope)
 
 
 def _first_tied(constraint: str, layer: int, count: int) -> Tensor:
@@ -134,7 +149,8 @@ def _first_tied(constraint: str, layer: int, count: int) -> Tensor:
 
 
 @contextmanager
-def _evaluation_mode(norms: nn.ModuleList) -> Iterator[None]:
+def evaluation_mode(norms: nn.ModuleList) -> Iterator[None]:
+    """The norms in evaluation mode, in training mode again afterwards."""
     # only norms depend on the mode, and network.eval() walks through hundreds of modules every epoch
     for norm in norms:
         norm.training = False

@@ -18,7 +18,7 @@ from jumpstart_exp.settings import setting_error
 
 Points = npt.NDArray[np.int64]
 
-_TIE_STREAMS = {
+TIE_STREAMS = {
     "U+": Stream.TIE_UNIT_ABOVE,
     "U-": Stream.TIE_UNIT_BELOW,
     "P+": Stream.TIE_POINT_ABOVE,
@@ -48,7 +48,7 @@ def dropout_factors(cell: Cell, epoch: int, points: Points, device: torch.device
     if rate <= 0:
         return None
     threshold, scale = keep_threshold(rate), 1 / (1 - rate)
-    shapes = _input_shapes(cell)
+    shapes = input_shapes(cell)
     factors: list[Tensor] = []
     # a CNN's layers one by one: their draws take many times the memory of their activations
     groups = [[layer] for layer in range(1, cell.depth)] if len(shapes[0]) == 3 else _alike(shapes[1:], 1)
@@ -67,7 +67,7 @@ def tie_draws(cell: Cell, epoch: int, batch: int, points: Points) -> TieDraws | 
 
     def drawn(constraint: str, layer: int, count: int) -> Tensor:
         # a unit's or layer's constraint belongs to a batch, a point's to the point
-        stream, seed = _TIE_STREAMS[constraint], cell.seed
+        stream, seed = TIE_STREAMS[constraint], cell.seed
         if constraint.startswith("P"):
             numbers = random_bits(stream, seed, epoch, [layer], points, count // len(points))[0]
         else:
@@ -83,7 +83,7 @@ def _alike(shapes: Sequence[tuple[int, ...]], first: int) -> list[list[int]]:
     return [[number for number, _ in layers] for _, layers in numbered]
 
 
-def _input_shapes(cell: Cell) -> list[tuple[int, ...]]:
+def input_shapes(cell: Cell) -> list[tuple[int, ...]]:
     """Shape of every hidden layer's input, without the points."""
     positions: tuple[int, ...]
     match cell.network.layout:

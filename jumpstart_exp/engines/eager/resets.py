@@ -51,7 +51,11 @@ def reset_dormant_units(
             continue
         weight, bias = layer.weight, layer.bias
         assert isinstance(weight, Tensor) and isinstance(bias, Tensor)
-        fresh = drawn(affine_layer(cell, index, tuple(weight.shape), steps // cell.reset.every), cell.network.init)
+        fresh = drawn(
+            affine_layer(cell, index, tuple(weight.shape), steps // cell.reset.every),
+            cell.network.init,
+            cell.network.init_source,
+        )
         for parameter, begins in zip((weight, bias), fresh, strict=True):
             is_new = units.view(-1, *[1] * (parameter.dim() - 1))
             _put(parameter, is_new, torch.from_numpy(begins).to(parameter), adam, slots)

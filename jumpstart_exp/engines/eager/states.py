@@ -50,8 +50,9 @@ def restore(training: "Training", state: Mapping[str, Any]) -> None:
     training.optimizer.load_state_dict(state["optimizer"])
     for group, own in zip(training.optimizer.param_groups, settings, strict=True):
         group.update(own)  # the cell's, and this device's: the checkpoint may come from another
-    # on the penalty alone nothing moves the output layer, so nothing is kept of it
-    unmoved = set() if training.cell.task_loss else {*training.network.output.parameters()}
+    # on the penalty alone nothing but weight decay moves the output layer, so nothing is kept of it
+    is_moved = training.cell.task_loss or training.cell.optimizer.weight_decay > 0
+    unmoved = set() if is_moved else {*training.network.output.parameters()}
     for parameter in training.parameters:
         kept = training.optimizer.state[parameter]
         if not kept and parameter in unmoved:

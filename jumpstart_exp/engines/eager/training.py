@@ -22,10 +22,12 @@ from jumpstart_exp.engines.eager.resets import is_due, reset_dormant_units
 from jumpstart_exp.engines.eager.states import restore, state_of
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.replay import Replayed
+from jumpstart_exp.engines.schedules import penalty_factor, rate_factor
 from jumpstart_exp.losses.task import spread_of, task_of
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.methods import methods_of
 from jumpstart_exp.methods.interface import Batch
+from jumpstart_exp.methods.regulariser import Regulariser
 from jumpstart_exp.networks.build import count_parameters, dtype
 from jumpstart_exp.randomness import Stream, random_bits
 from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Result
@@ -83,6 +85,7 @@ class Training:
 
     epochs_run: int
     metrics: dict[str, Tracker]
+    latest: Batch | None  # pass in training, whose dormant units may begin anew
 
     def __init__(
         self,
@@ -109,6 +112,7 @@ class Training:
         for method in self.methods:
             self.weights |= method.weights
         self.batch_count = math.ceil(len(self.x_train) / cell.batch_size)
+        self.total_steps = epochs * self.batch_count
         self.replayed = Replayed(device) if self._is_graph() else None
         self.rows: dict[int, Tensor] = {}  # by batch size, what a replayed step reads
         self.begun = time.perf_counter()
@@ -195,7 +199,16 @@ class Training:
         terms = {"task": self.task.loss(seen.outputs, y)}
         for method in self.methods:
             terms |= method.loss_terms(seen)
-        return Loss(terms, self.weights, self.task.right(seen.outputs, y))
+            if isinstance(method, Regulariser):
+                method.check_gradient(terms["regulariser"])
+        return Loss(terms, self._weights_now(), self.task.right(seen.outputs, y))
+
+    def _weights_now(self) -> dict[str, float]:
+        """Of the loss's terms in the step to come, λ by its schedule."""
+        weights = dict(self.weights)
+        if "separation" in weights:
+            weights["separation"] *= penalty_factor(self.cell.penalty, self.steps, self.total_steps)
+        return weights
 
     def full_batch(self) -> tuple[Tensor, Tensor]:
         """All training points as the network sees them, not augmented, and their targets."""
@@ -204,9 +217,19 @@ class Training:
     def step(self, total: Tensor) -> None:
         """One step of the optimizer down the gradient of the total loss."""
         self.steps += 1
-        optimizer(self.cell.optimizer).before_step(self.optimizer, self.cell.optimizer, self.steps)
+        spec = self.cell.optimizer
+        self.optimizer.param_groups[0]["lr"] = spec.lr * rate_factor(
+            spec, self.steps, self.total_steps, self.batch_count
+        )
+        optimizer(spec).before_step(self.optimizer, spec, self.steps)
         self.optimizer.zero_grad()
         torch.autograd.backward(total)
+        if spec.weight_decay:
+            for parameter in self.parameters:  # it acts on those too that the loss does not reach
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+        if spec.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, spec.clip_norm)
         self.optimizer.step()
         if self.latest is not None and is_due(self.cell, self.steps):
             seen = self.latest.pre_activations
@@ -221,10 +244,11 @@ class Training:
             for method in self.methods
             for name, value in method.extra_parameters(self.cell, self.data).items()
         }
-        self.parameters = [*self.network.parameters(), *self.method_parameters.values()]
+        self.named_parameters = dict(self.network.named_parameters())
+        self.parameters = [*self.named_parameters.values(), *self.method_parameters.values()]
         spec = self.cell.optimizer
         self.optimizer = optimizer(spec).build(self.parameters, spec, self.device.type == "cuda")
-        self.latest: Batch | None = None  # pass, whose dormant units begin anew
+        self.latest = None
         self.steps = 0
         self.epochs_run = 0
         self.batches_done = 0  # of the epoch in training
@@ -300,6 +324,7 @@ class Training:
             self.rows.setdefault(size, torch.empty_like(points)).copy_(points)
         rows = None if points is None else self.rows[size]
         self.replayed(lambda: self._train_batch(epoch, batch, rows), size)
+        self.steps = epoch * self.batch_count + batch + 1  # a graph counts nothing
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
@@ -316,15 +341,16 @@ class Training:
         seen, census = self.forward.evaluate_training_set(self._chunks(self.x_train))
         measured: dict[str, float] = {}
         for method in self.methods:
-            measured |= method.evaluate(self._with_parameters(seen))
+            found = method.evaluate(self._with_parameters(seen))
+            measured |= {name: value.item() for name, value in found.items()}
         penalty = measured.pop("separation", None)
         if measured:
             raise ValueError(f"there is no column for what a method measures: {', '.join(measured)}")
         return penalty, census
 
     def _with_parameters(self, seen: Batch) -> Batch:
-        """With what the methods train beside the network."""
-        return replace(seen, parameters=self.method_parameters) if self.method_parameters else seen
+        """With what is trained: the network's parameters, and what the methods have beside them."""
+        return replace(seen, parameters=self.method_parameters, network=self.named_parameters)
 
     def _chunks(self, x: Tensor) -> Iterator[Tensor]:
         return (self.data.inputs(part, dtype(self.cell)) for part in self._chunks_of(x))

@@ -12,10 +12,15 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWriter
-from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Probe, Tensors
-from jumpstart_exp.engines.stacked.fleet import Fleet, Outcome
-from jumpstart_exp.engines.stacked.states import states_of
+from jumpstart_exp.engines.stacked import functional
+from jumpstart_exp.engines.stacked.cost import memory_bytes, seconds
+from jumpstart_exp.engines.stacked.fleet import Fleet
+from jumpstart_exp.engines.stacked.functional import FunctionalFleet
+from jumpstart_exp.engines.stacked.optimizers import optimizer_group
+from jumpstart_exp.engines.stacked.paths import OWN_NUMBERS, is_padded, width_class
+from jumpstart_exp.engines.stacked.record import Outcome
+from jumpstart_exp.engines.stacked.vectorising import why_not_vectorised
 from jumpstart_exp.engines.training_state import TrainingState, load_training_state
 from jumpstart_exp.limits import available_memory_bytes, cpu_count
 from jumpstart_exp.memory import peak_memory_bytes
@@ -26,22 +31,8 @@ _LOOK_EVERY = 0.25
 
 _MOST_CELLS = {"cpu": 512, "cuda": 16_384}
 
-_OWN_NUMBERS = frozenset(
-    {
-        *("depth", "width", "seed", "task_loss"),
-        *("network.norm_eps", "network.norm_momentum", "network.init"),
-        *("penalty.weight", "penalty.balance", "penalty.margin_above", "penalty.margin_below", "penalty.layer_weights"),
-        *("dropout.rate", "dropout.anneal_epochs"),
-        *("optimizer.lr", "optimizer.beta1", "optimizer.beta2", "optimizer.eps", "optimizer.eps_rule"),
-    }
-)
-"""Fields of which every network of a fleet has its own value; mates agree in all others, also in those to come."""
-
 _LEAST_EPS = {"float32": 1e-30, "float64": 1e-290}
 """Below it an ε counts as 0 where numbers below the normal ones do, and a dead network's 0/ε becomes 0/0."""
-
-_MOST_TIED = 1 << 24
-"""Entries of a layer up to which float32 counts exactly, as the ranks of tied entries need it."""
 
 
 class StackedEngine:
@@ -73,25 +64,22 @@ class StackedEngine:
 
     @staticmethod
     def refuses(cell: Cell) -> str | None:
-        """Mini-batches, numbers that padding would turn into 0/0, and what is not on its list of `capabilities`."""
-        if cell.dataset.image is not None:
-            return "only eager trains on images"
-        if cell.penalty_weight and cell.penalty.layers != "hidden":
-            return "only eager constrains the output layer"
-        if cell.batch_size < cell.dataset.sizes()[0]:
-            return "the engine stacked trains full batches only"
+        """Numbers that flushing would turn into 0/0, what is not on its list, functions that cannot be vectorised."""
         least = _LEAST_EPS.get(cell.precision, 0.0)
         if min(cell.optimizer.eps, cell.network.norm_eps) < least:
             return f"the engine stacked takes no ε below {least:g} in {cell.precision}"
-        if _width_class(cell) * cell.positions * cell.batch_size > _MOST_TIED:
-            return f"the engine stacked takes at most {_MOST_TIED} activations a layer"
-        return unsupported(StackedEngine.name, cell)
+        return unsupported(StackedEngine.name, cell) or why_not_vectorised(cell)
 
     @staticmethod
     def fleet_group(cell: Cell) -> Hashable:
-        """What a step's list of calls depends on, and the width up to a factor of two: padding is work for nothing."""
-        shared = ((name, value) for name, value in cell.description().items() if name not in _OWN_NUMBERS)
-        return (*shared, cell.dropout.rate > 0, _width_class(cell))
+        """What a step's list of calls depends on; of padded networks, too, the width up to a factor of two.
+
+        Padding is work for nothing. What `functional` trains is equal in depth and width.
+        """
+        own = OWN_NUMBERS if is_padded(cell) else functional.OWN_NUMBERS
+        shared = ((name, value) for name, value in cell.description().items() if name not in own)
+        size = width_class(cell) if is_padded(cell) else None
+        return (*shared, cell.dropout.rate > 0, size, optimizer_group(cell))
 
     @staticmethod
     def fleet_limit(cells: Sequence[Cell], device: str) -> int:
@@ -103,14 +91,8 @@ class StackedEngine:
 
     @staticmethod
     def estimate_seconds(cell: Cell) -> float:
-        """Seconds of one CPU core for a cell among dozens of its like, fitted to fleets of 72 at depths 1 to 150."""
-        units = cell.width * cell.positions
-        a_number = 2.2e-9 + (7e-9 if cell.penalty_weight else 0.0) + (9.5e-9 if cell.network.norm == "batch" else 0.0)
-        if cell.dropout.rate:
-            a_number += 18e-9 * min(1.0, cell.dropout.anneal_epochs / cell.optimizer.epochs)
-        a_layer = 0.3e-6 + a_number * units * sum(cell.dataset.sizes()) + 9.6e-9 * units**2
-        a_step = (4e-6 + cell.depth * a_layer) * (2 if cell.precision == "float64" else 1)
-        return cell.optimizer.epochs * a_step
+        """Seconds of one CPU core for a cell among dozens of its like."""
+        return seconds(cell)
 
     @staticmethod
     def share_done(cell: Cell, epochs: float) -> float:
@@ -119,23 +101,13 @@ class StackedEngine:
 
     @staticmethod
     def estimate_memory_bytes(cell: Cell) -> int:
-        """Activations with their gradients, parameters with theirs and slots, all padded to the group's width."""
-        n_train, n_val = cell.dataset.sizes()
-        units = _width_class(cell) * cell.positions
-        buffers = 3 + (cell.network.norm == "batch") + (cell.dropout.rate > 0)
-        weights = units * (units + 1)
-        stored = (3 + len(optimizer(cell.optimizer).slots)) * weights // cell.positions + (
-            2 * weights if cell.positions > 1 else 0
-        )
-        outside = (cell.dataset.features + cell.dataset.classes + 4) * (n_train + n_val + units)
-        return (8 if cell.precision == "float64" else 4) * (
-            cell.depth * (buffers * units * (n_train + n_val) + stored) + 5 * outside + units * (n_train + n_val)
-        )
+        """Activations with their gradients, parameters with theirs and slots, padded where the networks are."""
+        return memory_bytes(cell)
 
     def probe(self, cell: Cell, data: Data, steps: int = 0, initial: Tensors | None = None) -> Probe:
         """The full-batch step after `steps` steps, from the cell's initial weights or from `initial`."""
         with _one_thread():
-            return Fleet([cell], data, self.device, self.curve_every, initial=initial).probe(steps)[0]
+            return _fleet([cell])([cell], data, self.device, self.curve_every, initial=initial).probe(steps)[0]
 
     def train(
         self,
@@ -242,11 +214,12 @@ class StackedEngine:
 
         Cells are given by index; those of a fleet are begun together, and kept together.
         """
-        fleet = Fleet(part.cells, data, self.device, self.curve_every, states=part.states or None)
+        make = _fleet(part.cells)
+        fleet = make(part.cells, data, self.device, self.curve_every, states=part.states or None)
         while fleet.is_training:
             outcomes = fleet.train_for(_LOOK_EVERY)
             is_due = any(self.keeper.is_due(cell.key) for cell in left.values())
-            yield fleet.epochs_done, outcomes, states_of(fleet) if is_due else {}
+            yield fleet.epochs_done, outcomes, fleet.states() if is_due else {}
 
     def _result(self, cell: Cell, outcome: Outcome, started: str, seconds: float) -> Result:
         """The cell's result; the seconds are its share of the fleet's."""
@@ -286,9 +259,9 @@ class _FleetPart:
         return _FleetPart([self.cells[index] for index in indices], [self.states[i] for i in indices if self.states])
 
 
-def _width_class(cell: Cell) -> int:
-    """The width, rounded up to the power of two, from 4 on."""
-    return max(4, 1 << (cell.width - 1).bit_length())
+def _fleet(cells: Sequence[Cell]) -> "type[Fleet | FunctionalFleet]":
+    """Which way a fleet is trained: padded matrices for what they are written for, else vectorised by torch.func."""
+    return Fleet if is_padded(cells[0]) else FunctionalFleet
 
 
 @contextmanager

@@ -1,17 +1,13 @@
-"""Networks in training as one batch, and what became of them.
+"""Networks in training as one batch of padded matrices.
 
 Training and validation points go through the network together: what the training of an epoch sees of the validation
 points is how the epoch before it validates. So an epoch is settled in the step after it, or with the whole set.
 """
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,32 +16,15 @@ from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.replay import Replayed
 from jumpstart_exp.engines.stacked.layers import Stack
-from jumpstart_exp.engines.stacked.metrics import FleetMetrics
 from jumpstart_exp.engines.stacked.optimizers import optimizer_of
 from jumpstart_exp.engines.stacked.parameters import Blocks
 from jumpstart_exp.engines.stacked.penalty import Penalty
-from jumpstart_exp.engines.stacked.states import Array, array, restore
+from jumpstart_exp.engines.stacked.record import Array, Branches, FleetRecord, WholeSet, array, tensor
 from jumpstart_exp.engines.stacked.task import task_of
-from jumpstart_exp.engines.training_state import TrainingState, curve_row
-from jumpstart_exp.result import CENSUS, CurveRow, LayerCensus, Metric
+from jumpstart_exp.engines.training_state import TrainingState
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a network."""
-
-    n_params: int
-    epochs_run: int
-    diverged_epoch: int | None
-    metrics: Sequence[Metric]
-    penalty_start: float | None
-    penalty_last: float | None
-    census_start: LayerCensus
-    census_last: LayerCensus | None
-    curve: tuple[CurveRow, ...]
-
-
-class Fleet:
+class Fleet(FleetRecord):
     """Networks in training as one batch.
 
     Args:
@@ -68,50 +47,25 @@ class Fleet:
         initial: Tensors | None = None,
         states: Sequence[TrainingState] | None = None,
     ) -> None:
-        self.places = sorted(range(len(cells)), key=lambda index: -cells[index].depth)
-        self.cells = cells = [cells[index] for index in self.places]
-        self.epochs, self.epochs_done = cells[0].optimizer.epochs, 0
-        self.curve_every = curve_every or max(1, round(self.epochs / 100))
+        places = sorted(range(len(cells)), key=lambda index: -cells[index].depth)
+        super().__init__(cells, places, device, curve_every)
+        cells = self.cells
         self.anneal_epochs = max(cell.dropout.anneal_epochs if cell.dropout.rate else 0 for cell in cells)
         self.stack = Stack(cells, data, device)
         self.n_params = self.stack.load(initial)
         self.penalty = Penalty(self.stack) if cells[0].penalty_weight else None
-        self.optimizer = optimizer_of(self.stack)
-        self.ledger = FleetMetrics(len(cells), device)
+        self.optimizer = optimizer_of(cells, self.stack.weights.flat, self.stack.gradients.flat, self.stack.owners)
         self.task = task_of(cells, data, device, self.stack.dtype)
         self.replayed = Replayed(device) if device.type == "cuda" else None
-        self.handed_over: set[int] = set()
-        self.curve: list[tuple[int, Array, npt.NDArray[np.bool_]]] = []
-        self.curves_before: list[list[CurveRow]] = [[] for _ in cells]
-        with _flushed_to_zero():
-            if states is None:
-                self.at_start = self.at_last = self._evaluate_training_set()
-            else:
-                self.at_start = self.at_last = _WholeSet(*restore(self, [states[place] for place in self.places]))
+        self.begin(states)
 
-    @property
-    def is_training(self) -> bool:
-        """Whether there are networks that are not done."""
-        return len(self.handed_over) < len(self.cells)
-
-    @torch.no_grad()
-    def train_for(self, seconds: float) -> dict[int, Outcome]:
-        """Train on for about so long: what became of networks that are done since, by their index among the cells."""
-        clock = time.perf_counter()
-        with _flushed_to_zero():
-            while True:
-                dropout = self.epochs_done < self.anneal_epochs
-                if self.replayed is None:
-                    self.step(dropout)
-                else:
-                    self.replayed(partial(self.step, dropout), dropout)
-                self.epochs_done += 1
-                epoch, is_last = self.epochs_done, self.epochs_done == self.epochs
-                if is_last or epoch == 1 or epoch % self.curve_every == 0:
-                    self.at_last = self._evaluate_training_set()
-                    self._keep_curve_row(epoch)
-                if is_last or time.perf_counter() - clock >= seconds:
-                    return self._outcomes()
+    def train_epoch(self) -> None:
+        """One epoch of every network; it is settled by the next step or evaluation."""
+        dropout = self.epochs_done < self.anneal_epochs
+        if self.replayed is None:
+            self.step(dropout)
+        else:
+            self.replayed(partial(self.step, dropout), dropout)
 
     @torch.no_grad()
     def probe(self, steps: int) -> list[Probe]:
@@ -160,7 +114,7 @@ class Fleet:
         stack.backward(self.task.gradient(stack.logits), has_penalty=self.penalty is not None, dropout=dropout)
         return train_acc, terms
 
-    def _evaluate_training_set(self) -> "_WholeSet":
+    def evaluate_training_set(self) -> WholeSet:
         """Penalty and census of the training points in evaluation mode; settles the epoch."""
         stack = self.stack
         stack.forward(training=False, dropout=False)
@@ -169,81 +123,47 @@ class Fleet:
         self.ledger.record_validation(
             *self.task.judge(stack.logits)[1], penalty.isfinite() if is_last and penalty is not None else None
         )
-        return _WholeSet(None if penalty is None else array(penalty), *map(array, stack.census()))
+        rows, dead_at_some_layer = map(array, stack.census())
+        rows_of = stack.rows_of.cpu().numpy()
+        census = [rows[:, rows_of[index, : cell.depth]] for index, cell in enumerate(self.cells)]
+        return WholeSet(None if penalty is None else array(penalty), census, dead_at_some_layer)
 
-    def _keep_curve_row(self, epoch: int) -> None:
-        seen, rows_of = self.at_last, self.stack.rows_of.cpu().numpy()
-        rows = np.concatenate([seen.census[: len(CENSUS)], np.zeros((len(CENSUS), 1))], axis=1)[:, rows_of]
-        fractions = rows.sum(2) / [cell.depth for cell in self.cells]
-        kept, penalty = array(self.ledger.is_alive) > 0, np.zeros(len(self.cells))
-        if seen.penalty is not None:
-            penalty = seen.penalty
-            kept &= np.isfinite(penalty)
-        self.curve.append((epoch, np.concatenate([array(self.ledger.last), penalty[None], fractions]), kept))
+    def branches(self) -> Callable[[int], Branches]:
+        """What gives a network's branches `network` and `optimizer` of its training state, as they are now."""
+        stack = self.stack
+        flats = {"parameters": stack.weights.flat, **self.optimizer.slots}
+        parts = {name: Blocks.of(flat.cpu(), stack.block_shapes) for name, flat in flats.items()}
+        running = None if stack.norm is None else torch.stack([stack.norm.mean, stack.norm.variance]).cpu()[..., 0, 0]
 
-    def _outcomes(self) -> dict[int, Outcome]:
-        ledger = self.ledger
-        alive, diverged_epoch, epochs_run = map(array, (ledger.is_alive, ledger.diverged_epoch, ledger.epochs_run))
-        last, best, best_epoch = map(array, (ledger.last, ledger.best, ledger.best_epoch))
-        is_over = self.epochs_done == self.epochs
-        outcomes = {}
-        for index, place in enumerate(self.places):
-            if (alive[index] and not is_over) or index in self.handed_over:
-                continue
-            self.handed_over.add(index)
-            done = bool(alive[index])
-            outcomes[place] = Outcome(
-                self.n_params[index],
-                int(epochs_run[index]),
-                None if done else int(diverged_epoch[index]),
-                [_metric(last[row, index], best[row, index], best_epoch[row, index], done) for row in range(4)],
-                self.at_start.penalty_of(index),
-                self.at_last.penalty_of(index) if done else None,
-                self._census(self.at_start, index),
-                self._census(self.at_last, index) if done else None,
-                tuple(self.curve_rows(index)),
-            )
-        return outcomes
+        def of_network(index: int) -> Branches:
+            cell, rows = self.cells[index], stack.rows_of[index, : self.cells[index].depth].cpu()
+            own = {name: array(stack.flat(blocks, index)) for name, blocks in parts.items()}
+            network = {
+                "parameters": own.pop("parameters"),
+                "running": np.zeros((2, cell.depth, 0)) if running is None else array(running[:, rows, : cell.width]),
+            }
+            return network, own
 
-    def _census(self, seen: "_WholeSet", index: int) -> LayerCensus:
-        rows = self.stack.rows_of[index, : self.cells[index].depth].cpu().numpy()
-        return LayerCensus.of_rows(seen.census[:, rows].tolist(), seen.dead_at_some_layer[index])
+        return of_network
 
-    def curve_rows(self, index: int) -> Iterator[CurveRow]:
-        """What is kept of a network's curve."""
-        yield from self.curves_before[index]
-        for epoch, values, kept in self.curve:
-            if kept[index]:
-                numbers = values[:, index].tolist()
-                if self.penalty is None:
-                    numbers[4] = None
-                yield curve_row(epoch, *numbers)
+    def fill(self, states: Sequence[TrainingState]) -> None:
+        """The other way: every network's, in the fleet's order."""
+        stack = self.stack
+        self._fill(stack.weights.flat, [own.network["parameters"] for own in states])
+        for name, slot in self.optimizer.slots.items():
+            self._fill(slot, [own.optimizer[name] for own in states])
+        if stack.norm is None:
+            return
+        host_running = torch.stack([stack.norm.mean, stack.norm.variance]).cpu()
+        for index, own in enumerate(states):
+            rows = stack.rows_of[index, : self.cells[index].depth].cpu()
+            host_running[:, rows, : self.cells[index].width, 0, 0] = tensor(own.network["running"], stack.dtype)
+        stack.norm.mean.copy_(host_running[0])
+        stack.norm.variance.copy_(host_running[1])
 
-
-@dataclass(frozen=True)
-class _WholeSet:
-    """Penalty (networks,) and census (6, rows) of the training points; which share of them is dead at some layer."""
-
-    penalty: Array | None
-    census: Array
-    dead_at_some_layer: Array  # (networks,); NaN where it is not known
-
-    def penalty_of(self, index: int) -> float | None:
-        return None if self.penalty is None else float(self.penalty[index])
-
-
-def _metric(last: float, best: float, best_epoch: float, keep_last: bool) -> Metric:
-    if best_epoch == 0:
-        return Metric()
-    return Metric(float(last) if keep_last else None, float(best), int(best_epoch))
-
-
-@contextmanager
-def _flushed_to_zero() -> Iterator[None]:
-    """Denormal numbers as zeros on the CPU, as on a GPU: the moments of dead units decay to them, 25 times slower."""
-    was_flushed = bool((torch.tensor(1e-320, dtype=torch.float64) * 1).item() == 0)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(was_flushed)
+    def _fill(self, target: Tensor, vectors: Sequence[Array]) -> None:
+        """A number for every parameter, from each network's vector."""
+        host = Blocks.zeros(self.stack.block_shapes, torch.device("cpu"), self.stack.dtype)
+        for index, own in enumerate(vectors):
+            self.stack.fill(host, index, own)
+        target.copy_(host.flat)

@@ -44,29 +44,36 @@ class Penalty:
         def rounded(numbers: Tensor) -> Tensor:
             return numbers.to(rows.dtype)[:, None, None, None]
 
-        balance = by_row(own.balance for own in specs)
-        shares = {"above": rounded(layer_weights * balance), "below": rounded(layer_weights * (1 - balance))}
-        # a constraint of a padded unit counts for nothing
-        real = {kind: rows.is_real[:, :, None, None] if kind == "U" else 1 for kind in self.axes}
-        self.shares = {(kind, side): share * real[kind] for kind in self.axes for side, share in shares.items()}
+        counts = {
+            kind: [cell.depth * _constraints(kind, spec.scope, cell, rows.n_train) for cell in cells]
+            for kind in self.axes
+        }
+        self.shares = {}
+        for kind in self.axes:
+            # a constraint of a padded unit counts for nothing
+            real = rows.is_real[:, :, None, None] if kind == "U" else 1
+            for number, side in enumerate(("above", "below")):
+                of_side = [own.shares(kind)[number] for own in specs]
+                if self.aggregate == "balanced":  # a kind's mean is a sum of smaller shares
+                    of_side = [share / count for share, count in zip(of_side, counts[kind], strict=True)]
+                self.shares[kind, side] = rounded(layer_weights * by_row(of_side)) * real
+        self.bound, self.schedule, self.steps = spec.upper_bound, spec.schedule, cells[0].optimizer.epochs
         self.margins = {
             "above": rounded(by_row(own.margin_above for own in specs)),
             "below": rounded(by_row(own.margin_below for own in specs)),
         }
         self.padding_bias = {"above": rows.padding_bias(-math.inf), "below": rows.padding_bias(math.inf)}
-        pairs = [
-            cell.depth * sum(_constraints(kind, spec.scope, cell, rows.n_train) for kind in self.axes) for cell in cells
-        ]
+        pairs = [sum(own) for own in zip(*counts.values(), strict=True)]
         self.pairs = rows.numbers(pairs).to(rows.dtype)
         match self.aggregate:
-            case "sum" | "l2":
+            case "sum" | "l2" | "balanced":
                 factors = [1.0] * len(cells)
             case "mean":
                 factors = [1 / own for own in pairs]
             case "sum_sq":
                 factors = [2.0] * len(cells)
             case other:
-                raise setting_error("penalty.aggregate", other, "sum, mean, l2 or sum_sq")
+                raise setting_error("penalty.aggregate", other, "sum, mean, l2, sum_sq or balanced")
         self.is_squared = self.aggregate in ("l2", "sum_sq")
         self.weight = rounded(by_row(own.weight * factor for own, factor in zip(specs, factors, strict=True)))
         # the largest where the entry comes first in (point, channel, position) order
@@ -76,26 +83,40 @@ class Penalty:
         self.rank = order.view(rows.n_train, rows.width, rows.positions).permute(1, 2, 0).contiguous()
 
     def __call__(self, pre: Tensor, grad_pre: Tensor | None = None, epoch: Tensor | None = None) -> Tensor:
-        """The penalty of every network before λ; λ times its gradient is added to `grad_pre`.
+        """The penalty of every network before λ; λ, by its schedule, times its gradient is added to `grad_pre`.
 
         Args:
             pre: pre-activations of all rows on the training points.
             grad_pre: of the same shape; None for the value alone.
-            epoch: counted from 0, for the draws of random ties.
+            epoch: counted from 0, for λ's schedule and the draws of random ties.
         """
+        weight = self.weight if epoch is None else self._scheduled(epoch)
         match self.aggregate:
-            case "sum" | "sum_sq":
-                return self._sweep(pre, grad_pre, self.weight, epoch)
+            case "sum" | "sum_sq" | "balanced":
+                return self._sweep(pre, grad_pre, weight, epoch)
             case "mean":
-                return self._sweep(pre, grad_pre, self.weight, epoch) / self.pairs
+                return self._sweep(pre, grad_pre, weight, epoch) / self.pairs
             case "l2":
-                norm = self._sweep(pre, None, self.weight, None).sqrt()
+                norm = self._sweep(pre, None, weight, None).sqrt()
                 if grad_pre is not None:
                     inverse = norm.reciprocal().masked_fill_(norm == 0, 0)
-                    self._sweep(pre, grad_pre, self.weight * inverse[self.rows.owner, None, None, None], epoch)
+                    self._sweep(pre, grad_pre, weight * inverse[self.rows.owner, None, None, None], epoch)
                 return norm
             case other:
-                raise setting_error("penalty.aggregate", other, "sum, mean, l2 or sum_sq")
+                raise setting_error("penalty.aggregate", other, "sum, mean, l2, sum_sq or balanced")
+
+    def _scheduled(self, epoch: Tensor) -> Tensor:
+        """λ of every row in an epoch, which is a step."""
+        match self.schedule:
+            case "constant":
+                return self.weight
+            case "cosine":
+                factor = 0.5 * (1 + torch.cos(math.pi * (epoch.double() / self.steps)))
+            case "linear":
+                factor = 1 - epoch.double() / self.steps
+            case other:
+                raise setting_error("penalty.schedule", other, "constant, cosine or linear")
+        return self.weight * factor.to(self.rows.dtype)
 
     def _sweep(self, pre: Tensor, grad_pre: Tensor | None, weight: Tensor, epoch: Tensor | None) -> Tensor:
         """Σv or Σv² of every network; adds weight·∂v (times v where squared) to the grad_pre."""
@@ -111,6 +132,9 @@ class Penalty:
                     continue
                 for side, (entries, extreme, deficit) in found.items():
                     steepness = self.shares[kind, side][rows] * weight[rows]
+                    if self.bound is not None:  # beyond it, the other way
+                        beyond = extreme > self.bound if side == "above" else extreme < -self.bound
+                        steepness = torch.where(beyond, -steepness, steepness)
                     coefficient = deficit.sign_().mul_(steepness * pair if self.is_squared else steepness)
                     chosen = torch.eq(entries, extreme, out=torch.empty_like(grad_pre[rows]))
                     match self.ties:
@@ -134,9 +158,14 @@ class Penalty:
         entries = pre if padding_bias is None or 1 not in axes else pre + padding_bias[rows]
         if side == "above":
             extreme = entries.amax(axes, keepdim=True)
-            return entries, extreme, (margin - extreme).clamp_min_(0)
-        extreme = entries.amin(axes, keepdim=True)
-        return entries, extreme, (extreme - margin).clamp_min_(0)
+            deficit = margin - extreme
+        else:
+            extreme = entries.amin(axes, keepdim=True)
+            deficit = extreme - margin
+        if self.bound is not None:
+            beyond = extreme - self.bound if side == "above" else -self.bound - extreme
+            torch.maximum(deficit, beyond, out=deficit)
+        return entries, extreme, deficit.clamp_min_(0)
 
     def _drawn(
         self, tied: Tensor, kind: str, side: str, axes: tuple[int, ...], rows: slice, epoch: Tensor | None

@@ -18,12 +18,12 @@ def draws_of_rows(stream: Stream, seeds: Tensor, epoch: Tensor, layers: Tensor, 
         seeds: of every row.
         epoch: a number on the device.
         layers: of every row.
-        points: their indices.
+        points: their indices, (points,), or of every row its own, (rows, points).
         units: how many, counted from 0.
     """
     blocks = torch.arange((units + 3) // 4, device=points.device)
-    shape = (len(seeds), len(blocks), len(points))
-    word0, word1 = blocks[:, None].expand(shape), points.expand(shape)
+    shape = (len(seeds), len(blocks), points.shape[-1])
+    word0, word1 = blocks[:, None].expand(shape), (points if points.dim() == 1 else points[:, None]).expand(shape)
     word2, word3 = layers[:, None, None].expand(shape), epoch.expand(shape)
     key0, key1 = seeds[:, None, None], int(stream)
     for _ in range(10):
