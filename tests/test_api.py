@@ -120,6 +120,7 @@ def results_of(cells: Sequence[Cell], outcome: Callable[[Result], Result] = lamb
         ("penalty.layer_weights", [[1, 0.5], None], "penalty.layer_weights=[1,0.5],null"),
         ("dataset.path", Path("my data, 2.csv"), "dataset.path='my data, 2.csv'"),
         ("experiment", "quick", "+experiment=quick"),
+        ("regulariser.settings", {"target": 0.5, "deep": True}, "regulariser.settings={target:0.5,deep:true}"),
     ],
 )
 def test_values_are_written_as_they_are_typed(name: str, value: Any, typed: str) -> None:
