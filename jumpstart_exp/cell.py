@@ -310,6 +310,8 @@ class Cell:
     def warnings(self) -> list[str]:
         """What can be trained but not make sense, each in words that do not name the cell."""
         found: list[str] = []
+        if self.network.norm == "layer" and min(self.widths) * self.positions == 1:
+            found.append("with width 1 a layer norm leaves nothing of the points: its one unit is its own mean")
         if self.penalty_weight == 0:
             return found
         per_constraint = {"channel": self.positions, "position": 1}[self.penalty.scope]

@@ -618,6 +618,13 @@ def test_points_cannot_be_separated_by_one_unit(settings: dict[str, Any], warned
     assert all("width 1" in warning and "Sep-P" in warning for warning in warnings)
 
 
+def test_a_layer_norm_of_one_unit_is_a_warning() -> None:
+    (warning,) = cell(width=1, network__norm="layer").warnings()
+    assert "its one unit is its own mean" in warning
+    assert cell(width=2, network__norm="layer").warnings() == []
+    assert cell(width=1, network__norm="layer", network__layout="conv2x1").warnings() == []
+
+
 def test_units_cannot_be_separated_by_one_point() -> None:
     (warning,) = cell(penalty={"kind": "U"}, optimizer={"batch_size": 1}).warnings()
     assert "Sep-U" in warning
