@@ -9,7 +9,7 @@ function: what it is given is the list.
 import dataclasses
 import decimal
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -103,17 +103,18 @@ def _takes_integers(override: Override) -> bool:
 
 def _flat(sweep: ChoiceSweep, *, is_whole: bool) -> Iterator[Any]:
     """The values of a sweep, those of logranges among them."""
+    values: Sequence[Any] = sweep.list  # Hydra's own types know of no sweep in a sweep
     if isinstance(sweep, _LogRange):
-        yield from dict.fromkeys(map(_nearest, sweep.list)) if is_whole else sweep.list
+        yield from dict.fromkeys(map(_nearest, values)) if is_whole else values
         return
-    for item in sweep.list:
+    for item in values:
         if isinstance(item, ChoiceSweep):
             yield from _flat(item, is_whole=is_whole)
         else:
             yield item
 
 
-def _nearest(value: Any) -> int:
+def _nearest(value: float) -> int:
     return math.floor(value + 0.5)
 
 

@@ -59,7 +59,7 @@ class Activation:
     def has_no_slope(self, pre: Tensor, number: Number = 0.0) -> Tensor:
         """Where the derivative, of each output of a unit, is exactly 0: of the shape of the pre-activations."""
         off = self.derivative(pre, number) == 0
-        return (off if self.outputs == 1 else off.unflatten(1, (self.outputs, -1)).all(1)) & ~pre.isnan()
+        return (off if self.outputs == 1 else self._of_units(off).all(1)) & ~pre.isnan()
 
     def write(self, pre: Tensor, out: Tensor, number: Number = 0.0) -> None:
         """Values into `out`, without gradients."""
@@ -70,7 +70,11 @@ class Activation:
         if self.outputs == 1:
             torch.mul(grad, self.derivative(pre, number), out=out)
         else:
-            torch.sum((grad * self.derivative(pre, number)).unflatten(1, (self.outputs, -1)), 1, out=out)
+            torch.sum(self._of_units(grad * self.derivative(pre, number)), 1, out=out)
+
+    def _of_units(self, values: Tensor) -> Tensor:
+        """What stands for every output of every unit, (points, outputs · units, …), as (points, outputs, units, …)."""
+        return values.reshape(len(values), self.outputs, -1, *values.shape[2:])
 
 
 class _ReLU(Activation):
@@ -167,7 +171,8 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804
 
 def _silu_derivative(pre: Tensor, _: Number) -> Tensor:
     share = torch.sigmoid(pre)
-    return share * (1 + pre * (1 - share))
+    slope: Tensor = share * (1 + pre * (1 - share))
+    return slope
 
 
 def _gelu_derivative(pre: Tensor, _: Number) -> Tensor:

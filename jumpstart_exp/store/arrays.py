@@ -104,7 +104,7 @@ def to_xarray(rows: pd.DataFrame, columns: Sequence[str] | None = None) -> "xarr
     layers = max((_layers(rows[name]) for name in names), default=0)
     _check_size({name: len(own) for name, own in values.items()}, layers, len(rows))
     places = _places(rows, along, values)
-    coordinates = {name: (name, _coordinate(own), _about(name)) for name, own in values.items()}
+    coordinates: dict[str, Any] = {name: (name, _coordinate(own), _about(name)) for name, own in values.items()}
     for name, dimensions in follows.items():
         array = _placed(_coordinate(varying[name]), {one: len(values[one]) for one in dimensions}, places)
         coordinates[name] = (dimensions, array, _about(name))

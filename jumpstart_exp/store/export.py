@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from jumpstart_exp.cell import cell_fields
 from jumpstart_exp.settings import SettingError, legible, nearest, setting_error
 from jumpstart_exp.store import Store, cell_schema
 from jumpstart_exp.store.arrays import LABEL, MEASURES, row_a_label, to_xarray, typed_settings
@@ -46,7 +47,8 @@ def export(store: Store, path: Path, columns: Sequence[str] | None = None, where
     for name in columns or ():
         if name not in known:
             raise SettingError(f"columns={legible(name)} is not a column of the store{nearest(name, known)}")
-    rows = rows_where(store.cells(), where)
+    wanted = (*MEASURES, *_ABOUT) if columns is None else columns
+    rows = rows_where(store.cells([*dict.fromkeys(["status", LABEL, "numerics", *cell_fields(), *wanted])]), where)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         words = _WRITERS[path.suffix](rows, columns, temporary)

@@ -26,16 +26,21 @@ Job job_at_random(int features, int outputs) {
     spec.features = features;
     spec.outputs = outputs;
     spec.architecture = features == 2 && pick(2) ? Architecture::conv2x1 : Architecture::mlp;
-    spec.activation = Activation::relu;
-    spec.norm = pick(4) == 0 ? Norm::batch : Norm::none;
+    spec.activation = pick(3) ? Activation(pick(int(Activation::crelu) + 1)) : Activation::relu;
+    spec.activation_number = 0.25;
+    spec.is_smooth = pick(2);
+    spec.norm = pick(2) ? Norm(pick(3)) : Norm::none;
+    spec.skip_every = pick(2) && traits_of(spec.activation).outputs == 1 ? int(1 + pick(4)) : 0;
+    spec.skip_scale = SkipScale(pick(2));
     spec.precision = pick(3) == 0 ? Precision::float64 : Precision::float32;
     spec.task_loss = pick(5) != 0;
-    spec.task = Task::classification;
+    spec.task = outputs == 1 && pick(3) == 0 ? Task::regression : Task::classification;
     spec.optimizer = Optimizer::adam;
     spec.eps_rule = pick(2) ? EpsRule::keras : EpsRule::torch;
     spec.evaluate = pick(6) != 0;
-    spec.init = Init(pick(3));
-    spec.gain = 1;
+    spec.init = Init(pick(int(Init::given) + 1));
+    if (spec.init == Init::given)
+        for (std::int64_t i = parameter_count(spec); i > 0; --i) job.initial.push_back((double(pick(201)) - 100) / 100);
     spec.kind = Kind(pick(5));
     spec.scope = pick(2) ? Scope::position : Scope::channel;
     spec.aggregate = Aggregate(pick(4));
@@ -71,6 +76,7 @@ Dataset points_at_random(int features, int outputs, int train, int val) {
         for (int f = 0; f < features; ++f) x.push_back(std::sin(double(3 * p + f)));
         y.push_back(int(pick(outputs == 1 ? 2 : unsigned(outputs))));
     }
+    data.train_variance = data.val_variance = 0.25;
     return data;
 }
 

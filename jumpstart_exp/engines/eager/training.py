@@ -85,6 +85,7 @@ class Training:
 
     epochs_run: int
     metrics: dict[str, Tracker]
+    latest: Batch | None  # pass in training, whose dormant units may begin anew
 
     def __init__(
         self,
@@ -247,7 +248,7 @@ class Training:
         self.parameters = [*self.named_parameters.values(), *self.method_parameters.values()]
         spec = self.cell.optimizer
         self.optimizer = optimizer(spec).build(self.parameters, spec, self.device.type == "cuda")
-        self.latest: Batch | None = None  # pass, whose dormant units begin anew
+        self.latest = None
         self.steps = 0
         self.epochs_run = 0
         self.batches_done = 0  # of the epoch in training
