@@ -73,8 +73,18 @@ CHANGED: dict[str, Any] = {
 }
 ONLY_ONE_VALUE = {"dataset", "optimizer.name"}
 
+_OWN = {"regulariser.function": "own:term", "regulariser.source": "sha256-0"}
 OF_BLOCKS: dict[str, tuple[dict[str, Any], Any]] = {
     "network.activation": ({}, "elu"),
+    "network.activation_source": (
+        {"network.activation": "own:snake", "network.activation_source": "sha256-0"},
+        "sha256-1",
+    ),
+    "network.init_source": ({"network.init": "own:tiny", "network.init_source": "sha256-0"}, "sha256-1"),
+    "regulariser.function": (_OWN, "own:other"),
+    "regulariser.weight": (_OWN, 0.5),
+    "regulariser.settings": (_OWN, {"scale": 2}),
+    "regulariser.source": (_OWN, "sha256-1"),
     "network.leaky_slope": ({"network.activation": "leaky_relu"}, 0.1),
     "network.prelu_start": ({"network.activation": "prelu"}, 0.1),
     "network.sigmoid_gamma": ({"network.activation": "sigmoid"}, 2.0),

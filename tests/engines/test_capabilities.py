@@ -12,6 +12,7 @@ import pytest
 
 from jumpstart_exp import cell as cells
 from jumpstart_exp.cell import Cell, CellField, cell_fields, fields_of
+from jumpstart_exp.config.sources import with_sources
 from jumpstart_exp.data import DATASETS, DatasetSpec
 from jumpstart_exp.data.base import Split
 from jumpstart_exp.data.cifar10 import Cifar10
@@ -57,6 +58,11 @@ BASES: dict[str, tuple[type[DatasetSpec], Overrides]] = {
     "crelu": (DATASETS["moons"], {**_MOONS, "network.activation": "crelu", "network.init": "looks_linear"}),
     "skips": (DATASETS["moons"], {**_MOONS, "depth": 5, "network.skip_every": 2, "network.skip_scale": "zero"}),
     "resets": (DATASETS["moons"], {**_MOONS, "width": 6, "reset.every": 1, "reset.tau": 1.0}),
+    "regulariser": (
+        DATASETS["moons"],
+        {**_MOONS, "regulariser.function": "own_functions:squared_mean", "regulariser.settings": {"scale": 2}}
+        | {"regulariser.weight": 0.5},
+    ),
     "conv2x1": (
         DATASETS["moons"],
         {"dataset.n_samples": 30, "network.layout": "conv2x1", "network.norm": "batch", "penalty.kind": "UP"}
@@ -89,6 +95,7 @@ ONLY: dict[str, set[str]] = {
     "crelu": {"network.init"},
     "skips": {"network.skip_every", "network.skip_scale"},
     "resets": {"reset.every", "reset.tau"},
+    "regulariser": {"regulariser.function", "regulariser.weight", "regulariser.settings"},
 }
 """Of bases that are there for some fields alone: which; all other fields have their effect in the rest."""
 
@@ -105,7 +112,7 @@ def cell_of(base: str, overrides: Overrides) -> Cell:
         part, _, last = name.rpartition(".")
         config.setdefault(part, {})[last] = value
     parts = {name: kind(**config.get(name, {})) for name, kind in cells.SPECS.items()}
-    return Cell(dataset=dataset(**config.get("dataset", {})), **parts, **config[""])
+    return with_sources([Cell(dataset=dataset(**config.get("dataset", {})), **parts, **config[""])])[0]
 
 
 def values_of(field: CellField, has: Any) -> list[Any]:
@@ -113,6 +120,10 @@ def values_of(field: CellField, has: Any) -> list[Any]:
     kind = str(field.type)
     if field.rules["choices"]:
         return list(field.rules["choices"])
+    if field.rules["functions"]:
+        return ["own_functions:weight_norm"]
+    if field.rules["mapping"]:
+        return [{"scale": 3}]
     if "bool" in kind:
         return [False, True]
     if "tuple" in kind:
@@ -182,7 +193,8 @@ def test_every_value_of_every_field_is_tried() -> None:
         tried.setdefault(name, set()).update(found)
     of_tables = {f"dataset.{field.name}" for name in TABLES for field in dataclasses.fields(DATASETS[name])}
     of_others = {name for each in DATASETS.keys() - TABLES for name in fields_of(each)}
-    left_out = {"dataset", "dataset.content"} | (of_tables - of_others)  # what they hold is the loader's to compare
+    # what they hold is compared where they are loaded
+    left_out = {"dataset", "dataset.content", *cells.OWN_FUNCTIONS.values()} | (of_tables - of_others)
     assert tried.keys() == FIELDS.keys() - left_out
     assert all(tried[name] == {*FIELDS[name].rules["choices"]} for name in tried if FIELDS[name].rules["choices"])
 
