@@ -59,6 +59,16 @@ BASES: dict[str, tuple[type[DatasetSpec], Overrides]] = {
         {"dataset.n_samples": 30, "network.init": "zero", "penalty.kind": "UP", "penalty.balance": 0.51}
         | {"dropout.rate": 0.3},
     ),
+    "sgd": (
+        DATASETS["moons"],
+        {"dataset.n_samples": 30, "penalty.kind": "UP", "penalty.upper_bound": 3, "optimizer.name": "sgd"}
+        | {"optimizer.momentum": 0.5, "optimizer.schedule": "step", "optimizer.step_every": 1}
+        | {"optimizer.step_factor": 0.5, "optimizer.clip_norm": 0.1, "optimizer.warmup_steps": 2},
+    ),
+    "rmsprop": (
+        DATASETS["moons"],
+        {"dataset.n_samples": 30, "penalty.kind": "UP", "optimizer.name": "rmsprop", "optimizer.alpha": 0.9},
+    ),
     "cnn": (
         Thumbnails,
         {"network.layout": "cnn", "penalty.kind": "UP", "penalty.margin_above": 2, "penalty.margin_below": -2}
