@@ -221,6 +221,10 @@ class Cell:
             flat[name] = None
         if self.penalty_weight == 0:
             flat["penalty.kind"] = "none"
+        elif self.penalty.aggregate == "balanced" and self.penalty.kind != "UP":
+            flat["penalty.aggregate"] = "mean"  # of one kind
+        if self.optimizer.name == "adamw" and self.optimizer.weight_decay == 0:
+            flat["optimizer.name"] = "adam"
         return flat
 
     @cached_property
@@ -440,6 +444,8 @@ class Cell:
         none += [f"optimizer.{name}" for name in set().union(*_OF_OPTIMIZER.values()) - used]
         if self.optimizer.name == "sgd" and self.optimizer.momentum == 0:
             none.append("optimizer.nesterov")
+        if self.optimizer.warmup_steps == 1:  # the first step's factor is 1
+            none.append("optimizer.warmup_steps")
         match self.optimizer.schedule:
             case "constant" | "cosine":
                 none += ["optimizer.step_every", "optimizer.step_factor"]

@@ -45,7 +45,7 @@ def reference_pairs(
     point_sides: str | None = None,
     upper_bound: float | None = None,
 ) -> Array:
-    """The values v = ρ·max(0, A − max g, max g − B) + (1 − ρ)·max(0, min g − b, −B − min g) of a layer's constraints."""
+    """v = ρ·max(0, A − max g, max g − B) + (1 − ρ)·max(0, min g − b, −B − min g) of a layer's constraints."""
     g = g.reshape(g.shape[0], g.shape[1], -1)
     points, units, positions = range(3)
     axes = {
