@@ -1,8 +1,13 @@
-"""`python -m MODULE` without its first seconds: a process forked from one that has imported the large packages."""
+"""`python -m MODULE` without its first seconds: a process forked from one that has imported the large packages.
 
+So is the server of its worker processes.
+"""
+
+import gc
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +19,8 @@ LARGE = [
     "jumpstart_exp.launcher",
     "pyarrow.parquet",
     "sklearn.datasets",
-    "torch",
+    "sklearn.model_selection",
+    "torch._dynamo",
 ]
 TESTS = Path(__file__).parent
 FORKED = multiprocessing.get_context("forkserver")
@@ -49,8 +55,63 @@ def _become(
     for descriptor, path in enumerate(outputs, start=1):
         with path.open("wb") as file:
             os.dup2(file.fileno(), descriptor)
-    forked = multiprocessing.get_context("fork")  # a spawned worker would import torch again
-    multiprocessing.get_context = lambda method=None: forked  # type: ignore[assignment]
+    fork_server_of_workers()
     sys.argv = [module, *arguments]
     sys.path[:] = [str(folder), *(path for path in sys.path if not Path(path).is_relative_to(TESTS))]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def fork_server_of_workers() -> None:
+    """Let the server of this process's workers be forked from it, too, instead of importing torch again."""
+    from jumpstart_exp.sweep import worker_server
+
+    worker_server.begin = _begin_forked  # type: ignore[assignment]
+
+
+def _begin_forked(requests: socket.socket) -> "_ForkedServer":
+    gc.freeze()  # nothing that is closed here is closed once more, when its number is another file's
+    pid = os.fork()
+    if pid:
+        return _ForkedServer(pid)
+    try:
+        from jumpstart_exp.sweep.worker_server import serve
+
+        descriptor = requests.fileno()
+        os.closerange(3, descriptor)
+        os.closerange(descriptor + 1, os.sysconf("SC_OPEN_MAX"))
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        serve(descriptor)
+    finally:
+        os._exit(1)
+
+
+class _ForkedServer:
+    """As `subprocess.Popen` has it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.code: int | None = None
+
+    def poll(self) -> int | None:
+        return self._wait(os.WNOHANG)
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        return self._wait(0)
+
+    def _wait(self, options: int) -> int | None:
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, options)
+            self.code = os.waitstatus_to_exitcode(status) if pid else None
+        return self.code
+
+
+def worker_processes(sweep: int) -> list[int]:
+    """The workers of a process: its children's children, for its server forks them."""
+    return [worker for child in _children(sweep) for worker in _children(child)]
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from program import worker_processes
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import ENGINES
@@ -101,12 +102,6 @@ def until(holds: Callable[[], object], what: str, seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    """Children that train: not multiprocessing's own resource tracker."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [pid for pid in map(int, children) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
 def cpu_ticks(pids: list[int]) -> int:
     """Of those that are there still: a worker for which there is no fleet left ends."""
     stats = []
@@ -136,7 +131,7 @@ def test_killed_sweep_resumes_to_the_uninterrupted_result(engine, workers, start
 
     process = start(tmp_path, sweep(engine, workers))
     until(lambda: len(store.stored()) >= 2, "two cells are stored")
-    trainers = workers_of(process)
+    trainers = worker_processes(process.pid)
     trainers = [pid for pid in trainers if alive(pid)]
     before = cpu_ticks(trainers)
     until(lambda: cpu_ticks(trainers) > before + 10, "the workers compute", 20)
@@ -275,7 +270,7 @@ def test_stopped_cell_goes_on_from_where_it_was(engine, start, trained_at_once, 
 def test_second_ctrl_c_ends_a_sweep_whose_cells_cannot_be_kept(start, tmp_path):
     process = start(tmp_path, long_sweep("eager"))
     until(lambda: len(in_training(tmp_path)) == KEPT, "both cells are in training")
-    trainers = workers_of(process)
+    trainers = worker_processes(process.pid)
     for pid in trainers:
         os.kill(pid, signal.SIGSTOP)
     process.send_signal(signal.SIGINT)

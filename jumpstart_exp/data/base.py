@@ -21,9 +21,10 @@ width), and int64 class indices (points,)."""
 class DatasetSpec:
     """A dataset with every parameter that shapes its points: the base of each dataset's own class.
 
-    Class variables say what the points are, with no default but for `image`: `title` as the papers write it; `task`,
-    what is learned (only classification so far); `classes`; `features`, numbers a point; `image`, channels, height and
-    width where points are images; `threshold`, the training accuracy from which on a network counts as trained.
+    Class variables say what the points are, with no default but for `image` and `imports`: `title` as the papers write
+    it; `task`, what is learned (only classification so far); `classes`; `features`, numbers a point; `image`, channels,
+    height and width where points are images; `threshold`, the training accuracy from which on a network counts as
+    trained; `imports`, large modules that `load` imports, which worker processes then share.
     """
 
     name: str = setting("", about="the dataset's name")
@@ -39,6 +40,7 @@ class DatasetSpec:
     features: ClassVar[int]
     image: ClassVar[tuple[int, int, int] | None] = None
     threshold: ClassVar[float]
+    imports: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def check_stated(cls) -> None:
