@@ -105,7 +105,8 @@ def run_sweep(
         warn(f"{warning}; they are trained all the same ({count} of {len(todo.to_train)} cells)")
     settings = _without_locked_checkpoints(settings, todo.to_train)
     if todo.to_train and not settings.dry_run:
-        prepare_workers(todo.to_train)  # while this process imports torch, too
+        # while this process imports torch, too; whether there is a GPU is not known yet
+        prepare_workers(todo.to_train, "cuda" if settings.device == "cuda" else "cpu")
     phases, remarks = _phases(todo.to_train, settings, cores)
     needed = max((phase.estimate_memory_bytes() for phase in phases if phase.setup.device == "cpu"), default=0)
     if needed > (free := available_memory_bytes()):

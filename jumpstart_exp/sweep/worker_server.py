@@ -26,7 +26,8 @@ from typing import NoReturn
 from jumpstart_exp.sweep.stopping import REQUESTS
 
 ONE_THREAD = {f"{pool}_NUM_THREADS": "1" for pool in ("OMP", "MKL", "OPENBLAS")}
-"""No library makes a pool of threads when it is imported: a fork has none of its threads."""
+ONE_THREAD["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # of pyarrow, which pandas imports
+"""With these no library begins a thread when it is imported: what is forked has none of them."""
 
 Work = Callable[[connection.Connection, connection.Connection, int], int]
 """A worker's life, from the pipes that it has to its exit code; what ends with the server is the last."""
@@ -79,7 +80,11 @@ class WorkerServer:
             ServerEndedError: the server is not there any more.
         """
         while self.awaited and connection.wait([self], 0):
-            if not self.requests.recv(1):
+            try:
+                answer = self.requests.recv(1)
+            except ConnectionResetError:
+                answer = b""
+            if not answer:
                 raise ServerEndedError(self.process.wait())
             self.awaited -= 1
         return not self.awaited

@@ -45,9 +45,6 @@ _MOST_STILLBORN = 3
 _OPENMP = {"OMP_NUM_THREADS": "1"}
 """Of every worker's environment: thread pools that nobody uses would be made otherwise."""
 
-_FORKS = sys.platform == "linux"
-"""Elsewhere (macOS) libraries that torch loads do not bear a fork: there every worker begins anew."""
-
 
 @dataclass(frozen=True)
 class EngineSetup:
@@ -126,7 +123,7 @@ def train_in_parallel(
             awaited: list[WorkerServer] = []
             try:
                 for _ in range(wanted):
-                    server = _server_with(modules) if _FORKS else None
+                    server = _server_with(modules) if _forks(setup.device) else None
                     if server is not None and not server.is_ready():
                         awaited = [server]
                         break
@@ -339,11 +336,16 @@ class _Worker:
         self.control_pipe.close()
 
 
-def prepare_workers(cells: Iterable[Cell]) -> None:
+def prepare_workers(cells: Iterable[Cell], device: str) -> None:
     """Have what workers need for these cells imported while this process does something else."""
-    if _FORKS:
+    if _forks(device):
         with contextlib.suppress(ServerEndedError):  # who needs it begins another one
             _server_with({name for cell in cells for name in cell.dataset.imports})
+
+
+def _forks(device: str) -> bool:
+    """Whether workers are forked: what CUDA has begun does not bear it, nor do libraries of torch on other systems."""
+    return device == "cpu" and sys.platform == "linux"
 
 
 def _server_with(modules: Iterable[str]) -> WorkerServer:

@@ -282,29 +282,28 @@ from pathlib import Path
 
 from jumpstart_exp.cell import Cell, OptimizerSpec
 from jumpstart_exp.engines.eager.engine import EagerEngine
+from jumpstart_exp.sweep.worker_server import worker_server
 from jumpstart_exp.sweep.workers import EngineSetup, Progress, train_in_parallel
 
-if __name__ == "__main__":
-    endless = Cell(depth=2, width=2, optimizer=OptimizerSpec(epochs=10**9))
-    for event in train_in_parallel([[endless]], EngineSetup(EagerEngine, "cpu", None, Path("data")), 1):
-        if isinstance(event, Progress):
-            print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
+endless = Cell(depth=2, width=2, optimizer=OptimizerSpec(epochs=10**9))
+for event in train_in_parallel([[endless]], EngineSetup(EagerEngine, "cpu", None, Path("data")), 1):
+    if isinstance(event, Progress):
+        print(worker_server().process.pid, *(one.pid for one in multiprocessing.active_children()), flush=True)
 """
+"""Its main module is no file, and would begin the sweep anew."""
 
 
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
-    script = tmp_path / "parent.py"
-    script.write_text(PARENT)
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+def test_workers_and_their_server_end_when_their_parent_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        workers = [int(pid) for pid in parent.stdout.readline().split()]
+        others = [int(pid) for pid in parent.stdout.readline().split()]
         try:
-            assert len(workers) == 1
-            assert all(runs(pid) for pid in workers)
+            assert len(others) == 2
+            assert all(runs(pid) for pid in others)
             parent.kill()
             parent.wait()
-            assert wait_for(lambda: not any(runs(pid) for pid in workers))
+            assert wait_for(lambda: not any(runs(pid) for pid in others))
         finally:
             parent.kill()
-            for pid in filter(runs, workers):
+            for pid in filter(runs, others):
                 os.kill(pid, signal.SIGKILL)
