@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +30,15 @@ def test_no_argument_is_one_cell_of_moons(command, tmp_path):
     row = stored(tmp_path).iloc[0]
     assert (row["dataset"], row["method"], row["depth"], row["width"]) == ("moons", "sep_up", 10, 4)
     assert (row["status"], row["optimizer.epochs"], row["penalty.weight"]) == ("done", 20, 1e-4)
+
+
+def test_a_command_that_trains_nothing_does_not_wait_for_torch():
+    imports = (
+        "import jumpstart_exp.__main__, jumpstart_exp.launcher, jumpstart_exp.status, jumpstart_exp.report.__main__"
+    )
+    code = f"import sys; {imports}; sys.exit(' '.join({{'torch', 'sklearn', 'matplotlib'}} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
 def test_one_cell_with_overrides(answer, tmp_path):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from jumpstart_exp.data.content import content_of
 from jumpstart_exp.data.image_files import DataError, ImageSet
-from jumpstart_exp.settings import setting, setting_error
+from jumpstart_exp.settings import legible, setting, setting_error
 
 Split = tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[np.int64]]
 """x_train, y_train, x_val, y_val: float64 features (points, features) or uint8 images (points, channels, height,
@@ -172,3 +172,16 @@ class ImageSpec(DatasetSpec):
     def load(self, data_dir: Path) -> Split:
         """The published sets."""
         return self.files.read(data_dir)
+
+
+def check_content(spec: DatasetSpec, found: str | None, data_dir: Path) -> None:
+    """Refuse files that hold something else than the dataset says.
+
+    Raises:
+        DataError: they do.
+    """
+    if spec.content not in (None, found):
+        raise DataError(
+            f"dataset.content={legible(str(spec.content))} is not what the files of {spec.name} in {data_dir} hold: "
+            f"{found or 'they are as published'}; they were changed, or others were meant"
+        )
