@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -156,6 +157,10 @@ class _ForkedServer:
 
     def wait(self, timeout: float | None = None) -> int | None:
         return self._wait(0)
+
+    def kill(self) -> None:
+        if self.code is None:
+            os.kill(self.pid, signal.SIGKILL)
 
     def _wait(self, options: int) -> int | None:
         if self.code is None:

@@ -52,15 +52,12 @@ class WorkerServer:
     """This process's end of the server."""
 
     def __init__(self) -> None:
+        # something can be read of it when the server may be ready, and when it has ended
         self.requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.modules: set[str] = set()
         self.awaited = 1  # answers: that it has imported what every worker needs, and what it was asked to
         with theirs, requests_held():
             self.process = begin(theirs)
-
-    def fileno(self) -> int:
-        """To be waited for: it may be ready."""
-        return self.requests.fileno()
 
     def load(self, modules: Iterable[str]) -> None:
         """Have it import modules, those that can be: a worker that needs another one has the error.
@@ -79,7 +76,7 @@ class WorkerServer:
         Raises:
             ServerEndedError: the server is not there any more.
         """
-        while self.awaited and connection.wait([self], 0):
+        while self.awaited and connection.wait([self.requests], 0):
             try:
                 answer = self.requests.recv(1)
             except ConnectionResetError:
@@ -130,8 +127,9 @@ class WorkerServer:
         return self.process.poll() is not None
 
     def stop(self) -> None:
-        """End it, and all of its workers."""
+        """End it at once, and all of its workers."""
         self.requests.close()
+        self.process.kill()
         self.process.wait()
 
 
@@ -152,7 +150,7 @@ class _Forked(popen_forkserver.Popen):
 
     def _launch(self, worker: WorkerProcess) -> None:
         self.pid, self.sentinel = worker.server.fork(worker.descriptors)
-        self.finalizer = util.Finalize(self, util.close_fds, (self.sentinel,))
+        self.finalizer = util.Finalize(self, os.close, (self.sentinel,))
 
 
 _lock = threading.Lock()
@@ -180,9 +178,10 @@ def _stop() -> None:
 def begin(requests: socket.socket) -> "subprocess.Popen[bytes]":
     """The server's process, which is to serve the socket."""
     path = [str(folder) for folder in sys.path]
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     code = f"import sys; sys.path[:] = {path!r}; from {__name__} import serve; serve({requests.fileno()})"
     return subprocess.Popen(
-        [spawn.get_executable(), *util._args_from_interpreter_flags(), "-c", code],
+        [spawn.get_executable(), *flags, "-c", code],
         env={**os.environ, **ONE_THREAD},
         pass_fds=[requests.fileno()],
         stdin=subprocess.DEVNULL,
@@ -214,17 +213,18 @@ def serve(descriptor: int) -> NoReturn:
     signal.set_wakeup_fd(has_ended)
     lives, alive = os.pipe()  # the end of `alive`, which the server alone has, tells its workers of its own
     statuses: dict[int, int] = {}
-    with socket.socket(fileno=descriptor) as requests:
+    requests = socket.socket(fileno=descriptor)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the parent has ended
         requests.send(_IMPORTED)
         while True:
-            readable, _, _ = select.select([requests, ended], [], [])
+            readable, _, _ = select.select([descriptor, ended], [], [])
             if ended in readable:
                 _tell_of_the_ended(ended, statuses)
-            if requests not in readable:
+            if descriptor not in readable:
                 continue
             request, received, _, _ = socket.recv_fds(requests, _LONGEST_REQUEST, 3)
             if not request:
-                os._exit(0)
+                break
             if request != _FORK:
                 for module in json.loads(request):
                     with contextlib.suppress(Exception):
@@ -239,18 +239,18 @@ def serve(descriptor: int) -> NoReturn:
             if child == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                for own in (ended, has_ended, alive, status, *statuses.values()):
+                for own in (ended, has_ended, alive, status, descriptor, *statuses.values()):
                     os.close(own)
-                requests.close()
+                requests.detach()
                 _live(workers.work, pipe, control_pipe, lives)
-            with contextlib.suppress(BrokenPipeError):  # the parent has ended
-                write_signed(status, child)
-            for descriptor in (pipe, control_pipe):
-                os.close(descriptor)
+            write_signed(status, child)
+            os.close(pipe)
+            os.close(control_pipe)
             if child > 0:
                 statuses[child] = status
             else:
                 os.close(status)
+    os._exit(0)
 
 
 def _tell_of_the_ended(ended: int, statuses: dict[int, int]) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -120,12 +121,12 @@ def train_in_parallel(
         while (queue or pool) and not stop:
             waiting = sum(not worker.unfinished for worker in pool)
             wanted = min(workers - len(pool), len(queue) - waiting)
-            awaited: list[WorkerServer] = []
+            awaited: list[socket.socket] = []
             try:
                 for _ in range(wanted):
                     server = _server_with(modules) if _forks(setup.device) else None
                     if server is not None and not server.is_ready():
-                        awaited = [server]
+                        awaited = [server.requests]
                         break
                     pool.append(_Worker(setup, server))
             except ServerEndedError as ended:

@@ -376,7 +376,11 @@ def cells(draw: st.DrawFn, deepest: int = 60, *, is_first_step: bool = True) -> 
         "network.norm": norm,
         "network.norm_eps": draw(st.sampled_from([1e-3, 0.1])),
         "network.norm_momentum": draw(st.sampled_from([0.01, 0.3])),
-        "network.init": draw(usually("network.init", without=[] if is_first_step else ["zero"])),
+        "network.init": draw(
+            usually("network.init", "glorot_uniform", "zero")
+            if is_first_step
+            else usually("network.init", without=["zero"])
+        ),
         "penalty.kind": kind,
         "penalty.weight": draw(st.sampled_from([1e-4, 0.1, 1.0])),
         "penalty.balance": draw(st.one_of(st.sampled_from([0.5, 0.51, 0.0, 1.0]), share)),
