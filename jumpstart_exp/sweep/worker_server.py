@@ -82,7 +82,7 @@ class WorkerServer:
             except ConnectionResetError:
                 answer = b""
             if not answer:
-                raise ServerEndedError(self.process.wait())
+                raise self._ended()
             self.awaited -= 1
         return not self.awaited
 
@@ -108,7 +108,7 @@ class WorkerServer:
             pid = read_signed(status)
         except EOFError:
             os.close(status)
-            raise ServerEndedError(self.process.wait()) from None
+            raise self._ended() from None
         if pid < 0:
             os.close(status)
             raise OSError(-pid, os.strerror(-pid))
@@ -118,13 +118,21 @@ class WorkerServer:
         try:
             socket.send_fds(self.requests, [request], descriptors)
         except (BrokenPipeError, ConnectionResetError):
-            raise ServerEndedError(self.process.wait()) from None
+            raise self._ended() from None
 
     def has_ended(self) -> bool:
         """Whether it is not there any more."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(1)  # what it had open is closed some time before
         return self.process.poll() is not None
+
+    def _ended(self) -> ServerEndedError:
+        """The error, once: whoever needs a server after that begins another one."""
+        with _lock:
+            if _servers.get(os.getpid()) is self:
+                del _servers[os.getpid()]
+        self.stop()
+        return ServerEndedError(self.process.wait())
 
     def stop(self) -> None:
         """End it at once, and all of its workers."""
@@ -159,14 +167,18 @@ _servers: dict[int, WorkerServer] = {}
 
 
 def worker_server() -> WorkerServer:
-    """The server of this process, begun where there is none; it may not be ready yet."""
+    """The server of this process, begun where there is none; it may not be ready yet.
+
+    Raises:
+        ServerEndedError: it has ended since it was asked for last.
+    """
     with _lock:
         server = _servers.get(os.getpid())
-        if server is None or server.process.poll() is not None:
-            if server is not None:
-                server.stop()
+        if server is None:
             server = _servers[os.getpid()] = WorkerServer()
-        return server
+    if server.process.poll() is not None:
+        raise server._ended()
+    return server
 
 
 @atexit.register

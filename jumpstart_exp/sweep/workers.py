@@ -147,9 +147,6 @@ def train_in_parallel(
                 if worker.pipe in answered:
                     yield from worker.receive()
                 if worker.dead and not stop and worker.has_lost_server():  # no cell is to blame
-                    died_at_start += 1
-                    if died_at_start > _MOST_STILLBORN:
-                        raise _not_started(-signal.SIGKILL)
                     queue.extendleft([list(worker.unfinished.values())] if worker.unfinished else [])
                     worker.unfinished = {}
                 elif worker.dead and not stop:  # one that is stopped leaves its cells to the next run
