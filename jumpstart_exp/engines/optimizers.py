@@ -39,13 +39,18 @@ class Optimizer:
 
 
 def _adam(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> torch.optim.Optimizer:
-    rules = {"lr": spec.lr, "betas": (spec.beta1, spec.beta2), "eps": spec.eps, "weight_decay": spec.weight_decay}
-    return torch.optim.Adam(parameters, **rules, fused=True, capturable=on_cuda)
+    return _of_adams(torch.optim.Adam, parameters, spec, on_cuda)
 
 
 def _adamw(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> torch.optim.Optimizer:
-    rules = {"lr": spec.lr, "betas": (spec.beta1, spec.beta2), "eps": spec.eps, "weight_decay": spec.weight_decay}
-    return torch.optim.AdamW(parameters, **rules, fused=True, capturable=on_cuda)
+    return _of_adams(torch.optim.AdamW, parameters, spec, on_cuda)
+
+
+def _of_adams(
+    kind: type[torch.optim.Adam], parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool
+) -> torch.optim.Optimizer:
+    betas = (spec.beta1, spec.beta2)
+    return kind(parameters, spec.lr, betas, spec.eps, weight_decay=spec.weight_decay, fused=True, capturable=on_cuda)
 
 
 def _sgd(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> torch.optim.Optimizer:
@@ -60,8 +65,9 @@ def _sgd(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> to
 
 
 def _rmsprop(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> torch.optim.Optimizer:
-    rules = {"alpha": spec.alpha, "eps": spec.eps, "weight_decay": spec.weight_decay, "momentum": spec.momentum}
-    return torch.optim.RMSprop(parameters, spec.lr, **rules, foreach=True)
+    return torch.optim.RMSprop(
+        parameters, spec.lr, spec.alpha, spec.eps, spec.weight_decay, spec.momentum, foreach=True
+    )
 
 
 def _rprop(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> torch.optim.Optimizer:

@@ -187,7 +187,11 @@ def test_mini_batches_count_steps_for_the_cosine_and_epochs_for_the_falls(monkey
             {"lr": 0.003, "clip_norm": 5.0},
             {"warmup_steps": 9, "clip_norm": 1.0},
         ],
-        [{"name": "adamw", "weight_decay": 0.1}, {"name": "adamw", "eps_rule": "keras"}, {"name": "adamw", "lr": 0.1}],
+        [
+            {"name": "adamw", "weight_decay": 0.1},
+            {"name": "adamw", "weight_decay": 0.3, "eps_rule": "keras"},
+            {"name": "adamw", "weight_decay": 0.2, "lr": 0.1},
+        ],
         [
             {"name": "sgd", "momentum": 0.9, "schedule": "step", "step_every": 4},
             {"name": "sgd", "momentum": 0.5, "schedule": "step", "step_factor": 0.5, "warmup_steps": 3},
@@ -210,6 +214,9 @@ def test_networks_of_a_fleet_have_their_own_numbers(settings: list[dict[str, Any
 def test_momentum_and_clipping_make_fleets_of_their_own() -> None:
     cells = [cell_of({"name": "sgd", **own}) for own in ({}, {"momentum": 0.5}, {"clip_norm": 1.0})]
     assert len({StackedEngine.fleet_group(cell) for cell in cells}) == 3
+    # without decay it is adam by its key, but not where a mate's decay is added to the gradient
+    cells = [cell_of({"name": "adamw"}), cell_of({"weight_decay": 0.1})]
+    assert len({StackedEngine.fleet_group(cell) for cell in cells}) == 2
 
 
 @pytest.mark.parametrize("engine", ALL)

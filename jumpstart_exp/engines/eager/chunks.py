@@ -1,7 +1,6 @@
 """Penalty and census of points that go through the network in parts: extremes of channels grow, others add up."""
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +18,7 @@ class PenaltyOfParts:
         self.penalty, self.kinds = penalty, penalty.spec.kind
         self._grown: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
         self._sum, self._sum_of_squares = 0.0, 0.0
-        self._sums, self._counts = Counter[str](), Counter[str]()  # by kind
+        self._sums, self._counts = dict.fromkeys(self.kinds, 0.0), dict.fromkeys(self.kinds, 0)
 
     def add(self, layer: int, extremes: Extremes) -> None:
         """A part's extremes of one layer."""
@@ -39,7 +38,7 @@ class PenaltyOfParts:
             case "sum":
                 return self._sum
             case "mean":
-                return self._sum / self._counts.total()
+                return self._sum / sum(self._counts.values())
             case "balanced":
                 return sum(self._sums[kind] / self._counts[kind] for kind in self.kinds)
             case "l2":

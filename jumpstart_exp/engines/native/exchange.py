@@ -114,7 +114,7 @@ def resumed(state: TrainingState | None) -> dict[str, Any] | None:
 def training_state(cell: Cell, found: Mapping[str, Any]) -> TrainingState:
     """A training as the C++ engine hands it over."""
     names = optimizer(cell.optimizer).slots
-    slots = found["slots"].reshape(len(names), -1)
+    slots = np.split(found["slots"], len(names)) if names else []
     return TrainingState(
         epochs=found["epochs"],
         network={"parameters": found["parameters"], "running": found["running"].reshape(running_shape(cell))},

@@ -38,7 +38,8 @@ OWN_SETTINGS = frozenset(
 
 def optimizer_group(cell: Cell) -> Hashable:
     """What networks of one fleet agree in beside all fields that are not among `OWN_SETTINGS`."""
-    return optimizer(cell.optimizer).slots, cell.optimizer.clip_norm is not None
+    spec = cell.optimizer
+    return spec.name, optimizer(spec).slots, spec.clip_norm is not None
 
 
 def optimizer_of(
