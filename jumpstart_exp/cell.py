@@ -228,8 +228,8 @@ class Cell:
         """128 bits of SHA-256, hex, over the canonical JSON of the description.
 
         Raises:
-            ValueError: the dataset's files, or the source of a function of the user's, have not been read: what they hold
-                is part of it.
+            ValueError: the dataset's files, or the source of a user's own function, have not been read: what they hold is
+                part of it.
         """
         if not self.dataset.is_examined:
             raise ValueError(f"dataset={self.dataset.name} has no key before its files are examined (with_contents)")
