@@ -27,7 +27,12 @@ __all__ = ["CellsFailedWarning", "Grid", "Results", "grid", "heatmap", "load", "
 
 FIRST_COLUMNS = (
     *("dataset", "method", "depth", "width", "seed", "status"),
-    *(f"{metric}_{moment}" for metric in ("train_acc", "val_acc") for moment in ("best", "last")),
+    *(
+        f"{split}_{score}_{moment}"
+        for score in ("acc", "r2")
+        for split in ("train", "val")
+        for moment in ("best", "last")
+    ),
 )
 """The columns that stand first; the others follow as the store has them."""
 
@@ -69,8 +74,9 @@ class Grid:
 class Results(pd.DataFrame):
     """A tidy table of results: a row a cell under each of its methods' labels, settings under their override names.
 
-    First stand dataset, method, depth, width, seed, status (`done`, `diverged`, `failed`) and the accuracies (fractions
-    in [0, 1]); the rest is as the store has it. A setting that has no effect (λ under relu) is null.
+    First stand dataset, method, depth, width, seed, status (`done`, `diverged`, `failed`), the accuracies (fractions in
+    [0, 1]) and the R² (at most 1), of which those of the other task are null; the rest is as the store has it. A
+    setting that has no effect (λ under relu) is null.
     """
 
     @property

@@ -221,6 +221,10 @@ class Cell:
             flat[name] = None
         if self.penalty_weight == 0:
             flat["penalty.kind"] = "none"
+        elif self.penalty.aggregate == "balanced" and self.penalty.kind != "UP":
+            flat["penalty.aggregate"] = "mean"  # of one kind
+        if self.optimizer.name == "adamw" and self.optimizer.weight_decay == 0:
+            flat["optimizer.name"] = "adam"
         return flat
 
     @cached_property
@@ -228,7 +232,7 @@ class Cell:
         """128 bits of SHA-256, hex, over the canonical JSON of the description.
 
         Raises:
-            ValueError: the dataset's files, or the source of a user's own function, have not been read: what they hold is
+            ValueError: the dataset's files, or the source of a function of the user's, were not read: what they hold is
                 part of it.
         """
         if not self.dataset.is_examined:
@@ -310,6 +314,8 @@ class Cell:
     def warnings(self) -> list[str]:
         """What can be trained but not make sense, each in words that do not name the cell."""
         found: list[str] = []
+        if self.network.norm == "layer" and min(self.widths) * self.positions == 1:
+            found.append("with width 1 a layer norm leaves nothing of the points: its one unit is its own mean")
         if self.penalty_weight == 0:
             return found
         per_constraint = {"channel": self.positions, "position": 1}[self.penalty.scope]
@@ -438,6 +444,8 @@ class Cell:
         none += [f"optimizer.{name}" for name in set().union(*_OF_OPTIMIZER.values()) - used]
         if self.optimizer.name == "sgd" and self.optimizer.momentum == 0:
             none.append("optimizer.nesterov")
+        if self.optimizer.warmup_steps == 1:  # the first step's factor is 1
+            none.append("optimizer.warmup_steps")
         match self.optimizer.schedule:
             case "constant" | "cosine":
                 none += ["optimizer.step_every", "optimizer.step_factor"]

@@ -30,6 +30,8 @@ BLOCKS: Mapping[str, NetworkSpec] = {
     "norm=batch": NetworkSpec(norm="batch"),
 }
 SHAPES = ((50, 4), (10, 25))
+CURVE_EVERY = 50
+"""Epochs between looks at the whole training set: those of a training of 5,000 epochs."""
 PENALTIES = {"none": PenaltySpec(), "Sep-UP": PenaltySpec("UP")}
 
 
@@ -62,12 +64,12 @@ def step_times(engine: NativeEngine, epochs: int, rounds: int) -> dict[str, dict
 def main() -> None:
     """Measure and show."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=200, help="steps of a training")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=100, help="steps of a training")
+    parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--instruction-set", default=None, choices=instruction_sets())
     parser.add_argument("--json", type=Path, help="where the microseconds are written")
     arguments = parser.parse_args()
-    engine = NativeEngine(instruction_set=arguments.instruction_set)
+    engine = NativeEngine(curve_every=CURVE_EVERY, instruction_set=arguments.instruction_set)
     times = step_times(engine, arguments.epochs, arguments.rounds)
     columns = list(times["relu"])
     print("| block | " + " | ".join(columns) + " |\n|---|" + "---|" * len(columns))

@@ -120,6 +120,7 @@ def results_of(cells: Sequence[Cell], outcome: Callable[[Result], Result] = lamb
         ("penalty.layer_weights", [[1, 0.5], None], "penalty.layer_weights=[1,0.5],null"),
         ("dataset.path", Path("my data, 2.csv"), "dataset.path='my data, 2.csv'"),
         ("experiment", "quick", "+experiment=quick"),
+        ("regulariser.settings", {"target": 0.5, "deep": True}, "regulariser.settings={target:0.5,deep:true}"),
     ],
 )
 def test_values_are_written_as_they_are_typed(name: str, value: Any, typed: str) -> None:
@@ -253,9 +254,10 @@ def test_the_table_has_a_row_a_cell_and_label_in_the_grids_order(folder: Path, h
     assert isinstance(table, Results)
     assert list(zip(table["key"], table["method"], strict=True)) == [(one.key, one.method) for one in cells[:-1]]
     assert len(here) == 3, "equal cells are trained once"
-    assert list(table.columns[:11]) == [
+    assert list(table.columns[:15]) == [
         *("dataset", "method", "depth", "width", "seed", "status"),
-        *("train_acc_best", "train_acc_last", "val_acc_best", "val_acc_last", "key"),
+        *("train_acc_best", "train_acc_last", "val_acc_best", "val_acc_last"),
+        *("train_r2_best", "train_r2_last", "val_r2_best", "val_r2_last", "key"),
     ]
     assert "labels" not in table.columns
     stored = Store(folder / "results").cells().set_index("key")

@@ -57,8 +57,17 @@ CHANGED: dict[str, Any] = {
     "penalty.ties": "random",
     "penalty.scope": "position",
     "penalty.layer_weights": [1.0, 0.5, 1.0],
+    "penalty.sides": "below",
+    "penalty.point_sides": "above",
+    "penalty.upper_bound": 5.0,
+    "penalty.schedule": "cosine",
     "dropout.rate": 0.6,
     "dropout.anneal_epochs": 101,
+    "optimizer.name": "rmsprop",
+    "optimizer.weight_decay": 0.1,
+    "optimizer.clip_norm": 1.0,
+    "optimizer.schedule": "cosine",
+    "optimizer.warmup_steps": 10,
     "optimizer.lr": 0.02,
     "optimizer.beta1": 0.8,
     "optimizer.beta2": 0.99,
@@ -71,7 +80,7 @@ CHANGED: dict[str, Any] = {
     "precision": "float64",
     "seed": 8,
 }
-ONLY_ONE_VALUE = {"dataset", "optimizer.name"}
+ONLY_ONE_VALUE = {"dataset"}
 
 _OWN = {"regulariser.function": "own:term", "regulariser.source": "sha256-0"}
 OF_BLOCKS: dict[str, tuple[dict[str, Any], Any]] = {
@@ -97,6 +106,15 @@ OF_BLOCKS: dict[str, tuple[dict[str, Any], Any]] = {
     "reset.tau": ({"reset.every": 10}, 0.1),
 }
 """Of every field of a block what it takes to have an effect, and another value of it."""
+
+CHANGED_UNDER: dict[str, tuple[dict[str, Any], Any]] = {
+    "optimizer.momentum": ({"optimizer__name": "sgd"}, 0.5),
+    "optimizer.nesterov": ({"optimizer__name": "sgd", "optimizer__momentum": 0.5}, True),
+    "optimizer.alpha": ({"optimizer__name": "rmsprop"}, 0.9),
+    "optimizer.step_every": ({"optimizer__schedule": "step"}, 7),
+    "optimizer.step_factor": ({"optimizer__schedule": "step"}, 0.5),
+}
+"""Fields that act under other settings only: these, and another value."""
 
 EFFECTIVE_CNN: dict[str, Any] = {
     "dataset": {"name": "cifar10", "n_train": 200, "n_val": 100},
@@ -268,7 +286,7 @@ def test_minus_zero_is_zero() -> None:
 
 
 def test_every_field_is_covered_here() -> None:
-    assert set(cell(EFFECTIVE).description()) == set(CHANGED) | set(OF_BLOCKS) | ONLY_ONE_VALUE | {
+    assert set(cell(EFFECTIVE).description()) == set(CHANGED) | set(OF_BLOCKS) | set(CHANGED_UNDER) | ONLY_ONE_VALUE | {
         "depth",
         "network.kernel",
         "network.head",
@@ -306,6 +324,29 @@ def test_resets_that_cannot_be_are_refused() -> None:
     assert "0, or take network.farkas=false" in refusal(base, network__farkas=True)
     assert "0, or take another network.init than zero" in refusal(base, network__init="zero")
     assert "0, or take another optimizer than rprop" in refusal(base, optimizer__name="rprop")
+
+
+@pytest.mark.parametrize("name", CHANGED_UNDER)
+def test_fields_that_act_under_other_settings_change_the_key_there_alone(name: str) -> None:
+    settings, value = CHANGED_UNDER[name]
+    change = dotted({name: value})
+    assert cell(EFFECTIVE, **settings, **change).key != cell(EFFECTIVE, **settings).key
+    if name != "optimizer.nesterov":  # which is refused without momentum
+        assert cell(EFFECTIVE, **change).key == cell(EFFECTIVE).key
+
+
+def test_what_is_the_same_training_has_the_same_key() -> None:
+    assert cell(EFFECTIVE, optimizer__name="adamw").key == cell(EFFECTIVE).key
+    decayed = {"optimizer__weight_decay": 0.1}
+    assert cell(EFFECTIVE, optimizer__name="adamw", **decayed).key != cell(EFFECTIVE, **decayed).key
+    assert cell(EFFECTIVE, optimizer__warmup_steps=1).key == cell(EFFECTIVE).key
+    units = cell(EFFECTIVE, penalty__kind="U", penalty__aggregate="balanced")
+    assert units.key == cell(EFFECTIVE, penalty__kind="U", penalty__aggregate="mean").key
+    # a side that does not count has no margin
+    above = {"penalty__sides": "above"}
+    assert cell(EFFECTIVE, **above, penalty__margin_below=-2.0).key == cell(EFFECTIVE, **above).key
+    below = {**above, "penalty__point_sides": "below"}
+    assert cell(EFFECTIVE, **below, penalty__margin_below=-2.0).key != cell(EFFECTIVE, **below).key
 
 
 def test_changing_any_field_of_a_cnn_changes_the_key() -> None:
@@ -626,6 +667,13 @@ def test_points_cannot_be_separated_by_one_unit(settings: dict[str, Any], warned
     warnings = cell(**settings).warnings()
     assert len(warnings) == warned
     assert all("width 1" in warning and "Sep-P" in warning for warning in warnings)
+
+
+def test_a_layer_norm_of_one_unit_is_a_warning() -> None:
+    (warning,) = cell(width=1, network__norm="layer").warnings()
+    assert "its one unit is its own mean" in warning
+    assert cell(width=2, network__norm="layer").warnings() == []
+    assert cell(width=1, network__norm="layer", network__layout="conv2x1").warnings() == []
 
 
 def test_units_cannot_be_separated_by_one_point() -> None:

@@ -1,6 +1,7 @@
 import copy
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from jumpstart_exp.settings import SettingError
 Array = NDArray[np.float64]
 
 KINDS = ("U", "P", "UP", "L")
-AGGREGATES = ("sum", "mean", "l2", "sum_sq")
+AGGREGATES = ("sum", "mean", "l2", "sum_sq", "balanced")
 TIES = ("shared", "single", "random")
 
 # (points, units) of each layer, then the same with positions: flat layers, small images, sequences, single entries.
@@ -32,8 +33,19 @@ SHAPES = (
 )
 
 
-def reference_pairs(g: Array, kind: str, balance: float, margin_above: float, margin_below: float, scope: str) -> Array:
-    """The values v = ρ·max(0, above − max g) + (1 − ρ)·max(0, min g − below) of one layer's constraints."""
+def reference_pairs(
+    g: Array,
+    kind: str,
+    balance: float,
+    margin_above: float,
+    margin_below: float,
+    scope: str,
+    *,
+    sides: str = "both",
+    point_sides: str | None = None,
+    upper_bound: float | None = None,
+) -> Array:
+    """v = ρ·max(0, A − max g, max g − B) + (1 − ρ)·max(0, min g − b, −B − min g) of a layer's constraints."""
     g = g.reshape(g.shape[0], g.shape[1], -1)
     points, units, positions = range(3)
     axes = {
@@ -44,11 +56,19 @@ def reference_pairs(g: Array, kind: str, balance: float, margin_above: float, ma
         ("L", "channel"): (points, units, positions),
         ("L", "position"): (points, units, positions),
     }
+    bound = np.inf if upper_bound is None else upper_bound
     pairs = []
     for each in kind:
-        above = np.maximum(0.0, margin_above - g.max(axis=axes[each, scope]))
-        below = np.maximum(0.0, g.min(axis=axes[each, scope]) - margin_below)
-        pairs.append(np.ravel(balance * above + (1 - balance) * below))
+        most, least = g.max(axis=axes[each, scope]), g.min(axis=axes[each, scope])
+        above = np.maximum(np.maximum(0.0, margin_above - most), most - bound)
+        below = np.maximum(np.maximum(0.0, least - margin_below), -bound - least)
+        counting = point_sides if each == "P" and point_sides else sides
+        v = np.zeros_like(most)
+        if counting in ("both", "above"):
+            v += balance * above
+        if counting in ("both", "below"):
+            v += (1 - balance) * below
+        pairs.append(np.ravel(v))
     return np.concatenate(pairs)
 
 
@@ -62,14 +82,21 @@ def reference(
     aggregate: str = "sum",
     scope: str = "channel",
     layer_weights: Sequence[float] | None = None,
+    **others: Any,
 ) -> float:
     weights = layer_weights or [1.0] * len(layers)
-    v = np.concatenate(
-        [
-            weight * reference_pairs(g, kind, balance, margin_above, margin_below, scope)
-            for weight, g in zip(weights, layers, strict=True)
-        ]
-    )
+
+    def pairs(of: str) -> Array:
+        return np.concatenate(
+            [
+                weight * reference_pairs(g, of, balance, margin_above, margin_below, scope, **others)
+                for weight, g in zip(weights, layers, strict=True)
+            ]
+        )
+
+    v = pairs(kind)
+    if aggregate == "balanced":
+        return float(sum(pairs(each).sum() / len(pairs(each)) for each in kind))
     if aggregate == "sum":
         return float(v.sum())
     if aggregate == "mean":
@@ -212,6 +239,8 @@ def test_values_are_those_of_the_formulas(kind: str, aggregate: str, scope: str,
     balance=st.floats(0, 1),
     margin_above=st.floats(0.1, 3),
     margin_below=st.floats(-3, 0),
+    sides=st.sampled_from(["both", "above", "below"]),
+    upper_bound=st.none() | st.floats(3, 5),
     weighted=st.booleans(),
 )
 def test_any_penalty_is_that_of_the_formulas(
@@ -237,7 +266,7 @@ def test_any_penalty_is_that_of_the_formulas(
 def test_layer_weights_scale_each_layers_pairs_but_not_their_number(aggregate: str) -> None:
     # One unit, all at 0: v = 1 in each of three layers, so the weighted pairs are 2, 0 and 0.5.
     layers = [np.zeros((4, 1))] * 3
-    expected = {"sum": 2.5, "mean": 2.5 / 3, "l2": 4.25**0.5, "sum_sq": 4.25}[aggregate]
+    expected = {"sum": 2.5, "mean": 2.5 / 3, "l2": 4.25**0.5, "sum_sq": 4.25, "balanced": 2.5 / 3}[aggregate]
     penalty = SeparationPenalty("U", aggregate=aggregate, layer_weights=(2.0, 0.0, 0.5))
     assert penalty(tensors(layers)).item() == pytest.approx(expected, rel=1e-15)
 
@@ -271,6 +300,34 @@ def test_a_layer_of_one_unit_cannot_separate_its_points() -> None:
     assert SeparationPenalty("P")(tensors(layers)).item() == pytest.approx(3.0, rel=1e-15)
 
 
+# The example's U deficits: above 0 and 0.75, below 0.75 and 0; P: above 0.5, 0, 0.75, below 0, 0.5, 0.75.
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        ({"aggregate": "balanced"}, 0.75 / 2 + 1.25 / 3),
+        ({"aggregate": "balanced", "layer_weights": (2.0,)}, 0.75 + 2.5 / 3),
+        ({"sides": "above"}, 0.5 * 0.75 + 0.5 * 1.25),
+        ({"sides": "below", "balance": 0.25}, 0.75 * 0.75 + 0.75 * 1.25),
+        # one of the four left out: the units' lower side
+        ({"sides": "above", "point_sides": "both"}, 0.5 * 0.75 + 1.25),
+        ({"sides": "both", "point_sides": "below"}, 0.75 + 0.5 * 1.25),
+        # the bound 1.5: unit 0 reaches 2, unit 1 −2, point 0 −2, point 1 2: each 0.5 beyond it, half of it in v
+        ({"upper_bound": 1.5}, 0.75 + 1.25 + 0.5 * 4 * 0.5),
+        ({"upper_bound": 1.5, "sides": "above"}, 0.375 + 0.625 + 0.5 * 2 * 0.5),
+        ({"upper_bound": 2.0}, 2.0),
+    ],
+)
+def test_the_worked_example_with_sides_and_bound(choices: dict[str, Any], expected: float) -> None:
+    assert SeparationPenalty("UP", **choices)(tensors(EXAMPLE)).item() == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.3, 1.0])
+def test_a_side_alone_is_the_pairs_term_whatever_the_other(balance: float) -> None:
+    layers = tensors(random_layers([(7, 3)], 2, spread=0.5))
+    whole, *sides = (SeparationPenalty("UP", balance=balance, sides=own)(layers) for own in ("both", "above", "below"))
+    assert sum(side.item() for side in sides) == pytest.approx(whole.item(), rel=1e-14)
+
+
 # --- Gradients ------------------------------------------------------------------------------------------------
 
 
@@ -288,6 +345,28 @@ def test_gradients_away_from_ties_are_the_slopes_of_the_formulas(
     assert any(np.abs(slope).max() > 1e-3 for slope in expected)
     for gradient, slope in zip(found, expected, strict=True):
         np.testing.assert_allclose(gradient, slope, atol=1e-7)
+
+
+@pytest.mark.parametrize("spread", [0.3, 1.5], ids=["within the margins", "beyond the bound"])
+@pytest.mark.parametrize("point_sides", [None, "both", "above", "below"])
+@pytest.mark.parametrize("sides", ["both", "above", "below"])
+@pytest.mark.parametrize("aggregate", ["balanced", "l2"])
+def test_gradients_of_sides_and_bound_are_the_slopes_of_the_formulas(
+    sides: str, point_sides: str | None, aggregate: str, spread: float
+) -> None:
+    layers = random_layers([(4, 3), (4, 3)], seed=5, spread=spread)
+    choices = {"sides": sides, "point_sides": point_sides, "upper_bound": 1.1, "aggregate": aggregate, "balance": 0.3}
+    found = gradients(SeparationPenalty("UP", **choices), layers)
+    expected = finite_differences(lambda moved: reference(moved, "UP", **choices), layers)
+    assert any(np.abs(slope).max() > 1e-3 for slope in expected)
+    for gradient, slope in zip(found, expected, strict=True):
+        np.testing.assert_allclose(gradient, slope, atol=1e-7)
+
+
+def test_the_gradient_is_0_at_the_bound_and_points_inward_beyond_it() -> None:
+    # unit 0: max just at the bound, min beyond −2; unit 1: max beyond it, min at it
+    gradient = gradients(SeparationPenalty("U", upper_bound=2.0), [np.array([[2.0, 3.0], [-2.5, -2.0]])])[0]
+    np.testing.assert_array_equal(gradient, [[0.0, 0.5], [-0.5, 0.0]])
 
 
 @pytest.mark.parametrize("aggregate", AGGREGATES)
@@ -639,6 +718,10 @@ def test_watching_leaves_the_models_output_as_it_is() -> None:
         ({"kind": "u"}, "kind"),
         ({"aggregate": "max"}, "aggregate"),
         ({"ties": "first"}, "ties"),
+        ({"sides": "upper"}, "sides"),
+        ({"kind": "U", "point_sides": "above"}, "point_sides"),
+        ({"upper_bound": 0.5}, "upper_bound"),
+        ({"upper_bound": 1.5, "margin_below": -2.0}, "upper_bound"),
         ({"scope": "pixel"}, "scope"),
         ({"balance": 1.5}, "balance"),
         ({"balance": -0.1}, "balance"),

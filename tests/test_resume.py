@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from program import Program, worker_processes
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import ENGINES
@@ -36,7 +36,7 @@ GRID = {"method": ["relu", "sep_up"], "depth": [2, 12], "seed": [0, 1]}
 COUNT = 16
 RUN_DEPENDENT = ["seconds", "peak_memory_bytes", "started", "labels", "git_commit", "git_dirty"]
 
-Start = Callable[[Path, Sequence[str]], "subprocess.Popen[str]"]
+Start = Callable[[Path, Sequence[str]], Program]
 
 
 def sweep(engine: str, workers: int) -> list[str]:
@@ -58,25 +58,17 @@ def sweep(engine: str, workers: int) -> list[str]:
 @pytest.fixture(scope="module")
 def start() -> Iterator[Start]:
     """Start `python -m jumpstart_exp` in a folder; what still runs at the end is killed."""
-    running: list[subprocess.Popen[str]] = []
+    running: list[Program] = []
 
-    def run(folder: Path, arguments: Sequence[str]) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "jumpstart_exp", *arguments],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        running.append(process)
-        return process
+    def run(folder: Path, arguments: Sequence[str]) -> Program:
+        running.append(Program("jumpstart_exp", arguments, folder))
+        return running[-1]
 
     yield run
     for process in running:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +91,6 @@ def until(holds: Callable[[], object], what: str, seconds: float = 120) -> None:
     while not holds():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.05)
-
-
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    """Children that train: not multiprocessing's own resource tracker."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [pid for pid in map(int, children) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def cpu_ticks(pids: list[int]) -> int:
@@ -136,7 +122,7 @@ def test_killed_sweep_resumes_to_the_uninterrupted_result(engine, workers, start
 
     process = start(tmp_path, sweep(engine, workers))
     until(lambda: len(store.stored()) >= 2, "two cells are stored")
-    trainers = workers_of(process)
+    trainers = worker_processes(process.pid)
     trainers = [pid for pid in trainers if alive(pid)]
     before = cpu_ticks(trainers)
     until(lambda: cpu_ticks(trainers) > before + 10, "the workers compute", 20)
@@ -275,11 +261,11 @@ def test_stopped_cell_goes_on_from_where_it_was(engine, start, trained_at_once, 
 def test_second_ctrl_c_ends_a_sweep_whose_cells_cannot_be_kept(start, tmp_path):
     process = start(tmp_path, long_sweep("eager"))
     until(lambda: len(in_training(tmp_path)) == KEPT, "both cells are in training")
-    trainers = workers_of(process)
+    trainers = worker_processes(process.pid)
     for pid in trainers:
         os.kill(pid, signal.SIGSTOP)
     process.send_signal(signal.SIGINT)
-    assert any("stopping: what is in training is kept" in line for line in process.stdout)
+    until(lambda: "stopping: what is in training is kept" in process.output(), "it says so")
     assert process.poll() is None, "it waits for them"
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=15)

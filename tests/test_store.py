@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 import jumpstart_exp.store as stores
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS, CurveRow, LayerCensus, Metric, Result
+from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import STORE_VERSION, Store, StoreError, StoreWarning, cell_schema
@@ -181,6 +182,15 @@ def test_every_promised_column_is_there(store: Store) -> None:
     assert set(cells.columns) >= COLUMNS
     assert set(cells.columns) >= set(cell().description())
     assert cells["n_params"].isna().all()
+
+
+def test_widths_are_stored_as_whole_numbers(store: Store) -> None:
+    """As the key has them: read again, the row is believed."""
+    odd = Cell(network=NetworkSpec(widths=(42, 100, 42)))
+    store.write([result(odd)])
+    row = Store(store.results_dir).row(odd.key)
+    assert (row["network.widths"], row["depth"], row["width"]) == ([42, 100, 42], 3, 100)
+    assert isinstance(row["network.widths"][0], int)
 
 
 def test_layer_weights_are_stored_as_a_list(store: Store) -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.sources import with_sources
-from jumpstart_exp.data.base import DatasetSpec
+from jumpstart_exp.data.base import DatasetSpec, check_content
 from jumpstart_exp.data.image_files import DataError
-from jumpstart_exp.data.loading import check_content
 
 
 def with_contents(cells: Sequence[Cell], data_dir: Path) -> list[Cell]:

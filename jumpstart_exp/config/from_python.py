@@ -114,6 +114,8 @@ def _spelled(name: str, value: Any) -> str:
         if _BARE.fullmatch(text) and text.lower() not in _WORDS:
             return text
         return text_override(name, text).partition("=")[2]
+    if isinstance(value, Mapping) and name.endswith(".settings") and name in known_settings():  # of a function
+        return f"{{{','.join(f'{_spelled(name, key)}:{_spelled(name, each)}' for key, each in value.items())}}}"
     if isinstance(value, list | tuple | np.ndarray) and _is_list(name):
         return f"[{','.join(_spelled(name, each) for each in value)}]"
     raise SettingError(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from jumpstart_exp.data.content import content_of
 from jumpstart_exp.data.image_files import DataError, ImageSet
-from jumpstart_exp.settings import setting, setting_error
+from jumpstart_exp.settings import legible, setting, setting_error
 
 Split = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
 """x_train, y_train, x_val, y_val: float64 features (points, features) or uint8 images (points, channels, height,
@@ -29,7 +29,8 @@ class DatasetSpec:
     points are images; `threshold`, the training accuracy (for regression R²) from which on a network counts as trained;
     `is_standardised`, whether features, and targets of a regression, are centred and scaled by the training points;
     `found`, the settings that follow from the others, or from what the files hold: no title needs them, no sweep is
-    over them.
+    over them;
+    `imports`, large modules that `load` imports, which worker processes then share.
     """
 
     name: str = setting("", about="the dataset's name")
@@ -42,6 +43,7 @@ class DatasetSpec:
     image: ClassVar[tuple[int, int, int] | None] = None
     is_standardised: ClassVar[bool] = False
     found: ClassVar[frozenset[str]] = frozenset()
+    imports: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def check_stated(cls) -> None:
@@ -231,3 +233,16 @@ class ImageSpec(DatasetSpec):
     def load(self, data_dir: Path) -> Split:
         """The published sets."""
         return self.files.read(data_dir)
+
+
+def check_content(spec: DatasetSpec, found: str | None, data_dir: Path) -> None:
+    """Refuse files that hold something else than the dataset says.
+
+    Raises:
+        DataError: they do.
+    """
+    if spec.content not in (None, found):
+        raise DataError(
+            f"dataset.content={legible(str(spec.content))} is not what {spec.holder(data_dir)}: "
+            f"{found or 'they are as published'}; they were changed, or others were meant"
+        )

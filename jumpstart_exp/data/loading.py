@@ -10,9 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from jumpstart_exp.data.base import DatasetSpec
+from jumpstart_exp.data.base import DatasetSpec, check_content
 from jumpstart_exp.data.image_files import DataError
-from jumpstart_exp.settings import legible
 
 
 @dataclass(frozen=True)
@@ -76,19 +75,6 @@ def load(spec: DatasetSpec, data_dir: Path) -> Data:
         *spec.mean_and_std(),
         content=content,
     )
-
-
-def check_content(spec: DatasetSpec, found: str | None, data_dir: Path) -> None:
-    """Refuse files that hold something else than the dataset says.
-
-    Raises:
-        DataError: they do.
-    """
-    if spec.content not in (None, found):
-        raise DataError(
-            f"dataset.content={legible(str(spec.content))} is not what {spec.holder(data_dir)}: "
-            f"{found or 'they are as published'}; they were changed, or others were meant"
-        )
 
 
 def prepare(spec: DatasetSpec, data_dir: Path, download: bool) -> None:

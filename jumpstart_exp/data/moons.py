@@ -29,6 +29,7 @@ class Moons(DatasetSpec):
     classes: ClassVar[int] = 2
     features: ClassVar[int] = 2
     threshold: ClassVar[float] = 0.95
+    imports: ClassVar[tuple[str, ...]] = ("sklearn.datasets", "sklearn.model_selection")
 
     def full_sizes(self) -> tuple[int, int]:
         """Training and validation points as `train_test_split` counts them: the test share is rounded up."""

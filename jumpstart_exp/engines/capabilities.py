@@ -94,7 +94,11 @@ _FULL_BATCH_MLP: Supported = {
     "penalty.balance": _ANY,
     "penalty.margin_above": _ANY,
     "penalty.margin_below": _ANY,
-    "penalty.aggregate": Values(("sum", "mean", "l2", "sum_sq")),
+    "penalty.aggregate": Values(("sum", "mean", "l2", "sum_sq", "balanced")),
+    "penalty.sides": Values(("both", "above", "below")),
+    "penalty.point_sides": Values(("both", "above", "below")),
+    "penalty.upper_bound": _ANY,
+    "penalty.schedule": Values(("constant", "cosine", "linear")),
     "penalty.ties": Values(("shared", "single", "random")),
     "penalty.scope": Values(("channel", "position")),
     "penalty.layer_weights": _ANY,
@@ -107,18 +111,6 @@ _FULL_BATCH_MLP: Supported = {
     "optimizer.beta2": _ANY,
     "optimizer.eps": _ANY,
     "optimizer.eps_rule": Values(("torch", "keras")),
-    "optimizer.epochs": _ANY,
-    "task_loss": _TRUTH,
-    "precision": Values(("float32", "float64")),
-    "dataset.augment": Values(("none",)),
-}
-
-_OPTIMIZERS: Supported = {
-    "penalty.aggregate": Values(("sum", "mean", "l2", "sum_sq", "balanced")),
-    "penalty.sides": Values(("both", "above", "below")),
-    "penalty.point_sides": Values(("both", "above", "below")),
-    "penalty.upper_bound": _ANY,
-    "penalty.schedule": Values(("constant", "cosine", "linear")),
     "optimizer.momentum": _ANY,
     "optimizer.nesterov": _TRUTH,
     "optimizer.alpha": _ANY,
@@ -128,13 +120,17 @@ _OPTIMIZERS: Supported = {
     "optimizer.warmup_steps": _ANY,
     "optimizer.step_every": _ANY,
     "optimizer.step_factor": _ANY,
+    "optimizer.epochs": _ANY,
+    "task_loss": _TRUTH,
+    "precision": Values(("float32", "float64")),
+    "dataset.augment": Values(("none",)),
 }
 
 _TASKS: Mapping[str, Values] = {
     "eager": Values(("classification", "regression")),
     "stacked": Values(("classification", "regression")),
     "padded": Values(("classification", "regression")),
-    "native": Values(("classification",)),
+    "native": Values(("classification", "regression")),
     "graph": Values(("classification",)),
 }
 """What each engine can learn: `task` of a dataset."""
@@ -164,7 +160,6 @@ _OWN_FUNCTIONS: Supported = {
 
 _EAGER: Supported = {
     **_FULL_BATCH_MLP,
-    **_OPTIMIZERS,
     **_BLOCKS,
     **_OWN_FUNCTIONS,
     "network.layout": Values(("mlp", "conv2x1", "cnn")),
@@ -176,7 +171,6 @@ _EAGER: Supported = {
 
 _STACKED: Supported = {
     **_FULL_BATCH_MLP,
-    **_OPTIMIZERS,
     **_BLOCKS,
     **_OWN_FUNCTIONS,
     "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
@@ -184,7 +178,6 @@ _STACKED: Supported = {
 
 _PADDED: Supported = {
     **_FULL_BATCH_MLP,
-    **_OPTIMIZERS,
     "network.activation": Values(("relu",)),
     "network.norm": Values(tuple(name for name, row in NORMS.items() if row.stacked)),
     "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
@@ -224,7 +217,10 @@ _GRAPH: Supported = {
     "penalty.balance": _ANY,
     "penalty.margin_above": _ANY,
     "penalty.margin_below": _ANY,
-    "penalty.aggregate": Values(("sum", "mean", "l2", "sum_sq")),
+    "penalty.aggregate": Values(("sum", "mean", "l2", "sum_sq", "balanced")),
+    "penalty.sides": Values(("both", "above", "below")),
+    "penalty.point_sides": Values(("both", "above", "below")),
+    "penalty.upper_bound": _ANY,
     "penalty.ties": Values(("shared", "single")),
     "penalty.scope": Values(("channel", "position")),
     "penalty.layer_weights": _ANY,

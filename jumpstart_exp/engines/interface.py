@@ -21,6 +21,7 @@ class Engine(Protocol):
     name: str
     uses_threads: bool  # one process of it uses all cores; otherwise a process a core
     devices: tuple[str, ...]  # where it can run
+    imports: tuple[str, ...]  # large modules that training imports: worker processes share them
 
     def __init__(
         self,

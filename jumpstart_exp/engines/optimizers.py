@@ -102,10 +102,10 @@ def _set_eps(adam: torch.optim.Optimizer, spec: OptimizerSpec, step: int) -> Non
 
 OPTIMIZERS: dict[str, Optimizer] = {
     "adam": Optimizer(("exp_avg", "exp_avg_sq"), _adam, _set_eps, stacked=True, native=True),
-    "adamw": Optimizer(("exp_avg", "exp_avg_sq"), _adamw, _set_eps, stacked=True),
-    "sgd": Optimizer((), _sgd, _nothing, ("momentum_buffer",), stacked=True),
-    "rmsprop": Optimizer(("square_avg",), _rmsprop, _nothing, ("momentum_buffer",), stacked=True),
-    "rprop": Optimizer(("prev", "step_size"), _rprop, _nothing, stacked=True),
+    "adamw": Optimizer(("exp_avg", "exp_avg_sq"), _adamw, _set_eps, stacked=True, native=True),
+    "sgd": Optimizer((), _sgd, _nothing, ("momentum_buffer",), stacked=True, native=True),
+    "rmsprop": Optimizer(("square_avg",), _rmsprop, _nothing, ("momentum_buffer",), stacked=True, native=True),
+    "rprop": Optimizer(("prev", "step_size"), _rprop, _nothing, stacked=True, native=True),
 }
 """Every optimizer under its name among the choices of `optimizer.name`."""
 

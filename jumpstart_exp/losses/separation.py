@@ -253,7 +253,7 @@ class SeparationPenalty(nn.Module):
         return self._aggregate(pairs)
 
     def part(self, layer: int, extremes: Extremes) -> tuple[Tensor, tuple[int, ...]]:
-        """What one layer brings to the penalty, for `of_parts`: numbers (1,), or (kinds,), and of how many pairs each is.
+        """What one layer brings to the penalty, for `of_parts`: (1,) or (kinds,), and of how many pairs each is.
 
         Args:
             layer: its number, for its weight.
@@ -293,7 +293,8 @@ class SeparationPenalty(nn.Module):
                 return norm
             case "balanced":
                 counts = [sum(of_kind) for of_kind in zip(*(own for _, own in parts), strict=True)]
-                return (values.sum(0) / values.new_tensor(counts)).sum()
+                sums = values.sum(0).unbind()
+                return torch.stack([own / count for own, count in zip(sums, counts, strict=True)]).sum()
             case other:
                 raise _no_aggregate(other)
 

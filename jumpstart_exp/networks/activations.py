@@ -176,7 +176,8 @@ def _silu_derivative(pre: Tensor, _: Number) -> Tensor:
 
 
 def _gelu_derivative(pre: Tensor, _: Number) -> Tensor:
-    return torch.special.ndtr(pre) + pre * torch.exp(-pre * pre / 2) / math.sqrt(2 * math.pi)
+    slope: Tensor = torch.special.ndtr(pre) + pre * torch.exp(-pre * pre / 2) / math.sqrt(2 * math.pi)
+    return slope
 
 
 ACTIVATIONS: dict[str, Activation] = {

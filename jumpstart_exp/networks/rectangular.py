@@ -183,7 +183,8 @@ class RectangularNetwork(nn.Module, ABC):
             if self.norms:
                 pre = self.norms[index](pre)
             return pre
-        numbers, first = self.skips[place.block], 2 * place.position
+        numbers: Tensor = self.skips[place.block]
+        first = 2 * place.position
         branch: Tensor = self.hidden[index](self.padded(x + numbers[first]))
         if place.position == self.skip_every - 1:
             branch = entered + numbers[-1] * branch

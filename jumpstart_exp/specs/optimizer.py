@@ -42,7 +42,7 @@ class OptimizerSpec:
 
     def check(self) -> None:
         """Raise SettingError where values do not fit together."""
-        if self.nesterov and self.momentum == 0:
+        if self.name == "sgd" and self.nesterov and self.momentum == 0:
             raise setting_error("optimizer.nesterov", True, "false without optimizer.momentum")
         if self.name != "rprop":
             return

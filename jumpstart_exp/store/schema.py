@@ -91,6 +91,8 @@ def label_check(key: str, method: str) -> str:
 
 def _arrow_type(hint: Any) -> pa.DataType:
     text = str(hint)
+    if "tuple[int" in text:
+        return pa.list_(pa.int64())
     if "tuple" in text:
         return pa.list_(pa.float64())
     for word, kind in (("bool", pa.bool_()), ("float", pa.float64()), ("int", pa.int64())):

@@ -28,7 +28,7 @@ from jumpstart_exp.sweep.progress import Outcome, SweepProgress, duration, epoch
 from jumpstart_exp.sweep.records import Heartbeat, Job, Records, current_job, is_alive
 from jumpstart_exp.sweep.stopping import EndedError, FirstFailureError, InterruptedSweepError, stoppable
 from jumpstart_exp.sweep.verdict import ClassShares, verdict
-from jumpstart_exp.sweep.workers import EngineSetup, Progress, train_in_parallel
+from jumpstart_exp.sweep.workers import EngineSetup, Progress, prepare_workers, train_in_parallel
 
 if TYPE_CHECKING:
     from jumpstart_exp.engines.checkpoint import Checkpoints
@@ -109,6 +109,9 @@ def run_sweep(
     for warning, count in Counter(warning for cell in todo.to_train for warning in cell.warnings()).items():
         warn(f"{warning}; they are trained all the same ({count} of {len(todo.to_train)} cells)")
     settings = _without_locked_checkpoints(settings, todo.to_train)
+    if todo.to_train and not settings.dry_run:
+        # while this process imports torch, too; whether there is a GPU is not known yet
+        prepare_workers(todo.to_train, "cuda" if settings.device == "cuda" else "cpu")
     phases, remarks = _phases(todo.to_train, settings, cores)
     needed = max((phase.estimate_memory_bytes() for phase in phases if phase.setup.device == "cpu"), default=0)
     if needed > (free := available_memory_bytes()):

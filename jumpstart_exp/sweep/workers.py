@@ -4,14 +4,16 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 import types
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import connection, resource_tracker
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,14 @@ from jumpstart_exp.console import set_up_output, warn
 from jumpstart_exp.limits import be_killed_first, memory_kills
 from jumpstart_exp.result import Result, traceback_of
 from jumpstart_exp.sweep.stopping import REQUESTS, Stop
+from jumpstart_exp.sweep.worker_server import (
+    NO_EXIT_CODE,
+    ServerEndedError,
+    WorkerProcess,
+    WorkerServer,
+    requests_held,
+    worker_server,
+)
 
 if TYPE_CHECKING:
     from jumpstart_exp.engines import Engine
@@ -31,7 +41,10 @@ _PROGRESS_EVERY = 0.25
 _MESSAGES_A_TURN = 100
 
 _MOST_STILLBORN = 3
-"""Workers in a row that are replaced after a signal has ended them before their first fleet."""
+"""Workers in a row, or their server, that are replaced after a signal has ended them before their first fleet."""
+
+_OPENMP = {"OMP_NUM_THREADS": "1"}
+"""Of every worker's environment: thread pools that nobody uses would be made otherwise."""
 
 
 @dataclass(frozen=True)
@@ -98,29 +111,45 @@ def train_in_parallel(
         WorkerStartError: a worker process ended before its first fleet; if by a signal, several in a row.
     """
     queue = deque([list(fleet) for fleet in fleets])
+    modules = {*setup.engine.imports, *(name for fleet in queue for cell in fleet for name in cell.dataset.imports)}
     lowered: int | None = None
     pool: list[_Worker] = []
     died_at_start = 0
     if stop is None:
         stop = Stop()
-    # the children inherit it: thread pools that nobody uses would be made otherwise
-    threads, os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS"), "1"
     try:
         while (queue or pool) and not stop:
             waiting = sum(not worker.unfinished for worker in pool)
-            pool.extend(_Worker(setup) for _ in range(min(workers - len(pool), len(queue) - waiting)))
+            wanted = min(workers - len(pool), len(queue) - waiting)
+            awaited: list[socket.socket] = []
+            try:
+                for _ in range(wanted):
+                    server = _server_with(modules) if _forks(setup.device) else None
+                    if server is not None and not server.is_ready():
+                        awaited = [server.requests]
+                        break
+                    pool.append(_Worker(setup, server))
+            except ServerEndedError as ended:
+                died_at_start += 1
+                if ended.code >= 0 or died_at_start > _MOST_STILLBORN:
+                    raise _not_started(ended.code) from None
+            except OSError as error:
+                raise WorkerStartError(f"no worker process can be started: {error.strerror or error}") from error
             for worker in pool:
                 if worker.ready and not worker.unfinished and queue:
                     worker.start(queue.popleft())
                     died_at_start = 0
             busy = [worker for worker in pool if worker.unfinished or not worker.ready]
-            answered = connection.wait([worker.pipe for worker in busy], timeout=0.25)
+            answered = connection.wait([*awaited, *(worker.pipe for worker in busy)], timeout=0.25)
             if not answered:
                 yield None
             for worker in busy:
                 if worker.pipe in answered:
                     yield from worker.receive()
-                if worker.dead and not stop:  # one that is stopped leaves its cells to the next run
+                if worker.dead and not stop and worker.has_lost_server():  # no cell is to blame
+                    queue.extendleft([list(worker.unfinished.values())] if worker.unfinished else [])
+                    worker.unfinished = {}
+                elif worker.dead and not stop:  # one that is stopped leaves its cells to the next run
                     was_killed_for_memory = worker.was_killed_for_memory()
                     had_room = was_killed_for_memory and (workers > 1 or setup.threads > 1)
                     if had_room:
@@ -148,10 +177,6 @@ def train_in_parallel(
     finally:
         for worker in pool:
             worker.stop()
-        if threads is None:
-            os.environ.pop("OMP_NUM_THREADS", None)
-        else:
-            os.environ["OMP_NUM_THREADS"] = threads
     return lowered
 
 
@@ -176,17 +201,21 @@ def _keep(pool: "list[_Worker]", stop: Stop) -> Iterator[Progress | Result | Non
 class _Worker:
     """One process and the fleet that it is training."""
 
-    def __init__(self, setup: EngineSetup) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.setup = setup
-        self.pipe, theirs = context.Pipe()
-        self.control_pipe, their_wishes = context.Pipe()  # apart: it is read while the worker trains
-        self.process = context.Process(target=_work, args=(theirs, their_wishes), daemon=True)
+    def __init__(self, setup: EngineSetup, server: WorkerServer | None) -> None:
+        self.setup, self.server = setup, server
+        self.pipe, theirs = multiprocessing.Pipe()
+        self.control_pipe, their_wishes = multiprocessing.Pipe()  # apart: it is read while the worker trains
+        self.process: BaseProcess
         self.kills_before = memory_kills()
-        with _requests_held(), _without_main_module():
-            self.process.start()
-        theirs.close()
-        their_wishes.close()
+        with theirs, their_wishes:
+            if server is not None:
+                self.process = WorkerProcess(server, [theirs.fileno(), their_wishes.fileno()])
+                self.process.start()
+            else:
+                context = multiprocessing.get_context("spawn")
+                self.process = context.Process(target=_begun_anew, args=(theirs, their_wishes), daemon=True)
+                with _requests_held(), _without_main_module(), _one_thread():
+                    self.process.start()
         self.unfinished: dict[str, Cell] = {}
         self.begun: dict[str, float] = {}
         self.fleet_size = 0
@@ -194,6 +223,7 @@ class _Worker:
         self.dead = False
         self.crash: _Crash | None = None
         with contextlib.suppress(OSError):  # it died at once: receive() reports it
+            self.pipe.send(_Surroundings.here())
             self.pipe.send(setup)
 
     def start(self, fleet: Sequence[Cell]) -> None:
@@ -223,6 +253,11 @@ class _Worker:
                     break
         except (EOFError, OSError):
             self.dead = True
+
+    def has_lost_server(self) -> bool:
+        """Whether the dead worker has ended because its server has: then nobody knows its exit code."""
+        self.process.join()
+        return self.server is not None and self.process.exitcode == NO_EXIT_CODE and self.server.has_ended()
 
     def was_killed_for_memory(self) -> bool:
         """Whether the dead worker was killed and, since it began, the system has killed something for memory."""
@@ -299,16 +334,57 @@ class _Worker:
         self.control_pipe.close()
 
 
+def prepare_workers(cells: Iterable[Cell], device: str) -> None:
+    """Have what workers need for these cells imported while this process does something else."""
+    if _forks(device):
+        with contextlib.suppress(ServerEndedError):  # who needs it begins another one
+            _server_with({name for cell in cells for name in cell.dataset.imports})
+
+
+def _forks(device: str) -> bool:
+    """Whether workers are forked: what CUDA has begun does not bear it, nor do libraries of torch on other systems."""
+    return device == "cpu" and sys.platform == "linux"
+
+
+def _server_with(modules: Iterable[str]) -> WorkerServer:
+    """This process's server of workers, which has imported the modules or is about to."""
+    server = worker_server()
+    server.load(modules)
+    return server
+
+
+def _not_started(code: int) -> WorkerStartError:
+    """The error where the server of the workers cannot live."""
+    how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
+    return WorkerStartError(f"the process that starts workers ended {how} before they could train")
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    """What a worker has from its parent as it is when the worker starts: the server may be older."""
+
+    environment: dict[str, str]
+    folder: str
+    path: list[str]
+
+    @classmethod
+    def here(cls) -> "_Surroundings":
+        return cls({**os.environ, **_OPENMP}, str(Path.cwd()), [str(folder) for folder in sys.path])
+
+    def take_over(self) -> None:
+        os.environ.clear()
+        os.environ.update(self.environment)
+        os.chdir(self.folder)
+        sys.path[:] = self.path
+
+
 @contextlib.contextmanager
 def _requests_held() -> Iterator[None]:
-    """A process that starts in the block is not reached by requests to end: they wait until it lets them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS)
-    try:
+    """As `requests_held`, also for Python's resource tracker, which comes with the first process that is spawned."""
+    with requests_held():
         resource_tracker.ensure_running()  # for good: by itself it ignores but SIGINT and SIGTERM, and lets these pass
         signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS)
         yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -321,20 +397,44 @@ def _without_main_module() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _work(pipe: Any, control_pipe: Any) -> None:
-    """A worker's life: fleets in, progress and results out, until the other end closes."""
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes that start have no pools of threads, which nobody would use."""
+    before = {name: os.environ.get(name) for name in _OPENMP}
+    os.environ.update(_OPENMP)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _begun_anew(pipe: Any, control_pipe: Any) -> None:
+    sys.exit(work(pipe, control_pipe, None))
+
+
+def work(pipe: Any, control_pipe: Any, server: int | None) -> int:
+    """A worker's life: fleets in, progress and results out, until the other end closes; gives its exit code.
+
+    It ends, too, when something can be read from `server`, a file descriptor.
+    """
     for request in REQUESTS:
         signal.signal(request, signal.SIG_IGN)  # they reach the whole group; the parent decides
     signal.pthread_sigmask(signal.SIG_UNBLOCK, REQUESTS)
     set_up_output()
     be_killed_first()  # the parent has what is finished
-    threading.Thread(target=_heed_parent, args=(control_pipe,), daemon=True).start()
+    threading.Thread(target=_heed_others, args=(control_pipe, server), daemon=True).start()
     try:
+        pipe.recv().take_over()
         _train_fleets(pipe)
     except Exception as error:
         with contextlib.suppress(OSError):
             pipe.send(_Crash(f"{type(error).__name__}: {error}", traceback_of(error)))
-        sys.exit(1)
+        return 1
+    return 0
 
 
 def _train_fleets(pipe: Any) -> None:
@@ -363,14 +463,13 @@ def _train_fleets(pipe: Any) -> None:
         load_and_train(engine, fleet, setup.data_dir, on_result=pipe.send, on_progress=progress)
 
 
-def _heed_parent(control_pipe: Any) -> None:
-    """Keep the cells in training when the parent asks for it, and end when it ends."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    while parent.sentinel not in connection.wait([parent.sentinel, control_pipe]):
+def _heed_others(control_pipe: Any, server: int | None) -> None:
+    """Keep the cells in training when the parent asks for it; end when it ends, or the server."""
+    ends = [] if server is None else [server]
+    while connection.wait([control_pipe, *ends]) == [control_pipe]:
         try:
             seconds = control_pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             break
         from jumpstart_exp.engines.checkpoint import request_checkpoint, wait_until_kept
 

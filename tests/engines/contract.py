@@ -11,13 +11,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from hypothesis import reject
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from jumpstart_exp.cell import Cell
+from jumpstart_exp.cell import SPECS, Cell, cell_fields
 from jumpstart_exp.data.base import DatasetSpec
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines import Engine
+from jumpstart_exp.engines.capabilities import SUPPORTED, Numbers, Values
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.eager.training import Loss, Training
 from jumpstart_exp.engines.native.engine import NativeEngine
@@ -26,10 +28,9 @@ from jumpstart_exp.engines.probe import Probe
 from jumpstart_exp.engines.stacked.engine import StackedEngine
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.result import Result
-from jumpstart_exp.settings import setting
+from jumpstart_exp.settings import SettingError, setting
 from jumpstart_exp.specs.dropout import DropoutSpec
 from jumpstart_exp.specs.network import NetworkSpec
-from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 
 Array = NDArray[np.float64]
@@ -122,7 +123,8 @@ class Case:
         values = {name: value.detach().double().numpy().copy() for name, value in build(self.cell).named_parameters()}
         if self.start == "dead":
             layer = self.cell.depth // 2
-            values[f"norms.{layer}.bias" if self.cell.network.norm == "batch" else f"hidden.{layer}.bias"][:] = -1e3
+            last = f"norms.{layer}.bias"
+            values[last if last in values else f"hidden.{layer}.bias"][:] = -1e3
         elif self.start == "alike":
             for name, value in values.items():
                 if not name.startswith("output"):  # equal logits would leave nothing but rounding to go back
@@ -309,65 +311,99 @@ def disagreements(engine: Engine, case: Case, steps: int, *, by_ulp: bool) -> di
     return beyond
 
 
+def supported(name: str) -> list[Any]:
+    """The values of a field that an engine beside the reference lists; of one that takes numbers, two.
+
+    A value or a field that joins the list of an engine is compared from then on.
+    """
+    field = cell_fields()[name]
+    found: dict[Any, None] = {}
+    for engine in sorted({name.split()[0] for name in ENGINES}):
+        match SUPPORTED[engine].get(name):
+            case Values(listed):
+                found |= dict.fromkeys(listed)
+            case Numbers() as numbers if not isinstance(field.default, tuple | None):
+                more = field.default + 2 if isinstance(field.default, int) else 0.8 * field.default or 0.2
+                found |= dict.fromkeys(value for value in (field.default, more) if value in numbers)
+    return list(found) or [field.default]
+
+
+def usually(name: str, *usual: Any, without: Sequence[Any] = ()) -> st.SearchStrategy[Any]:
+    """In half of the draws one of the usual values, the default where none is given; else any that is supported."""
+    usual = usual or (cell_fields()[name].default,)
+    rest = [value for value in supported(name) if value not in without]
+    return st.one_of(st.sampled_from(usual), st.sampled_from(rest))
+
+
+def cell_of(fields: Mapping[str, Any]) -> Cell:
+    """The cell with these fields, by their dotted names; what is not allowed together is drawn again."""
+    parts: dict[str, dict[str, Any]] = {"": {}, **{part: {} for part in SPECS}}
+    for name, value in fields.items():
+        part, _, last = name.rpartition(".")
+        parts[part][last] = value
+    try:
+        return Cell(**parts.pop(""), **{part: SPECS[part](**values) for part, values in parts.items()})
+    except SettingError:
+        reject()
+
+
 @st.composite
 def cells(draw: st.DrawFn, deepest: int = 60, *, is_first_step: bool = True) -> Cell:
-    """Any combination of sizes, layout, norm, initialisation, penalty, dropout and optimizer, in float64.
+    """Any combination of what the compared engines support (`capabilities.py`), in float64.
 
     For more than the first step without what makes near ties of ties: zero weights, and units whose input is all
     dropped, for Adam's first step is ±lr whatever the gradient; more than twenty layers under a penalty, where the
     points come so close to each other that two in five such cells had to be drawn again.
     """
-    kind = draw(st.sampled_from(["none", "U", "P", "UP", "UP", "L"]))
+    kind = draw(usually("penalty.kind", "none", "UP"))
     if not is_first_step and kind != "none":
         deepest = min(deepest, 20)
     depth = draw(st.one_of(*[st.integers(1, min(most, deepest)) for most in (8, 20, 60)]))
-    layout = draw(st.sampled_from(["mlp", "mlp", "conv2x1"]))
-    norm = draw(st.sampled_from(["none", "none", "none", "batch"]))
+    layout = draw(usually("network.layout"))
+    norm = draw(usually("network.norm"))
     share = st.floats(0, 1, width=16)
-    return Cell(
-        dataset=cloud(
+    fields = {
+        "dataset": cloud(
             # under batch norm two points are ±1 whatever the weights, and nothing but rounding passes
-            draw(st.integers(8 if norm == "batch" else 1, 110)),
+            draw(st.integers(8 if norm != "none" else 1, 110)),
             classes=draw(st.sampled_from([2, 2, 2, 3, 5])),
             features=2 if layout == "conv2x1" else draw(st.sampled_from([2, 2, 1, 3, 7])),
         ),
-        depth=depth,
-        width=draw(st.one_of(st.integers(1, 8), st.integers(2, 40), st.integers(9, 40))),
-        network=NetworkSpec(
-            layout=layout,
-            norm=norm,
-            norm_eps=draw(st.sampled_from([1e-3, 0.1])),
-            norm_momentum=draw(st.sampled_from([0.01, 0.3])),
-            init=draw(
-                st.sampled_from(["glorot_uniform", "kaiming_uniform", "glorot_uniform", *["zero"] * is_first_step])
-            ),
+        "depth": depth,
+        "width": draw(st.one_of(st.integers(1, 8), st.integers(2, 40), st.integers(9, 40))),
+        "seed": draw(st.integers(0, 2**32 - 1)),
+        "network.layout": layout,
+        "network.norm": norm,
+        "network.norm_eps": draw(st.sampled_from([1e-3, 0.1])),
+        "network.norm_momentum": draw(st.sampled_from([0.01, 0.3])),
+        "network.init": draw(
+            usually("network.init", "glorot_uniform", "zero")
+            if is_first_step
+            else usually("network.init", without=["zero"])
         ),
-        penalty=PenaltySpec(
-            kind=kind,
-            weight=draw(st.sampled_from([1e-4, 0.1, 1.0])),
-            balance=draw(st.one_of(st.sampled_from([0.5, 0.51, 0.0, 1.0]), share)),
-            margin_above=draw(st.sampled_from([1.0, 0.3, 1e-3])),
-            margin_below=draw(st.sampled_from([-1.0, -2.0, -1e-3])),
-            aggregate=draw(st.sampled_from(["sum", "mean", "l2", "sum_sq"])),
-            ties=draw(st.sampled_from(["shared", "single", "random"])),
-            scope=draw(st.sampled_from(["channel", "position"])),
-            layer_weights=draw(st.none() | st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, 2.5])] * depth)),
-        ),
-        dropout=DropoutSpec(
-            draw(st.sampled_from([0.0, 0.0, 0.3, 0.9 if is_first_step else 0.1])), draw(st.sampled_from([3, 30, 1000]))
-        ),
-        optimizer=OptimizerSpec(
-            lr=draw(st.sampled_from([0.01, 0.001])),
-            beta1=draw(st.sampled_from([0.9, 0.5])),
-            beta2=draw(st.sampled_from([0.999, 0.9])),
-            eps=draw(st.sampled_from([1e-8, 1e-7, 1e-3])),
-            eps_rule=draw(st.sampled_from(["torch", "keras"])),
-            epochs=30,
-        ),
-        task_loss=kind == "none" or draw(st.sampled_from([True, True, True, False])),
-        precision="float64",
-        seed=draw(st.integers(0, 2**32 - 1)),
-    )
+        "penalty.kind": kind,
+        "penalty.weight": draw(st.sampled_from([1e-4, 0.1, 1.0])),
+        "penalty.balance": draw(st.one_of(st.sampled_from([0.5, 0.51, 0.0, 1.0]), share)),
+        "penalty.margin_above": draw(st.sampled_from([1.0, 0.3, 1e-3])),
+        "penalty.margin_below": draw(st.sampled_from([-1.0, -2.0, -1e-3])),
+        "penalty.aggregate": draw(st.sampled_from(supported("penalty.aggregate"))),
+        "penalty.ties": draw(st.sampled_from(supported("penalty.ties"))),
+        "penalty.scope": draw(st.sampled_from(supported("penalty.scope"))),
+        "penalty.layer_weights": draw(st.none() | st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, 2.5])] * depth)),
+        "dropout.rate": draw(st.sampled_from([0.0, 0.0, 0.3, 0.9 if is_first_step else 0.1])),
+        "dropout.anneal_epochs": draw(st.sampled_from([3, 30, 1000])),
+        "optimizer.lr": draw(st.sampled_from([0.01, 0.001])),
+        "optimizer.beta1": draw(st.sampled_from([0.9, 0.5])),
+        "optimizer.beta2": draw(st.sampled_from([0.999, 0.9])),
+        "optimizer.eps": draw(st.sampled_from([1e-8, 1e-7, 1e-3])),
+        "optimizer.epochs": 30,
+        "task_loss": kind == "none" or draw(st.sampled_from([True, True, True, False])),
+        "precision": "float64",
+    }
+    engines = {name.split()[0] for name in ENGINES}
+    rest = sorted({name for engine in engines for name in SUPPORTED[engine]} - fields.keys())
+    others = {name: draw(usually(name)) for name in rest if not name.startswith("dataset.")}
+    return cell_of(fields | others)
 
 
 @st.composite

@@ -56,6 +56,28 @@ class Layer:
     pre_activation: Array
 
 
+KNOWN = {
+    "network.layout": ("mlp", "conv2x1"),
+    "network.activation": ("relu",),
+    "network.norm": ("none", "batch"),
+    "penalty.kind": ("none", "U", "P", "UP", "L"),
+    "penalty.aggregate": ("sum", "mean", "l2", "sum_sq"),
+    "penalty.ties": ("shared", "single"),
+    "penalty.scope": ("channel", "position"),
+    "optimizer.name": ("adam",),
+    "optimizer.eps_rule": ("torch", "keras"),
+}
+"""What the formulas are written for; other choices of these fields, and fields that joined later, are not."""
+
+
+def is_known(cell: Cell) -> bool:
+    """Whether the formulas are those of the cell."""
+    description, neutral = cell.description(), cell.neutral_values()
+    return all(description[name] in (None, *values) for name, values in KNOWN.items()) and all(
+        description[name] in (None, value) for name, value in neutral.items() if name not in KNOWN
+    )
+
+
 class NumpyTraining:
     """The training of a cell from given initial parameters."""
 

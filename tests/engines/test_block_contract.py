@@ -199,7 +199,7 @@ def test_regression() -> None:
 def test_what_native_has_not_is_refused_by_name() -> None:
     engine = ENGINES[COMMON]()
     for network, name in (
-        (NetworkSpec(farkas=True), "network.farkas=true"),
+        (NetworkSpec(farkas=True), "network.farkas=True"),
         (NetworkSpec(skip_every=2, skip_scale="fixup"), "network.skip_scale='fixup'"),
         (NetworkSpec(widths=(2, 3)), "network.widths="),
     ):

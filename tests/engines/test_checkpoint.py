@@ -84,6 +84,17 @@ CELLS = {
     "augmented": cell_of(dataset=Pictures(augment="flip_crop")),
     "dropout": cell_of(dropout={"rate": 0.5, "anneal_epochs": 3}),
     "ε of Keras": cell_of(optimizer={"eps_rule": "keras", "eps": 1e-4}),
+    "adamw, clipped, cosine": cell_of(
+        optimizer={"name": "adamw", "weight_decay": 0.1, "clip_norm": 0.05, "schedule": "cosine", "warmup_steps": 5}
+    ),
+    "sgd": cell_of(optimizer={"name": "sgd"}),
+    "sgd, Nesterov, falling": cell_of(
+        optimizer={"name": "sgd", "momentum": 0.9, "nesterov": True, "schedule": "step", "step_every": 2}
+    ),
+    "rmsprop, momentum": cell_of(optimizer={"name": "rmsprop", "momentum": 0.5}),
+    "rprop": cell_of(optimizer={"name": "rprop", "lr": 1e-3}),
+    "λ falls": cell_of(penalty={"schedule": "cosine", "upper_bound": 1.2, "aggregate": "balanced"}),
+    "decay of the penalty alone": cell_of(task_loss=False, optimizer={"weight_decay": 0.1}),
     "in order": cell_of(optimizer={"shuffle": False}),
     "penalty alone": cell_of(task_loss=False),
     "bfloat16": cell_of(precision="bf16"),

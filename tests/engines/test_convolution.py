@@ -183,6 +183,32 @@ def test_deficits_that_are_active_met_or_mixed(state: str, scope: str, ties: str
     check_step(fast_step(network, penalty, x.clone(), y), expected, CLOSE[dtype])
 
 
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"aggregate": "balanced"},
+        {"aggregate": "balanced", "sides": "below", "point_sides": "both", "layers": "all"},
+        {"sides": "above"},
+        {"sides": "below", "upper_bound": 1.5},
+        {"sides": "above", "point_sides": "below", "upper_bound": 1.2},
+        {"kind": "L", "aggregate": "sum_sq", "upper_bound": 2.0},
+        {"upper_bound": 1.1, "aggregate": "l2", "layer_weights": (0.5, 2.0, 1.0)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("scope", "ties"), [("channel", "single"), ("channel", "shared"), ("position", "shared")])
+def test_sides_bound_and_balance(scope: str, ties: str, choices: dict[str, Any], way: str) -> None:
+    """A step, and the whole set in parts: no extreme that is pulled is left out of the search for entries."""
+    penalty = penalty_of(scope=scope, ties=ties, balance=0.6, **choices)
+    for scale in (0.4, 2.0):  # within the margins, beyond the bound
+        network, (x, y) = network_of(6, (5, 7), torch.float64, scale=scale), images_of(5, (5, 7), torch.float64)
+        expected = reference_step(network, penalty, x.clone(), y)
+        check_step(fast_step(network, penalty, x.clone(), y), expected, CLOSE[torch.float64])
+        with torch.no_grad():
+            _, whole, _ = convolution.evaluate_training_set(network, x.split(2), penalty)
+        assert whole == pytest.approx(expected.penalty.item(), rel=1e-12)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("norm", ["none", "batch"])
 def test_a_pass_without_a_penalty_is_the_networks_own(norm: str, dtype: torch.dtype) -> None:
@@ -590,6 +616,9 @@ GRAPHED: dict[str, dict[str, Any]] = {
     "Sep-UP": {},
     "position, shared": {"penalty": PenaltySpec("UP", 0.05, scope="position", ties="shared")},
     "Sep-L, 2-norm": {"penalty": PenaltySpec("L", 0.05, aggregate="l2", layers="all")},
+    "balanced, bounded": {
+        "penalty": PenaltySpec("UP", 0.05, aggregate="balanced", sides="above", upper_bound=1.2, ties="shared"),
+    },
     "batch norm": {"penalty": PenaltySpec(), "network": NetworkSpec("cnn", norm="batch")},
     "pooled": {"network": NetworkSpec("cnn", head="max_avg_pool")},
     "bfloat16": {"precision": "bf16"},
@@ -618,6 +647,8 @@ DRAWN: dict[str, dict[str, Any]] = {
     "random ties": {"penalty": PenaltySpec("UP", ties="random")},
     "augmented": {"dataset": Pictures(augment="flip_crop")},
     "ε of Keras": {"optimizer": OptimizerSpec(eps_rule="keras", batch_size=5)},
+    "a rate that falls": {"optimizer": OptimizerSpec(schedule="cosine")},
+    "λ that falls": {"penalty": PenaltySpec("UP", schedule="linear")},
 }
 
 

@@ -60,6 +60,23 @@ CELLS = {
     "three classes": cell_of(dataset=cloud(33, 7, classes=3, features=4), penalty=UP),
     "constraints only": cell_of(penalty=UP, task_loss=False),
     "one layer of one unit": cell_of(depth=1, width=1, penalty=UP),
+    "adamw, clipped, cosine": cell_of(
+        optimizer=OptimizerSpec(
+            "adamw", epochs=EPOCHS, weight_decay=0.1, clip_norm=0.05, schedule="cosine", warmup_steps=9
+        )
+    ),
+    "sgd": cell_of(optimizer=OptimizerSpec("sgd", epochs=EPOCHS)),
+    "sgd, Nesterov, falling": cell_of(
+        optimizer=OptimizerSpec(
+            "sgd", epochs=EPOCHS, momentum=0.9, nesterov=True, schedule="step", step_every=7, clip_norm=1.0
+        )
+    ),
+    "rmsprop": cell_of(optimizer=OptimizerSpec("rmsprop", epochs=EPOCHS)),
+    "rmsprop, momentum": cell_of(optimizer=OptimizerSpec("rmsprop", epochs=EPOCHS, momentum=0.5), network=BATCH),
+    "rprop": cell_of(optimizer=OptimizerSpec("rprop", epochs=EPOCHS), penalty=UP),
+    "λ falls": cell_of(
+        penalty=dataclasses.replace(UP, schedule="linear", upper_bound=2.0, aggregate="balanced", sides="above")
+    ),
     "wide": cell_of(depth=2, width=70, network=BATCH, penalty=UP, dataset=cloud(97, 33)),
 }
 

@@ -159,6 +159,26 @@ CASES: dict[str, dict[str, Any]] = {
     "keras": {"penalty": UP, "optimizer": {"eps": 1e-3, "eps_rule": "keras"}},
     "large ε of torch": {"penalty": UP, "optimizer": {"eps": 1e-3}},
     "betas": {"optimizer": {"lr": 0.003, "beta1": 0.5, "beta2": 0.9}},
+    "Nesterov, clipped, cosine": {
+        "penalty": {**UP, "schedule": "cosine"},
+        "optimizer": {
+            "name": "sgd",
+            "momentum": 0.9,
+            "nesterov": True,
+            "weight_decay": 0.01,
+            "clip_norm": 0.2,
+            "schedule": "cosine",
+            "warmup_steps": 5,
+        },
+    },
+    "rmsprop, falling": {
+        "network": CONV,
+        "optimizer": {"name": "rmsprop", "momentum": 0.5, "eps": 1e-3, "schedule": "step", "step_every": 3},
+    },
+    "adamw, balanced, bounded": {
+        "penalty": {**UP, "aggregate": "balanced", "upper_bound": 1.5, "sides": "above", "point_sides": "both"},
+        "optimizer": {"name": "adamw", "weight_decay": 0.2},
+    },
     "dropout": {"penalty": UP, "dropout": {"rate": 0.5, "anneal_epochs": 6}},
     "dropout under batch norm": {"network": BATCH, "dropout": {"rate": 0.3, "anneal_epochs": 100}},
     "kaiming": {"network": {"init": "kaiming_uniform"}, "penalty": UP},

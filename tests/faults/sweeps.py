@@ -1,7 +1,6 @@
 """Whole sweeps as processes that can be watched and harmed, and what their stores hold."""
 
 import contextlib
-import multiprocessing
 import os
 import re
 import runpy
@@ -18,12 +17,10 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
+from program import FORKED, fork_server_of_workers, worker_processes
 
 from jumpstart_exp.cluster.sweep_state import SweepMonitor
 from jumpstart_exp.store import Store
-
-PROGRAMS = multiprocessing.get_context("forkserver")
-PROGRAMS.set_forkserver_preload(["hydra.main", "jumpstart_exp.engines", "jumpstart_exp.launcher", "torch"])
 
 RUN_DEPENDENT = ["seconds", "peak_memory_bytes", "started", "labels", "git_commit", "git_dirty"]
 
@@ -69,7 +66,7 @@ class Sweep:
         self.said, self.log = (outside / f"{number}.{kind}" for kind in ("output", "phases"))
         self.said.touch()
         self.log.touch()
-        self.process = PROGRAMS.Process(
+        self.process = FORKED.Process(
             target=live, args=(module, list(arguments), folder, self.said, self.log, how, dict(os.environ))
         )
         self.process.start()
@@ -95,10 +92,7 @@ class Sweep:
 
     def workers(self) -> list[int]:
         """Its worker processes, but for those that have ended."""
-        with contextlib.suppress(OSError):
-            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-            return [pid for pid in map(int, children) if is_running(pid) and "spawn_main" in command_line(pid)]
-        return []
+        return [pid for pid in worker_processes(self.pid) if is_running(pid)]
 
     @property
     def has_ended(self) -> bool:
@@ -172,6 +166,7 @@ def live(
     note(STARTING)
     if how.fresh:
         os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+    fork_server_of_workers()
     note_phases(note, how.slow_disk)
     sys.argv = [module, *arguments]
     sys.path.insert(0, str(folder))
@@ -236,13 +231,6 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
 
 
 def until(holds: Callable[[], object], what: str, seconds: float = 120) -> None:

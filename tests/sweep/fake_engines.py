@@ -21,6 +21,7 @@ class OneByOne:
     name = "one_by_one"
     uses_threads = False
     devices: tuple[str, ...] = ("cpu",)
+    imports: tuple[str, ...] = ()
     limit = 1000
 
     def __init__(

@@ -461,7 +461,6 @@ def test_what_is_to_be_stored_does_not_wait_for_what_is_said(
     assert store.stored()[cell().key].labels == {"a", "b"}
 
 
-@pytest.mark.usefixtures("quick_start")
 def test_what_is_in_training_is_kept_when_the_store_fails(
     store: Store, settings: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -515,7 +514,7 @@ def mixed() -> list[Cell]:
     return [cell(0), cell(1), batches[0], cell(DEADLY), cell(2), batches[1], cell(3)]
 
 
-@pytest.mark.usefixtures("two_engines", "quick_start")
+@pytest.mark.usefixtures("two_engines")
 def test_after_a_kill_for_memory_the_next_engine_too_has_fewer_at_once(
     store: Store, settings: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -528,7 +527,7 @@ def test_after_a_kill_for_memory_the_next_engine_too_has_fewer_at_once(
     assert set(rows["started"][[cell(0).key, cell(1).key]]) == {"cpu, 1 threads"}
 
 
-@pytest.mark.usefixtures("two_engines", "quick_start")
+@pytest.mark.usefixtures("two_engines")
 def test_two_engines_share_a_sweep(
     store: Store, settings: Callable[..., RunSettings], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -596,7 +595,6 @@ def test_an_engine_asked_for_has_to_train_every_cell_that_is_left(
     assert run_sweep(mixed(), settings(engine="threads"), 2) == {}
 
 
-@pytest.mark.usefixtures("quick_start")
 def test_a_fleet_in_training_is_stored_as_it_goes_and_stopped_at_once(
     store: Store, settings: Callable[..., RunSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:

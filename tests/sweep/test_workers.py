@@ -25,6 +25,7 @@ from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.sweep import workers as module
 from jumpstart_exp.sweep.stopping import REQUESTS
+from jumpstart_exp.sweep.worker_server import WorkerProcess, worker_server
 from jumpstart_exp.sweep.workers import EngineSetup, Progress, WorkerStartError, train_in_parallel
 
 SETUP = EngineSetup(EagerEngine, "cpu", None, Path("data"))
@@ -136,7 +137,6 @@ def test_a_killed_worker_leaves_its_neighbour_alone_and_closing_ends_that_at_onc
     assert not neighbour.is_alive()
 
 
-@pytest.mark.usefixtures("quick_start")
 def test_workers_that_cannot_start_are_no_cells_fault() -> None:
     broken = EngineSetup(fake_engines.Broken, "cpu", None, Path("data"))
     with pytest.raises(WorkerStartError) as caught:
@@ -145,7 +145,6 @@ def test_workers_that_cannot_start_are_no_cells_fault() -> None:
     assert "in __init__" in traceback_of(caught.value), "what the worker did is known"
 
 
-@pytest.mark.usefixtures("quick_start")
 def test_a_worker_that_cannot_start_costs_its_neighbours_nothing(tmp_path: Path) -> None:
     """What they have in training is kept before the error is told."""
     setup = EngineSetup(fake_engines.SecondBroken, "cpu", None, Path("data"), checkpoints=Checkpoints(tmp_path, 600))
@@ -154,7 +153,6 @@ def test_a_worker_that_cannot_start_costs_its_neighbours_nothing(tmp_path: Path)
     assert len(list(tmp_path.glob("*.pt"))) == 1
 
 
-@pytest.mark.usefixtures("quick_start")
 def test_a_worker_that_ends_by_an_error_says_which() -> None:
     setup = EngineSetup(fake_engines.Erring, "cpu", None, Path("data"))
     (failed,) = [event for event in train_in_parallel([[cell(0)]], setup, 1) if isinstance(event, Result)]
@@ -164,7 +162,6 @@ def test_a_worker_that_ends_by_an_error_says_which() -> None:
     assert "last heard of after 0 epochs" in failed.traceback and "in train\n" in failed.traceback
 
 
-@pytest.mark.usefixtures("quick_start")
 @pytest.mark.parametrize(("engine", "workers", "threads"), [("OneByOne", 2, 1), ("Threads", 1, 3)])
 def test_after_a_kill_for_memory_there_are_fewer_at_once_and_only_who_is_killed_alone_has_failed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], engine: str, workers: int, threads: int
@@ -182,7 +179,6 @@ def test_after_a_kill_for_memory_there_are_fewer_at_once_and_only_who_is_killed_
     assert capsys.readouterr().err.splitlines() == [warning, warning], "when it has company, and when it is alone"
 
 
-@pytest.mark.usefixtures("quick_start")
 def test_workers_that_are_killed_for_memory_before_they_train_are_fewer_and_at_last_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,21 +191,32 @@ def test_workers_that_are_killed_for_memory_before_they_train_are_fewer_and_at_l
     assert "1 at once from now on" in capsys.readouterr().err
 
 
+def end_by_request(pid: int | None) -> None:
+    """Send a process all that asks it to end."""
+    assert pid is not None
+    for number in REQUESTS:
+        os.kill(pid, number)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
-def test_workers_ignore_what_their_parent_decides_about_and_are_killed_for_memory_before_it() -> None:
-    """From their very beginning, before Python has begun in them."""
+def test_workers_ignore_what_their_parent_decides_about_and_are_killed_for_memory_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From their very beginning, and their server, too."""
+    start = WorkerProcess.start
+
+    def asked_at_once(worker: WorkerProcess) -> None:
+        start(worker)
+        end_by_request(worker.pid)
+
+    monkeypatch.setattr(WorkerProcess, "start", asked_at_once)
     with contextlib.closing(train_in_parallel([[cell(0, ENDLESS)]], SETUP, 1)) as events:
-        assert next(events) is None
+        assert isinstance(next(event for event in events if event is not None), Progress)
         (worker,) = multiprocessing.active_children()
-        assert worker.pid is not None
-        for number in REQUESTS:
-            os.kill(worker.pid, number)
+        for pid in (worker.pid, worker_server().process.pid):
+            end_by_request(pid)
         assert isinstance(next(event for event in events if event is not None), Progress)
-        assert multiprocessing.active_children() == [worker]
-        for number in REQUESTS:
-            os.kill(worker.pid, number)
-        assert isinstance(next(event for event in events if event is not None), Progress)
-        assert worker.is_alive()
+        assert worker.is_alive() and worker_server().process.poll() is None
         assert Path(f"/proc/{worker.pid}/oom_score_adj").read_text() == "1000\n"
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set(), "here they arrive as before"
 
@@ -236,7 +243,6 @@ def test_a_cell_is_known_to_train_from_its_first_moment() -> None:
     events.close()
 
 
-@pytest.mark.usefixtures("quick_start")
 @pytest.mark.parametrize(
     ("engine", "workers", "deadly"),
     [
@@ -262,7 +268,6 @@ def test_a_deadly_cell_costs_only_itself_whatever_the_fleet(engine: str, workers
     assert {result.started for result in results if result.status == "done"} == {"cpu, 3 threads"}
 
 
-@pytest.mark.usefixtures("quick_start")
 def test_what_a_fleet_finished_is_not_trained_again_after_its_worker_died() -> None:
     cells = [cell(0), cell(1), cell(fake_engines.DEADLY), cell(3)]
     setup = EngineSetup(fake_engines.OneByOne, "cpu", None, Path("data"))
@@ -277,29 +282,28 @@ from pathlib import Path
 
 from jumpstart_exp.cell import Cell, OptimizerSpec
 from jumpstart_exp.engines.eager.engine import EagerEngine
+from jumpstart_exp.sweep.worker_server import worker_server
 from jumpstart_exp.sweep.workers import EngineSetup, Progress, train_in_parallel
 
-if __name__ == "__main__":
-    endless = Cell(depth=2, width=2, optimizer=OptimizerSpec(epochs=10**9))
-    for event in train_in_parallel([[endless]], EngineSetup(EagerEngine, "cpu", None, Path("data")), 1):
-        if isinstance(event, Progress):
-            print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
+endless = Cell(depth=2, width=2, optimizer=OptimizerSpec(epochs=10**9))
+for event in train_in_parallel([[endless]], EngineSetup(EagerEngine, "cpu", None, Path("data")), 1):
+    if isinstance(event, Progress):
+        print(worker_server().process.pid, *(one.pid for one in multiprocessing.active_children()), flush=True)
 """
+"""Its main module is no file, and would begin the sweep anew."""
 
 
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
-    script = tmp_path / "parent.py"
-    script.write_text(PARENT)
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+def test_workers_and_their_server_end_when_their_parent_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        workers = [int(pid) for pid in parent.stdout.readline().split()]
+        others = [int(pid) for pid in parent.stdout.readline().split()]
         try:
-            assert len(workers) == 1
-            assert all(runs(pid) for pid in workers)
+            assert len(others) == 2
+            assert all(runs(pid) for pid in others)
             parent.kill()
             parent.wait()
-            assert wait_for(lambda: not any(runs(pid) for pid in workers))
+            assert wait_for(lambda: not any(runs(pid) for pid in others))
         finally:
             parent.kill()
-            for pid in filter(runs, workers):
+            for pid in filter(runs, others):
                 os.kill(pid, signal.SIGKILL)

@@ -137,12 +137,11 @@ def evaluate_training_set(
 def _unpulled_from(penalty: SeparationPenalty) -> tuple[float, float]:
     """From where on, up and down, an extreme has no gradient whatever its constraint; infinite where there is none."""
     spec = penalty.spec
-    if spec.upper_bound is not None:
-        reached = torch.inf, -torch.inf  # beyond the bound it has one again
-    else:
-        reached = spec.margin_above, spec.margin_below
     counts_above, counts_below = spec.counts
-    return reached[0] if counts_above else -torch.inf, reached[1] if counts_below else torch.inf
+    is_bounded = spec.upper_bound is not None  # beyond the bound it has one again
+    above = torch.inf if is_bounded else spec.margin_above
+    below = -torch.inf if is_bounded else spec.margin_below
+    return above if counts_above else -torch.inf, below if counts_below else torch.inf
 
 
 def _evaluated(

@@ -43,6 +43,7 @@ class EagerEngine:
     name = "eager"
     uses_threads = False
     devices: tuple[str, ...] = ("cpu", "cuda")
+    imports: tuple[str, ...] = ("torch._dynamo",)  # of torch.optim
 
     def __init__(
         self,

@@ -60,6 +60,7 @@ class NativeEngine:
     name = "native"
     uses_threads = True
     devices: tuple[str, ...] = ("cpu",)
+    imports: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """A cell, its data, state and result as the C++ engine takes and gives them: plain dicts and arrays."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from jumpstart_exp.result import ACTIVITY, CENSUS, METRICS, LayerCensus, Metric,
 
 def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
     """The cell as the C++ engine takes it: choices by their names, of which it refuses those that it does not know."""
-    penalty, network, adam, dropout = cell.penalty, cell.network, cell.optimizer, cell.dropout
+    penalty, network, descent, dropout = cell.penalty, cell.network, cell.optimizer, cell.dropout
     is_constrained, init = cell.penalty_weight > 0, block(INITIALISATIONS, "network.init", network.init)
     activation = activation_of(network)
     return {
@@ -51,18 +52,31 @@ def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
         "ties": penalty.ties,
         "layer_weights": list(penalty.layer_weights or ()) if is_constrained else [],
         "weight": penalty.weight,
-        "balance": penalty.balance,
+        "penalty_schedule": penalty.schedule,
+        "unit_shares": penalty.shares("U"),
+        "point_shares": penalty.shares("P"),
+        "layer_shares": penalty.shares("L"),
         "margin_above": penalty.margin_above,
         "margin_below": penalty.margin_below,
+        "upper_bound": math.inf if penalty.upper_bound is None else penalty.upper_bound,
         "dropout_rate": dropout.rate,
         "dropout_anneal_epochs": float(dropout.anneal_epochs),
-        "optimizer": adam.name,
-        "lr": adam.lr,
-        "beta1": adam.beta1,
-        "beta2": adam.beta2,
-        "eps": adam.eps,
-        "eps_rule": adam.eps_rule,
-        "epochs": adam.epochs,
+        "optimizer": descent.name,
+        "lr": descent.lr,
+        "beta1": descent.beta1,
+        "beta2": descent.beta2,
+        "eps": descent.eps,
+        "eps_rule": descent.eps_rule,
+        "momentum": descent.momentum,
+        "nesterov": descent.nesterov,
+        "alpha": descent.alpha,
+        "weight_decay": descent.weight_decay,
+        "clip_norm": math.inf if descent.clip_norm is None else descent.clip_norm,
+        "schedule": descent.schedule,
+        "warmup_steps": descent.warmup_steps,
+        "step_every": descent.step_every,
+        "step_factor": descent.step_factor,
+        "epochs": descent.epochs,
         "curve_every": curve_every,
         "evaluate": evaluate,
         "seed": cell.seed,

@@ -50,6 +50,7 @@ class StackedEngine:
     name = "stacked"
     uses_threads = False
     devices: tuple[str, ...] = ("cpu", "cuda")
+    imports: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -15,8 +15,8 @@ from jumpstart_exp.data import DATASETS
 from jumpstart_exp.report.figures.drawing import in_lines, plain_style, wrapped
 from jumpstart_exp.report.figures.panel_grid import Panel, PanelGrid, Scale, Style, draw_panels, panel_size
 from jumpstart_exp.report.table.grid import GridError, spelled
-from jumpstart_exp.report.table.names import dataset_title, label_title, method_rank, method_title
-from jumpstart_exp.result import ACTIVITY, CENSUS, DEAD_AT_SOME_LAYER, METRICS
+from jumpstart_exp.report.table.names import dataset_of, dataset_title, label_title, method_rank, method_title
+from jumpstart_exp.result import ACTIVITY, CENSUS, DEAD_AT_SOME_LAYER, STORED_METRICS
 from jumpstart_exp.settings import legible, nearest
 from jumpstart_exp.store.fields import AXES, setting_columns
 
@@ -32,7 +32,8 @@ _MOST_SHOWN = 4  # values of a setting that a message names
 _FRACTIONS = tuple(
     f"{name}_{moment}" for name in (*CENSUS, DEAD_AT_SOME_LAYER, *ACTIVITY) for moment in ("start", "last")
 )
-_WORDS = {"train": "training", "val": "validation", "acc": "accuracy"}
+_WORDS = {"train": "training", "val": "validation", "acc": "accuracy", "r2": "R²"}
+_SCORES = tuple(name for name in STORED_METRICS if not name.endswith("_loss"))
 _MOMENTS = {
     "best_epoch": "epoch of the best {}",
     "best": "{} at the best epoch",
@@ -50,8 +51,8 @@ _Place = tuple[str, str]
 def metric_heatmap(table: pd.DataFrame, column: str) -> Figure:
     """The column's mean over seeds, a row of panels a dataset, the methods beside each other.
 
-    Accuracies are drawn from chance to 1, other fractions from 0 to 1, all else from its least to its largest value.
-    Only cells that are `done` have a value.
+    Scores (accuracy, R²) are drawn from chance to 1, other fractions from 0 to 1, all else from its least to its
+    largest value. Only cells that are `done` have a value.
 
     Args:
         table: a row a cell and label: dataset, method, depth, width, seed, status, the settings, and the column.
@@ -76,7 +77,11 @@ def metric_heatmap(table: pd.DataFrame, column: str) -> Figure:
     panels = {place: _means(table.iloc[own], column, place, (depths, widths)) for place, own in rows.items()}
     none = np.zeros((len(depths), len(widths)), np.bool_)
     nothing = (np.full(none.shape, np.nan), none, none)
-    scale = _scale(column, datasets, [mean for mean, *_ in panels.values()], is_truth=table[column].dtype == bool)
+    if _is_score(column):
+        firsts = [{name: values[own[0]] for name, values in settings.items()} for own in rows.values()]
+        scale = Scale(rocket, min(_chance(first) for first in firsts), 1.0)
+    else:
+        scale = _scale(column, [mean for mean, *_ in panels.values()], is_truth=table[column].dtype == bool)
     names = [in_lines(_method_title(method, table, settings)) for method in methods]
     number = "{:.2f}" if scale.high == 1.0 else "{:.3g}"
     told = [number.format(value) for mean, *_ in panels.values() for value in mean[np.isfinite(mean)]]
@@ -146,7 +151,7 @@ def _means(
     """Means over seeds, where all seeds are lost, and where some are, each (depths, widths).
 
     Raises:
-        GridError: two rows have the same depth, width and seed.
+        GridError: two rows have the same depth, width and seed, or a training that is done has no value.
     """
     twice = rows[rows.duplicated([*AXES])]
     if len(twice):
@@ -156,7 +161,16 @@ def _means(
     total, known, count = np.zeros((3, *shape))
     at = tuple(np.searchsorted(axis, rows[name].to_numpy(np.int64)) for axis, name in zip(axes, AXES, strict=False))
     values = pd.to_numeric(rows[column]).to_numpy(dtype=np.float64, na_value=np.nan)
-    values = np.where(rows["status"] == "done", values, np.nan)
+    done = (rows["status"] == "done").to_numpy()
+    if (null := int((done & np.isnan(values)).sum())) > 0:
+        other = {"acc": "r2", "r2": "acc"}
+        score = "_".join(other.get(word, word) for word in column.split("_")) if _is_score(column) else ""
+        hint = f"; of its task is {score}" if score in rows.columns and rows[score].notna().any() else ""
+        raise GridError(
+            f"{column} is null in {null} of the {int(done.sum())} cells of {label_title(place[1])} on "
+            f"{legible(place[0])} that are done{hint}"
+        )
+    values = np.where(done, values, np.nan)
     np.add.at(total, at, np.nan_to_num(values))
     np.add.at(known, at, ~np.isnan(values))
     np.add.at(count, at, 1)
@@ -164,10 +178,7 @@ def _means(
     return mean, (count > 0) & (known == 0), (known > 0) & (known < count)
 
 
-def _scale(column: str, datasets: Sequence[str], means: Sequence[NDArray[np.float64]], *, is_truth: bool) -> Scale:
-    if _is_accuracy(column):
-        chance = [DATASETS[name]().chance if name in DATASETS else 0.0 for name in datasets]
-        return Scale(rocket, min(chance), 1.0)
+def _scale(column: str, means: Sequence[NDArray[np.float64]], *, is_truth: bool) -> Scale:
     if column in _FRACTIONS or is_truth:
         return Scale(colormaps["viridis"], 0.0, 1.0)
     known = np.concatenate([mean[np.isfinite(mean)] for mean in means])
@@ -175,8 +186,13 @@ def _scale(column: str, datasets: Sequence[str], means: Sequence[NDArray[np.floa
     return Scale(colormaps["viridis"], low, high if high > low else low + 1.0)
 
 
-def _is_accuracy(column: str) -> bool:
-    return column in [f"{name}_{moment}" for name in METRICS if name.endswith("_acc") for moment in ("best", "last")]
+def _is_score(column: str) -> bool:
+    return column in [f"{name}_{moment}" for name in _SCORES for moment in ("best", "last")]
+
+
+def _chance(settings: Mapping[str, Hashable]) -> float:
+    """The score of guessing; of an unknown dataset 0."""
+    return dataset_of(settings).chance if settings["dataset"] in DATASETS else 0.0
 
 
 def _method_title(method: str, table: pd.DataFrame, settings: Mapping[str, Sequence[Hashable]]) -> str:

@@ -170,15 +170,36 @@ def test_a_table_without_its_settings_is_refused() -> None:
         ("seconds", [2.0, 8.0], (2, 8)),
         ("trains", [True, False], (0, 1)),
         ("mine", [-1.0, -1.0], (-1, 0)),
-        ("val_acc_last", [None, None], (0.5, 1)),
+        ("val_acc_last", [0.5, 0.7], (0.5, 1)),
+        ("firing_rate_last", [0.3, 0.7], (0, 1)),
     ],
 )
 def test_the_scale_is_that_of_the_column(column: str, values: list[Any], limits: tuple[float, float]) -> None:
     rows = table([row(1), row(2)])
-    rows[column] = pd.Series(values, dtype="float64" if values[0] is None else None)
+    rows[column] = pd.Series(values)
     (panel,) = panels(metric_heatmap(rows, column))
     (mesh,) = [each for each in panel.collections if isinstance(each, QuadMesh)]
     assert mesh.get_clim() == limits
+
+
+def test_a_value_that_a_finished_training_lacks_is_refused_and_not_called_lost() -> None:
+    rows = table([row(1), row(2, train_acc_best=None)]).astype({"train_acc_best": "float64"})
+    with pytest.raises(GridError, match=r"^train_acc_best is null in 1 of the 2 cells of relu on moons that are done$"):
+        metric_heatmap(rows, "train_acc_best")
+    rows["train_r2_best"] = 0.5
+    with pytest.raises(GridError, match=r"that are done; of its task is train_r2_best$"):
+        metric_heatmap(rows, "train_acc_best")
+
+
+def test_r2_goes_from_0_to_1() -> None:
+    rows = table([row(1, dataset="sklearn"), row(2, dataset="sklearn")])
+    rows["dataset.loader"] = "load_diabetes"
+    rows["train_r2_best"] = [-0.2, 0.7]
+    figure = metric_heatmap(rows, "train_r2_best")
+    (panel,) = panels(figure)
+    (mesh,) = [each for each in panel.collections if isinstance(each, QuadMesh)]
+    assert mesh.get_clim() == (0, 1)
+    assert figure.get_suptitle().startswith("training R² at the best epoch")
 
 
 def test_it_leaves_nothing_of_pyplot_behind_and_is_drawn_alike_everywhere(tmp_path: Path) -> None:

@@ -26,15 +26,23 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
     if (above_any || below_any) {
         // what no number equals is taken: the lowest unit that has the extreme gets all of its gradient
         const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
+        const SharesNow shares = point_shares_;
+        const T above_factor = -penalty_weight_ * layer.weight * shares.above;
+        const T below_factor = penalty_weight_ * layer.weight * shares.below;
         for (int i = 0; i < stride; i += lanes<T>) {
             const V<T> most = load(layer.point_high + i), least = load(layer.point_low + i);
-            const V<T> found = violations(layer, most, least);
+            const V<T> found = violations(layer, shares, most, least);
             const V<T> share = coefficient_constant_ + coefficient_slope_ * found;
             const Mask<T> valid = load(set.valid + i) > T(0);
-            store(high, (valid & (most < T(spec_.margin_above))) ? most : taken);
-            store(low, (valid & (least > T(spec_.margin_below))) ? least : taken);
-            store(high_part, share * (-T(spec_.weight) * layer.weight * T(spec_.balance)));
-            store(low_part, share * (T(spec_.weight) * layer.weight * T(1 - spec_.balance)));
+            store(high, (valid & is_above(most)) ? most : taken);
+            store(low, (valid & is_below(least)) ? least : taken);
+            V<T> up = share * above_factor, down = share * below_factor;
+            if (is_bounded_) {  // beyond it, the other way
+                up = most > bound_ ? -up : up;
+                down = least < -bound_ ? -down : down;
+            }
+            store(high_part, up);
+            store(low_part, down);
             high += lanes<T>, low += lanes<T>, high_part += lanes<T>, low_part += lanes<T>;
         }
         high = tie_work_, low = high + stride, high_part = low + stride, low_part = high_part + stride;
@@ -158,15 +166,15 @@ void Network<T>::add_unit_fast(const Hidden<T>& layer, T* gradient) {
     const int stride = train_.layout.stride;
     for (int unit = 0; unit < spec_.width; ++unit) {
         const T high = layer.unit_high[unit], low = layer.unit_low[unit];
-        const T found = violation(layer, high, low);
+        const T found = violation(layer, unit_shares_, high, low);
         const T* row = layer.pre + std::size_t(unit) * stride;
-        if (high < T(spec_.margin_above)) {
+        if (is_above(high)) {
             const int point = first_equal(row, high, stride);
-            if (point >= 0) gradient[std::size_t(unit) * stride + point] += above(layer, found);
+            if (point >= 0) gradient[std::size_t(unit) * stride + point] += above(layer, unit_shares_, high, found);
         }
-        if (low > T(spec_.margin_below)) {
+        if (is_below(low)) {
             const int point = first_equal(row, low, stride);
-            if (point >= 0) gradient[std::size_t(unit) * stride + point] += below(layer, found);
+            if (point >= 0) gradient[std::size_t(unit) * stride + point] += below(layer, unit_shares_, low, found);
         }
     }
 }
@@ -200,7 +208,6 @@ template <class T>
 bool Network<T>::add_extra(int index, std::int64_t epoch) {
     const Hidden<T>& layer = hidden_[index];
     const int stride = train_.layout.stride, count = train_.layout.count;
-    const T margin_above = T(spec_.margin_above), margin_below = T(spec_.margin_below);
     const bool joined = positions_ == 2 && !per_position_;
     bool added = false;
     const auto clear_once = [&] {
@@ -211,13 +218,14 @@ bool Network<T>::add_extra(int index, std::int64_t epoch) {
         const int step = joined ? 2 : 1;
         for (int segment = 0; segment < segments_; segment += step) {
             const T high = layer.unit_high[segment / step], low = layer.unit_low[segment / step];
-            const T found = violation(layer, high, low);
+            const T found = violation(layer, unit_shares_, high, low);
             for (int side = 0; side < 2; ++side) {
                 const T value = side == 0 ? high : low;
-                if (side == 0 ? !(high < margin_above) : !(low > margin_below)) continue;
+                if (side == 0 ? !is_above(high) : !is_below(low)) continue;
                 clear_once();
                 const T* row = layer.pre + std::size_t(segment) * stride;
-                const T coefficient = side == 0 ? above(layer, found) : below(layer, found);
+                const T coefficient = side == 0 ? above(layer, unit_shares_, high, found)
+                                                : below(layer, unit_shares_, low, found);
                 if (ties_.shares) {
                     V<T> tied = {};
                     for (int i = 0; i < step * stride; i += lanes<T>)
@@ -253,11 +261,12 @@ bool Network<T>::add_extra(int index, std::int64_t epoch) {
                     const V<T> low = load(layer.point_low + s * stride + i);
                     const V<T> value = load(extremes + s * stride + i);
                     const Mask<T> active = (load(train_.valid + i) > T(0)) &
-                                           (side == 0 ? high < margin_above : low > margin_below);
+                                           (side == 0 ? is_above(high) : is_below(low));
                     if (!any<T>(active)) continue;
-                    const V<T> share = coefficient_constant_ + coefficient_slope_ * violations(layer, high, low);
-                    V<T> part = share * (side == 0 ? -T(spec_.weight) * layer.weight * T(spec_.balance)
-                                                   : T(spec_.weight) * layer.weight * T(1 - spec_.balance));
+                    const V<T> share = coefficient_constant_ + coefficient_slope_ * violations(layer, point_shares_, high, low);
+                    V<T> part = share * (side == 0 ? -penalty_weight_ * layer.weight * point_shares_.above
+                                                   : penalty_weight_ * layer.weight * point_shares_.below);
+                    part = (side == 0 ? high > bound_ : low < -bound_) ? -part : part;
                     part = active ? part : V<T>{};
                     V<T> remaining = {};  // how many tied entries come before the one that gets it
                     if (ties_.counts) {
@@ -291,10 +300,11 @@ bool Network<T>::add_extra(int index, std::int64_t epoch) {
         }
     }
     if (constrained_.layers) {
-        const T high = layer.layer_high, low = layer.layer_low, found = violation(layer, high, low);
+        const T high = layer.layer_high, low = layer.layer_low;
+        const T found = violation(layer, layer_shares_, high, low);
         for (int side = 0; side < 2; ++side) {
             const T value = side == 0 ? high : low;
-            if (side == 0 ? !(high < margin_above) : !(low > margin_below)) continue;
+            if (side == 0 ? !is_above(high) : !is_below(low)) continue;
             clear_once();
             give_to_one_or_all(
                 [&](auto visit) {
@@ -303,7 +313,7 @@ bool Network<T>::add_extra(int index, std::int64_t epoch) {
                             if (layer.pre[std::size_t(segment) * stride + p] == value &&
                                 visit(std::size_t(segment) * stride + p)) return;
                 },
-                side == 0 ? above(layer, found) : below(layer, found),
+                side == 0 ? above(layer, layer_shares_, high, found) : below(layer, layer_shares_, low, found),
                 side == 0 ? Stream::tie_layer_above : Stream::tie_layer_below, 0, 0, index, epoch);
         }
     }
@@ -406,68 +416,40 @@ void Network<T>::parameter_gradient(int index, const T* gradient, const T* in, T
 
 template <class T>
 void Network<T>::update(const Block<T>& block, const T* gradient) {
-    switch (spec_.optimizer) {
-        case Optimizer::adam: return adam(block, gradient);
-    }
-    __builtin_trap();
+    parameters_bad_ += update_parameters<T>(spec_, step_now_, block.values, gradient, block.length);
 }
 
+// All gradients are there: they are brought down to the norm asked for.
 template <class T>
-void Network<T>::adam(const Block<T>& block, const T* gradient) {
-    const T step = adam_.step, root = adam_.root, eps = adam_.eps;
-    const T new_share = T(1 - spec_.beta1), kept = T(spec_.beta2), new_square = T(1 - spec_.beta2);
-    V<T> bad = parameters_bad_;
-    T *values = block.values, *mean = block.slot(0), *square = block.slot(1);
-    for (int i = 0; i < block.length; i += lanes<T>) {
-        const V<T> g = load(gradient + i);
-        const V<T> m = load(mean + i) + (g - load(mean + i)) * new_share;
-        const V<T> s = load(square + i) * kept + g * (g * new_square);
-        const V<T> value = load(values + i) - step * (m / (square_root<T>(s) * root + eps));
-        store(mean + i, m);
-        store(square + i, s);
-        store(values + i, value);
-        bad += value * T(0);
+void Network<T>::update_clipped() {
+    double squares = 0;
+    for (int l = 0; l <= spec_.depth; ++l) squares += sum_of_squares<T>(blocks_[l].gradient, blocks_[l].length);
+    const T factor = T(clip_factor(spec_.clip_norm, std::sqrt(squares)));
+    for (int l = 0; l <= spec_.depth; ++l) {
+        scale<T>(blocks_[l].gradient, blocks_[l].length, factor);
+        update(blocks_[l], blocks_[l].gradient);
     }
-    parameters_bad_ = bad;
-}
-
-// Adam's ε; Keras's stands beside √v before the bias correction `second`.
-template <class T>
-T Network<T>::eps_now(double second) const {
-    switch (spec_.eps_rule) {
-        case EpsRule::torch: return T(spec_.eps);
-        case EpsRule::keras: return T(spec_.eps / std::sqrt(second));
-    }
-    __builtin_trap();
 }
 
 template <class T>
 void Network<T>::start_step() {
-    ++steps_;
-    switch (spec_.optimizer) {
-        case Optimizer::adam: {
-            const double first = 1 - std::pow(spec_.beta1, double(steps_));
-            const double second = 1 - std::pow(spec_.beta2, double(steps_));
-            adam_ = {T(spec_.lr / first), T(1 / std::sqrt(second)), eps_now(second)};
-            return;
-        }
-    }
-    __builtin_trap();
+    step_now_ = numbers_of_step<T>(spec_, ++steps_);
 }
 
 template <class T>
 void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
     const bool dropping = dropout_scale > 0;
+    penalty_weight_ = T(spec_.weight * penalty_factor(spec_, epoch));
     const T* gradient = logit_gradient_;
     for (int l = spec_.depth; l >= 0; --l) {
         if (stopped()) return;
         const Block<T>& block = blocks_[l];
-        T *parameters = parameter_gradients_[l % 2], *next = gradients_[l % 2];
+        T *parameters = gradient_of(l), *next = gradients_[l % 2];
         const T* in = train_.x;
         if (l > 0) {
             const bool with_extra = has_penalty_ && !fast_penalty_ && add_extra(l - 1, epoch);
             propagate(l - 1, dropping, dropout_scale, with_extra, gradient, next, activations_[0],
-                      parameter_gradients_[(l - 1) % 2]);
+                      gradient_of(l - 1));
             if (has_penalty_ && fast_penalty_ && constrained_.units && hidden_[l - 1].unit_violated)
                 add_unit_fast(hidden_[l - 1], next);
             in = is_inlined_ ? activations_[0] : hidden_[l - 1].outputs;
@@ -482,15 +464,16 @@ void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
                 if (at == l) probe->gradients[place] = double(parameters[offset]);
                 ++place;
             });
-        } else {
+        } else if (!block.gradient) {
             update(block, parameters);
         }
         if (l > 0 && has_batch_norm_)
-            normalise_backward(blocks_[l - 1], hidden_[l - 1], next, parameter_gradients_[(l - 1) % 2]);
+            normalise_backward(blocks_[l - 1], hidden_[l - 1], next, gradient_of(l - 1));
         if (l > 0 && has_layer_norm_)
-            normalise_points_backward(blocks_[l - 1], hidden_[l - 1], next, parameter_gradients_[(l - 1) % 2]);
+            normalise_points_backward(blocks_[l - 1], hidden_[l - 1], next, gradient_of(l - 1));
         gradient = next;
     }
+    if (!probe && blocks_[0].gradient) update_clipped();
 }
 
 }  // namespace

@@ -53,7 +53,7 @@ std::int64_t running_count(const Spec& spec) {
 }
 
 std::int64_t state_count(const Spec& spec) {
-    return (1 + slots_of(spec.optimizer)) * parameter_count(spec) + running_count(spec);
+    return (1 + slots_of(spec)) * parameter_count(spec) + running_count(spec);
 }
 
 Workspace::Workspace(std::size_t bytes) : data_(std::aligned_alloc(64, (bytes + 63) / 64 * 64)) {

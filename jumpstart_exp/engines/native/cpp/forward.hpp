@@ -225,6 +225,7 @@ void Network<T>::end_penalty() {
     coefficient_slope_ = T(0);
     switch (spec_.aggregate) {
         case Aggregate::sum:
+        case Aggregate::balanced:  // in its shares
             return;
         case Aggregate::mean:
             penalty_ /= constraints_;
@@ -260,7 +261,6 @@ FORCE_INLINE void Network<T>::extremes_of_units(int unit, V<T>& high, V<T>& low)
 // From the extremes of the layer in hand: the constraints' extremes, and what the layer adds to the penalty.
 template <class T>
 void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
-    const T margin_above = T(spec_.margin_above), margin_below = T(spec_.margin_below);
     const int stride = set.layout.stride;
     const bool joined = positions_ == 2 && !per_position_;
     if (constrained_.layers) {
@@ -272,7 +272,7 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
         layer.layer_high = reduced_rows<T, Larger, 1>(&high)[0];
         layer.layer_low = reduced_rows<T, Smaller, 1>(&low)[0];
         V<T> found = {};
-        found[0] = violation(layer, layer.layer_high, layer.layer_low);
+        found[0] = violation(layer, layer_shares_, layer.layer_high, layer.layer_low);
         add_penalty(found);
     }
     if (constrained_.units) {
@@ -284,6 +284,7 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
                 store(unit_min_ + unit * lanes<T>, smaller<T>(load(unit_min_ + both), load(unit_min_ + both + lanes<T>)));
             }
         Mask<T> any_violated = {};
+        const SharesNow shares = unit_shares_;
         for (int unit = 0; unit < count; unit += lanes<T>) {
             V<T> high, low;
             if (count - unit <= 4) extremes_of_units<4>(unit, high, low);
@@ -291,13 +292,14 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
             store(layer.unit_high + unit, high);
             store(layer.unit_low + unit, low);
             const Mask<T> real = lane_numbers<T>(LaneIndices<T>{}) < T(count - unit);
-            add_penalty(real ? violations(layer, high, low) : V<T>{});
-            any_violated |= real & ((high < margin_above) | (low > margin_below));
+            add_penalty(real ? violations(layer, shares, high, low) : V<T>{});
+            any_violated |= real & (is_above(high) | is_below(low));
         }
         layer.unit_violated = any<T>(any_violated);
     }
     if (constrained_.points) {
         Mask<T> any_above = {}, any_below = {};
+        const SharesNow shares = point_shares_;
         for (int i = 0; i < (joined ? 1 : positions_) * stride; i += lanes<T>) {
             V<T> high = load(point_max_ + i), low = load(point_min_ + i);
             if (joined) {
@@ -307,9 +309,9 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
             store(layer.point_high + i, high);
             store(layer.point_low + i, low);
             const Mask<T> valid = load(set.valid + (i < stride ? i : i - stride)) > T(0);
-            add_penalty(valid ? violations(layer, high, low) : V<T>{});
-            any_above |= high < margin_above;
-            any_below |= low > margin_below;
+            add_penalty(valid ? violations(layer, shares, high, low) : V<T>{});
+            any_above |= is_above(high);
+            any_below |= is_below(low);
         }
         layer.point_above = any<T>(any_above);
         layer.point_below = any<T>(any_below);

@@ -22,9 +22,11 @@ enum class Precision { float32, float64 };
 enum class Task { classification, regression };
 enum class Kind { none, U, P, UP, L };
 enum class Scope { channel, position };
-enum class Aggregate { sum, mean, l2, sum_sq };
+enum class Aggregate { sum, mean, l2, sum_sq, balanced };
 enum class Ties { shared, single, random };
-enum class Optimizer { adam };
+enum class Optimizer { adam, adamw, sgd, rmsprop, rprop };
+enum class RateSchedule { constant, cosine, step };
+enum class PenaltySchedule { constant, cosine, linear };
 enum class EpsRule { torch, keras };
 
 constexpr int positions_of(Architecture architecture) {
@@ -77,13 +79,6 @@ constexpr bool is_scaled(SkipScale scale) {
     }
     __builtin_trap();
 }
-// Numbers that an optimizer keeps beside every parameter.
-constexpr int slots_of(Optimizer optimizer) {
-    switch (optimizer) {
-        case Optimizer::adam: return 2;  // the first and the second moment
-    }
-    __builtin_trap();
-}
 // Whether a tie's entries are counted before its gradient is given, and whether each of them gets its share.
 struct TieRule {
     bool counts, shares;
@@ -117,6 +112,11 @@ constexpr bool has_a_constraint_a_position(Scope scope) {
     __builtin_trap();
 }
 
+// Of a pair's deficits: ρ and 1 − ρ, 0 for a side that does not count.
+struct Shares {
+    double above, below;
+};
+
 struct Spec {
     int depth, width, features, outputs;  // one output is the log-odds of class 1
     bool task_loss, evaluate;
@@ -138,13 +138,33 @@ struct Spec {
     Optimizer optimizer;
     EpsRule eps_rule;
     const double* layer_weights;  // depth numbers, or null for 1
-    double weight, balance, margin_above, margin_below;
+    Shares unit_shares, point_shares, layer_shares;
+    PenaltySchedule penalty_schedule;
+    double weight, margin_above, margin_below, upper_bound;  // infinite for no bound
     double norm_eps, norm_momentum;
     double dropout_rate, dropout_anneal_epochs;
     double lr, beta1, beta2, eps;
+    double momentum, alpha, weight_decay, clip_norm;  // infinite for no clipping
+    bool nesterov;
+    RateSchedule schedule;
+    std::int64_t warmup_steps, step_every;
+    double step_factor;
     std::int64_t epochs, curve_every;
     std::uint32_t seed;
 };
+
+constexpr bool has_momentum(const Spec& spec) { return spec.momentum > 0; }
+// Numbers that an optimizer keeps beside every parameter.
+constexpr int slots_of(const Spec& spec) {
+    switch (spec.optimizer) {
+        case Optimizer::adam:
+        case Optimizer::adamw: return 2;  // the first and the second moment
+        case Optimizer::sgd: return has_momentum(spec);
+        case Optimizer::rmsprop: return 1 + has_momentum(spec);  // the mean square, the buffer
+        case Optimizer::rprop: return 2;  // the gradient before, the step
+    }
+    __builtin_trap();
+}
 
 // Skips go over blocks of layers: the input of one is the output of layer 0, or of the block before.
 constexpr int blocks_of(const Spec& spec) { return spec.skip_every ? (spec.depth - 1) / spec.skip_every : 0; }

@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -57,6 +58,11 @@ std::vector<double> numbers_from(const nb::dict& values, const char* name, std::
     return {numbers.data(), numbers.data() + count};
 }
 
+Shares shares_from(const nb::dict& values, const char* name) {
+    const auto [above, below] = get<std::pair<double, double>>(values, name);
+    return {above, below};
+}
+
 std::int64_t epoch_from(double number, std::int64_t last) {
     if (!(number >= 0 && number <= double(last))) throw std::invalid_argument("an epoch is not within the training");
     return std::int64_t(number);
@@ -68,7 +74,7 @@ State state_from(const nb::dict& values, const Spec& spec) {
     const std::int64_t epochs = get<std::int64_t>(values, "epochs");
     if (epochs <= 0 || epochs >= spec.epochs) throw std::invalid_argument("epochs are not within the training");
     outcome.epochs_run = epochs;
-    const std::size_t parameters = std::size_t(parameter_count(spec)), slots = std::size_t(slots_of(spec.optimizer));
+    const std::size_t parameters = std::size_t(parameter_count(spec)), slots = std::size_t(slots_of(spec));
     for (const auto& [name, count] : {std::pair{"parameters", parameters}, std::pair{"slots", slots * parameters},
                                       std::pair{"running", std::size_t(running_count(spec))}}) {
         const std::vector<double> part = numbers_from(values, name, count);
@@ -138,7 +144,8 @@ Job job_from(const nb::dict& values) {
     spec.aggregate = choice<Aggregate>(values, "aggregate", {{"sum", Aggregate::sum},
                                                              {"mean", Aggregate::mean},
                                                              {"l2", Aggregate::l2},
-                                                             {"sum_sq", Aggregate::sum_sq}});
+                                                             {"sum_sq", Aggregate::sum_sq},
+                                                             {"balanced", Aggregate::balanced}});
     spec.ties = choice<Ties>(values, "ties",
                              {{"shared", Ties::shared}, {"single", Ties::single}, {"random", Ties::random}});
     spec.precision =
@@ -146,7 +153,18 @@ Job job_from(const nb::dict& values) {
     spec.task = choice<Task>(values, "task", {{"classification", Task::classification}, {"regression", Task::regression}});
     if (spec.task == Task::regression && spec.outputs != 1)
         throw std::invalid_argument("a regression has one output");
-    spec.optimizer = choice<Optimizer>(values, "optimizer", {{"adam", Optimizer::adam}});
+    spec.optimizer = choice<Optimizer>(values, "optimizer", {{"adam", Optimizer::adam},
+                                                             {"adamw", Optimizer::adamw},
+                                                             {"sgd", Optimizer::sgd},
+                                                             {"rmsprop", Optimizer::rmsprop},
+                                                             {"rprop", Optimizer::rprop}});
+    spec.schedule = choice<RateSchedule>(values, "schedule", {{"constant", RateSchedule::constant},
+                                                              {"cosine", RateSchedule::cosine},
+                                                              {"step", RateSchedule::step}});
+    spec.penalty_schedule = choice<PenaltySchedule>(values, "penalty_schedule",
+                                                    {{"constant", PenaltySchedule::constant},
+                                                     {"cosine", PenaltySchedule::cosine},
+                                                     {"linear", PenaltySchedule::linear}});
     spec.eps_rule = choice<EpsRule>(values, "eps_rule", {{"torch", EpsRule::torch}, {"keras", EpsRule::keras}});
     spec.kind = choice<Kind>(
         values, "kind",
@@ -157,9 +175,12 @@ Job job_from(const nb::dict& values) {
     if (!job.layer_weights.empty() && job.layer_weights.size() != std::size_t(spec.depth))
         throw std::invalid_argument("layer_weights must have one number a hidden layer");
     spec.weight = get<double>(values, "weight");
-    spec.balance = get<double>(values, "balance");
+    spec.unit_shares = shares_from(values, "unit_shares");
+    spec.point_shares = shares_from(values, "point_shares");
+    spec.layer_shares = shares_from(values, "layer_shares");
     spec.margin_above = get<double>(values, "margin_above");
     spec.margin_below = get<double>(values, "margin_below");
+    spec.upper_bound = get<double>(values, "upper_bound");
     spec.norm_eps = get<double>(values, "norm_eps");
     spec.norm_momentum = get<double>(values, "norm_momentum");
     spec.dropout_rate = get<double>(values, "dropout_rate");
@@ -168,6 +189,14 @@ Job job_from(const nb::dict& values) {
     spec.beta1 = get<double>(values, "beta1");
     spec.beta2 = get<double>(values, "beta2");
     spec.eps = get<double>(values, "eps");
+    spec.momentum = get<double>(values, "momentum");
+    spec.nesterov = get<bool>(values, "nesterov");
+    spec.alpha = get<double>(values, "alpha");
+    spec.weight_decay = get<double>(values, "weight_decay");
+    spec.clip_norm = get<double>(values, "clip_norm");
+    spec.warmup_steps = get<std::int64_t>(values, "warmup_steps");
+    spec.step_every = get<std::int64_t>(values, "step_every");
+    spec.step_factor = get<double>(values, "step_factor");
     spec.epochs = get<std::int64_t>(values, "epochs");
     spec.curve_every = get<std::int64_t>(values, "curve_every");
     spec.seed = get<std::uint32_t>(values, "seed");

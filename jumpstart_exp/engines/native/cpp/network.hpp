@@ -10,6 +10,7 @@
 #include "activations.hpp"
 #include "arithmetic.hpp"
 #include "kernel.hpp"
+#include "optimizers.hpp"
 #include "random.hpp"
 
 namespace jumpstart {
@@ -19,6 +20,7 @@ namespace {
 template <class T>
 struct Block {
     T* values;  // then the optimizer's slots, `length` numbers each
+    T* gradient;  // `length` numbers; null where they are not kept until all are known
     int rows, columns, length;
     bool has_norm, has_slope, has_factor;
 
@@ -81,6 +83,8 @@ private:
     bool is_inlined_;  // the ReLU without skips: a part of the products
     TieRule ties_;
     bool has_penalty_, fast_penalty_;
+    const T bound_;  // infinite for none
+    const bool is_bounded_;
     double constraints_;
     Set train_, val_;
     Block<T>* blocks_;
@@ -95,9 +99,12 @@ private:
     std::int64_t steps_ = 0;
     double penalty_ = 0;
     V<T> penalty_sums_ = {};
-    struct {
-        T step, root, eps;
-    } adam_ = {};
+    StepNumbers<T> step_now_ = {};
+    struct SharesNow {
+        T above, below;
+    };
+    SharesNow unit_shares_, point_shares_, layer_shares_;
+    T penalty_weight_ = 0;  // λ at the step in hand
     T coefficient_constant_ = 0, coefficient_slope_ = 0;
     V<T> parameters_bad_ = {};
 
@@ -159,7 +166,6 @@ private:
     Score score(const Set& set, bool with_loss, bool with_gradient);
     Score score_classes(const Set& set, bool with_loss, bool with_gradient);
     Score score_numbers(const Set& set, bool with_gradient);
-    T eps_now(double second) const;
 
     void backward(std::int64_t epoch, T dropout_scale, Probe* probe);
     void propagate(int to, bool dropping, T dropout_scale, bool with_extra, const T* from_gradient, T* to_gradient,
@@ -173,33 +179,58 @@ private:
     void normalise_points_backward(const Block<T>& block, const Hidden<T>& layer, T* gradient, T* parameter_gradient);
     void parameter_gradient(int index, const T* gradient, const T* in, T* out);
     void update(const Block<T>& block, const T* gradient);
-    void adam(const Block<T>& block, const T* gradient);
+    void update_clipped();
+    T* gradient_of(int index) const {
+        return blocks_[index].gradient ? blocks_[index].gradient : parameter_gradients_[index % 2];
+    }
 
     // A constraint's gradient at its maximum and minimum. Rounded before it is added anywhere, so that two sides that
     // are equal cancel to 0: inlined, the compiler would fuse their last product with that sum.
-    __attribute__((noinline)) T above(const Hidden<T>& layer, T violation) const {
-        return -T(spec_.weight) * layer.weight * T(spec_.balance) *
-               (coefficient_constant_ + coefficient_slope_ * violation);
+    __attribute__((noinline)) T above(const Hidden<T>& layer, SharesNow shares, T high, T violation) const {
+        const T pull = -penalty_weight_ * layer.weight * shares.above *
+                       (coefficient_constant_ + coefficient_slope_ * violation);
+        return high > bound_ ? -pull : pull;
     }
-    __attribute__((noinline)) T below(const Hidden<T>& layer, T violation) const {
-        return T(spec_.weight) * layer.weight * T(1 - spec_.balance) *
-               (coefficient_constant_ + coefficient_slope_ * violation);
+    __attribute__((noinline)) T below(const Hidden<T>& layer, SharesNow shares, T low, T violation) const {
+        const T pull =
+            penalty_weight_ * layer.weight * shares.below * (coefficient_constant_ + coefficient_slope_ * violation);
+        return low < -bound_ ? -pull : pull;
     }
-    T violation(const Hidden<T>& layer, T high, T low) const {
-        const T up = T(spec_.margin_above) - high, down = low - T(spec_.margin_below);
-        return layer.weight * (T(spec_.balance) * (up > 0 ? up : 0) + T(1 - spec_.balance) * (down > 0 ? down : 0));
+    // Whether a maximum, or a minimum, has a deficit. With margins within the bound it is never on both of its sides.
+    template <class Number>
+    auto is_above(Number high) const {
+        auto found = high < T(spec_.margin_above);
+        if (is_bounded_) found |= high > bound_;
+        return found;
     }
-    V<T> violations(const Hidden<T>& layer, V<T> high, V<T> low) const {
-        const V<T> up = larger<T>(T(spec_.margin_above) - high, V<T>{});
-        const V<T> down = larger<T>(low - T(spec_.margin_below), V<T>{});
-        return layer.weight * (T(spec_.balance) * up + T(1 - spec_.balance) * down);
+    template <class Number>
+    auto is_below(Number low) const {
+        auto found = low > T(spec_.margin_below);
+        if (is_bounded_) found |= low < -bound_;
+        return found;
+    }
+    T violation(const Hidden<T>& layer, SharesNow shares, T high, T low) const {
+        const T up = high > bound_ ? high - bound_ : T(spec_.margin_above) - high;
+        const T down = low < -bound_ ? -bound_ - low : low - T(spec_.margin_below);
+        return layer.weight * (shares.above * (up > 0 ? up : 0) + shares.below * (down > 0 ? down : 0));
+    }
+    V<T> violations(const Hidden<T>& layer, SharesNow shares, V<T> high, V<T> low) const {
+        V<T> up = T(spec_.margin_above) - high, down = low - T(spec_.margin_below);
+        if (is_bounded_) {
+            up = larger<T>(high - bound_, up);
+            down = larger<T>(-bound_ - low, down);
+        }
+        up = larger<T>(up, V<T>{});
+        down = larger<T>(down, V<T>{});
+        return layer.weight * (shares.above * up + shares.below * down);
     }
     void add_penalty(V<T> found) { penalty_sums_ += squares() ? found * found : found; }
     bool stopped() const { return control_ && control_->stop.load(std::memory_order_relaxed); }
     bool squares() const {
         switch (spec_.aggregate) {
             case Aggregate::sum:
-            case Aggregate::mean: return false;
+            case Aggregate::mean:
+            case Aggregate::balanced: return false;
             case Aggregate::l2:
             case Aggregate::sum_sq: return true;
         }
@@ -223,6 +254,8 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
       ties_(rule_of(spec.ties)),
       has_penalty_(constrained_.units || constrained_.points || constrained_.layers),
       fast_penalty_(positions_ == 1 && !ties_.counts && !constrained_.layers),
+      bound_(T(spec.upper_bound)),
+      is_bounded_(!std::isinf(spec.upper_bound)),
       train_(take_set(train)),
       val_(take_set(val)) {
     const int stride = train_.layout.stride;
@@ -239,7 +272,8 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
         block.has_slope = activation_.is_trained && l < spec.depth;
         block.has_factor = is_scaled(spec.skip_scale) && ends_block(spec, l);
         block.length = (block.used() + lanes<T> - 1) / lanes<T> * lanes<T>;
-        block.values = arena_.take<T>((1 + slots_of(spec.optimizer)) * std::size_t(block.length));
+        block.values = arena_.take<T>((1 + slots_of(spec)) * std::size_t(block.length));
+        block.gradient = std::isinf(spec.clip_norm) ? nullptr : arena_.take<T>(block.length);
         longest = block.length > longest ? block.length : longest;
         if (has_memory) blocks_[l] = block;
         if (l == spec.depth) break;
@@ -296,7 +330,17 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
     const double each = per_position_ ? positions_ : 1;
     constraints_ = spec.depth * ((constrained_.units ? each * spec.width : 0.0) +
                                  (constrained_.points ? each * train.count : 0.0) + (constrained_.layers ? 1.0 : 0.0));
+    const auto shares_now = [&](Shares shares, double count) -> SharesNow {
+        const double part = spec.aggregate == Aggregate::balanced ? 1 / count : 1;  // a kind's mean is a sum of these
+        return {T(shares.above * part), T(shares.below * part)};
+    };
+    unit_shares_ = shares_now(spec.unit_shares, spec.depth * each * spec.width);
+    point_shares_ = shares_now(spec.point_shares, spec.depth * each * train.count);
+    layer_shares_ = shares_now(spec.layer_shares, spec.depth);
     if (!has_memory) return;
+    for (int l = 0; l <= spec.depth; ++l)
+        for (int slot = 0; slot < slots_of(spec); ++slot)
+            for (int i = 0; i < blocks_[l].length; ++i) blocks_[l].slot(slot)[i] = T(slot_start(spec, slot));
     fill_set(train_, train);
     fill_set(val_, val);
     for (int i = 0; i < positions_ * stride; ++i) ones_[i] = T(1);
@@ -341,7 +385,7 @@ void Network<T>::each_parameter(Visit visit) {
 template <class T>
 template <class Visit>
 void Network<T>::each_of_state(Visit visit) {
-    for (int part = 0; part <= slots_of(spec_.optimizer); ++part)
+    for (int part = 0; part <= slots_of(spec_); ++part)
         each_parameter([&](int l, int offset) { visit(blocks_[l].values[part * blocks_[l].length + offset]); });
     if (!has_batch_norm_) return;
     for (int l = 0; l < spec_.depth; ++l)
