@@ -64,6 +64,10 @@ BASES: dict[str, tuple[type[DatasetSpec], Overrides]] = {
         {**_MOONS, "regulariser.function": "own_functions:squared_mean", "regulariser.settings": {"scale": 2}}
         | {"regulariser.weight": 0.5},
     ),
+    "a CNN's regulariser": (
+        Thumbnails,
+        {"network.layout": "cnn", "regulariser.function": "own_functions:squared_mean", "regulariser.weight": 0.5},
+    ),
     "conv2x1": (
         DATASETS["moons"],
         {"dataset.n_samples": 30, "network.layout": "conv2x1", "network.norm": "batch", "penalty.kind": "UP"}
@@ -110,6 +114,7 @@ ONLY: dict[str, set[str]] = {
     "skips": {"network.skip_every", "network.skip_scale"},
     "resets": {"reset.every", "reset.tau"},
     "regulariser": {"regulariser.function", "regulariser.weight", "regulariser.settings"},
+    "a CNN's regulariser": {"penalty.kind"},
 }
 """Of bases that are there for some fields alone: which; all other fields have their effect in the rest."""
 
