@@ -353,8 +353,8 @@ def test_unknown_names_and_bad_values_are_refused_in_one_line(hydra: Master, job
         ),
         (
             "dataset=moon",
-            "dataset='moon' is not allowed: it must be one of cifar10, cifar100, csv, mnist, moons, npz, sklearn, spirals; "
-            "did you mean moons?",
+            "dataset='moon' is not allowed: it must be one of cifar10, cifar100, csv, mnist, moons, npz, sklearn, "
+            "spirals; did you mean moons?",
         ),
         ("+experiment=cpaior_moon", "did you mean cpaior_moons?"),
     ],
