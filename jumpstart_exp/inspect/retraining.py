@@ -235,7 +235,7 @@ def verify(
         if other := [name for name in names if not _is_same(again[name], stored[name])]:
             unlike[epoch] = f"epoch {epoch}: {_difference(other[0], again[other[0]], stored[other[0]])}"
     return Verification(
-        values=len(_compared(row)),
+        values=len(_compared(row, cell)),
         differences=tuple(differences(row, result)),
         rows=len(curve),
         differing_rows=len(unlike),
@@ -250,7 +250,7 @@ def differences(row: Mapping[str, Any], result: Result) -> list[str]:
     found = result_row(result)
     return [
         _difference(name, found.get(name), row.get(name))
-        for name in _compared(row)
+        for name in _compared(row, result.cell)
         if not _is_same(found.get(name), row.get(name))
     ]
 
@@ -270,8 +270,11 @@ def _cell(settings: Mapping[str, Any], row: Mapping[str, Any]) -> Cell:
         raise InspectError(f"key={legible(str(row['key']))} is of settings that this program lacks: {error}") from error
 
 
-def _compared(row: Mapping[str, Any]) -> list[str]:
-    return [name for name in _COMPARED if name not in _JOINED_LATER or not _is_null(row.get(name))]
+def _compared(row: Mapping[str, Any], cell: Cell) -> list[str]:
+    """The columns that the cell's row has: a score of another task only where it is not null, as it should be."""
+    other = {*STORED_METRICS} - {*COLUMNS[cell.dataset.task].values()}
+    scores = {f"{metric}_{moment}" for metric in other for moment in ("last", "best", "best_epoch")}
+    return [name for name in _COMPARED if name not in {*_JOINED_LATER, *scores} or not _is_null(row.get(name))]
 
 
 def _other_versions(row: Mapping[str, Any], result: Result) -> str:
