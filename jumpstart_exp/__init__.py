@@ -1,26 +1,34 @@
 """Experiment grids for deep, thin ReLU networks with separation penalties.
 
-For a model of your own: `SeparationPenalty("UP").watch(model)` and `census_of(model, points)`.
+`grid`, `train`, `load` and `heatmap` are the command line from Python. For a model of your own:
+`SeparationPenalty("UP").watch(model)` and `census_of(model, points)`.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jumpstart_exp.api import grid, heatmap, load, train
     from jumpstart_exp.losses.separation import SeparationPenalty
     from jumpstart_exp.measures.census import census_of
 
-__all__ = ["SeparationPenalty", "census_of"]
+__all__ = ["SeparationPenalty", "census_of", "grid", "heatmap", "load", "train"]
 __version__ = "0.1.0"
+
+_FROM = {
+    **dict.fromkeys(("grid", "heatmap", "load", "train"), "jumpstart_exp.api"),
+    "SeparationPenalty": "jumpstart_exp.losses.separation",
+    "census_of": "jumpstart_exp.measures.census",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import the public names on first use: a command that trains nothing need not wait for torch."""
-    if name == "SeparationPenalty":
-        from jumpstart_exp.losses.separation import SeparationPenalty
-
-        return SeparationPenalty
-    if name == "census_of":
-        from jumpstart_exp.measures.census import census_of
-
-        return census_of
+    if name in _FROM:
+        return getattr(import_module(_FROM[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names too, which are not imported yet."""
+    return sorted({*globals(), *__all__})

@@ -24,7 +24,9 @@ from jumpstart_exp.cluster import ClusterError
 from jumpstart_exp.config.config_files import at_its_file
 from jumpstart_exp.config.contents import with_contents
 from jumpstart_exp.config.errors import check_override, explain, unusable
-from jumpstart_exp.config.run import RunSettings, folder_override
+from jumpstart_exp.config.filters import kept
+from jumpstart_exp.config.logrange import expand_logranges
+from jumpstart_exp.config.run import RunSettings, text_override
 from jumpstart_exp.config.schema import check_variant, conf_dir, plain_config, register_schema, split_config
 from jumpstart_exp.console import complain, notes, output, set_up_output
 from jumpstart_exp.data.image_files import DataError
@@ -33,27 +35,49 @@ from jumpstart_exp.settings import SettingError
 from jumpstart_exp.store import StoreError
 from jumpstart_exp.surroundings import check_surroundings
 from jumpstart_exp.sweep.runner import CellsFailedError, run_cell
-from jumpstart_exp.sweep.stopping import InterruptedSweepError
+from jumpstart_exp.sweep.stopping import FirstFailureError, InterruptedSweepError
 from jumpstart_exp.sweep.workers import WorkerStartError
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+
+_OWN_WORDS = ("dataset.path", "dataset.target")
+"""Settings that are words of a user's own, with any letters."""
 
 
 def cell_and_settings(config: DictConfig, method: str) -> tuple[Cell, RunSettings]:
     """The cell and the run settings of one composed configuration."""
     values, settings = split_config(plain_config(config))
-    return with_contents([Cell.from_config(values, method)], Path(settings.data_dir))[0], settings
+    cells = with_contents([Cell.from_config(values, method)], Path(settings.data_dir))
+    kept(cells, settings.where)  # or it says why there is nothing to train
+    return cells[0], settings
 
 
 def tidied_arguments(arguments: list[str]) -> list[str]:
-    """Arguments as Hydra's grammar takes them: -m first, and folders quoted (spaces, accents, commas, ~)."""
+    """Arguments as Hydra's grammar takes them: -m first, texts of the user's own quoted, logranges as lists.
+
+    Raises:
+        SettingError: a logrange cannot be read.
+    """
     flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
     rest = [argument for argument in arguments if argument not in flags]
     for index, argument in enumerate(rest):
         name, _, value = argument.partition("=")
-        if name in FOLDERS and value and value[0] not in "'\"" and "${" not in value:
-            rest[index] = folder_override(name, value)
+        # names of the user's own; with a comma or a bracket they are lists, or what a user has quoted
+        is_own_word = name in _OWN_WORDS and not {*value} & {*",[]{}'\""}
+        is_quoted = value[:1] in ("'", '"') if name in FOLDERS or is_own_word else _is_in_quotes(value)
+        if name not in (*FOLDERS, "where") and not is_own_word:
+            rest[index] = expand_logranges(argument)
+        elif value not in ("", "null") and not is_quoted and "${" not in value:
+            rest[index] = text_override(name, value)
     return flags[:1] + rest
+
+
+def _is_in_quotes(value: str) -> bool:
+    """Whether quotes hold the whole of a filter, which may also begin and end with texts that have their own."""
+    quote = value[:1]
+    return (
+        len(value) > 1 and quote in "'\"" and value[-1] == quote and quote not in value[1:-1].replace(f"\\{quote}", "")
+    )
 
 
 def main() -> None:
@@ -71,7 +95,7 @@ def main() -> None:
         _fail(at_its_file(str(error), typed, error.__cause__), 2)
     except yaml.YAMLError as error:
         _fail(" ".join(str(error).split()), 2)
-    except (CellsFailedError, ClusterError, DataError, StoreError, WorkerStartError) as error:
+    except (CellsFailedError, ClusterError, DataError, FirstFailureError, StoreError, WorkerStartError) as error:
         _fail(str(error), 1)
     except InterruptedSweepError as error:
         notes().print(escape(str(error)))

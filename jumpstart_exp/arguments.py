@@ -26,7 +26,11 @@ class Arguments:
 
 
 def read_arguments(
-    typed: Sequence[str], names: Mapping[str, Sequence[str]], refusal: str, words: Sequence[str] = ()
+    typed: Sequence[str],
+    names: Mapping[str, Sequence[str]],
+    refusal: str,
+    words: Sequence[str] = (),
+    takes_folders: bool = False,
 ) -> Arguments | None:
     """The arguments of a command; None where help is asked for. Of a name that is given twice the last value holds.
 
@@ -35,6 +39,7 @@ def read_arguments(
         names: the values that each name may have; empty for any text.
         refusal: what is said of any other argument, behind it: "is not an argument: results_dir=FOLDER or --help".
         words: arguments that are no `name=value`.
+        takes_folders: whether any other argument without a = is a word, too: the name of a folder.
 
     Raises:
         SettingError: the first argument that is not allowed, or the working directory is gone.
@@ -47,12 +52,13 @@ def read_arguments(
             return None
         if name not in FOLDERS and (unseen := unseen_letter(argument)):
             raise SettingError(f"{argument!r} is not allowed: {unseen}")
-        if argument in words:
+        if argument in words or (takes_folders and argument and "=" not in argument and argument[0] != "-"):
             found.append(argument)
         elif name not in names or not value:
             raise SettingError(f"{argument!r} {refusal}{nearest(name, names)}{look_alike(name)}")
         else:
-            values[name] = value[1:-1] if len(value) > 2 and value[0] == value[-1] in ("'", '"') else value
+            is_quoted = len(value) > 2 and value[0] == value[-1] in ("'", '"') and value[0] not in value[1:-1]
+            values[name] = value[1:-1] if is_quoted else value
     for name, choices in names.items():
         if choices and values.get(name, choices[0]) not in choices:
             raise SettingError(f"{name}={values[name]} is not allowed: one of {', '.join(choices)}")

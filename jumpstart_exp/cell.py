@@ -214,7 +214,13 @@ class Cell:
 
     @cached_property
     def key(self) -> str:
-        """128 bits of SHA-256, hex, over the canonical JSON of the description."""
+        """128 bits of SHA-256, hex, over the canonical JSON of the description.
+
+        Raises:
+            ValueError: the dataset's files have not been examined: their content is part of it.
+        """
+        if not self.dataset.is_examined:
+            raise ValueError(f"dataset={self.dataset.name} has no key before its files are examined (with_contents)")
         neutral = self.neutral_values()
         described = {
             name: value
@@ -283,6 +289,8 @@ class Cell:
     def warnings(self) -> list[str]:
         """What can be trained but not make sense, each in words that do not name the cell."""
         found: list[str] = []
+        if self.network.norm == "layer" and min(self.widths) * self.positions == 1:
+            found.append("with width 1 a layer norm leaves nothing of the points: its one unit is its own mean")
         if self.penalty_weight == 0:
             return found
         per_constraint = {"channel": self.positions, "position": 1}[self.penalty.scope]
@@ -300,7 +308,12 @@ class Cell:
         except UnicodeEncodeError:
             raise setting_error("method", self.method, "a text that can be stored (UTF-8)") from None
         n_train = self.dataset.sizes()[0]
-        if self.network.norm == "batch" and self.positions == 1 and 1 in (self.batch_size, n_train % self.batch_size):
+        if (
+            n_train
+            and self.network.norm == "batch"
+            and self.positions == 1
+            and 1 in (self.batch_size, n_train % self.batch_size)
+        ):
             raise setting_error(
                 "optimizer.batch_size",
                 self.batch_size,
@@ -319,11 +332,13 @@ class Cell:
             raise setting_error("network.kernel", self.network.kernel, "odd", "the padding is the same on both sides")
         if self.network.layout != "cnn" and self.precision in ("tf32", "bf16"):
             raise setting_error("precision", self.precision, f"float32 or float64 for {self.network.layout}")
-        if self.network.layout == "conv2x1" and self.dataset.features != 2:
+        if self.network.layout == "conv2x1" and self.dataset.is_examined and self.dataset.features != 2:
             raise setting_error(
                 "network.layout", "conv2x1", f"mlp for {self.dataset.name}", "2×1 takes two features a point"
             )
-        if self.network.init == "glorot_uniform_2x1" and (self.network.layout != "mlp" or self.dataset.features != 2):
+        if self.network.init == "glorot_uniform_2x1" and (
+            self.network.layout != "mlp" or (self.dataset.is_examined and self.dataset.features != 2)
+        ):
             raise setting_error(
                 "network.init",
                 self.network.init,
@@ -403,14 +418,9 @@ class Cell:
                 pass
             case other:
                 raise setting_error("optimizer.schedule", other, "constant, cosine or step")
-        n_train, n_val = self.dataset.full_sizes()
         if self.batch_size == self.dataset.sizes()[0]:
             none += ["optimizer.batch_size", "optimizer.shuffle"]
-        if self.dataset.n_train == n_train:
-            none.append("dataset.n_train")
-        if self.dataset.n_val == n_val:
-            none.append("dataset.n_val")
-        return none
+        return none + [f"dataset.{name}" for name in self.dataset.without_effect()]
 
 
 def _check_names(values: Mapping[str, Any], known: Iterable[str], prefix: str) -> None:

@@ -17,7 +17,7 @@ from jumpstart_exp.networks.build import parameter_shapes, running_shape
 from jumpstart_exp.report.figures.drawing import save_figure
 from jumpstart_exp.report.inside.dynamics import dynamics_figure
 from jumpstart_exp.report.inside.jobs import WIDTH_INCHES, cell_slug
-from jumpstart_exp.result import ACTIVITY, CENSUS
+from jumpstart_exp.result import ACTIVITY, CENSUS, COLUMNS
 from jumpstart_exp.settings import legible
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.progress import epoch_progress
@@ -42,7 +42,8 @@ def plot_cell(cell: Cell, settings: RunSettings) -> list[Path]:
     """
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # Hydra shows what is told from there on
     store, data_dir = Store(settings.results_dir), Path(settings.data_dir)
-    row, curve = store.row(cell.key), store.curves([cell.key])[list(CURVE)].to_numpy(np.float64)
+    columns = [COLUMNS[cell.dataset.task].get(name, name) for name in CURVE]
+    row, curve = store.row(cell.key), store.curves([cell.key])[columns].to_numpy(np.float64)
     states, reason = None, ""
     if cell.dataset.features == 2 and cell.dataset.classes == 2:
         states, reason = _trained_again(row, cell, curve[:, 0].astype(np.int64), data_dir)

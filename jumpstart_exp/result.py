@@ -2,7 +2,7 @@
 
 import math
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +11,26 @@ from jumpstart_exp.cell import Cell
 Status = Literal["done", "diverged", "failed"]
 
 METRICS = ("train_acc", "val_acc", "train_loss", "val_loss")
-"""Measured every epoch: accuracies are fractions in [0, 1]; losses are mean cross-entropies in nats."""
+"""Measured every epoch: the score and the mean loss of the dataset's task.
+
+Of classes these are accuracies, fractions in [0, 1], and cross-entropies in nats. Of a regression the score is R², at
+most 1 and negative for what is worse than the mean, and the loss the mean squared error of standardised targets.
+"""
+
+COLUMNS: Mapping[str, Mapping[str, str]] = {
+    "classification": {name: name for name in METRICS},
+    "regression": {name: name.replace("acc", "r2") for name in METRICS},
+}
+"""What the store calls each metric, by the task: those of the other task are null."""
+
+STORED_METRICS = tuple(dict.fromkeys([*METRICS, *(name for of in COLUMNS.values() for name in of.values())]))
+"""The columns of all tasks."""
+
+SCORES: Mapping[str, str] = {"classification": "accuracy", "regression": "R²"}
+"""What the score is called, by the task."""
+
+LOSSES: Mapping[str, str] = {"classification": "cross-entropy", "regression": "squared error"}
+"""What the loss is called, by the task."""
 
 CENSUS = ("dead_units", "linear_units", "dead_points", "linear_points")
 """Fractions in [0, 1] of the hidden units, or of the (hidden layer, training point) pairs: the mean over layers.
@@ -39,7 +58,7 @@ DEAD_AT_SOME_LAYER = "dead_points_at_some_layer"
 class Metric:
     """One metric over a training: at the last epoch, at its best, and the epoch (from 1) that first reached it.
 
-    The best accuracy is the largest, the best loss the smallest.
+    The best score is the largest, the best loss the smallest.
     """
 
     last: float | None = None
@@ -99,7 +118,7 @@ def traceback_of(error: BaseException) -> str:
 class CurveRow:
     """What one epoch (counted from 1) looked like; penalty and census are taken after it, in evaluation mode.
 
-    They are None where only the accuracies and losses, which the training has anyway, were taken.
+    They are None where only the scores and losses, which the training has anyway, were taken.
     """
 
     epoch: int

@@ -58,7 +58,7 @@ def keyed(given: "atheris.FuzzedDataProvider") -> None:
     }
     config["dataset.name"] = given.PickValueInList(sorted(cells.DATASETS))
     cell = _cell(config)
-    if cell is None:
+    if cell is None or not cell.dataset.is_examined:
         return
     key, described = cell.key, _described(cell)
     _expect(re.fullmatch("[0-9a-f]{32}", key) is not None, config, f"the key is {key!r}")
@@ -67,7 +67,7 @@ def keyed(given: "atheris.FuzzedDataProvider") -> None:
     decimals = {name: float(value) if type(value) is int else value for name, value in config.items()}
     _expect(cells.Cell.from_config(_nested(decimals.items()), "one").key == key, config, "1 and 1.0 differ")
     neighbour = _cell({**config, (name := given.PickValueInList(_FIELDS)): _setting(given, *known_settings()[name])})
-    if neighbour is not None:
+    if neighbour is not None and neighbour.dataset.is_examined:
         same = _described(neighbour) == described
         _expect((neighbour.key == key) == same, config, f"another {name}, {'the' if not same else 'not the'} same key")
     _expect(_owner.setdefault(key, described) == described, config, f"its key is that of {_owner[key]}")

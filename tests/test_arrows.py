@@ -42,8 +42,9 @@ ARROWS: dict[str, set[str]] = {
     "status": {*_SWEEP, "arguments", "cluster"},
     "datasets": {"arguments", "console", "settings", "data"},
     "plot": {*_SWEEP, "inspect", "report"},
+    "api": {*_SWEEP, "report"},
     "__main__": {*_SWEEP, "cluster", "plot", "surroundings"},
-    "__init__": {"losses", "measures"},
+    "__init__": {"api", "losses", "measures"},
 }
 """What each package may import besides itself, settings first and the launcher last."""
 

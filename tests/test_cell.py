@@ -71,7 +71,22 @@ CHANGED: dict[str, Any] = {
     "precision": "float64",
     "seed": 8,
 }
-ONLY_ONE_VALUE = {"dataset", "optimizer.name", "network.activation"}
+ONLY_ONE_VALUE = {"dataset", "optimizer.name"}
+
+OF_BLOCKS: dict[str, tuple[dict[str, Any], Any]] = {
+    "network.activation": ({}, "elu"),
+    "network.leaky_slope": ({"network.activation": "leaky_relu"}, 0.1),
+    "network.prelu_start": ({"network.activation": "prelu"}, 0.1),
+    "network.sigmoid_gamma": ({"network.activation": "sigmoid"}, 2.0),
+    "network.tat_eta": ({"network.activation": "tat"}, 0.8),
+    "network.skip_every": ({}, 2),
+    "network.skip_scale": ({"network.skip_every": 2}, "zero"),
+    "network.farkas": ({"network.norm": "none"}, True),
+    "network.widths": ({"network.layout": "mlp"}, [3, 4, 5]),
+    "reset.every": ({}, 10),
+    "reset.tau": ({"reset.every": 10}, 0.1),
+}
+"""Of every field of a block what it takes to have an effect, and another value of it."""
 
 EFFECTIVE_CNN: dict[str, Any] = {
     "dataset": {"name": "cifar10", "n_train": 200, "n_val": 100},
@@ -243,7 +258,7 @@ def test_minus_zero_is_zero() -> None:
 
 
 def test_every_field_is_covered_here() -> None:
-    assert set(cell(EFFECTIVE).description()) == set(CHANGED) | ONLY_ONE_VALUE | {
+    assert set(cell(EFFECTIVE).description()) == set(CHANGED) | set(OF_BLOCKS) | ONLY_ONE_VALUE | {
         "depth",
         "network.kernel",
         "network.head",
@@ -257,6 +272,30 @@ def test_changing_any_field_changes_the_key() -> None:
     keys["depth"] = cell(EFFECTIVE, depth=4, penalty__layer_weights=[1.0, 0.5, 2.0, 1.0]).key
     keys["nothing"] = cell(EFFECTIVE).key
     assert len(set(keys.values())) == len(keys)
+
+
+@pytest.mark.parametrize("name", OF_BLOCKS)
+def test_changing_a_field_of_a_block_changes_the_key_where_it_has_an_effect(name: str) -> None:
+    base, value = OF_BLOCKS[name]
+    assert cell(EFFECTIVE, **dotted(base)).key != cell(EFFECTIVE, **dotted({**base, name: value})).key
+    if base and name.startswith("network") and name not in ("network.widths", "network.farkas"):
+        assert cell(EFFECTIVE).key == cell(EFFECTIVE, **dotted({name: value})).key, "without it there is none"
+
+
+def test_widths_stand_for_depth_and_width() -> None:
+    layers = [1.0, 0.5, 2.0]
+    odd = cell(EFFECTIVE, network__layout="mlp", network__widths=[3, 5, 2], penalty__layer_weights=layers)
+    assert (odd.depth, odd.width, odd.widths) == (3, 5, (3, 5, 2))
+    equal = cell(EFFECTIVE, network__layout="mlp", network__widths=[4, 4, 4])
+    assert equal.key == cell(EFFECTIVE, network__layout="mlp").key, "a rectangular network, however it is named"
+
+
+def test_resets_that_cannot_be_are_refused() -> None:
+    base = {"reset": {"every": 5}}
+    assert "0, or take network.skip_every=0" in refusal(base, network__skip_every=1)
+    assert "0, or take network.farkas=false" in refusal(base, network__farkas=True)
+    assert "0, or take another network.init than zero" in refusal(base, network__init="zero")
+    assert "0, or take another optimizer than rprop" in refusal(base, optimizer__name="rprop")
 
 
 def test_changing_any_field_of_a_cnn_changes_the_key() -> None:
@@ -469,7 +508,7 @@ def test_a_batch_of_nearly_all_points_is_not_a_full_batch() -> None:
         ({"optimizer__batch_size": 0}, "optimizer.batch_size=0", "an integer of at least 1 or null"),
         ({"optimizer__shuffle": 1}, "optimizer.shuffle=1", "true or false"),
         ({"optimizer__name": "sgd"}, "optimizer.name='sgd'", "one of adam"),
-        ({"network__norm": "layer"}, "network.norm='layer'", "one of none, batch"),
+        ({"network__norm": "group"}, "network.norm='group'", "one of none, batch, layer"),
         ({"network__norm_momentum": 0}, "network.norm_momentum=0", "a number above 0 and at most 1"),
         ({"precision": "float16"}, "precision='float16'", "one of float32, float64, tf32, bf16 (tf32"),
         ({"task_loss": "yes"}, "task_loss='yes'", "true or false"),
@@ -577,6 +616,13 @@ def test_points_cannot_be_separated_by_one_unit(settings: dict[str, Any], warned
     warnings = cell(**settings).warnings()
     assert len(warnings) == warned
     assert all("width 1" in warning and "Sep-P" in warning for warning in warnings)
+
+
+def test_a_layer_norm_of_one_unit_is_a_warning() -> None:
+    (warning,) = cell(width=1, network__norm="layer").warnings()
+    assert "its one unit is its own mean" in warning
+    assert cell(width=2, network__norm="layer").warnings() == []
+    assert cell(width=1, network__norm="layer", network__layout="conv2x1").warnings() == []
 
 
 def test_units_cannot_be_separated_by_one_point() -> None:

@@ -479,7 +479,7 @@ def test_tables_in_the_terminal_show_labels_as_they_are(label: str) -> None:
     of = cell(0, label)
     row = {**stored_row(of), "engine": label}
     terminal = Console(file=io.StringIO(), width=400, color_system=None, force_terminal=True)
-    terminal.print(outcome_table([Outcome(label, "done", 0.9, 0.95)]))
+    terminal.print(outcome_table([Outcome(label, "done", 0.9, 0.95, "classification")]))
     terminal.print(result_table(of, row))
     assert isinstance(terminal.file, io.StringIO)
     shown = terminal.file.getvalue()

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 import jumpstart_exp.store as stores
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS, CurveRow, LayerCensus, Metric, Result
+from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import STORE_VERSION, Store, StoreError, StoreWarning, cell_schema
@@ -181,6 +182,15 @@ def test_every_promised_column_is_there(store: Store) -> None:
     assert set(cells.columns) >= COLUMNS
     assert set(cells.columns) >= set(cell().description())
     assert cells["n_params"].isna().all()
+
+
+def test_widths_are_stored_as_whole_numbers(store: Store) -> None:
+    """As the key has them: read again, the row is believed."""
+    odd = Cell(network=NetworkSpec(widths=(42, 100, 42)))
+    store.write([result(odd)])
+    row = Store(store.results_dir).row(odd.key)
+    assert (row["network.widths"], row["depth"], row["width"]) == ([42, 100, 42], 3, 100)
+    assert isinstance(row["network.widths"][0], int)
 
 
 def test_layer_weights_are_stored_as_a_list(store: Store) -> None:
@@ -914,3 +924,13 @@ def test_a_filter_of_another_type_is_refused_in_one_line(store: Store) -> None:
     store.write([result(cell())])
     with pytest.raises(ValueError, match=r"^where width=\['four'\] is not allowed: the column is of int64$"):
         store.cells(where={"width": "four"})
+
+
+def test_rows_chosen_by_what_is_no_setting_come_without_empty_ones(store: Store) -> None:
+    cells = [cell(seed, "a" if seed % 2 else "b") for seed in range(6)]
+    store.write([result(one, "failed" if one.seed == 5 else "done") for one in cells])
+    for where, seeds in (({"method": "a"}, {1, 3, 5}), ({"status": "failed"}, {5}), ({"method": "b", "seed": 4}, {4})):
+        found = store.cells(["seed"], where)
+        assert set(found["seed"]) == seeds
+        assert len(found) == len(seeds)
+        assert [list(labels) for labels in found["labels"]] == [["a" if seed % 2 else "b"] for seed in found["seed"]]

@@ -21,14 +21,15 @@ from omegaconf import DictConfig
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import ClusterError, slurm
-from jumpstart_exp.config.composition import compose_cells
-from jumpstart_exp.config.contents import with_contents
-from jumpstart_exp.config.run import RunSettings, folder_override, literal
+from jumpstart_exp.config.composition import compose_sweep
+from jumpstart_exp.config.run import RunSettings, literal, text_override
 from jumpstart_exp.config.schema import plain_config, split_config
 from jumpstart_exp.console import notes, output, warn
 from jumpstart_exp.folders import FOLDERS
-from jumpstart_exp.settings import SettingError, field_types, legible
+from jumpstart_exp.limits import cpu_count
+from jumpstart_exp.settings import SettingError, field_types, legible, setting_error
 from jumpstart_exp.store import Store
+from jumpstart_exp.sweep.bounds import check_count, check_hours, long_words, refusals
 from jumpstart_exp.sweep.records import STOCK, Array, Records, Submission
 from jumpstart_exp.sweep.runner import (
     CellsFailedError,
@@ -42,6 +43,7 @@ from jumpstart_exp.sweep.runner import (
     stored_words,
 )
 from jumpstart_exp.sweep.stopping import InterruptedSweepError, stoppable
+from jumpstart_exp.sweep.time_left import makespan
 
 _LOOK_EVERY = 2.0
 _LOOK_AT_MOST_EVERY = 30.0
@@ -72,7 +74,10 @@ def launch_cells(launcher: Launcher, loader: Any, config: DictConfig, jobs: Sequ
         StoreError: the store cannot be read or written.
     """
     settings = split_config(plain_config(config))[1]
-    cells = with_contents(compose_cells(loader, config, jobs), Path(settings.data_dir))
+    executor = getattr(launcher, "_EXECUTOR", "")
+    if settings.fail_fast:
+        raise setting_error("fail_fast", True, "false for Hydra's own launchers", "a job knows nothing of the others")
+    jobs, cells = compose_sweep(loader, config, jobs, settings)
     store = Store(Path(settings.results_dir))
     if not settings.dry_run:
         compact_if_many(store)
@@ -80,15 +85,20 @@ def launch_cells(launcher: Launcher, loader: Any, config: DictConfig, jobs: Sequ
     for warning, count in Counter(warning for cell in todo.to_train for warning in cell.warnings()).items():
         warn(f"{warning}; they are trained all the same ({count} of {len(todo.to_train)} cells)")
     console = output()
+    costs = _costs(todo.to_train, settings)
+    expected = _expected([*costs.values()], launcher, executor)
     if settings.dry_run:
         table = dry_run_table(todo, store, [])
         table.add_row("jobs", f"{len(todo.to_train)}, a cell each")
         console.print(table)
+        for remark in refusals(len(cells), *expected, settings):
+            console.print(remark)
         return []
+    check_count(len(cells), settings)
+    check_hours(*expected, settings)
     first_jobs: dict[str, _Overrides] = {}
     for cell, job in zip(cells, jobs, strict=True):
         first_jobs.setdefault(cell.key, job)
-    executor = getattr(launcher, "_EXECUTOR", "")
     if todo.to_train and executor == "slurm":
         _check_slurm(launcher, len(todo.to_train), settings, str(config.hydra.sweep.dir))
     store.check_writable()
@@ -100,11 +110,13 @@ def launch_cells(launcher: Launcher, loader: Any, config: DictConfig, jobs: Sequ
         + (f"{len(todo.to_train)} to train, a job each" if todo.to_train else "nothing to train"),
         markup=False,
     )
+    if words := long_words(*expected):
+        console.print(words)
     returns: Sequence[JobReturn | str] = []
     if todo.to_train:
         # where a job begins, in which folder and on which machine, is the launcher's and hydra.job.chdir's
         folders = {
-            name: folder_override(name, literal(str(Path(getattr(settings, name)).absolute()))) for name in FOLDERS
+            name: text_override(name, literal(str(Path(getattr(settings, name)).absolute()))) for name in FOLDERS
         }
         wanted = [
             [*(one for one in first_jobs[cell.key] if one.partition("=")[0] not in FOLDERS), *folders.values()]
@@ -117,7 +129,7 @@ def launch_cells(launcher: Launcher, loader: Any, config: DictConfig, jobs: Sequ
                     with _interrupted_afterwards():
                         submitted = _submit(launcher, wanted)
                         if executor == "slurm":
-                            _keep_record(submitted, todo.to_train, settings, records)
+                            _keep_record(submitted, costs, settings, records)
                     returns = _outcomes(submitted, executor)
                 except KeyboardInterrupt:
                     raise _interrupted(submitted, executor) from None
@@ -223,17 +235,38 @@ def _submit(launcher: Any, jobs: Sequence[_Overrides]) -> list[Any]:
         raise ClusterError(f"nothing was submitted: {_last_line(error)}") from error
 
 
-def _keep_record(jobs: Sequence[Any], cells: Sequence[Cell], settings: RunSettings, records: Records) -> None:
-    """Put on record which cells are submitted, for `python -m jumpstart_exp.status`; no job depends on it."""
+def _costs(cells: Sequence[Cell], settings: RunSettings) -> dict[str, float]:
+    """Each cell's estimated seconds on one core, by key.
+
+    Raises:
+        SettingError: engine or device cannot be had.
+    """
     from jumpstart_exp.engines import choose_engines
 
     # of GPUs the nodes know
     choices = choose_engines(settings.engine, settings.device, cells, has_cuda=settings.device == "cuda" or None)
-    costs = {cell.key: choice.engine.estimate_seconds(cell) for cell, choice in zip(cells, choices, strict=True)}
+    return {cell.key: choice.engine.estimate_seconds(cell) for cell, choice in zip(cells, choices, strict=True)}
+
+
+def _expected(costs: Sequence[float], launcher: Any, executor: str) -> tuple[float, str]:
+    """The estimated seconds of jobs of these costs, without a queue, and how many run at the same time, in words."""
+    match executor:
+        case "slurm":
+            at_once = launcher.params.get("array_parallelism") or len(costs)
+        case "local":  # they all begin at once, and share the cores
+            at_once = cpu_count()
+        case _:
+            at_once = 1
+    seconds = makespan(sorted(costs, reverse=True), max(1, min(at_once, len(costs))))
+    return seconds, f"{at_once} at once, a cell a job"
+
+
+def _keep_record(jobs: Sequence[Any], costs: Mapping[str, float], settings: RunSettings, records: Records) -> None:
+    """Put on record which cells are submitted, for `python -m jumpstart_exp.status`; no job depends on it."""
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:8]}"
     folder = str(jobs[0].paths.folder.parent.absolute())
-    arrays = [Array(0, len(cells), _array(jobs[0]), name)]
-    tasks = [[cell.key] for cell in cells]
+    arrays = [Array(0, len(costs), _array(jobs[0]), name)]
+    tasks = [[key] for key in costs]
     with contextlib.suppress(OSError):
         records.keep_submission(Submission(name, STOCK, folder, 1, tasks, costs, settings.retry == "failed", arrays))
 

@@ -24,7 +24,9 @@ from jumpstart_exp.cluster.task import FleetTask
 from jumpstart_exp.config.cluster_settings import ClusterSettings
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.console import notes, output, redraws, warn
+from jumpstart_exp.result import COLUMNS
 from jumpstart_exp.store import Store
+from jumpstart_exp.sweep.bounds import check_count, check_hours, long_words, refusals
 from jumpstart_exp.sweep.progress import Outcome, duration, outcome_table
 from jumpstart_exp.sweep.records import Array, Records, Submission
 from jumpstart_exp.sweep.runner import (
@@ -36,7 +38,8 @@ from jumpstart_exp.sweep.runner import (
     prepare_data,
     stored_words,
 )
-from jumpstart_exp.sweep.stopping import InterruptedSweepError
+from jumpstart_exp.sweep.stopping import FirstFailureError, InterruptedSweepError
+from jumpstart_exp.sweep.time_left import makespan
 
 LAUNCHER = "fleet_slurm"
 
@@ -71,8 +74,9 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
         by key the errors of cells that failed or were lost; None of those that are done, running or queued.
 
     Raises:
-        SettingError: engine or device cannot be had.
+        SettingError: engine or device cannot be had, or there is more to do than is allowed.
         ClusterError: SLURM or submitit are not there, or refuse.
+        FirstFailureError: a cell failed, and fail_fast is set.
         StoreError: the store cannot be read or written.
         DataError: a dataset's files are missing or damaged and cannot be fetched.
     """
@@ -87,7 +91,10 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
     if settings.dry_run:
         todo, packed = _planned(cells, store, watch, settings, cluster)
         console.print(_dry_run_table(todo, store, packed, cluster))
+        for remark in refusals(len(cells), *_expected(packed, cluster), settings):
+            console.print(remark)
         return {}
+    check_count(len(cells), settings)
     check_cluster()
     slurm.check_folder(store.results_dir)
     store.check_writable()
@@ -95,6 +102,7 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
     # two at once would both find nothing queued
     with records.alone(lambda: notes().print("another sweep is being submitted: waiting for it")):
         todo, packed = _planned(cells, store, watch, settings, cluster)
+        check_hours(*_expected(packed, cluster), settings)
         prepare_data(todo.to_train, settings)
         clear_records(records, todo.stored)
         counts = todo.stored_counts()
@@ -105,6 +113,8 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
             markup=False,
         )
         store.add_labels([(key, label) for key, label in todo.new_labels if key in todo.stored])
+        if words := long_words(*_expected(packed, cluster)):
+            console.print(words)
         if packed.costs:
             _submit(packed, cells, settings, cluster, records)
         else:
@@ -123,15 +133,44 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
     seen = _wait(watch, own, notes())
     after = plan(cells, store, "none")
     store.add_labels([(key, label) for key, label in after.new_labels if key in after.stored])
-    rows = store.cells(["status", "method", "train_acc_best"])
-    thresholds = {cell.key: cell.dataset.threshold for cell in todo.to_train}
+    bests = {task: f"{names['train_acc']}_best" for task, names in COLUMNS.items()}
+    rows = store.cells(["status", "method", *bests.values()])
+    datasets = {cell.key: cell.dataset for cell in todo.to_train}
     rows = rows[rows["key"].isin({cell.key for cell in todo.to_train})]
     if len(rows):
-        found = zip(rows["key"], rows["method"], rows["status"], rows["train_acc_best"], strict=True)
-        outcomes = [Outcome(str(method), str(status), best, thresholds[key]) for key, method, status, best in found]
+        outcomes = []
+        for row in rows.to_dict("records"):
+            dataset = datasets[row["key"]]
+            best = row[bests[dataset.task]]
+            outcomes.append(Outcome(str(row["method"]), str(row["status"]), best, dataset.threshold, dataset.task))
         console.print(outcome_table(outcomes))
     clear_records(records, after.stored)
+    if settings.fail_fast:
+        _check_first_failure(records, own, after)
     return _errors(store, own, seen)
+
+
+def _check_first_failure(records: Records, own: set[str], after: Plan) -> None:
+    """See whether a failed cell has ended the sweep.
+
+    Raises:
+        FirstFailureError: it has; the message says which and why.
+    """
+    left = own - after.stored.keys()
+    latest = (one for one in reversed(records.submissions()) if any(left & {*task} for task in one.tasks))
+    if (submission := next(latest, None)) is not None and submission.ended is not None:
+        raise FirstFailureError(
+            f"{submission.ended}; {len(own) - len(left)} of {len(own)} cells are stored in {records.folder.parent}, "
+            "the same command submits the rest, which goes on from checkpoints; retry=failed tries the failed one again"
+        )
+
+
+def _expected(packed: _Packed, cluster: ClusterSettings) -> tuple[float, str]:
+    """The estimated seconds from the first task's begin to the last one's end, and how many run, in words."""
+    seconds = max((makespan(batch.seconds, cluster.max_at_once) for batch in packed.batches), default=0.0)
+    at_once = sum(min(len(batch.tasks), cluster.max_at_once) for batch in packed.batches)
+    hours = sum(packed.costs.values()) / 3600
+    return seconds, f"{_tasks(at_once)} at once, without SLURM's queue; {hours:.3g} core-hours"
 
 
 def _planned(
@@ -244,6 +283,7 @@ def _submit(
                 replace(settings, engine=batch.engine, device=batch.device),
                 cluster.cpus_per_task,
                 cluster.max_requeues,
+                name,
             )
             for task in tasks
         ]
@@ -431,6 +471,8 @@ def _dry_run_table(todo: Plan, store: Store, packed: _Packed, cluster: ClusterSe
             + (f"about {longest} each" if longest == shortest else f"about {shortest} to {longest} each"),
         )
     if packed.batches:
+        seconds, how = _expected(packed, cluster)
+        table.add_row("estimated time", f"about {duration(seconds)}: {how}")
         table.add_row("time limit of a task", f"{duration(60 * cluster.minutes_until_timeout)}, then it goes on anew")
     return table
 

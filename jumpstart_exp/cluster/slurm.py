@@ -129,13 +129,14 @@ def state_of(task: str) -> str:
     return states({task.partition("_")[0]: None}).get(task if "_" in task else f"{task}_0", "")
 
 
-def cancel(job: str) -> None:
-    """End a job.
+def cancel(*jobs: str) -> None:
+    """End jobs, or tasks of arrays.
 
     Raises:
         UnreachableError: SLURM does not do it, or does not answer.
     """
-    _call(["scancel", job])
+    for first in range(0, len(jobs), _JOBS_A_CALL):
+        _call(["scancel", *jobs[first : first + _JOBS_A_CALL]])
 
 
 def requeue(task: str) -> None:

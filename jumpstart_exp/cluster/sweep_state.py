@@ -14,7 +14,7 @@ from jumpstart_exp.store import Store, StoreError
 from jumpstart_exp.sweep.records import STOCK, Records, Run, Submission, is_alive
 
 STATES = ("done", "diverged", "running", "queued", "failed", "stopped", "lost")
-"""What a cell can be. The last two: nothing trains it any more and there is no result; a signal ended it, or not."""
+"""What a cell can be. The last two: nothing trains it any more and there is no result; it was told to end, or not."""
 
 ENDED = "ended"
 """What is known of a job that SLURM's queue has forgotten."""
@@ -259,6 +259,8 @@ def _note_submission(
             if job is not None:
                 look.jobs[job.partition("_")[0]] = None
             look.note(rest, "queued")
+        elif rest and submission.ended is not None:
+            _note_loss(look, Loss(submission.name, job, frozenset(rest), submission.ended, log, "stopped"))
         elif rest and job is None:
             _note_loss(look, Loss(submission.name, None, frozenset(rest), "it was never submitted", None))
         elif rest:

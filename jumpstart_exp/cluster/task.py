@@ -14,7 +14,7 @@ from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.console import notes, output, set_up_output
 from jumpstart_exp.sweep.records import Job, Records, current_job
 from jumpstart_exp.sweep.runner import run_sweep
-from jumpstart_exp.sweep.stopping import InterruptedSweepError
+from jumpstart_exp.sweep.stopping import FirstFailureError, InterruptedSweepError
 
 _STOPPED_EXIT = 143
 """Exit code of a task that was told to end, as a shell would have it for SIGTERM."""
@@ -24,7 +24,8 @@ _STOPPED_EXIT = 143
 class FleetTask:
     """A task: called on a node it trains its cells, leaving out what the store has by then.
 
-    `cells` may hold equal cells under several methods' labels. Everything that a task finished is in the store, so
+    `cells` may hold equal cells under several methods' labels; `submission` is the name of what was submitted, of which
+    this is a task. Everything that a task finished is in the store, so
     that beginning again (requeued, or submitted anew) means calling it again.
     """
 
@@ -32,6 +33,7 @@ class FleetTask:
     settings: RunSettings
     cpus: int
     max_requeues: int
+    submission: str = ""
 
     def __call__(self) -> int:
         """Train; how many cells failed. A task that is told to end stores what is finished, and ends or is requeued."""
@@ -41,8 +43,16 @@ class FleetTask:
         restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
         begun = f"task {name} on {os.uname().nodename}"
         output().print(begun + (f", begun again for the {_times(restarts)} time" if restarts else ""))
+        records = Records(Path(self.settings.results_dir))
+        if (reason := records.why_ended(self.submission)) is not None:
+            output().print(f"nothing is trained: {reason}", markup=False)
+            return 0
         try:
             errors = run_sweep(self._cells(name, restarts), self.settings, self.cpus, job)
+        except FirstFailureError as error:
+            notes().print(str(error), markup=False)
+            self._end_all(records, name, str(error).partition(";")[0])
+            return 1
         except InterruptedSweepError as error:
             notes().print(str(error).partition(";")[0], markup=False)
             self._end(name, restarts, error.by)
@@ -61,6 +71,22 @@ class FleetTask:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+    def _end_all(self, records: Records, own: str, reason: str) -> None:
+        """End what else was submitted with this task: what runs keeps its training, what waits never begins."""
+        try:
+            records.end_submission(self.submission, reason)
+            (submission,) = [one for one in records.submissions() if one.name == self.submission]
+            jobs = slurm.arrays_named([array.name for array in submission.arrays])
+            counts = {jobs[array.name]: array.count for array in submission.arrays if array.name in jobs}
+            at_work = [
+                task if counts[task.partition("_")[0]] > 1 else task.partition("_")[0]
+                for task, state in slurm.states(dict.fromkeys(counts)).items()
+                if state in slurm.QUEUED | slurm.RUNNING and task != (own if "_" in own else f"{own}_0")
+            ]
+            slurm.cancel(*at_work)
+        except (OSError, ValueError, slurm.UnreachableError) as error:
+            notes().print(f"tasks beside this one may go on: {error}", markup=False)
 
     def _end(self, name: str, restarts: int, by: signal.Signals) -> None:
         """Be requeued, unless SLURM is ending the job for good or requeues it by itself."""

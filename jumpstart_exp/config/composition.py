@@ -5,17 +5,23 @@ composed once for each distinct set of everything else (group choices, additions
 values by a plain merge. A sample is composed by Hydra itself; should it differ, every job is.
 """
 
+import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -23,7 +29,13 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from jumpstart_exp.cell import SPECS, Cell
-from jumpstart_exp.config.errors import unknown_setting, unusable
+from jumpstart_exp.config.config_files import at_its_file
+from jumpstart_exp.config.contents import with_contents
+from jumpstart_exp.config.errors import check_override, explain, unknown_setting, unusable
+from jumpstart_exp.config.expansion import expand_jobs
+from jumpstart_exp.config.filters import kept
+from jumpstart_exp.config.logrange import expand_logranges
+from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.config.schema import (
     check_variant,
     conf_dir,
@@ -32,13 +44,35 @@ from jumpstart_exp.config.schema import (
     register_schema,
     split_config,
 )
+from jumpstart_exp.console import output
 from jumpstart_exp.data import DATASETS
+from jumpstart_exp.folders import why_no_folder
 from jumpstart_exp.settings import SettingError, is_plainly
 
 log = logging.getLogger(__name__)
 
 _SAMPLE = 3
 _MOST_BASES_CHECKED = 20
+
+_COMPOSING = threading.RLock()
+
+
+@contextmanager
+def own_hydra() -> Iterator[None]:
+    """Hydra with this package's version base and schemas; a program that uses Hydra itself has its own again after."""
+    with _COMPOSING:
+        Plugins.instance()  # what it discovers stays
+        store, base = ConfigStore.instance(), version.VersionBase.instance()
+        before = store.repo, base.version_base
+        store.repo = {name: {**node} if isinstance(node, dict) else node for name, node in store.repo.items()}
+        try:
+            version.setbase("1.3")
+            register_schema()
+            if not OmegaConf.has_resolver("hydra"):
+                setup_globals()
+            yield
+        finally:
+            store.repo, base.version_base = before
 
 
 @dataclass(frozen=True)
@@ -70,6 +104,7 @@ class _Base:
         return merged
 
 
+@own_hydra()
 def compose_cells(
     loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]], *, sampled: bool = True
 ) -> list[Cell]:
@@ -99,6 +134,60 @@ def compose_cells(
     return cells
 
 
+def compose_sweep(
+    loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]], settings: RunSettings
+) -> tuple[list[Sequence[str]], list[Cell]]:
+    """The jobs of a sweep that its filter keeps, and the cell of each, as it is trained from the files that there are.
+
+    Raises:
+        SettingError: a job sets something that is not allowed, or the filter cannot be read or keeps no cell.
+        DataError: a dataset asks for other content than its files have.
+        HydraException: a job cannot be composed.
+    """
+    cells = with_contents(compose_cells(loader, master, jobs), Path(settings.data_dir))
+    if settings.where is None:
+        return [*jobs], cells
+    is_kept = kept(cells, settings.where)
+    output().print(f"where keeps {sum(is_kept)} of {len(cells)} cells")
+    return [*itertools.compress(jobs, is_kept)], [*itertools.compress(cells, is_kept)]
+
+
+def compose_grid(overrides: Sequence[str], config_dir: str | Path | None = None) -> tuple[list[Cell], RunSettings]:
+    """The cells, in order, and the run settings of `python -m jumpstart_exp -m OVERRIDES`.
+
+    Args:
+        overrides: as they are typed, none of them of Hydra's own settings.
+        config_dir: a folder of the user's own configurations, as `--config-dir` names it.
+
+    Raises:
+        SettingError: they cannot be composed; one line says why, and headed by its file what stands in one.
+    """
+    typed = [*([] if config_dir is None else ["--config-dir", str(config_dir)]), *overrides]
+    try:
+        expanded = [*map(expand_logranges, overrides)]
+        for override in expanded:
+            check_override(override)
+        return _compose_grid(expanded, config_dir)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SettingError(at_its_file(explain(error, typed), typed)) from error
+    except SettingError as error:
+        raise SettingError(at_its_file(str(error), typed, error.__cause__)) from error
+
+
+@own_hydra()
+def _compose_grid(overrides: list[str], config_dir: str | Path | None) -> tuple[list[Cell], RunSettings]:
+    loader = own_loader(config_dir)
+    try:
+        master = loader.load_configuration("config", overrides, RunMode.MULTIRUN, from_shell=False)
+    except (SettingError, HydraException, OmegaConfBaseException):
+        raise
+    except Exception as error:
+        raise unusable(overrides, error) from error
+    jobs = expand_jobs(loader, master.hydra.sweeper.params, overrides)
+    return compose_cells(loader, master, jobs), split_config(plain_config(master))[1]
+
+
+@own_hydra()
 def compose_one(overrides: Sequence[str]) -> Cell:
     """The cell that `python -m jumpstart_exp OVERRIDES` trains.
 
@@ -110,6 +199,7 @@ def compose_one(overrides: Sequence[str]) -> Cell:
     return _cell(plain_config(config), method)
 
 
+@own_hydra()
 def load_configuration(overrides: Sequence[str], mode: RunMode) -> DictConfig:
     """The package's configuration with these overrides, Hydra's node included.
 
@@ -119,18 +209,25 @@ def load_configuration(overrides: Sequence[str], mode: RunMode) -> DictConfig:
     return own_loader().load_configuration("config", list(overrides), mode, from_shell=False)
 
 
-def own_loader() -> ConfigLoaderImpl:
-    """Hydra's loader of the package's configurations."""
-    return _loader(tuple(SPECS.items()), tuple(DATASETS.items()))
+def own_loader(config_dir: str | Path | None = None) -> ConfigLoaderImpl:
+    """Hydra's loader of the package's configurations and, after them, those of a folder of the user's own.
+
+    Raises:
+        SettingError: there is no such folder.
+    """
+    if config_dir is not None and (why := why_no_folder(Path(config_dir))):
+        raise SettingError(f"config_dir={str(config_dir)!r} is not allowed: {why}")
+    folder = None if config_dir is None else str(Path(config_dir).absolute())
+    return _loader(folder, tuple(SPECS.items()), tuple(DATASETS.items()))
 
 
 @cache
-def _loader(*_of: tuple[tuple[str, type], ...]) -> ConfigLoaderImpl:
-    """One for each schema: a loader keeps what it has read. It is made beside Hydra's own, which may be running."""
-    register_schema()
-    version.setbase("1.3")
-    setup_globals()
-    return ConfigLoaderImpl(create_config_search_path(conf_dir()))
+def _loader(config_dir: str | None, *_of: tuple[tuple[str, type], ...]) -> ConfigLoaderImpl:
+    """One for each folder and schema, made beside Hydra's own, which may be running."""
+    search_path = create_config_search_path(conf_dir())
+    if config_dir is not None:
+        search_path.prepend("command-line", f"file://{config_dir}", anchor="schema")
+    return ConfigLoaderImpl(search_path)
 
 
 def _chosen(config: DictConfig, loader: ConfigLoaderImpl) -> tuple[DictConfig, str]:

@@ -1,6 +1,6 @@
 """What the files of datasets hold, as part of the cells that read them."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,19 +20,22 @@ def with_contents(cells: Sequence[Cell], data_dir: Path) -> list[Cell]:
         data_dir: folder of the datasets' files.
 
     Raises:
-        DataError: a dataset asks for other content than its files have.
+        DataError: a dataset asks for other content than its files have, or these cannot be trained on.
+        SettingError: a setting does not fit to what the files hold.
     """
-    contents: dict[tuple[type[DatasetSpec], tuple[Path, ...]], str | None] = {}
+    contents: dict[Hashable, str | None] = {}
     datasets: dict[DatasetSpec, DatasetSpec] = {}
     for spec in dict.fromkeys(cell.dataset for cell in cells):
-        place = type(spec), tuple(spec.sources(data_dir))
+        sources = tuple(spec.sources(data_dir))
+        # what is drawn depends on the settings, what files hold does not
+        place = (type(spec), sources) if sources else replace(spec, n_train=None, n_val=None, content=None)
         if place not in contents:
             try:
-                contents[place] = spec.content_in(data_dir) if place[1] else None
+                contents[place] = spec.content_in(data_dir)
             except DataError:
                 contents[place] = spec.content
         check_content(spec, contents[place], data_dir)
-        datasets[spec] = replace(spec, content=contents[place])
+        datasets[spec] = spec.examined(data_dir, contents[place])
     return [
         cell if cell.dataset == datasets[cell.dataset] else replace(cell, dataset=datasets[cell.dataset])
         for cell in cells

@@ -1,4 +1,4 @@
-"""A sweep's jobs: the product over all swept values, ellipses expanded."""
+"""A sweep's jobs: the product over all swept values, ellipses and logranges expanded."""
 
 import itertools
 import math
@@ -9,6 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from jumpstart_exp.config.ellipsis import sweep_strings
 from jumpstart_exp.config.errors import check_override
+from jumpstart_exp.config.logrange import expand_logranges
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.settings import SettingError, field_types
 
@@ -17,7 +18,7 @@ _MOST_JOBS = 1_000_000
 
 
 def expand_jobs(loader: Any, params: Mapping[str, Any] | None, arguments: Sequence[str]) -> list[list[str]]:
-    """Every job's overrides: the product over all swept values, ellipses expanded.
+    """Every job's overrides: the product over all swept values, ellipses and logranges expanded.
 
     Args:
         loader: Hydra's configuration loader.
@@ -25,14 +26,14 @@ def expand_jobs(loader: Any, params: Mapping[str, Any] | None, arguments: Sequen
         arguments: the command line's overrides; they win over `params`.
 
     Raises:
-        SettingError: an ellipsis cannot be read, the sweep is empty, or a run setting is swept.
+        SettingError: an ellipsis or a logrange cannot be read, the sweep is empty, or a run setting is swept.
     """
-    own = [f"{name}={value}" for name, value in (params or {}).items()]
+    own = [expand_logranges(f"{name}={value}") for name, value in (params or {}).items()]
     for text in own:
         check_override(text)
     axes: dict[str, list[str]] = {}
     parser = OverridesParser.create(config_loader=loader)
-    for override in [*parser.parse_overrides(own), *parser.parse_overrides(list(arguments))]:
+    for override in [*parser.parse_overrides(own), *parser.parse_overrides([*map(expand_logranges, arguments)])]:
         name = override.get_key_element()
         if not override.is_sweep_override():
             axes[name] = [f"{name}={override.get_value_element_as_str()}"]

@@ -12,10 +12,10 @@ def literal(text: str) -> str:
     return text.replace("${", "\\${")
 
 
-def folder_override(name: str, folder: str) -> str:
-    """The override that sets a folder, whatever letters its name has."""
+def text_override(name: str, text: str) -> str:
+    """The override that sets a text, whatever letters it has: a folder's name, a filter."""
     # in Hydra's grammar a backslash is one, unless a quote follows
-    quoted = re.sub(r"(\\*)('|$)", lambda at: 2 * at[1] + ("\\'" if at[2] else ""), folder)
+    quoted = re.sub(r"(\\*)('|$)", lambda at: 2 * at[1] + ("\\'" if at[2] else ""), text)
     return f"{name}='{quoted}'"
 
 
@@ -32,6 +32,10 @@ class RunSettings:
     retry: str = setting("none", choices=("none", "failed"), about="failed trains failed cells again")
     plot: bool = setting(False, about="true draws the cell that is trained: losses, accuracy, census, decision surface")
     dry_run: bool = setting(False, about="true says what would be done and stops")
+    where: str | None = setting(None, about="a filter of cells, as in depth*width<=1000; null trains all")
+    max_cells: int | None = setting(None, low=1, about="cells that a sweep may have at most; null: any number")
+    max_hours: float | None = setting(None, above=0, about="estimated hours of training at most; null: any number")
+    fail_fast: bool = setting(False, about="true ends a sweep at the first cell that fails")
     results_dir: str = setting(FOLDERS["results_dir"], about="folder of the store and the figures")
     data_dir: str = setting(FOLDERS["data_dir"], about="folder of the datasets' files")
     download: bool = setting(True, about="true fetches a dataset's files where they are missing")

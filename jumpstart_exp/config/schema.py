@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigNode, ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from jumpstart_exp.cell import SPECS, Cell, cell_fields
@@ -29,11 +29,24 @@ def conf_dir() -> str:
 
 def register_schema() -> None:
     """Give Hydra the types of all settings, made from the dataclasses that describe cells and runs."""
-    store = ConfigStore.instance()
+    for group, nodes in _schema_nodes(tuple(SPECS.items()), tuple(DATASETS.items())).items():
+        repo = ConfigStore.instance().repo
+        (repo.setdefault(group, {}) if group else repo).update(nodes)
+
+
+@cache
+def _schema_nodes(*_of: tuple[tuple[str, type], ...]) -> Mapping[str, Mapping[str, ConfigNode]]:
+    """Every schema as Hydra stores it, by group and file: made once, it takes 30 ms."""
     fields = _schema_fields(Cell, leave_out="method") + _schema_fields(RunSettings)
-    store.store(name="schema", node=dataclasses.make_dataclass("Settings", fields))
-    for name, spec in DATASETS.items():
-        store.store(group="dataset", name=f"{name}_schema", node=_schema(spec))
+    classes = {"": {"schema": dataclasses.make_dataclass("Settings", fields)}}
+    classes["dataset"] = {f"{name}_schema": _schema(spec) for name, spec in DATASETS.items()}
+    return {
+        group: {
+            f"{name}.yaml": ConfigNode(f"{name}.yaml", OmegaConf.structured(cls), group or None, None, None)
+            for name, cls in of_group.items()
+        }
+        for group, of_group in classes.items()
+    }
 
 
 def plain_config(config: DictConfig) -> dict[str, Any]:

@@ -1,74 +1,113 @@
 """What every dataset is: the parameters that shape its points, its task, and how it is loaded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from jumpstart_exp.data.content import content_of
 from jumpstart_exp.data.image_files import DataError, ImageSet
 from jumpstart_exp.settings import setting, setting_error
 
-Split = tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[np.int64]]
+Split = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
 """x_train, y_train, x_val, y_val: float64 features (points, features) or uint8 images (points, channels, height,
-width), and int64 class indices (points,)."""
+width), and int64 class indices, or for regression float64 numbers (points,)."""
+
+_STATED = ("title", "task", "classes", "features", "threshold")
+"""What every dataset's class states, or works out from its settings."""
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
     """A dataset with every parameter that shapes its points: the base of each dataset's own class.
 
-    Class variables say what the points are, with no default but for `image`: `title` as the papers write it; `task`,
-    what is learned (only classification so far); `classes`; `features`, numbers a point; `image`, channels, height and
-    width where points are images; `threshold`, the training accuracy from which on a network counts as trained.
+    Each class says what the points are, by class variables, settings or properties, with no default but for `image`,
+    `is_standardised` and `found`: `title` as the papers write it; `task`, what is learned, classification or
+    regression; `classes`, 0 for regression; `features`, numbers a point; `image`, channels, height and width where
+    points are images; `threshold`, the training accuracy (for regression R²) from which on a network counts as trained;
+    `is_standardised`, whether features, and targets of a regression, are centred and scaled by the training points;
+    `found`, the settings that follow from the others, or from what the files hold: no title needs them, no sweep is
+    over them.
     """
 
     name: str = setting("", about="the dataset's name")
-    n_train: int | None = setting(None, low=1, about="training points, stratified; null takes all")
-    n_val: int | None = setting(None, low=1, about="validation points, stratified; null takes all")
+    n_train: int | None = setting(None, low=1, about="training points, stratified by class; null takes all")
+    n_val: int | None = setting(None, low=1, about="validation points, stratified by class; null takes all")
     content: str | None = setting(
         None, about="what the files have to hold, which they tell by themselves; null: as published, or there are none"
     )
 
-    title: ClassVar[str]
-    task: ClassVar[str]
-    classes: ClassVar[int]
-    features: ClassVar[int]
     image: ClassVar[tuple[int, int, int] | None] = None
-    threshold: ClassVar[float]
+    is_standardised: ClassVar[bool] = False
+    found: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def check_stated(cls) -> None:
         """See to it that a dataset says what its points are.
 
         Raises:
-            TypeError: a class variable without a default is missing.
+            TypeError: something without a default is missing.
         """
-        for name in ("title", "task", "classes", "features", "threshold"):
-            if not hasattr(cls, name):
+        for name in _STATED:
+            if getattr(cls, name, None) is getattr(DatasetSpec, name, None):
                 raise TypeError(f"{cls.__name__}.{name} is missing: every dataset states it")
 
     @property
+    def title(self) -> str:
+        """As the papers write it, or what a user calls it."""
+        raise TypeError(f"{type(self).__name__} does not say its title")
+
+    @property
+    def task(self) -> str:
+        """What is learned: classification or regression."""
+        raise TypeError(f"{type(self).__name__} does not say its task")
+
+    @property
+    def classes(self) -> int:
+        """How many; 0 for regression."""
+        raise TypeError(f"{type(self).__name__} does not say its classes")
+
+    @property
+    def features(self) -> int:
+        """Numbers a point."""
+        raise TypeError(f"{type(self).__name__} does not say its features")
+
+    @property
+    def threshold(self) -> float:
+        """The training accuracy, or R², from which on a network counts as trained."""
+        raise TypeError(f"{type(self).__name__} does not say its threshold")
+
+    @property
     def outputs(self) -> int:
-        """Numbers that a network gives a point: of two classes the log-odds of the second, else one a class."""
+        """Numbers that a network gives a point: of two classes the log-odds of the second, else one a class.
+
+        A regression has one, the target.
+        """
         match self.task:
             case "classification":
                 return 1 if self.classes == 2 else self.classes
+            case "regression":
+                return 1
             case _:
-                raise ValueError(f"{type(self).__name__}.task={self.task!r} is not known: it must be classification")
+                allowed = "classification or regression"
+                raise ValueError(f"{type(self).__name__}.task={self.task!r} is not known: it must be {allowed}")
 
     @property
     def chance(self) -> float:
-        """The accuracy of guessing."""
-        return 1 / self.classes
+        """The accuracy of guessing; the R² of the mean, which is 0."""
+        return 1 / self.classes if self.task == "classification" else 0.0
 
     @property
     def is_augmented(self) -> bool:
         """Whether training points are changed at random."""
         return False
+
+    @property
+    def is_examined(self) -> bool:
+        """Whether all is known of the points: of files it is only after `examined`."""
+        return True
 
     def full_sizes(self) -> tuple[int, int]:
         """Training and validation points before any subset is taken."""
@@ -97,6 +136,27 @@ class DatasetSpec:
             return content_of(sources) if sources else None
         except OSError as error:
             raise DataError(f"{self.name}: {error.filename} cannot be read: {error.strerror}") from error
+
+    def holder(self, data_dir: Path) -> str:
+        """What `content` is of, with a verb, as errors tell it."""
+        return f"the files of {self.name} in {data_dir} hold"
+
+    def examined(self, data_dir: Path, content: str | None) -> Self:
+        """With what the files hold, and what they say of the points: what the key is made of.
+
+        Args:
+            data_dir: folder of the datasets' files.
+            content: what `content_in` gives, and the dataset may have.
+
+        Raises:
+            DataError, SettingError: what the files hold cannot be trained on, or is not what is stated.
+        """
+        return replace(self, content=content)
+
+    def without_effect(self) -> Sequence[str]:
+        """Settings that change nothing as the others are, without the prefix `dataset.`."""
+        full = dict(zip(("n_train", "n_val"), self.full_sizes(), strict=True))
+        return [name for name, size in full.items() if getattr(self, name) == size]
 
     def prepare(self, data_dir: Path, *, download: bool) -> None:
         """See to it that the dataset's files are there and whole; nothing where it has none.
@@ -128,8 +188,9 @@ class DatasetSpec:
         ):
             if wanted is not None and wanted > available:
                 raise setting_error(f"dataset.{name}", wanted, f"at most {available}, the points that {self.name} has")
-            if wanted is not None and wanted != available and wanted < self.classes:
-                raise setting_error(f"dataset.{name}", wanted, f"at least {self.classes}, one point of each class")
+            least, why = (self.classes, "one point of each class") if self.classes else (2, "one has no spread")
+            if wanted is not None and wanted != available and wanted < least:
+                raise setting_error(f"dataset.{name}", wanted, f"at least {least}, {why}")
 
 
 @dataclass(frozen=True)

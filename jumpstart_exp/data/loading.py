@@ -17,7 +17,7 @@ from jumpstart_exp.settings import legible
 
 @dataclass(frozen=True)
 class Data:
-    """Training and validation points with their class indices, y of shape (points,).
+    """Training and validation points with their class indices, or float64 targets, y of shape (points,).
 
     x is (points, features) in float64, or for images (points, channels, height, width) in uint8: a set as it is
     published, in an eighth of the memory. `inputs` makes of it what a network sees. `content` is what the files held.
@@ -49,7 +49,8 @@ def _by_channel(values: tuple[float, ...], dtype: torch.dtype, device: torch.dev
 def load(spec: DatasetSpec, data_dir: Path) -> Data:
     """The dataset that `spec` describes; `data_dir` holds the files of those that have any.
 
-    A subset (`n_train`, `n_val`) is stratified and seeded, so it is the same everywhere.
+    A subset (`n_train`, `n_val`) is stratified by class and seeded, so it is the same everywhere. Standardised are the
+    features of tables, and the targets of a regression, by the training points that are left.
 
     Raises:
         DataError: files are missing or damaged, or hold something else than `spec.content`; nothing is downloaded.
@@ -57,8 +58,16 @@ def load(spec: DatasetSpec, data_dir: Path) -> Data:
     content = spec.content_in(data_dir)
     check_content(spec, content, data_dir)
     x_train, y_train, x_val, y_val = spec.load(data_dir)
-    x_train, y_train = _subset(x_train, y_train, spec.n_train)
-    x_val, y_val = _subset(x_val, y_val, spec.n_val)
+    is_regression = spec.task == "regression"
+    x_train, y_train = _subset(x_train, y_train, spec.n_train, stratified=not is_regression)
+    x_val, y_val = _subset(x_val, y_val, spec.n_val, stratified=not is_regression)
+    if spec.is_standardised:
+        x_train, x_val = _standardised(x_train, x_val)
+        if is_regression:
+            for name, values in (("n_train", y_train), ("n_val", y_val)):
+                if values.min() == values.max():
+                    raise DataError(f"dataset.{name}={getattr(spec, name)}: the targets of these points are all equal")
+            y_train, y_val = _standardised(y_train, y_val)
     return Data(
         torch.from_numpy(np.ascontiguousarray(x_train)),
         torch.from_numpy(y_train),
@@ -77,7 +86,7 @@ def check_content(spec: DatasetSpec, found: str | None, data_dir: Path) -> None:
     """
     if spec.content not in (None, found):
         raise DataError(
-            f"dataset.content={legible(str(spec.content))} is not what the files of {spec.name} in {data_dir} hold: "
+            f"dataset.content={legible(str(spec.content))} is not what {spec.holder(data_dir)}: "
             f"{found or 'they are as published'}; they were changed, or others were meant"
         )
 
@@ -91,17 +100,28 @@ def prepare(spec: DatasetSpec, data_dir: Path, download: bool) -> None:
     spec.prepare(data_dir, download=download)
 
 
+def _standardised(train: npt.NDArray[Any], val: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Both, centred by the training part's mean and divided by its deviation (of a constant column by 1)."""
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    # of a column that is constant rounding can leave a little
+    scale = np.where((train == train[0]).all(axis=0) | (deviation == 0), 1.0, deviation)
+    return (train - mean) / scale, (val - mean) / scale
+
+
 def _subset(
-    x: npt.NDArray[Any], y: npt.NDArray[np.int64], count: int | None
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """A stratified subset in the order of the whole: each class keeps its share, rounded by largest remainder."""
+    x: npt.NDArray[Any], y: npt.NDArray[Any], count: int | None, *, stratified: bool
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """A subset in the order of the whole; stratified, each class keeps its share, rounded by largest remainder."""
     if count is None or count == len(y):
         return x, y
+    order = np.random.RandomState(0).permutation(len(y))
+    if not stratified:
+        rows = np.sort(order[:count])
+        return x[rows], y[rows]
     classes, sizes = np.unique(y, return_counts=True)
     shares = count * sizes / len(y)
     kept = np.floor(shares).astype(int)
     kept[np.argsort(kept - shares, kind="stable")[: count - kept.sum()]] += 1
-    order = np.random.RandomState(0).permutation(len(y))
     chosen = [order[y[order] == label][:number] for label, number in zip(classes, kept, strict=True)]
     rows = np.sort(np.concatenate(chosen))
     return x[rows], y[rows]

@@ -98,8 +98,13 @@ _FULL_BATCH_MLP: Supported = {
     "dataset.augment": Values(("none",)),
 }
 
-_TASKS = Values(("classification",))
-"""What every engine can learn: `task` of a dataset."""
+_TASKS: Mapping[str, Values] = {
+    "eager": Values(("classification", "regression")),
+    "stacked": Values(("classification", "regression")),
+    "native": Values(("classification",)),
+    "graph": Values(("classification",)),
+}
+"""What each engine can learn: `task` of a dataset."""
 
 _EAGER: Supported = {
     **_FULL_BATCH_MLP,
@@ -206,8 +211,8 @@ class _LikeCell:
 @lru_cache(maxsize=4096)
 def _unsupported(engine: str, like: _LikeCell) -> str | None:
     supported, neutral = _LISTS[engine], like.cell.neutral_values()
-    if like.cell.dataset.task not in _TASKS:
-        return _refusal(engine, "dataset.task", like.cell.dataset.task, _TASKS)
+    if like.cell.dataset.task not in _TASKS[engine]:
+        return _refusal(engine, "dataset.task", like.cell.dataset.task, _TASKS[engine])
     own = {f"dataset.{field.name}" for field in dataclasses.fields(like.cell.dataset)} - {"dataset.augment"}
     for name, value in like.cell.description().items():
         if value is None or (name in neutral and value == neutral[name]) or name == "dataset" or name in own:

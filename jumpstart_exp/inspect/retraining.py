@@ -20,7 +20,7 @@ from jumpstart_exp.engines.state_recorder import StateRecorder
 from jumpstart_exp.inspect.recorded_states import CURVE, RecordedStates, cell_of, load_tensors, packed
 from jumpstart_exp.inspect.turning_points import epochs_to_keep, turning_points
 from jumpstart_exp.networks.build import build, dtype, parameter_shapes
-from jumpstart_exp.result import ACTIVITY, CENSUS, DEAD_AT_SOME_LAYER, METRICS, Result
+from jumpstart_exp.result import ACTIVITY, CENSUS, COLUMNS, DEAD_AT_SOME_LAYER, STORED_METRICS, Result
 from jumpstart_exp.settings import SettingError, legible
 from jumpstart_exp.store.schema import description_columns, result_row
 
@@ -44,7 +44,7 @@ _JOINED_LATER = (
 
 _COMPARED = (
     *("status", "n_params", "epochs_run", "diverged_epoch", "penalty_start", "penalty_last"),
-    *(f"{metric}_{moment}" for metric in METRICS for moment in ("last", "best", "best_epoch")),
+    *(f"{metric}_{moment}" for metric in STORED_METRICS for moment in ("last", "best", "best_epoch")),
     *(f"{name}_{moment}" for name in CENSUS for moment in ("start", "last")),
     *(f"{name}_by_layer_{moment}" for name in CENSUS for moment in ("start", "last")),
     *_JOINED_LATER,
@@ -192,7 +192,7 @@ def retrain(
         wanted = list(range(last + 1))
     else:
         rows = _curve(_train(cell, data, trainer, [], on_progress, _every(cell))[0])
-        points = turning_points(rows[:, 0].astype(np.int64), rows[:, CURVE.index("train_acc")], _chance(data))
+        points = turning_points(rows[:, 0].astype(np.int64), rows[:, CURVE.index("train_acc")], _chance(cell, data))
         wanted = epochs_to_keep(points, last, count)
         done_before = cell.optimizer.epochs
     result, states = _train(cell, data, trainer, wanted, lambda done: on_progress(done_before + done), _every(cell))
@@ -212,7 +212,7 @@ def verify(
     Args:
         row: the stored row.
         cell: of the row.
-        curve: its stored curve, a mapping of the columns `CURVE` for each row, in the order of the epochs.
+        curve: its stored curve, a mapping of the store's columns for each row, in the order of the epochs.
         data_dir: folder of the datasets' files.
         on_progress: called with the epochs done.
 
@@ -229,8 +229,9 @@ def verify(
     by_epoch = {again.epoch: again for again in result.curve}
     unlike: dict[int, str] = {}
     for stored in curve:
-        epoch, names = int(stored["epoch"]), [name for name in CURVE if not _is_null(stored[name])]
-        again = {name: getattr(by_epoch.get(epoch), name, None) for name in names}
+        columns = {COLUMNS[cell.dataset.task].get(name, name): name for name in CURVE}
+        epoch, names = int(stored["epoch"]), [name for name in columns if not _is_null(stored[name])]
+        again = {name: getattr(by_epoch.get(epoch), columns[name], None) for name in names}
         if other := [name for name in names if not _is_same(again[name], stored[name])]:
             unlike[epoch] = f"epoch {epoch}: {_difference(other[0], again[other[0]], stored[other[0]])}"
     return Verification(
@@ -381,8 +382,10 @@ def _curve(result: Result) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     return np.array(rows, dtype=np.float64).reshape(-1, len(CURVE))
 
 
-def _chance(data: Data) -> float:
-    """The share of the largest class: what a dead network has."""
+def _chance(cell: Cell, data: Data) -> float:
+    """What a dead network has: the share of the largest class, or the R² of the mean."""
+    if cell.dataset.task == "regression":
+        return cell.dataset.chance
     return float(torch.bincount(data.y_train).max() / len(data.y_train))
 
 

@@ -57,7 +57,7 @@ class Activation:
     def has_no_slope(self, pre: Tensor, number: Number = 0.0) -> Tensor:
         """Where the derivative, of each output of a unit, is exactly 0: of the shape of the pre-activations."""
         off = self.derivative(pre, number) == 0
-        return (off if self.outputs == 1 else off.unflatten(1, (self.outputs, -1)).all(1)) & ~pre.isnan()
+        return (off if self.outputs == 1 else self._of_units(off).all(1)) & ~pre.isnan()
 
     def write(self, pre: Tensor, out: Tensor, number: Number = 0.0) -> None:
         """Values into `out`, without gradients."""
@@ -68,7 +68,11 @@ class Activation:
         if self.outputs == 1:
             torch.mul(grad, self.derivative(pre, number), out=out)
         else:
-            torch.sum((grad * self.derivative(pre, number)).unflatten(1, (self.outputs, -1)), 1, out=out)
+            torch.sum(self._of_units(grad * self.derivative(pre, number)), 1, out=out)
+
+    def _of_units(self, values: Tensor) -> Tensor:
+        """What stands for every output of every unit, (points, outputs · units, …), as (points, outputs, units, …)."""
+        return values.reshape(len(values), self.outputs, -1, *values.shape[2:])
 
 
 class _ReLU(Activation):
@@ -113,7 +117,9 @@ def tat_slope(depth: int, eta: float) -> float:
 
 
 def _leaky(pre: Tensor, slope: Number) -> Tensor:
-    return torch.where(pre > 0, pre, slope * pre)
+    if isinstance(slope, Tensor):
+        return torch.where(pre > 0, pre, slope * pre)
+    return F.leaky_relu(pre, slope)  # as fast as the ReLU
 
 
 def _slope(pre: Tensor, slope: Number) -> Tensor:
@@ -138,11 +144,13 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804
 
 def _silu_derivative(pre: Tensor, _: Number) -> Tensor:
     share = torch.sigmoid(pre)
-    return share * (1 + pre * (1 - share))
+    slope: Tensor = share * (1 + pre * (1 - share))
+    return slope
 
 
 def _gelu_derivative(pre: Tensor, _: Number) -> Tensor:
-    return torch.special.ndtr(pre) + pre * torch.exp(-pre * pre / 2) / math.sqrt(2 * math.pi)
+    slope: Tensor = torch.special.ndtr(pre) + pre * torch.exp(-pre * pre / 2) / math.sqrt(2 * math.pi)
+    return slope
 
 
 ACTIVATIONS: dict[str, Activation] = {

@@ -180,8 +180,11 @@ class RectangularNetwork(nn.Module, ABC):
         place = self.places[index]
         if place is None or self.skip_scale != "fixup":
             pre: Tensor = self.hidden[index](self.padded(x))
-            return self.norms[index](pre) if self.norms else pre
-        numbers, first = self.skips[place.block], 2 * place.position
+            if self.norms:
+                pre = self.norms[index](pre)
+            return pre
+        numbers: Tensor = self.skips[place.block]
+        first = 2 * place.position
         branch: Tensor = self.hidden[index](self.padded(x + numbers[first]))
         if place.position == self.skip_every - 1:
             branch = entered + numbers[-1] * branch

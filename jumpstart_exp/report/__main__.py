@@ -34,8 +34,9 @@ PNG and PDF in RESULTS_DIR/figures; Markdown, LaTeX and CSV in RESULTS_DIR/table
 figure=NAME draws one figure or table of the papers at its column width (PDF and PNG, or LaTeX and
 Markdown): cpaior-2 to -4, iclr-1 to -12, sepcons-1 to -8, cpaior-table-1, iclr-table-1, sepcons-table-2.
 
-threshold is the training accuracy from which on a network trains: 0.95 for MOONS, of images twice the
-share of the largest class. Of more than four figures that differ in a swept setting's value only the
+threshold is the training accuracy, or R² of a regression, from which on a network trains: 0.95 for MOONS,
+of images twice the share of the largest class, of tables their dataset.threshold.
+Of more than four figures that differ in a swept setting's value only the
 best has files of its own beside the sweep's, of all figures of one dataset and the same methods the
 {MOST_ALIKE} of which the most networks train, and published studies; the page has all, and swept=all draws
 each. Nothing but seeds is averaged: results that differ in anything else are separate figures.

@@ -62,7 +62,12 @@ def seeds_of(grid: FigureGrid) -> str:
 
 def threshold_of(grid: FigureGrid) -> str:
     """When a network trains, in words."""
-    return f"a network trains if its training accuracy is at least {grid.threshold:.4g}"
+    return f"a network trains if its training {grid.score} is at least {grid.threshold:.4g}"
+
+
+def clipped_told(grid: FigureGrid) -> str:
+    """How scores that have no lower end are drawn: a sentence, empty for accuracies."""
+    return " R² below 0 is drawn as 0, and differences beyond 1 as 1." if grid.task == "regression" else ""
 
 
 def wilson_told(seeds: int) -> str:
@@ -111,13 +116,13 @@ def over_seeds_told(most: int) -> str:
 
 
 def moments_caption(grid: FigureGrid, measured: str | None) -> str:
-    """What best against last epoch shows: of training or validation accuracy, of seeds that train; None for all."""
+    """What best against last epoch shows: of the training or validation score, of seeds that train; None for all."""
     best = (
-        "Best epoch: every seed's highest accuracy of all epochs, picked on the very points that it is measured on; "
-        "best minus last is by how much that flatters."
+        f"Best epoch: every seed's highest {grid.score} of all epochs, picked on the very points that it is measured "
+        "on; best minus last is by how much that flatters."
     )
     lost = lost_told(grid)
-    left_out = f"{lost}: left out of the accuracies, counted as not trained."
+    left_out = f"{lost}: left out of the {grid.scores}, counted as not trained."
     trains = f"{threshold_of(grid)}, one that diverged or failed does not"
     means = f"Means over {'places of means over ' * (measured is None)}{seeds_of(grid)}"
     if measured is None:
@@ -137,7 +142,7 @@ def moments_caption(grid: FigureGrid, measured: str | None) -> str:
     added = "; ".join(f"{title} {in_interval(estimate)}" for title, estimate in told if estimate is not None)
     return (
         f"{means}. {best} Mean over all places: {added} ({over_places_told(grid)}). Every place's interval or "
-        f"range stands in the tables. {left_out}"
+        f"range stands in the tables. {left_out}{clipped_told(grid)}"
     )
 
 
@@ -145,11 +150,12 @@ def difference_caption(grid: FigureGrid, found: Sequence[Sequence[PairedDifferen
     """What a figure of differences shows: the pairing, the interval, the test and the correction."""
     every = [of for column in found for of in column]
     most = max(int(of.pairs.max(initial=0)) for of in every)
+    beyond = " Differences beyond 1 are drawn as 1." if grid.task == "regression" else ""
     lone = sum(int(of.left_out.sum()) for of in found[COMPARED.index("train_acc")])
     return (
         f"Differences at the {at_epoch} epoch, paired by seed and place, over {counted(most, 'pair')} a "
-        f"place at most; {lone} accuracies without a partner in the other method are left out. Above each panel "
-        f"the mean over its places ({over_places_told(grid)}). {correction_told(every)}"
+        f"place at most; {lone} {grid.scores} without a partner in the other method are left out. Above each panel "
+        f"the mean over its places ({over_places_told(grid)}). {correction_told(every)}{beyond}"
     )
 
 
@@ -178,7 +184,7 @@ def correction_told(found: Sequence[PairedDifferences]) -> str:
 
 
 def lost_told(grid: FigureGrid) -> str:
-    """How many cells have no accuracy: 3 of 120 cells diverged, 1 failed."""
+    """How many cells have no score: 3 of 120 cells diverged, 1 failed."""
     text = f"{grid.diverged.sum()} of {counted(int(grid.present.sum()), 'cell')} diverged"
     return f"{text}, {grid.failed.sum()} failed" if grid.failed.any() else text
 

@@ -52,12 +52,16 @@ from jumpstart_exp.store.schema import (
 from jumpstart_exp.store.soundness import Soundness, curve_flaws, soundness_of, soundness_of_part
 
 __all__ = [
+    "OUTCOME",
+    "OUTCOME_IF_COUNTED",
     "STORE_VERSION",
+    "TRAINED_ON",
     "Store",
     "StoreError",
     "StoreWarning",
     "Stored",
     "cell_schema",
+    "differ",
     "ranked",
     "result_row",
 ]
@@ -67,7 +71,7 @@ _TABLES_TOGETHER = 64
 """So many parts are put together in memory: a table a part takes twice the memory of its rows."""
 
 
-_MACHINE = ("engine", "device", "machine", *version_columns())
+TRAINED_ON = ("engine", "device", "machine", *version_columns())
 """On what a cell's result has the same bits whenever it is trained, unless its engine is one of `_FLEET_BOUND`."""
 
 _FLEET_BOUND = ("stacked",)
@@ -223,6 +227,7 @@ class Store:
                 best = best[[bool(set(labels) & set(values)) for labels in best["labels"]]]
             else:
                 best = best[rows[name].take(pa.array(best["row"])).to_pandas().isin(values).to_numpy()]
+        best = best.reset_index(drop=True)
         wanted = [name for name in rows.column_names if name != "part"]
         if columns is not None:
             wanted = list(dict.fromkeys(["key", *columns]))
@@ -405,7 +410,7 @@ class Store:
         firsts: dict[tuple[Any, ...], tuple[str, dict[str, Any]]] = {}
         found: dict[str, str] = {}
         for part, keys in sorted(keys_of_part.items()):
-            columns = ["key", "status", *_MACHINE, *OUTCOME[1:], *OUTCOME_IF_COUNTED]
+            columns = ["key", "status", *TRAINED_ON, *OUTCOME[1:], *OUTCOME_IF_COUNTED]
             try:
                 results = self._rows_of(self.cells_dir / part, columns, {"key": _allowed("key", sorted(keys))})
             except (GoneError, UnreadableError):  # compaction has moved it: what it says of equal keys comes first
@@ -413,10 +418,10 @@ class Store:
             for row in results.to_pylist():
                 if row["status"] == "failed" or row["engine"] in _FLEET_BOUND:
                     continue
-                place = (row["key"], *(row[name] for name in _MACHINE))
+                place = (row["key"], *(row[name] for name in TRAINED_ON))
                 first, same = firsts.setdefault(place, (part, row))
                 counted = [name for name in OUTCOME_IF_COUNTED if None not in (row[name], same[name])]
-                differing = [name for name in (*OUTCOME[1:], *counted) if _differ(row[name], same[name])]
+                differing = [name for name in (*OUTCOME[1:], *counted) if differ(row[name], same[name])]
                 if differing:
                     name = differing[0]
                     found[row["key"]] = (
@@ -515,7 +520,7 @@ class Follower:
         return table
 
 
-def _differ(value: Any, other: Any) -> bool:
+def differ(value: Any, other: Any) -> bool:
     """Whether two results' values are not the same; NaN, a diverged training's penalty, is the same as NaN."""
     return bool(value != other) and not (value != value and other != other)
 

@@ -14,7 +14,16 @@ import pyarrow as pa
 
 from jumpstart_exp.cell import NUMERICS, SPECS, cell_fields
 from jumpstart_exp.data import DATASETS
-from jumpstart_exp.result import ACTIVITY, CENSUS, DEAD_AT_SOME_LAYER, METRICS, CurveRow, LayerCensus, Result
+from jumpstart_exp.result import (
+    ACTIVITY,
+    CENSUS,
+    COLUMNS,
+    DEAD_AT_SOME_LAYER,
+    STORED_METRICS,
+    CurveRow,
+    LayerCensus,
+    Result,
+)
 
 STORE_VERSION = 1
 """Version of the tables' layout; a store of a newer one is refused."""
@@ -32,7 +41,7 @@ def _cell_schema(*_of: tuple[tuple[str, type], ...]) -> pa.Schema:
     fields = [("key", pa.string()), ("numerics", pa.int64()), ("status", pa.string()), ("method", pa.string())]
     fields += [(name, _arrow_type(field.type)) for name, field in cell_fields().items()]
     fields += [("n_params", pa.int64()), ("epochs_run", pa.int64()), ("diverged_epoch", pa.int64())]
-    for metric in METRICS:
+    for metric in STORED_METRICS:
         fields += [(f"{metric}_last", pa.float64()), (f"{metric}_best", pa.float64())]
         fields += [(f"{metric}_best_epoch", pa.int64())]
     fields += [("penalty_start", pa.float64()), ("penalty_last", pa.float64())]
@@ -57,7 +66,7 @@ def description_columns() -> frozenset[str]:
 
 OUTCOME = (
     *("status", "epochs_run", "diverged_epoch", "penalty_start", "penalty_last"),
-    *(f"{metric}_{moment}" for metric in METRICS for moment in ("last", "best", "best_epoch")),
+    *(f"{metric}_{moment}" for metric in STORED_METRICS for moment in ("last", "best", "best_epoch")),
     *(f"{name}_{moment}" for name in CENSUS for moment in ("start", "last")),
 )
 """Columns of what a training gives, and gives again on the same engine and machine."""
@@ -82,6 +91,8 @@ def label_check(key: str, method: str) -> str:
 
 def _arrow_type(hint: Any) -> pa.DataType:
     text = str(hint)
+    if "tuple[int" in text:
+        return pa.list_(pa.int64())
     if "tuple" in text:
         return pa.list_(pa.float64())
     for word, kind in (("bool", pa.bool_()), ("float", pa.float64()), ("int", pa.int64())):
@@ -99,9 +110,10 @@ def result_row(result: Result) -> dict[str, Any]:
         row[name] = getattr(result, name)
     for name in ("peak_memory_bytes", "engine", "device", "started", "error", "traceback"):
         row[name] = getattr(result, name)
-    for metric in METRICS:
+    row |= {f"{metric}_{moment}": None for metric in STORED_METRICS for moment in ("last", "best", "best_epoch")}
+    for metric, name in COLUMNS[cell.dataset.task].items():
         values = getattr(result, metric)
-        row |= {f"{metric}_last": values.last, f"{metric}_best": values.best, f"{metric}_best_epoch": values.best_epoch}
+        row |= {f"{name}_last": values.last, f"{name}_best": values.best, f"{name}_best_epoch": values.best_epoch}
     for moment in ("start", "last"):
         seen: LayerCensus | None = getattr(result, f"census_{moment}")
         if seen is not None:
@@ -116,7 +128,7 @@ def result_row(result: Result) -> dict[str, Any]:
 @cache
 def curve_schema() -> pa.Schema:
     """The columns of `curves`: key, and what a row of a curve has."""
-    names = [field.name for field in dataclasses.fields(CurveRow)]
+    names = dict.fromkeys([*(field.name for field in dataclasses.fields(CurveRow)), *STORED_METRICS])
     kinds = [("key", pa.string()), *((name, pa.int64() if name == "epoch" else pa.float64()) for name in names)]
     return pa.schema(kinds, metadata={VERSION_KEY: str(STORE_VERSION).encode()})
 
@@ -126,8 +138,10 @@ def curve_columns(results: Sequence[Result]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {name: [] for name in curve_schema().names}
     for result in results:
         columns["key"] += [result.cell.key] * len(result.curve)
+        of = {name: metric for metric, name in COLUMNS[result.cell.dataset.task].items()}
         for name in list(columns)[1:]:
-            columns[name] += [getattr(row, name) for row in result.curve]
+            field = of.get(name, "" if name in STORED_METRICS else name)
+            columns[name] += [getattr(row, field) if field else None for row in result.curve]
     return columns
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from jumpstart_exp.cell import NUMERICS, SCHEMA_VERSION, CellField, cell_fields, fields_of
 from jumpstart_exp.config.schema import conf_dir
 from jumpstart_exp.data import DATASETS
-from jumpstart_exp.result import ACTIVITY, CENSUS, DEAD_AT_SOME_LAYER, METRICS
+from jumpstart_exp.result import ACTIVITY, CENSUS, DEAD_AT_SOME_LAYER, STORED_METRICS
 from jumpstart_exp.settings import is_allowed, shown
 from jumpstart_exp.store.parts import Part
 from jumpstart_exp.store.schema import label_check
@@ -31,8 +31,9 @@ _Encoded = tuple[NDArray[np.int64], list[Any]]
 _NEEDED = ("dataset", "depth", "width", "seed", "network.layout", "optimizer.epochs")
 """Settings that act in every cell."""
 
-_ACCURACIES = [metric for metric in METRICS if metric.endswith("_acc")]
-_LOSSES = [metric for metric in METRICS if metric.endswith("_loss")]
+_ACCURACIES = [metric for metric in STORED_METRICS if metric.endswith("_acc")]
+_R2S = [metric for metric in STORED_METRICS if metric.endswith("_r2")]
+_LOSSES = [metric for metric in STORED_METRICS if metric.endswith("_loss")]
 
 _LARGEST = float(np.finfo(np.float64).max)
 """The end of a range whose numbers are finite."""
@@ -45,8 +46,9 @@ _FRACTIONS = (*_LAYERWISE, *(f"{name}_by_layer" for name in _LAYERWISE), DEAD_AT
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     **{f"{metric}_{moment}": (0, 1) for metric in _ACCURACIES for moment in ("last", "best")},
+    **{f"{metric}_{moment}": (-_LARGEST, 1) for metric in _R2S for moment in ("last", "best")},
     **{f"{metric}_{moment}": (0, _LARGEST) for metric in _LOSSES for moment in ("last", "best")},
-    **{f"{metric}_best_epoch": (1, _LARGEST) for metric in METRICS},
+    **{f"{metric}_best_epoch": (1, _LARGEST) for metric in STORED_METRICS},
     **{f"{name}_{moment}": (0, 1) for name in _FRACTIONS for moment in ("start", "last")},
     "n_params": (1, 1e11),  # more than any memory holds
     "epochs_run": (0, _LARGEST),
@@ -54,7 +56,8 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "seconds": (0, _LARGEST),
     "peak_memory_bytes": (0, _LARGEST),
 }
-"""From where to where a measured number goes, or each one of a list, by its column; losses are cross-entropies."""
+"""From where to where a measured number goes, or each one of a list, by its column; losses are cross-entropies or
+squared errors."""
 
 _RANGES_IF_DONE: Mapping[str, tuple[float, float]] = {
     f"penalty_{moment}": (-_LARGEST, _LARGEST) for moment in ("start", "last")
@@ -63,8 +66,8 @@ _RANGES_IF_DONE: Mapping[str, tuple[float, float]] = {
 
 _ORDERED = (
     *((name, "optimizer.epochs") for name in ("epochs_run", "diverged_epoch")),
-    *((f"{metric}_best_epoch", "optimizer.epochs") for metric in METRICS),
-    *((f"{metric}_last", f"{metric}_best") for metric in _ACCURACIES),
+    *((f"{metric}_best_epoch", "optimizer.epochs") for metric in STORED_METRICS),
+    *((f"{metric}_last", f"{metric}_best") for metric in (*_ACCURACIES, *_R2S)),
     *((f"{metric}_best", f"{metric}_last") for metric in _LOSSES),
 )
 """Pairs of columns, of which the first is at most the second: trainings compare the numbers that are stored."""
@@ -72,6 +75,7 @@ _ORDERED = (
 _CURVE_RANGES: Mapping[str, tuple[float, float]] = {
     "epoch": (1, _LARGEST),
     **dict.fromkeys((*_ACCURACIES, *CENSUS), (0, 1)),
+    **dict.fromkeys(_R2S, (-_LARGEST, 1)),
     **dict.fromkeys(_LOSSES, (0, math.inf)),
 }
 """The same of curves; their losses and penalties may be infinite, or no numbers, on the way."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -24,7 +24,7 @@ from rich.text import Text
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.console import redraws
-from jumpstart_exp.result import ACTIVITY, DEAD_AT_SOME_LAYER, DORMANT_TAU, METRICS, Result
+from jumpstart_exp.result import ACTIVITY, COLUMNS, DEAD_AT_SOME_LAYER, DORMANT_TAU, SCORES, Result
 from jumpstart_exp.settings import legible
 from jumpstart_exp.sweep.time_left import TimeLeft
 
@@ -74,15 +74,20 @@ class SweepProgress:
             disable=not redraws(console),
         )
         self.task = self.bar.add_task("training", total=1.0, done=f"0/{self.total} cells", best="")
+        self.notebook: _NotebookBar | None = None
 
     def __enter__(self) -> "SweepProgress":
         """Show the bar."""
         self.bar.start()
+        if self.console.is_jupyter:
+            self.notebook = _NotebookBar(self.bar)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Leave the bar as it stands."""
         self.bar.stop()
+        if self.notebook is not None:
+            self.notebook.redraw()
 
     def begin(self, phase: "Phase") -> None:
         """This phase is the next."""
@@ -104,17 +109,24 @@ class SweepProgress:
         """These results are durable."""
         for result in results:
             self.done += 1
-            accuracy = result.train_acc.best
-            if accuracy is not None and (self.best is None or accuracy > (self.best.train_acc.best or 0)):
+            score, so_far = result.train_acc.best, -math.inf if self.best is None else self.best.train_acc.best
+            if score is not None and (so_far is None or score > so_far):
                 self.best = result
         best = ""
         if self.best is not None:
             best = f"best {self.best.train_acc.best:.3f}"
             if self.console.width >= _WIDE:
-                best = f"best training accuracy {self.best.train_acc.best:.3f} ({escape(self.best.cell.title())})"
+                best = self.best_told()
         self.bar.update(self.task, done=f"{self.done}/{self.total} cells", best=best)
         if self.done == self.total:  # no tick follows
             self.bar.update(self.task, completed=1.0)
+
+    def best_told(self) -> str:
+        """The best of the stored results in words; empty where there is none."""
+        if self.best is None:
+            return ""
+        score = SCORES[self.best.cell.dataset.task]
+        return f"best training {score} {self.best.train_acc.best:.3f} ({escape(self.best.cell.title())})"
 
     def tick(self) -> None:
         """Time has passed: estimate anew what is left, and where no bar can be drawn say so now and then."""
@@ -125,13 +137,11 @@ class SweepProgress:
             self.ends = None if left is None else now + left
             # the largest cells come first: their number would seem to stand still
             self.bar.update(self.task, completed=1 - (self.pace.total_left + sum(self.later_cost)) / self.whole_cost)
-        if self.bar.disable and now - self.last_line >= _PLAIN_EVERY:
+            if self.notebook is not None:
+                self.notebook.redraw()
+        if self.bar.disable and self.notebook is None and now - self.last_line >= _PLAIN_EVERY:
             self.last_line = now
-            best = (
-                f", best training accuracy {self.best.train_acc.best:.3f} ({escape(self.best.cell.title())})"
-                if self.best
-                else ""
-            )
+            best = f", {self.best_told()}" if self.best else ""
             self.console.print(f"{self.done}/{self.total} cells, {self.time_left()}{best}", highlight=False)
 
     def seconds_left(self) -> float | None:
@@ -152,6 +162,19 @@ class SweepProgress:
     def time_left(self) -> str:
         """The estimated time left, in words."""
         return "time left: …" if self.ends is None else f"{duration(self.ends - time.monotonic())} left"
+
+
+class _NotebookBar:
+    """The bar as an output of a notebook's cell, drawn anew in its place; no widget is needed."""
+
+    def __init__(self, bar: Progress) -> None:
+        from IPython.display import display  # a notebook has it
+
+        self.bar = bar
+        self.output: Any = display(bar, display_id=True)  # type: ignore[no-untyped-call]
+
+    def redraw(self) -> None:
+        self.output.update(self.bar)
 
 
 @contextmanager
@@ -210,20 +233,29 @@ def duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell: its method, its status, and its best training accuracy, if it has one.
+    """What became of a cell: its method, its status, and its best training score, None or NaN where it has none.
 
-    `threshold` is the training accuracy from which on a network of its dataset trains.
+    `threshold` is the score from which on a network of its dataset trains, `task` the dataset's.
     """
 
     method: str
     status: str
     best: float | None
     threshold: float
+    task: str
+
+    @property
+    def trains(self) -> bool:
+        """Whether it reached the threshold."""
+        return self.status == "done" and self.best is not None and self.best >= self.threshold - 1e-9
 
 
 def _threshold_words(outcomes: Sequence[Outcome]) -> str:
-    values = sorted({outcome.threshold for outcome in outcomes})
-    return f"training accuracy {' or '.join(f'{value:.4g}' for value in values)} or more"
+    values: dict[str, set[float]] = {}
+    for outcome in outcomes:
+        values.setdefault(SCORES[outcome.task], set()).add(outcome.threshold)
+    told = (f"{score} {' or '.join(f'{value:.4g}' for value in sorted(values[score]))}" for score in sorted(values))
+    return f"training {', '.join(told)} or more"
 
 
 def outcome_table(outcomes: Sequence[Outcome]) -> Table:
@@ -235,8 +267,7 @@ def outcome_table(outcomes: Sequence[Outcome]) -> Table:
     for method in sorted({outcome.method for outcome in outcomes}):
         own = [outcome for outcome in outcomes if outcome.method == method]
         count = Counter(outcome.status for outcome in own)
-        trained = sum((outcome.best or 0) >= outcome.threshold - 1e-9 for outcome in own if outcome.status == "done")
-        numbers = (len(own), count["done"], count["diverged"], count["failed"], trained)
+        numbers = (len(own), count["done"], count["diverged"], count["failed"], sum(one.trains for one in own))
         table.add_row(escape(legible(method)), *map(str, numbers))
     return table
 
@@ -260,9 +291,10 @@ def result_table(cell: Cell, row: Mapping[str, object]) -> Table:
     table = Table(title=f"{cell.dataset.name}: {escape(cell.title())}", title_justify="left")
     for column in ("", "best", "at epoch", "last epoch"):
         table.add_column(column, justify="left" if not column else "right")
-    for metric in METRICS:
-        name = metric.replace("train_", "training ").replace("val_", "validation ").replace("acc", "accuracy")
-        table.add_row(name, *(_number(row[f"{metric}_{moment}"]) for moment in ("best", "best_epoch", "last")))
+    score = SCORES[cell.dataset.task]
+    for metric, column in COLUMNS[cell.dataset.task].items():
+        name = metric.replace("train_", "training ").replace("val_", "validation ").replace("acc", score)
+        table.add_row(name, *(_number(row[f"{column}_{moment}"]) for moment in ("best", "best_epoch", "last")))
     table.add_section()
     table.add_row("", "[bold]before[/]", "", "[bold]after[/]", style="dim")
     for quantity, label in _MEASURED.items():

@@ -16,7 +16,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ class Submission:
     """A sweep on a cluster: what is in which task, and which job arrays the tasks are.
 
     `tasks` holds each task's keys, `costs` the estimated core-seconds by key, `folder` has the tasks' logs; `retries`
-    tells whether its tasks train again what has failed before.
+    tells whether its tasks train again what has failed before; `ended` is why it was ended as a whole, if it was.
     """
 
     name: str
@@ -117,6 +117,7 @@ class Submission:
     costs: Mapping[str, float]
     retries: bool
     arrays: Sequence[Array]
+    ended: str | None = None
 
     def jobs(self) -> dict[int, str]:
         """The job of every task that is known to be submitted: task number → "ARRAY_INDEX"."""
@@ -164,6 +165,21 @@ class Records:
         """
         _write(self.folder / f"{submission.name}.submission.json", asdict(submission), durable=True)
 
+    def end_submission(self, name: str, reason: str) -> None:
+        """Note that a submission is over: none of its tasks is to train any more. The first reason stays.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self.why_ended(name) is None:
+            _write(self.folder / f"{name}.ended.json", {"version": _VERSION, "reason": reason}, durable=True)
+
+    def why_ended(self, name: str) -> str | None:
+        """Why a submission is over; None if it is not."""
+        with contextlib.suppress(*_UNUSABLE):
+            return _text(self._content(self.folder / f"{name}.ended.json")["reason"])
+        return None
+
     @contextlib.contextmanager
     def alone(self, on_wait: Callable[[], None]) -> Iterator[None]:
         """Be the only one that submits, as far as the file system has locks; the lock ends with the process.
@@ -205,7 +221,8 @@ class Records:
         found = []
         for path, content in self._read("*.submission.json"):
             with contextlib.suppress(*_UNUSABLE):
-                found.append(_submission(path.name.removesuffix(".submission.json"), content))
+                name = path.name.removesuffix(".submission.json")
+                found.append(replace(_submission(name, content), ended=self.why_ended(name)))
         return found
 
     def runs(self) -> list[Run]:
@@ -221,7 +238,7 @@ class Records:
 
     def remove(self, name: str) -> None:
         """Drop the record of this run or submission."""
-        for kind in ("run", "cells", "submission"):
+        for kind in ("run", "cells", "ended", "submission"):
             with contextlib.suppress(OSError):
                 (self.folder / f"{name}.{kind}.json").unlink(missing_ok=True)
 

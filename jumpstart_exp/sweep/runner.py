@@ -21,11 +21,12 @@ from jumpstart_exp.console import notes, output, warn
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.limits import available_memory_bytes, cpu_count
 from jumpstart_exp.result import Result
-from jumpstart_exp.settings import setting_error
+from jumpstart_exp.settings import legible, setting_error
 from jumpstart_exp.store import Store, Stored, StoreError, result_row
+from jumpstart_exp.sweep.bounds import check_count, check_hours, expected, long_words, refusals
 from jumpstart_exp.sweep.progress import Outcome, SweepProgress, duration, epoch_progress, outcome_table, result_table
 from jumpstart_exp.sweep.records import Heartbeat, Job, Records, current_job, is_alive
-from jumpstart_exp.sweep.stopping import EndedError, InterruptedSweepError, stoppable
+from jumpstart_exp.sweep.stopping import EndedError, FirstFailureError, InterruptedSweepError, stoppable
 from jumpstart_exp.sweep.verdict import ClassShares, verdict
 from jumpstart_exp.sweep.workers import EngineSetup, Progress, train_in_parallel
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 STORE_AFTER_SECONDS = 2.0
 STORE_AFTER_CELLS = 64
+
+_LONGEST_REASON = 500
+"""Letters of a failure's reason in a message."""
 
 
 class CellsFailedError(Exception):
@@ -89,9 +93,10 @@ def run_sweep(
         job: the job of a cluster that this is a part of.
 
     Raises:
-        SettingError: engine, device or number of workers cannot be had.
+        SettingError: engine, device or number of workers cannot be had, or there is more to do than is allowed.
         DataError: a dataset's files are missing or damaged and cannot be fetched.
         StoreError: the store cannot be read or written.
+        FirstFailureError: a cell failed, and fail_fast is set; what was finished is stored.
         InterruptedSweepError: Ctrl-C or a request to end; what was finished is stored.
         WorkerStartError: worker processes cannot be started; what was finished is stored.
     """
@@ -113,9 +118,12 @@ def run_sweep(
         )
     if settings.dry_run:
         console.print(dry_run_table(todo, store, phases))
-        for remark in remarks:
+        for remark in [*remarks, *refusals(len(cells), *expected(phases), settings)]:
             console.print(remark)
         return {}
+    if job is None:  # else the launcher has done it for all its tasks
+        check_count(len(cells), settings)
+        check_hours(*expected(phases), settings)
     store.check_writable()
     checkpoints = _checkpoints(settings)
     checkpoints.remove({key for key, known in todo.stored.items() if known.status != "failed"})
@@ -131,18 +139,20 @@ def run_sweep(
         console.print(
             f"{cells_words(len(kept))} go on from a checkpoint" if len(kept) > 1 else "1 cell goes on from a checkpoint"
         )
-    for line in [*(f"engine {phase.words()}" for phase in phases), *remarks]:
+    takes_long = [] if job else [words for words in [long_words(*expected(phases))] if words]
+    for line in [*(f"engine {phase.words()}" for phase in phases), *remarks, *takes_long]:
         console.print(line)
     results: list[Result] = []
     if job is None:
         clear_records(Records(store.results_dir), todo.stored)
     if todo.to_train:
         started = time.monotonic()
-        results = _train(phases, store, checkpoints, job)
+        results = _train(phases, store, checkpoints, job, settings)
     store.add_labels(todo.new_labels)
     if todo.to_train:
         outcomes = [
-            Outcome(one.cell.method, one.status, one.train_acc.best, one.cell.dataset.threshold) for one in results
+            Outcome(one.cell.method, one.status, one.train_acc.best, one.cell.dataset.threshold, one.cell.dataset.task)
+            for one in results
         ]
         console.print(outcome_table(outcomes))
         took = duration(time.monotonic() - started)
@@ -162,7 +172,7 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
     Raises:
         CellsFailedError: the cell failed; that is stored, too.
         KeyboardInterrupt: the training was asked to end; the message says what is kept of it.
-        SettingError: engine or device cannot be had.
+        SettingError: engine or device cannot be had, or the training takes longer than is allowed.
         DataError: the dataset's files are missing or damaged and cannot be fetched.
         StoreError: the store cannot be read or written.
     """
@@ -175,6 +185,10 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
     phases, remarks = _phases(todo.to_train, settings, 1)
     if settings.dry_run:
         console.print(dry_run_table(todo, store, phases))
+        remarks = [*remarks, *refusals(1, *expected(phases), settings)]
+    else:
+        check_hours(*expected(phases), settings)
+        remarks = [*remarks, *filter(None, [long_words(*expected(phases))])]
     for remark in remarks:
         console.print(remark)
     if settings.dry_run:
@@ -216,9 +230,11 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
 
 
 def _class_shares(cell: Cell, settings: RunSettings) -> ClassShares | None:
-    """The classes' shares among the cell's points; None where its files are not there."""
+    """The classes' shares among the cell's points; None where its files are not there, and for a regression."""
     from jumpstart_exp.data.loading import load
 
+    if cell.dataset.task == "regression":
+        return None
     try:
         data = load(cell.dataset, Path(settings.data_dir))
     except DataError:
@@ -356,7 +372,9 @@ def _train_here(cell: Cell, setup: EngineSetup, console: Console, heart: Heartbe
     return results[0]
 
 
-def _train(phases: "Sequence[Phase]", store: Store, checkpoints: "Checkpoints", job: Job | None) -> list[Result]:
+def _train(
+    phases: "Sequence[Phase]", store: Store, checkpoints: "Checkpoints", job: Job | None, settings: RunSettings
+) -> list[Result]:
     console = notes()
     count = sum(len(fleet) for phase in phases for fleet in phase.fleets)
     results: list[Result] = []
@@ -392,6 +410,7 @@ def _train(phases: "Sequence[Phase]", store: Store, checkpoints: "Checkpoints", 
     ):
         events = happenings()
         told = False
+        failure: Result | None = None
         try:
             for event in events:
                 if isinstance(event, Result):
@@ -399,6 +418,9 @@ def _train(phases: "Sequence[Phase]", store: Store, checkpoints: "Checkpoints", 
                     waiting.append(event)
                     progress.finished(event)
                     heart.finished(event.cell.key, has_failed=event.status == "failed")
+                    if settings.fail_fast and event.status == "failed" and not stop:
+                        failure = event
+                        stop.request(signal.SIGTERM)  # as if told to end: what is in training is kept
                 elif isinstance(event, Progress):
                     progress.training(event.cell, event.epochs)
                     heart.progress(event.cell.key, progress.share_done(event.cell, event.epochs))
@@ -422,6 +444,15 @@ def _train(phases: "Sequence[Phase]", store: Store, checkpoints: "Checkpoints", 
             raise
         finally:
             events.close()
+        if failure is not None:
+            kept = (
+                "from checkpoints" if settings.checkpoint_minutes else "from their beginning (checkpoint_minutes=null)"
+            )
+            raise FirstFailureError(
+                f"{failed_words(failure.cell.title(), failure.error)}; {len(results)} of {count} cells are stored in "
+                f"{store.results_dir}, those in training go on {kept} with the same command; retry=failed tries the "
+                "failed one again"
+            )
         if stop.signal is not None:
             raise InterruptedSweepError(
                 f"stopped: {len(results)} of {count} cells are done and stored in {store.results_dir}; "
@@ -453,6 +484,12 @@ def dry_run_table(todo: Plan, store: Store, phases: "Sequence[Phase]") -> Table:
         table.add_row("estimated time", f"about {duration(sum(phase.estimate_seconds() for phase in phases))}")
         table.add_row("estimated memory", f"about {memory / 2**30:.1f} GiB")
     return table
+
+
+def failed_words(cell: str, error: str | None) -> str:
+    """That a cell failed, by which fail_fast ends a sweep, and why: a line."""
+    reason = next(iter((error or "").strip().splitlines()), "failed")
+    return f"fail_fast=true ended the sweep: {cell} failed: {legible(reason, _LONGEST_REASON)}"
 
 
 def stored_words(counts: Counter[str]) -> str:

@@ -22,6 +22,10 @@ class InterruptedSweepError(Exception):
         self.by = by
 
 
+class FirstFailureError(Exception):
+    """A cell failed, which ended its sweep as fail_fast asks; everything that was finished is stored."""
+
+
 class EndedError(BaseException):
     """A signal's handler has ended the training by an error of its own: no failure of the cell in training."""
 
@@ -29,8 +33,8 @@ class EndedError(BaseException):
         self.error = error
 
 
-TOLD_TO_END = (EndedError, InterruptedSweepError, KeyboardInterrupt)
-"""What a training ends by when a signal has asked for it; any other exception is a crash."""
+TOLD_TO_END = (EndedError, FirstFailureError, InterruptedSweepError, KeyboardInterrupt)
+"""What a training ends by when a signal, or fail_fast, has asked for it; any other exception is a crash."""
 
 
 class Stop:

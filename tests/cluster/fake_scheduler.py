@@ -66,7 +66,9 @@ case $1 in
 esac
 """,
     "scancel": """
-awk -F'|' -v OFS='|' -v job="$1" '$1 == job { $4 = "CANCELLED" } { print }' {folder}/jobs > {folder}/jobs.new
+awk -F'|' -v OFS='|' -v jobs=" $* " '
+  index(jobs, " " $1 " ") || index(jobs, " " $1 "_" $2 " ") { $4 = "CANCELLED" } { print }
+' {folder}/jobs > {folder}/jobs.new
 mv {folder}/jobs.new {folder}/jobs
 """.replace("{ $4", "{{ $4")
     .replace('" }', '" }}')

@@ -19,16 +19,18 @@ from cluster.fake_scheduler import Scheduler, hide_slurm
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import ClusterError, launch, slurm
 from jumpstart_exp.cluster.launch import run_on_cluster
+from jumpstart_exp.cluster.sweep_state import SweepMonitor
 from jumpstart_exp.cluster.task import FleetTask
 from jumpstart_exp.config.cluster_settings import ClusterSettings
 from jumpstart_exp.config.run import RunSettings
+from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.result import Metric, Result
-from jumpstart_exp.settings import SettingError
+from jumpstart_exp.settings import SettingError, field_types
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import Store, StoreError
 from jumpstart_exp.sweep.records import Records
-from jumpstart_exp.sweep.stopping import InterruptedSweepError
+from jumpstart_exp.sweep.stopping import FirstFailureError, InterruptedSweepError
 
 pytest.importorskip("submitit")
 
@@ -65,7 +67,7 @@ class Sweep:
     ) -> dict[str, str | None]:
         if plot is not None:
             self._plot = plot()
-        own = {name: values.pop(name) for name in list(values) if name in ("engine", "device", "retry", "dry_run")}
+        own = {name: values.pop(name) for name in list(values) if name in field_types(RunSettings)}
         cluster = ClusterSettings.from_values({**A_CELL_A_TASK, **values})
         return run_on_cluster(cells, replace(self.settings, **own), cluster)
 
@@ -739,3 +741,54 @@ def test_what_a_task_said_last_is_told(sweep, scheduler):
 def test_tasks_that_cannot_end_in_time_are_warned_of(sweep, scheduler, capsys):
     sweep.submit(timeout_min=1)
     assert "hydra.launcher.timeout_min" in capsys.readouterr().err
+
+
+# how large it may be, and its end at the first failure
+
+
+def test_more_than_is_allowed_is_refused_before_anything_is_submitted(sweep, scheduler, monkeypatch, capsys):
+    with pytest.raises(
+        SettingError, match=r"^the sweep has 7 cells, more than max_cells=6 allows; nothing was trained"
+    ):
+        sweep.submit(max_cells=6)
+    monkeypatch.setattr(EagerEngine, "estimate_seconds", staticmethod(lambda _: 7190.0))
+    words = r"about 8 h 00 min \(2 tasks at once, without SLURM's queue; 14 core-hours\)"
+    with pytest.raises(SettingError, match=rf"^training takes {words}, more than max_hours=7.9 allows"):
+        sweep.submit(max_hours=7.9, max_at_once=2)
+    assert not scheduler.tasks() and not sweep.records.submissions()
+    sweep.run(max_hours=7.9, max_cells=6, max_at_once=2, dry_run=True)
+    said = capsys.readouterr().out
+    assert "estimated time" in said and "about 8 h 00 min: 2 tasks at once" in said
+    assert said.count("without dry_run=true it is refused: ") == 2
+    sweep.submit(max_hours=8, max_cells=7, max_at_once=2)
+    said = capsys.readouterr().out
+    assert len(scheduler.tasks()) == 7
+    assert "this takes about 8 h 00 min (2 tasks at once, without SLURM's queue; 14 core-hours): dry_run=true" in said
+
+
+def test_a_sweep_that_its_first_failure_has_ended_says_so_and_the_same_command_submits_the_rest(sweep, scheduler):
+    reason = "fail_fast=true ended the sweep: relu 2×3 seed 0 failed: no memory"
+
+    def plot() -> Iterator[object]:
+        (submission,) = sweep.records.submissions()
+        task = submitted_function(sweep, "7_1")
+        assert (task.submission, task.settings.fail_fast) == (submission.name, True)
+        sweep.end("7_0")
+        sweep.end("7_1", status="failed", error="no memory")
+        sweep.records.end_submission(submission.name, reason)  # as the task does
+        scheduler.turn(*(f"7_{number}" for number in range(2, 7)), to="CANCELLED")
+        yield
+
+    with pytest.raises(FirstFailureError) as caught:
+        sweep.run(plot, fail_fast=True)
+    assert one_line(caught.value).startswith(f"{reason}; 2 of 7 cells are stored in {sweep.results}, the same command")
+    states = SweepMonitor(sweep.results).look()
+    assert states.counts()["stopped"] == 5 and {loss.reason for loss in states.losses} == {reason}
+
+    def again() -> Iterator[object]:
+        assert len(scheduler.tasks()) == 12
+        sweep.end(*(task for task in scheduler.tasks() if task.startswith("8")))
+        yield
+
+    errors = sweep.run(again, fail_fast=True)
+    assert [error for error in errors.values() if error] == ["no memory"]

@@ -13,8 +13,8 @@ from jumpstart_exp.cluster import slurm, task
 from jumpstart_exp.cluster.task import FleetTask
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.specs.optimizer import OptimizerSpec
-from jumpstart_exp.sweep.records import Job, current_job
-from jumpstart_exp.sweep.stopping import InterruptedSweepError
+from jumpstart_exp.sweep.records import Array, Job, Records, Submission, current_job
+from jumpstart_exp.sweep.stopping import FirstFailureError, InterruptedSweepError
 
 CELLS = [Cell(depth=2, width=3, seed=seed, optimizer=OptimizerSpec(epochs=2)) for seed in range(3)]
 
@@ -174,3 +174,55 @@ def test_a_job_knows_its_log(monkeypatch, capfd, tmp_path):
         os.close(kept)
     assert in_file == Job("12", str(log))
     assert in_pipe == Job("12", None)
+
+
+def submitted(fleet: FleetTask) -> tuple[FleetTask, Records]:
+    """The task, of a submission of an array of five, whose number nobody knows yet, and of a job that is no array."""
+    records = Records(Path(fleet.settings.results_dir))
+    arrays = [Array(0, 5, None, "mine-0"), Array(5, 1, "8", "mine-5")]
+    tasks = [[f"{number}"] for number in range(6)]
+    records.keep_submission(Submission("mine", "fleet_slurm", "/logs", 1, tasks, {}, False, arrays))
+    return replace(fleet, submission="mine", settings=replace(fleet.settings, fail_fast=True)), records
+
+
+def fail_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_sweep(*_: object) -> None:
+        raise FirstFailureError("fail_fast=true ended the sweep: relu 2×3 seed 1 failed: no; 1 of 3 cells are stored")
+
+    monkeypatch.setattr(task, "run_sweep", run_sweep)
+
+
+def test_the_first_failure_ends_all_that_was_submitted_with_it_and_nothing_else(fleet, scheduler, monkeypatch, capsys):
+    fleet, records = submitted(fleet)
+    for number, state in enumerate(["COMPLETED", "RUNNING", "PENDING", "RUNNING", "PENDING"]):
+        scheduler.add(f"7_{number}", state=state, name="mine-0")
+    scheduler.add("8", state="PENDING", name="mine-5")
+    scheduler.add("9_0", state="RUNNING", name="another")
+    fail_first(monkeypatch)
+    assert fleet() == 1
+    assert scheduler.calls("scancel") == ["7_1 7_2 7_4 8"]
+    assert scheduler.tasks()["7_3"] == "RUNNING"  # the task itself, which ends by returning
+    assert scheduler.tasks()["9_0"] == "RUNNING"
+    assert "1 of 3 cells are stored" in capsys.readouterr().err
+    reason = "fail_fast=true ended the sweep: relu 2×3 seed 1 failed: no"
+    assert records.why_ended("mine") == reason
+    assert [one.ended for one in records.submissions()] == [reason]
+    records.remove("mine")
+    assert records.why_ended("mine") is None
+
+
+def test_a_task_of_a_sweep_that_is_over_trains_nothing(fleet, monkeypatch, capsys):
+    fleet, records = submitted(fleet)
+    records.end_submission("mine", "fail_fast=true ended the sweep: a cell failed")
+    monkeypatch.setattr(task, "run_sweep", lambda *_: pytest.fail("it trains"))
+    assert fleet() == 0
+    assert "nothing is trained: fail_fast=true ended the sweep: a cell failed" in capsys.readouterr().out
+
+
+def test_where_slurm_does_not_answer_tasks_that_begin_later_end_all_the_same(fleet, scheduler, monkeypatch, capsys):
+    fleet, records = submitted(fleet)
+    scheduler.fail()
+    fail_first(monkeypatch)
+    assert fleet() == 1
+    assert "tasks beside this one may go on: SLURM cannot be asked" in capsys.readouterr().err
+    assert records.why_ended("mine") is not None

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jumpstart_exp import cell as cells
-from jumpstart_exp.cell import Cell, CellField, cell_fields
+from jumpstart_exp.cell import Cell, CellField, cell_fields, fields_of
 from jumpstart_exp.data import DATASETS, DatasetSpec
 from jumpstart_exp.data.base import Split
 from jumpstart_exp.data.cifar10 import Cifar10
@@ -71,6 +71,11 @@ BASES: dict[str, tuple[type[DatasetSpec], Overrides]] = {
         Thumbnails,
         {"network.layout": "cnn", "penalty.kind": "UP", "penalty.margin_above": 2, "penalty.margin_below": -2}
         | {"optimizer.batch_size": 4, "dataset.augment": "flip_crop"},
+    ),
+    "spirals": (
+        DATASETS["spirals"],
+        {"dataset.n_samples": 30, "dataset.noise": 0.1, "network.init": "zero", "penalty.kind": "UP"}
+        | {"penalty.balance": 0.51, "dropout.rate": 0.3},
     ),
 }
 """Of every base its dataset and what differs from the defaults: every field acts in one of them."""
@@ -146,6 +151,7 @@ def cases() -> Iterator[tuple[str, str, dict[str, Cell]]]:
 
 
 FIELDS = cell_fields()
+TABLES = {"sklearn", "csv", "npz"}
 CASES = list(cases())
 
 
@@ -174,8 +180,11 @@ def test_every_value_of_every_field_is_tried() -> None:
     tried: dict[str, set[str]] = {}
     for _, name, found in CASES:
         tried.setdefault(name, set()).update(found)
-    assert tried.keys() == FIELDS.keys() - {"dataset", "dataset.content"}, "what files hold is the loader's to compare"
-    assert all(tried[name] == {*field.rules["choices"]} for name, field in FIELDS.items() if field.rules["choices"])
+    of_tables = {f"dataset.{field.name}" for name in TABLES for field in dataclasses.fields(DATASETS[name])}
+    of_others = {name for each in DATASETS.keys() - TABLES for name in fields_of(each)}
+    left_out = {"dataset", "dataset.content"} | (of_tables - of_others)  # what they hold is the loader's to compare
+    assert tried.keys() == FIELDS.keys() - left_out
+    assert all(tried[name] == {*FIELDS[name].rules["choices"]} for name in tried if FIELDS[name].rules["choices"])
 
 
 @pytest.mark.parametrize("base", BASES)

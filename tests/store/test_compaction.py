@@ -672,10 +672,13 @@ def test_the_command_names_what_it_cannot_read(answer: Any, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "one command is needed: python -m jumpstart_exp.store compact|verify [results_dir=FOLDER]"),
+        ([], "one command is needed: compact, verify, diff A B or export to=FILE"),
         (["results_dir=x"], "one command is needed"),
         (["compact", "verify"], "one command is needed"),
-        (["compress"], "'compress' is not an argument of the store: compact, verify, results_dir=FOLDER or --help"),
+        (
+            ["compress"],
+            "'compress' is not an argument of the store: compact, verify, diff A B, export to=",
+        ),
         (["compact", "results_dir="], "'results_dir=' is not an argument of the store"),
         (["compact", "--results_dir=x"], "'--results_dir=x' is not an argument of the store"),
     ],

@@ -243,10 +243,22 @@ def test_networks_are_counted_by_their_own_datasets_threshold() -> None:
     """On images twice the share of the largest class is a training; on MOONS it is 0.95."""
     digits, moons = Mnist.threshold, Moons.threshold
     outcomes = [
-        Outcome("relu", "done", 0.5, digits),
-        Outcome("relu", "done", 0.5, moons),
-        Outcome("relu", "diverged", 1.0, moons),
+        Outcome("relu", "done", 0.5, digits, "classification"),
+        Outcome("relu", "done", 0.5, moons, "classification"),
+        Outcome("relu", "diverged", 1.0, moons, "classification"),
     ]
     table = outcome_table(outcomes)
     assert [list(column.cells) for column in table.columns] == [["relu"], ["3"], ["2"], ["1"], ["0"], ["1"]]
     assert str(table.columns[-1].header) == "train (training accuracy 0.2247 or 0.95 or more)"
+
+
+def test_the_score_is_told_by_the_task_and_none_is_no_0() -> None:
+    outcomes = [
+        Outcome("relu", "done", -3.0, 0.9, "regression"),
+        Outcome("relu", "done", 0.91, 0.9, "regression"),
+        Outcome("relu", "done", None, 0.9, "regression"),
+        Outcome("relu", "done", 0.96, Moons.threshold, "classification"),
+    ]
+    table = outcome_table(outcomes)
+    assert [list(column.cells) for column in table.columns][-1] == ["2"]
+    assert str(table.columns[-1].header) == "train (training R² 0.9, accuracy 0.95 or more)"

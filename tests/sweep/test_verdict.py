@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.csv import Csv
 from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.sweep.verdict import ClassShares, verdict
 
@@ -87,3 +88,23 @@ def test_without_the_points_only_what_is_dead_is_known() -> None:
 def test_the_penalty_alone_learns_no_classes() -> None:
     alone = Cell(depth=2, penalty=PenaltySpec("UP"), task_loss=False)
     assert words(alone, penalty_start=52.25, penalty_last=0.5, **STUCK).endswith("says nothing of classes: 52.25 → 0.5")
+
+
+NUMBERS = Csv(path="own.csv", target="y", task="regression", content="x", features=1, train_points=9, val_points=3)
+
+
+@pytest.mark.parametrize(
+    ("best", "last", "dead", "expected"),
+    [
+        (0.97, 0.96, 0.0, "trains: training R² 0.9600 at the last epoch (0.9 or more)"),
+        (0.97, -2.5, 0.0, "trained at its best epoch, lost it since: training R² 0.9700 at epoch 7, now -2.5000"),
+        (-0.2, -3.0, 0.0, "stuck at chance: it was never better than the mean of the targets"),
+        (0.0, 0.0, 1.0, "stuck at chance: every point gets one number (all are dead at layer 2)"),
+        (0.4, 0.3, 0.0, "does not train: its best training R², 0.4000 at epoch 7, is below 0.9"),
+        (None, None, 0.0, "nothing can be said of it: the row has no training R²"),
+    ],
+)
+def test_a_regression_is_told_by_its_r2(best: float | None, last: float | None, dead: float, expected: str) -> None:
+    row = {"train_r2_best": best, "train_r2_last": last, "train_r2_best_epoch": 7, "train_acc_last": None}
+    row |= {"train_acc_best": None, "dead_points_by_layer_last": [0.0, dead]}
+    assert words(Cell(depth=2, dataset=NUMBERS), None, **row) == expected

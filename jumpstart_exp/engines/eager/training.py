@@ -22,7 +22,7 @@ from jumpstart_exp.engines.eager.resets import is_due, reset_dormant_units
 from jumpstart_exp.engines.eager.states import restore, state_of
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.replay import Replayed
-from jumpstart_exp.losses.task import task_of
+from jumpstart_exp.losses.task import spread_of, task_of
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.methods import methods_of
 from jumpstart_exp.methods.interface import Batch
@@ -48,7 +48,7 @@ class Loss:
     Attributes:
         terms: by name, scalars before their weights: `task`, and what the methods add.
         weights: of the terms.
-        right: predictions that are right, their number.
+        right: how many points are put into their class.
     """
 
     terms: Mapping[str, Tensor]
@@ -83,6 +83,7 @@ class Training:
 
     epochs_run: int
     metrics: dict[str, Tracker]
+    latest: Batch | None  # pass in training, whose dormant units may begin anew
 
     def __init__(
         self,
@@ -103,6 +104,7 @@ class Training:
             x.to(device) if data.mean else x.to(device, dtype(cell)) for x in (data.x_train, data.x_val)
         )
         self.task, self.methods = task_of(cell.dataset), methods_of(cell)
+        self.spreads = [spread_of(cell.dataset, y) for y in (data.y_train, data.y_val)]
         self.y_train, self.y_val = (self.task.targets(y, dtype(cell)).to(device) for y in (data.y_train, data.y_val))
         self.weights = {"task": float(cell.task_loss)}
         for method in self.methods:
@@ -129,7 +131,9 @@ class Training:
             yield from self._train_epoch(epoch - 1)
             train_loss, train_acc, method_terms = self._seen_in_training()
             val_loss, val_acc = self._validate()
-            if not (math.isfinite(train_loss + val_loss + method_terms) and self._parameters_finite()):
+            if not (
+                math.isfinite(train_loss + val_loss + train_acc + val_acc + method_terms) and self._parameters_finite()
+            ):
                 self.diverged_epoch = epoch
                 return
             is_last = epoch == self.cell.optimizer.epochs
@@ -192,7 +196,7 @@ class Training:
         terms = {"task": self.task.loss(seen.outputs, y)}
         for method in self.methods:
             terms |= method.loss_terms(seen)
-        return Loss(terms, self.weights, (self.task.predictions(seen.outputs) == y).sum())
+        return Loss(terms, self.weights, self.task.right(seen.outputs, y))
 
     def full_batch(self) -> tuple[Tensor, Tensor]:
         """All training points as the network sees them, not augmented, and their targets."""
@@ -221,7 +225,7 @@ class Training:
         self.parameters = [*self.network.parameters(), *self.method_parameters.values()]
         spec = self.cell.optimizer
         self.optimizer = optimizer(spec).build(self.parameters, spec, self.device.type == "cuda")
-        self.latest: Batch | None = None  # pass, whose dormant units begin anew
+        self.latest = None
         self.steps = 0
         self.epochs_run = 0
         self.batches_done = 0  # of the epoch in training
@@ -262,12 +266,13 @@ class Training:
                 yield epoch + self.batches_done / self.batch_count
 
     def _seen_in_training(self) -> tuple[float, float, float]:
-        """Loss and accuracy of the epoch that was trained, and the sum of the methods' terms; begins the next."""
+        """Loss and score of the epoch that was trained, and the sum of the methods' terms; begins the next."""
         n_train = len(self.x_train)
         right_sum, loss_sum, *term_sums = self.sums.tolist()
         self.sums.zero_()
         self.batches_done = 0
-        return loss_sum / n_train, right_sum / n_train, sum(term_sums)
+        loss = loss_sum / n_train
+        return loss, self.task.score(loss, right_sum / n_train, self.spreads[0]), sum(term_sums)
 
     def _train_batch(self, epoch: int, batch: int, points: Tensor | None) -> None:
         x, y = (self.x_train, self.y_train) if points is None else (self.x_train[points], self.y_train[points])
@@ -303,8 +308,8 @@ class Training:
         for x, y in zip(self._chunks(self.x_val), self._chunks_of(self.y_val), strict=True):
             outputs = self.forward.outputs(x)
             loss += self.task.loss(outputs, y).item() * (len(y) / count)
-            right += int((self.task.predictions(outputs) == y).sum().item())
-        return loss, right / count
+            right += int(self.task.right(outputs, y).item())
+        return loss, self.task.score(loss, right / count, self.spreads[1])
 
     @torch.no_grad()
     def _evaluate_training_set(self) -> tuple[float | None, LayerCensus]:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
 from matplotlib.figure import Figure, SubFigure
@@ -20,6 +21,9 @@ METRICS = {"train_acc": "training", "val_acc": "validation"}
 DPI = 150
 """Dots per inch of the PNG files."""
 
+_SHOWN_DPI = 100
+"""Dots per inch of a figure in a notebook."""
+
 _STYLE = {
     "pdf.fonttype": 42,
     "hatch.linewidth": 0.6,
@@ -32,6 +36,22 @@ _STYLE = {
 
 plain_style = partial(matplotlib.style.context, ["default", _STYLE])
 """Matplotlib's own defaults and the report's, whatever the user's matplotlibrc says; restored afterwards."""
+
+
+class ReportFigure(Figure):
+    """A figure in the report's style whoever writes it, without pyplot; a notebook shows it by itself."""
+
+    def savefig(self, *arguments: Any, **settings: Any) -> None:
+        """Write it as matplotlib does."""
+        with plain_style():
+            super().savefig(*arguments, **settings)
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """What IPython shows: a PNG of twice the dots of its size."""
+        content = io.BytesIO()
+        self.savefig(content, format="png", dpi=2 * _SHOWN_DPI)
+        width, height = (round(inches * _SHOWN_DPI) for inches in self.get_size_inches())
+        return content.getvalue(), {"width": width, "height": height}
 
 
 def figure_job(name: str, draw: Callable[[], Figure]) -> Job:

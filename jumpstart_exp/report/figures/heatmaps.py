@@ -84,7 +84,8 @@ def heatmap_figure(grid: FigureGrid, at_epoch: str) -> Figure:
     title_size = float(np.clip(width, 10.0, 14.0))
     title = figure_title(grid, at_epoch, (width - 0.3) * 72 / (title_size * 0.56)).split("\n")
     style = replace(_STYLE, title=title_size, title_line=title_size * 0.017)
-    return draw_panels(PanelGrid(panels, grid.depths, rows, x_label, labels, size, width, title), style)
+    bars = [(grid.score if grid.task == "classification" else f"{grid.score}, below 0 as 0", slice(None))]
+    return draw_panels(PanelGrid(panels, grid.depths, rows, x_label, labels, size, width, title, bars), style)
 
 
 def method_panel(

@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 
-from jumpstart_exp.report.figures.drawing import line_height, wrapped, write_lines
+from jumpstart_exp.report.figures.drawing import ReportFigure, line_height, wrapped, write_lines
 
 FRONTIER = "frontier: at least half the seeds train up to here"
 LATE_FRONTIER = "the same, from the first depth that trains"
@@ -248,10 +248,10 @@ def draw_panels(grid: PanelGrid, style: Style) -> Figure:
     height = rows * (grid.size.panel[1] + style.gap) + style.margin + style.title_line * len(grid.title)
     part: Figure | SubFigure
     if grid.caption is None:
-        part = figure = Figure(figsize=(grid.width, height), layout="constrained")
+        part = figure = ReportFigure(figsize=(grid.width, height), layout="constrained")
     else:
         heights = height, (len(grid.caption) + style.caption_margin) * line_height(_CAPTION_SIZE)
-        figure = Figure(figsize=(grid.width, sum(heights)), layout="constrained")
+        figure = ReportFigure(figsize=(grid.width, sum(heights)), layout="constrained")
         part, below = np.ravel(np.asarray(figure.subfigures(2, 1, height_ratios=heights), dtype=object))
         for each in (part, below):
             each.patch.set_visible(False)  # its lower end is 0 or −0, as the layout's solver happens to round

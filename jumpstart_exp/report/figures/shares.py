@@ -16,8 +16,8 @@ from jumpstart_exp.report.statistics.differences import COMPARED, LEAST_SEEDS, c
 from jumpstart_exp.report.statistics.success import train_shares
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
 
-MEASURED = {"trains": "share of seeds that train", "train_acc": "training accuracy", "val_acc": "validation accuracy"}
-"""What is shown, in words."""
+MEASURED = {"trains": "share of seeds that train", "train_acc": "training {score}", "val_acc": "validation {score}"}
+"""What is shown, in words, with the score's name to be filled in."""
 
 _STYLE = Style(gap=0.3, margin=1.45)
 _LEAST = (1.9, 0.6)  # inches; room for a panel's title
@@ -42,8 +42,9 @@ def moments_figure(grid: FigureGrid, measured: str) -> Figure:
         [Panel(values[row], lost[row], partly[row], colours, title, "") for title, values, colours in shown]
         for row in range(len(grid.methods))
     ]
-    bars = [(MEASURED[measured], slice(2)), ("best minus last", slice(2, 3))]
-    titles = grid.title, f"{MEASURED[measured]}: best epoch against last"
+    words = MEASURED[measured].format(score=grid.score)
+    bars = [(words, slice(2)), ("best minus last", slice(2, 3))]
+    titles = grid.title, f"{words}: best epoch against last"
     names, caption = grid.method_titles, moments_caption(grid, measured)
     return draw_captioned(panels, grid.depths, grid.widths, names, bars, titles, caption, _LEAST, _STYLE)
 
@@ -68,7 +69,7 @@ def differences_figure(grid: FigureGrid, at_epoch: str) -> Figure:
                     (untrained[own] | untrained[other]) & (measured != "trains"),
                     (some_lost[own] | some_lost[other]) & (measured != "trains"),
                     scale,
-                    MEASURED[measured],
+                    MEASURED[measured].format(score=grid.score),
                     "no pair" if (mean := column[row].overall) is None else in_interval(mean, signed=True),
                     "{:+.2f}",
                     significant=[(int(depth), int(width)) for depth, width in np.argwhere(column[row].significant())],

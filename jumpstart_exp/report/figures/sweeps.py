@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 from seaborn.cm import mako, rocket
 
-from jumpstart_exp.report.captions import FEW_SEEDS, counted, seeds_of, threshold_of
+from jumpstart_exp.report.captions import FEW_SEEDS, clipped_told, counted, seeds_of, threshold_of
 from jumpstart_exp.report.figures.drawing import figure_job, in_lines, line_height, wrapped, write_lines
 from jumpstart_exp.report.figures.panel_grid import (
     ALIKE,
@@ -37,8 +37,8 @@ from jumpstart_exp.report.statistics.values import MOST_TESTED, PERMUTATIONS, co
 from jumpstart_exp.report.table.grid import MOMENTS, GridWarning, spelled
 from jumpstart_exp.report.table.sweeps import Sweep, SweptMethod, has_effect, value_words
 
-MEASURES = {"share": "share of networks that train", "val_acc": "validation accuracy"}
-"""What a figure over the values shows, in words."""
+MEASURES = {"share": "share of networks that train", "val_acc": "validation {score}"}
+"""What a figure over the values shows, in words, with the score's name to be filled in."""
 
 _PANEL = (3.7, 1.75)  # inches
 _MARGIN = (0.62, 0.15)  # inches left of a panel and right of the legend
@@ -139,7 +139,8 @@ def crossed_values_figure(sweep: Sweep) -> Figure:
     told = [f"{at_epoch} epoch: {line}" for at_epoch in MOMENTS for line in values_told(sweep, at_epoch)]
     caption = [*_in_lines(told, width - 0.3), *wrapped(values_caption(sweep, ""), width - 0.3, 7.5, 0.54)]
     labels = [f"{in_lines(method.title)}\n{', '.join(others)}" for method in sweep.methods]
-    bars = [(words_of, slice(2 * at, 2 * at + 2)) for at, words_of in enumerate(MEASURES.values())]
+    measured = [words_of.format(score=sweep.methods[0].grid.score) for words_of in MEASURES.values()]
+    bars = [(words_of, slice(2 * at, 2 * at + 2)) for at, words_of in enumerate(measured)]
     return draw_panels(PanelGrid(panels, across, upwards, name, labels, size, width, title, bars, caption), _STYLE)
 
 
@@ -162,9 +163,9 @@ def best_values_figure(sweep: Sweep) -> Figure:
     titles = f"{sweep.title} over {', '.join(sweep.names)}", "best value at every depth × width"
     caption = (
         f"Best: with which most seeds train ({threshold_of(methods[0].grid)}), of equal shares the highest mean "
-        "training accuracy, over the seeds that all values have; where several are equal, or no network trains, none "
-        f"is. A dot: the values differ there at all. {tests_told(sweep)} The p-values of a method's depth × width "
-        "pairs are corrected by Benjamini and Hochberg."
+        f"training {methods[0].grid.score}, over the seeds that all values have; where several are equal, or no "
+        f"network trains, none is. A dot: the values differ there at all. {tests_told(sweep)} The p-values of a "
+        "method's depth × width pairs are corrected by Benjamini and Hochberg."
     )
     return draw_captioned(
         panels, depths, widths, [method.title for method in methods], bars, titles, caption, _LEAST, _STYLE
@@ -200,6 +201,7 @@ def values_told(sweep: Sweep, at_epoch: str) -> list[str]:
 
 def values_caption(sweep: Sweep, spread: str) -> str:
     """What is compared over the values, how the best is chosen, and how they are tested; `spread` is what is shown."""
+    first = sweep.methods[0].grid
     pairs = {method.title: compare_values(method.grid, "best").pairs for method in sweep.methods}
     places = counted(next(iter(pairs.values())), "pair")
     if len({*pairs.values()}) > 1:
@@ -209,11 +211,11 @@ def values_caption(sweep: Sweep, spread: str) -> str:
     few = f"; of {most} seeds that can tell no two values apart, it takes {FEW_SEEDS}" * (1 < most < FEW_SEEDS)
     return (
         f"Every method over the depth × width pairs that all of its values have ({places}), {' or '.join(seeds)}"
-        f"{spread}. {_capital(threshold_of(sweep.methods[0].grid))}, one that diverged or failed does not; validation "
-        "accuracies are means over pairs of means over the seeds that have one. Best: with which most networks train, "
-        f"of equal shares the highest training accuracy. {tests_told(sweep)} Told apart from the best: by the share "
-        "that trains or by training accuracy, paired by seed, signs flipped, corrected by Benjamini and Hochberg for "
-        f"all pairs of values, so that picking the best is allowed for{few}."
+        f"{spread}. {_capital(threshold_of(first))}, one that diverged or failed does not; validation "
+        f"{first.scores} are means over pairs of means over the seeds that have one. Best: with which most networks "
+        f"train, of equal shares the highest training {first.score}. {tests_told(sweep)} Told apart from the best: by "
+        f"the share that trains or by training {first.score}, paired by seed, signs flipped, corrected by Benjamini "
+        f"and Hochberg for all pairs of values, so that picking the best is allowed for{few}.{clipped_told(first)}"
     )
 
 
@@ -232,8 +234,8 @@ def tests_told(sweep: Sweep) -> str:
         return "With one seed there is no test."
     beyond = f" More than {MOST_TESTED} values are not tested." if most > MOST_TESTED else ""
     return (
-        "Whether values differ: Friedman's test of the training accuracies, by permuting the values within seeds "
-        f"({PERMUTATIONS:,} at random), with networks that diverged last.{beyond}"
+        f"Whether values differ: Friedman's test of the training {sweep.methods[0].grid.scores}, by permuting the "
+        f"values within seeds ({PERMUTATIONS:,} at random), with networks that diverged last.{beyond}"
     )
 
 
@@ -316,10 +318,12 @@ def _set_axes(ax: Axes, sweep: Sweep, measure: str, *, is_last: bool) -> None:
             ax.set_xticks(shown.tolist(), [words[at] for at in shown])
         case other:
             raise ValueError(f"an axis of kind {other} is not known: log, linear or even")
-    least = sweep.methods[0].grid.chance if measure == "val_acc" else 0.0
-    least = min(least, float(ax.dataLim.y0))
+    grid = sweep.methods[0].grid
+    least = grid.chance if measure == "val_acc" else 0.0
+    if grid.task == "classification":  # R² has no lower end
+        least = min(least, float(ax.dataLim.y0))
     ax.set_ylim(least - 0.04 * (1 - least), 1 + 0.06 * (1 - least))
-    ax.set_ylabel(MEASURES[measure], fontsize=8, labelpad=2)
+    ax.set_ylabel(MEASURES[measure].format(score=grid.score), fontsize=8, labelpad=2)
     ax.tick_params(length=2, width=0.6, pad=2, labelsize=7, labelbottom=is_last)
     ax.grid(color="0.92", linewidth=0.5)
     ax.set_axisbelow(True)

@@ -30,7 +30,7 @@ from jumpstart_exp.report.inside.style import (
     new_figure,
     scatter_classes,
 )
-from jumpstart_exp.result import ACTIVITY, CENSUS
+from jumpstart_exp.result import ACTIVITY, CENSUS, LOSSES
 
 _CURVE_INCHES, _SURFACE_INCHES, _CENSUS_INCHES = 0.85, 0.66, 1.05
 _SURFACE_ROWS = 2
@@ -40,8 +40,8 @@ _A_COLLAPSE = 3  # states shown of a collapse: before it, at its worst, and the 
 
 _CURVES = {
     "loss": {
-        "train_loss": ("cross-entropy, training", "#0072B2"),
-        "val_loss": ("cross-entropy, validation", "#56B4E9"),
+        "train_loss": ("{loss}, training", "#0072B2"),
+        "val_loss": ("{loss}, validation", "#56B4E9"),
         "penalty": ("penalty (before λ)", "#D55E00"),
     },
     "accuracy": {
@@ -56,6 +56,8 @@ _CURVES = {
     },
 }
 """The panels from above: their labels, and the curves that each has."""
+
+_SCORES = {"classification": "accuracy", "regression": "R² (from 0 on)"}
 
 _ONE_EPOCH_LATER = ("train_loss", "train_acc")
 """Measured before the epoch's step: of the parameters one epoch earlier."""
@@ -81,7 +83,7 @@ def dynamics_figure(
     dataset = snapshots.cell.dataset
     data = _data(dataset, data_dir)
     # of the points the share of the largest class
-    chance = 1 / dataset.classes if data is None else float(torch.bincount(data.y_train).max() / len(data.y_train))
+    chance = dataset.chance if data is None else float(torch.bincount(data.y_train).max() / len(data.y_train))
     across = max(3, int((width_inches - 0.1) / _SURFACE_INCHES))
     states = shown_states(snapshots, chance, rows * across, across) if data is not None and rows else ()
     down = -(-len(states) // across)
@@ -207,13 +209,14 @@ def letter_of(place: int) -> str:
 
 
 def _draw_curves(ax: Axes, snapshots: RecordedStates, panel: str) -> None:
-    is_loss = panel == "loss"
+    is_loss, task = panel == "loss", snapshots.cell.dataset.task
     handles = []
     for name, (words, colour) in _CURVES[panel].items():
         x, y = snapshots.column("epoch") - (name in _ONE_EPOCH_LATER), snapshots.column(name)
         if is_loss:
             y = np.where(y > 0, y, np.nan)  # a logarithm has no place for 0
         x, y = thinned(x, y)
+        words = words.format(loss=LOSSES[task])
         if len(x):
             order = 1.5 if name.startswith("val") else 2.0  # the few validation points' line jumps: below the other
             ax.plot(x, y, color=colour, linewidth=0.7, label=words, gid=name, zorder=order)
@@ -229,7 +232,7 @@ def _draw_curves(ax: Axes, snapshots: RecordedStates, panel: str) -> None:
         ax.set_ylim(-0.03, 1.03)
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
     ax.set_xlim(0, max(int(snapshots.epochs[-1]), 1))
-    ax.set_ylabel(panel, fontsize=NORMAL)
+    ax.set_ylabel(_SCORES[task] if panel == "accuracy" else panel, fontsize=NORMAL)
     ax.tick_params(pad=2, **_TICKS)
     if handles:
         ax.legend(

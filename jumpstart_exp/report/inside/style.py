@@ -7,7 +7,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from jumpstart_exp.inspect.recorded_states import RecordedStates
-from jumpstart_exp.report.table.names import dataset_title, method_title
+from jumpstart_exp.report.table.names import method_title
+from jumpstart_exp.result import LOSSES
 
 SMALL, NORMAL = 5.5, 6.5
 """Points of the letters in and beside panels."""
@@ -36,14 +37,14 @@ def method_name(snapshots: RecordedStates) -> str:
     """The cell's method as the papers write it, and that it was trained on the constraints alone, where it was."""
     cell = snapshots.cell
     name = method_title(cell.method, cell.penalty.aggregate, cell.penalty.weight)
-    return name if cell.task_loss else f"{name}, no cross-entropy"
+    return name if cell.task_loss else f"{name}, no {LOSSES[cell.dataset.task]}"
 
 
 def figure_words(snapshots: RecordedStates) -> str:
     """Dataset, layout, size and seed of the network, and whether it is the stored one."""
     cell = snapshots.cell
     layout = {"mlp": "", "conv2x1": " (2×1)", "cnn": " (CNN)"}[cell.network.layout]
-    words = f"{dataset_title(cell.dataset.name)}, {cell.depth}×{cell.width}{layout}, seed {cell.seed}"
+    words = f"{cell.dataset.title}, {cell.depth}×{cell.width}{layout}, seed {cell.seed}"
     return f"{words} · trained again, otherwise than stored" if snapshots.agreement else words
 
 

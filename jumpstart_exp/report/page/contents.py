@@ -31,6 +31,7 @@ from jumpstart_exp.report.statistics.intervals import LEAST_FOR_INTERVAL, RESAMP
 from jumpstart_exp.report.statistics.success import train_shares, trained
 from jumpstart_exp.report.statistics.summary import summarise
 from jumpstart_exp.report.table.grid import MOMENTS, FigureGrid
+from jumpstart_exp.result import COLUMNS
 from jumpstart_exp.settings import legible
 from jumpstart_exp.store import Store
 
@@ -90,7 +91,10 @@ METRICS = (
     Metric("penalty", "separation penalty", POSITIVE, _CENSUS, "low"),
     Metric("seconds", "seconds of training", POSITIVE, (), "low"),
 )
-"""Every metric but the share of seeds that train, in the order of the page's list."""
+"""Every metric but the share of seeds that train, in the order of the page's list.
+
+Of a regression what is called accuracy here is R²: fractions of it begin at 0, what is below is 0 on the page.
+"""
 
 
 def page_contents(
@@ -180,10 +184,20 @@ def _measured(table: pd.DataFrame, column: str) -> Floats:
     if column.endswith("_drop"):
         name = column.removesuffix("_drop")
         return _measured(table, f"{name}_best") - _measured(table, f"{name}_last")
-    if column not in table.columns:
-        return np.full(len(table), np.nan)
-    numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = np.full(len(table), np.nan)
+    for name in {column, *(_stored_as(column, task) for task in COLUMNS)}:  # a row has the score of its task alone
+        if name in table.columns:
+            own = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+            numbers = np.where(np.isnan(own), numbers, own)
     return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def _stored_as(column: str, task: str) -> str:
+    """What the store calls a metric's column in rows of the task."""
+    for metric, name in COLUMNS[task].items():
+        if column.startswith(f"{metric}_"):
+            return name + column.removeprefix(metric)
+    return column
 
 
 def _texts(rows: pd.DataFrame, column: str, shown: Callable[[str], str]) -> tuple[list[str], NDArray[np.int64]]:
@@ -218,7 +232,9 @@ def _add_grid(block: Block, name: str, grid: FigureGrid, place: NDArray[np.int64
 
 def _study(grid: FigureGrid) -> dict[str, Any]:
     return {
-        **picked(grid, "title", "slug", "dataset", "layout", "chance", "threshold", "depths", "widths", "seeds"),
+        **picked(
+            grid, "title", "slug", "dataset", "score", "layout", "chance", "threshold", "depths", "widths", "seeds"
+        ),
         "methods": _methods(grid),
         "cells": int(grid.present.sum()),
         "frontiers": {start: {at_epoch: _frontiers(grid, at_epoch, start) for at_epoch in MOMENTS} for start in STARTS},

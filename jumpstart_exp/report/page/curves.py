@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from jumpstart_exp.report.page.packing import COARSE_FRACTION, COARSE_POSITIVE, Block, Scale, text_length
+from jumpstart_exp.result import COLUMNS
 from jumpstart_exp.store import Store
 
 LEAST_POINTS = 24
@@ -39,7 +40,7 @@ class ThinCurves:
     """Curves of the same cells in the same order, all with as many points.
 
     `epochs` is (cells, points) and repeats a curve's last epoch where it has fewer points; `values` has arrays of the
-    same shape, fractions in [0, 1] and losses in nats, NaN where nothing was measured or it is not finite. A cell
+    same shape, fractions in [0, 1], R² and losses, NaN where nothing was measured or it is not finite. A cell
     without a curve has epoch 0 throughout.
     `longest` is how many points the longest curve of the store has.
     """
@@ -61,7 +62,7 @@ def read_curves(store: Store, keys: Sequence[str]) -> ThinCurves:
         for own, rows in _of_equal_length(table):
             longest = max(longest, rows.shape[1])
             where = [place[key] for key in own]
-            found = {name: _finite(table[name].to_numpy(np.float64)[rows]) for name in values}
+            found = {name: _finite(_measured(table, name)[rows]) for name in values}
             kept = _kept(found, most)
             epochs[where] = np.take_along_axis(table["epoch"].to_numpy(np.int64)[rows], kept, 1)
             for name, of_all in values.items():
@@ -115,6 +116,15 @@ def _block(curves: ThinCurves, names: Sequence[str]) -> Block:
     for name in names:
         block.add(f"curves.{name}", curves.values[name], _SCALES[name])
     return block
+
+
+def _measured(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    """A metric's numbers, whatever the task of their rows calls it: the columns of other tasks are null."""
+    numbers = np.full(len(table), np.nan)
+    for column in {of.get(name, name) for of in COLUMNS.values()}:
+        own = table[column].to_numpy(np.float64)
+        numbers = np.where(np.isnan(own), numbers, own)
+    return numbers
 
 
 def _of_equal_length(table: pd.DataFrame) -> Iterator[tuple[NDArray[np.object_], NDArray[np.int64]]]:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from jumpstart_exp.report.page.packing import distinct
 from jumpstart_exp.report.table.grid import FigureGrid
-from jumpstart_exp.report.table.names import dataset_title
 from jumpstart_exp.settings import legible
 
 _ORIGIN = ("engine", "device", "git_commit", "git_dirty", "jumpstart_exp_version", "torch_version", "numpy_version")
@@ -38,7 +37,7 @@ def statements(rows: pd.DataFrame, grids: Sequence[FigureGrid]) -> list[dict[str
         for commit, dirty in zip(_texts(rows, "git_commit"), _texts(rows, "git_dirty"), strict=True)
     )
     started = sorted({text[:10] for text in _texts(rows, "started") if text})
-    least = sorted({(grid.dataset, grid.threshold) for grid in grids})
+    least = sorted({(grid.dataset_title, grid.score, grid.threshold) for grid in grids})
     found = {
         "cells": [f"{len(rows):,} in all", *counts],
         "seeds": [_ranges(sorted({int(seed) for seed in rows["seed"]}))],
@@ -48,7 +47,7 @@ def statements(rows: pd.DataFrame, grids: Sequence[FigureGrid]) -> list[dict[str
         "commit": _counted(commits),
         **{title: _counted(_texts(rows, name)) for name, title in _VERSIONS.items()},
         "started": [started[0] if len(started) == 1 else f"{started[0]} to {started[-1]}"] if started else [],
-        "a network trains": [f"{dataset_title(name)}: training accuracy {value:.4g} or more" for name, value in least],
+        "a network trains": [f"{title}: training {score} {value:.4g} or more" for title, score, value in least],
     }
     return [
         {"name": name, "texts": [legible(text, 200) for text in texts]}

@@ -21,8 +21,8 @@ from jumpstart_exp.config.schema import conf_dir
 from jumpstart_exp.config.studies import VARIANTS
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.report.page.packing import distinct
-from jumpstart_exp.report.table.fields import AXES, Settings, is_optional, plain
 from jumpstart_exp.settings import SettingError
+from jumpstart_exp.store.fields import AXES, Settings, is_optional, plain
 
 PROGRAM = "python -m jumpstart_exp"
 """What every command begins with."""

@@ -226,7 +226,7 @@ def claims(
                 criterion=criterion.in_words(),
                 findings=contested(findings),
                 dataset=dataset,
-                threshold=DATASETS[dataset].threshold if threshold is None else threshold,
+                threshold=DATASETS[dataset]().threshold if threshold is None else threshold,
             )
         )
     return tuple(found)

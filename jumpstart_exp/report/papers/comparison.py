@@ -136,6 +136,8 @@ def published_grid(values: Mapping[PublishedPlace, float]) -> FigureGrid:
         title="MOONS as published",
         slug="moons_published",
         dataset="moons",
+        dataset_title=Moons.title,
+        task=Moons.task,
         layout="",
         chance=1 / Moons.classes,
         threshold=Moons.threshold,

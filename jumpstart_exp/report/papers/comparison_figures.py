@@ -17,7 +17,6 @@ from jumpstart_exp.report.papers.layouts import TITLES
 from jumpstart_exp.report.papers.published import METRICS
 from jumpstart_exp.report.statistics.intervals import Floats
 from jumpstart_exp.report.table.grid import FigureGrid
-from jumpstart_exp.report.table.names import dataset_title
 
 METRIC_TITLES = dict(zip(METRICS, ("training accuracy", "validation accuracy"), strict=True))
 """The published accuracies in words."""
@@ -54,7 +53,7 @@ def comparison_figure(comparison: GridComparison, metric: str) -> Figure:
         _column(f"ours (mean, {seeds_in_words(ours)})", ours.mean(metric), accuracy, ours),
         _column("ours minus published", difference, around_0, ours, "{:+.2f}"),
     ]
-    name = dataset_title(ours.dataset)
+    name = ours.dataset_title
     variant = TITLES[comparison.variant] if ours.dataset == "moons" else f"variant={comparison.variant}"
     title = f"{name}, {METRIC_TITLES[metric]} at the best epoch: published and ours, {variant}"
     bars = [("accuracy", slice(2)), ("ours minus published", slice(2, 3))]

@@ -224,7 +224,7 @@ def _most(layouts: Sequence[LayoutComparison]) -> int:
 def _title(comparison: GridComparison) -> str:
     layout = TITLES[comparison.variant] if comparison.study == "moons" else f"variant={comparison.variant}"
     seeds = seeds_in_words(comparison.ours)
-    return f"{dataset_title(comparison.ours.dataset)}, {layout}, best epoch, {seeds}"
+    return f"{comparison.ours.dataset_title}, {layout}, best epoch, {seeds}"
 
 
 def _left_out(comparison: GridComparison) -> str:

@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from jumpstart_exp.report.statistics.intervals import Floats, means, share_interval
-from jumpstart_exp.report.table.fields import AXES, Settings, setting_columns, told, usual
-from jumpstart_exp.report.table.names import dataset_title
+from jumpstart_exp.report.table.names import dataset_of
+from jumpstart_exp.store.fields import AXES, Settings, setting_columns, told, usual
 
 LAYOUTS = {"mlp": 1, "conv2x1": 2}
 """Layouts with points of two features, and how many activations of a layer each unit has for one point."""
@@ -115,7 +115,7 @@ def _dataset(context: Settings, layouts: Mapping[str, list[_Network]]) -> Initia
     digest = hashlib.sha256(json.dumps(told(context), sort_keys=True).encode()).hexdigest()[:8]
     name = str(context["dataset"])
     return InitialisedDataset(
-        title=dataset_title(name),
+        title=dataset_of(context).title,
         slug=f"initialisation_{name}_{digest}",
         layouts=tuple(_layout(layout, layouts[layout]) for layout in LAYOUTS if layout in layouts),
     )

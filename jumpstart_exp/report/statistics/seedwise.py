@@ -70,7 +70,7 @@ def complete_seeds(grid: FigureGrid, methods: tuple[str, ...], pairs: int) -> ND
 def wins_by_seed(first: Floats, second: Floats) -> NDArray[np.int64]:
     """At how many pairs the first accuracy is the higher one, seed by seed, of (…, seeds); any beats NaN."""
     axes = tuple(range(first.ndim - 1))
-    higher = np.nan_to_num(first, nan=-1.0) > np.nan_to_num(second, nan=-1.0) + EQUAL
+    higher = np.nan_to_num(first, nan=-np.inf) > np.nan_to_num(second, nan=-np.inf) + EQUAL
     return np.asarray(higher.sum(axis=axes), dtype=np.int64)
 
 

@@ -81,9 +81,9 @@ def compare_values(grid: FigureGrid, at_epoch: str) -> ValueComparison:
     else:
         low, high = np.nanmin(by_seed, axis=1), np.nanmax(by_seed, axis=1)
     train_acc, val_acc = (mean_over(grid.mean(f"{metric}_{at_epoch}"), (1, 2)) for metric in ("train_acc", "val_acc"))
-    order = np.lexsort((np.nan_to_num(train_acc, nan=-1.0), share))[::-1]
+    order = np.lexsort((np.nan_to_num(train_acc, nan=-np.inf), share))[::-1]
     reference = int(order[0])
-    as_high = np.nan_to_num(train_acc, nan=-1.0) > np.nan_to_num(train_acc[reference], nan=-1.0) - EQUAL
+    as_high = np.nan_to_num(train_acc, nan=-np.inf) > np.nan_to_num(train_acc[reference], nan=-np.inf) - EQUAL
     best = (share > max(share[reference] - EQUAL, 0)) & as_high
     tests = 1 < len(share) <= MOST_TESTED
     p, p_at = _friedman(accuracy, grid.present) if tests else (None, np.full(grid.present.shape[1:3], np.nan))
@@ -131,7 +131,7 @@ def _best_at(trains: Floats, accuracy: Floats) -> NDArray[np.int64]:
     known = common & ~np.isnan(accuracy)
     mean = np.where(known, np.nan_to_num(accuracy), 0.0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
     leading = share > share.max(axis=0) - EQUAL
-    mean = np.where(leading, mean, -1.0)
+    mean = np.where(leading, mean, -np.inf)
     leading &= mean > mean.max(axis=0) - EQUAL
     found = np.where(leading.sum(axis=0) == 1, leading.argmax(axis=0), ALIKE)
     found = np.where(share.max(axis=0) > 0, found, NONE_TRAINS)
@@ -154,7 +154,7 @@ def _friedman(accuracy: Floats, present: NDArray[np.bool_]) -> tuple[float | Non
         two seeds, or where all ranks are equal.
     """
     complete = present.all(axis=0)
-    ranks = rankdata(np.nan_to_num(accuracy, nan=-1.0).round(9), axis=0)
+    ranks = rankdata(np.nan_to_num(accuracy, nan=-np.inf).round(9), axis=0)
     ranks = np.where(complete, ranks - ranks.mean(axis=0), 0.0)
     values, *shape, seeds = ranks.shape
     # seeds first, then values, then pairs; the last column is over all pairs

@@ -28,8 +28,11 @@ from numpy.typing import NDArray
 
 from jumpstart_exp.cell import cell_fields
 from jumpstart_exp.console import Notice
-from jumpstart_exp.data import DATASETS
-from jumpstart_exp.report.table.fields import (
+from jumpstart_exp.data import DATASETS, DatasetSpec
+from jumpstart_exp.report.table.names import dataset_of, follows, label_title, method_rank, method_title
+from jumpstart_exp.result import COLUMNS, SCORES
+from jumpstart_exp.settings import legible
+from jumpstart_exp.store.fields import (
     AXES,
     Settings,
     is_of_method,
@@ -39,8 +42,6 @@ from jumpstart_exp.report.table.fields import (
     told,
     usual,
 )
-from jumpstart_exp.report.table.names import dataset_title, label_title, method_rank, method_title
-from jumpstart_exp.settings import legible
 
 MOMENTS = ("best", "last")
 """When an accuracy is taken: at its best epoch or at the last one."""
@@ -57,6 +58,7 @@ _NULL_WORDS = {
     "dataset.n_train": "all training points",
     "dataset.n_val": "all validation points",
     "dataset.content": "files as published",
+    "dataset.test_size": "validation points of its own",
 }
 
 
@@ -72,10 +74,11 @@ class GridError(ValueError):
 class FigureGrid:
     """What one figure shows; every array but `n_params` is (methods, depths, widths, seeds), axes ascending.
 
-    `accuracy` maps a column of the store (train_acc_best, …) to fractions in [0, 1], NaN where there is none: a
-    cell that is missing, diverged or failed has no accuracy. `title` says what tells this figure from the store's
-    others; `slug` is the stable part of its file names. `chance` is the accuracy of guessing, 1 / classes;
-    a network trains if its training accuracy reaches `threshold`.
+    `accuracy` maps train_acc_best, train_acc_last, val_acc_best and val_acc_last to the scores of the dataset's `task`,
+    accuracies in [0, 1] or R² (at most 1), NaN where there is none: a cell that is missing, diverged or failed has no
+    score. `title` says what tells this figure from the store's
+    others; `slug` is the stable part of its file names. `chance` is the score of guessing, 1 / classes or an
+    R² of 0; a network trains if its training score reaches `threshold`.
     `method_titles` are the labels in the papers' words; `penalised` are the labels that differ from a plain ReLU
     network by the penalty alone, whatever their initialisation. `n_params`, (methods, depths, widths), is 0 where
     it is unknown. `seconds` and `memory` (bytes at the peak) are NaN but for trainings that are done; `trained_on`
@@ -87,6 +90,8 @@ class FigureGrid:
     title: str
     slug: str
     dataset: str
+    dataset_title: str
+    task: str
     layout: str
     chance: float
     threshold: float
@@ -108,6 +113,16 @@ class FigureGrid:
     settings: Mapping[str, Settings]
     studies: tuple[str, ...] = ()
 
+    @property
+    def score(self) -> str:
+        """What the score is called: accuracy, or R²."""
+        return SCORES[self.task]
+
+    @property
+    def scores(self) -> str:
+        """Several of them: accuracies, or R²."""
+        return {"accuracy": "accuracies"}.get(self.score, self.score)
+
     def at_threshold(self, threshold: float | None) -> "FigureGrid":
         """The same figure where a network trains from another training accuracy on; None leaves it as it is."""
         return self if threshold is None else replace(self, threshold=threshold)
@@ -119,7 +134,7 @@ class FigureGrid:
             at_epoch: "best" or "last" epoch.
         """
         # accuracies are ratios of whole numbers: one that reaches the threshold may be a rounding below it
-        known = np.nan_to_num(self.accuracy[f"train_acc_{at_epoch}"], nan=-1.0)
+        known = np.nan_to_num(self.accuracy[f"train_acc_{at_epoch}"], nan=-np.inf)
         return np.asarray(known >= self.threshold - 1e-9)
 
     def mean(self, column: str) -> NDArray[np.float64]:
@@ -183,6 +198,19 @@ class _Draft:
         """Dataset, layout and epochs."""
         dataset, layout, epochs = (spelled(self.context[name]) for name in _IN_EVERY_TITLE)
         return dataset, layout, epochs
+
+    @cached_property
+    def dataset(self) -> DatasetSpec:
+        """What the rows were trained on.
+
+        Raises:
+            GridError: it is unknown.
+        """
+        name = self.words[0]
+        if name not in DATASETS:
+            known = ", ".join(DATASETS)
+            raise GridError(f"dataset={legible(name)} in the store is not a known dataset: one of {known}")
+        return dataset_of(self.context)
 
     @cached_property
     def axes(self) -> list[list[Any]]:
@@ -309,8 +337,6 @@ def _can_be_shown(draft: _Draft, drafts: list[_Draft]) -> bool:
 
 def _grid(draft: _Draft, title: str, table: pd.DataFrame) -> FigureGrid:
     dataset, layout, _ = draft.words
-    if dataset not in DATASETS:
-        raise GridError(f"dataset={legible(dataset)} in the store is not a known dataset: one of {', '.join(DATASETS)}")
     indices = [{value: i for i, value in enumerate(values)} for values in draft.axes]
     owner = np.full([len(values) for values in draft.axes], -1)
     for entry in draft.entries:
@@ -327,9 +353,11 @@ def _grid(draft: _Draft, title: str, table: pd.DataFrame) -> FigureGrid:
         title=title,
         slug=slug([*draft.words[:2], f"{draft.words[2]}epochs"], {**draft.context, **draft.settings}),
         dataset=dataset,
+        dataset_title=draft.dataset.title,
+        task=draft.dataset.task,
         layout=layout,
-        chance=DATASETS[dataset]().chance,
-        threshold=DATASETS[dataset].threshold,
+        chance=draft.dataset.chance,
+        threshold=draft.dataset.threshold,
         methods=methods,
         method_titles=_method_titles(methods, settings),
         penalised=tuple(label for label in methods if _is_only_penalised(settings[label])),
@@ -337,11 +365,11 @@ def _grid(draft: _Draft, title: str, table: pd.DataFrame) -> FigureGrid:
         widths=widths,
         seeds=seeds,
         settings={label: {**draft.context, **settings[label]} for label in methods},
-        **cells_of(owner, draft.axes, table),
+        **cells_of(owner, draft.axes, table, draft.dataset.task),
     )
 
 
-def cells_of(owner: NDArray[np.int64], axes: list[list[Any]], table: pd.DataFrame) -> dict[str, Any]:
+def cells_of(owner: NDArray[np.int64], axes: list[list[Any]], table: pd.DataFrame, task: str) -> dict[str, Any]:
     """The arrays of a FigureGrid by name, of the cells whose rows of the table `owner` has, -1 for none.
 
     Raises:
@@ -357,10 +385,14 @@ def cells_of(owner: NDArray[np.int64], axes: list[list[Any]], table: pd.DataFram
 
     status = words("status", "missing")
     done = status == "done"
-    columns = (f"{metric}_{at_epoch}" for metric in ("train_acc", "val_acc") for at_epoch in MOMENTS)
+    columns = {
+        f"{metric}_{at_epoch}": f"{COLUMNS[task][metric]}_{at_epoch}"
+        for metric in ("train_acc", "val_acc")
+        for at_epoch in MOMENTS
+    }
     return {
         "n_params": _agreed_parameters(numbers("n_params"), axes),
-        "accuracy": {name: np.where(done, numbers(name), np.nan) for name in columns},
+        "accuracy": {name: np.where(done, numbers(column), np.nan) for name, column in columns.items()},
         "present": owner >= 0,
         "diverged": status == "diverged",
         "failed": status == "failed",
@@ -397,11 +429,16 @@ def _is_only_penalised(settings: Settings) -> bool:
 
 
 def _title(draft: _Draft, drafts: list[_Draft]) -> str:
-    """Dataset, layout, epochs and subset, then every other setting that the figures of this dataset do not share."""
-    dataset, layout, epochs = draft.words
-    alike = [other for other in drafts if other.words[0] == dataset]
-    parts = [dataset_title(dataset), layout, f"{epochs} epochs"]
-    said = {*_IN_EVERY_TITLE}
+    """Dataset, layout, epochs and subset, then every other setting that the figures of this dataset do not share.
+
+    What a table's file tells by itself is no part of it.
+    """
+    _, layout, epochs = draft.words
+    alike = [other for other in drafts if other.dataset.title == draft.dataset.title]
+    parts = [draft.dataset.title, layout, f"{epochs} epochs"]
+    said = {*_IN_EVERY_TITLE, *follows(draft.context)}
+    if any(_differ_in_what_follows(draft, other) for other in alike):
+        said.remove("dataset.content")
     if draft.context.get("dataset.n_train") is not None:
         parts.append(f"{spelled(draft.context['dataset.n_train'])} training points")
         said.add("dataset.n_train")
@@ -416,6 +453,18 @@ def _title(draft: _Draft, drafts: list[_Draft]) -> str:
         if len({other.settings.get(name) for other in alike} - {None}) > 1
     ]
     return " · ".join(part for part in parts if part)
+
+
+def _differ_in_what_follows(one: _Draft, other: _Draft) -> bool:
+    """Whether two figures have unlike contents that no other setting explains: another version draws otherwise."""
+    following, content = follows(one.context), "dataset.content"
+    others = one.context.keys() - following
+    return (
+        content in following
+        and one.context.get(content) != other.context.get(content)
+        and one.settings == other.settings
+        and all(one.context[name] == other.context.get(name) for name in others)
+    )
 
 
 def in_words(name: str, value: Hashable) -> str:

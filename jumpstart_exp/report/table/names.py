@@ -3,9 +3,11 @@
 import hashlib
 import re
 from collections.abc import Hashable
+from dataclasses import fields
 
-from jumpstart_exp.data import DATASETS
+from jumpstart_exp.data import DATASETS, DatasetSpec
 from jumpstart_exp.settings import legible
+from jumpstart_exp.store.fields import Settings
 
 LONGEST_TITLE = 72
 """Letters of a label that a figure shows."""
@@ -26,7 +28,20 @@ _VARIANT = re.compile(r"(sep_(?:up|u|p|l))_(sum_sq|sum|mean|l2)_(\d+(?:\.\d+)?(?
 
 def dataset_title(name: str) -> str:
     """The dataset's name as the papers write it: CIFAR-10."""
-    return DATASETS[name].title or name if name in DATASETS else legible(name)
+    return DATASETS[name]().title or name if name in DATASETS else legible(name)
+
+
+def dataset_of(settings: Settings) -> DatasetSpec:
+    """The dataset of rows with these settings, of which "dataset" is one of DATASETS; null is a field's default."""
+    kind = DATASETS[str(settings["dataset"])]
+    values = {field.name: settings.get(f"dataset.{field.name}") for field in fields(kind) if field.name != "name"}
+    return kind(**{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]
+
+
+def follows(settings: Settings) -> frozenset[str]:
+    """The settings that follow from the others: what is found of a dataset's points."""
+    kind = DATASETS.get(str(settings.get("dataset")))
+    return frozenset() if kind is None else frozenset(f"dataset.{name}" for name in kind.found)
 
 
 def method_title(label: str, aggregate: Hashable, weight: Hashable) -> str:

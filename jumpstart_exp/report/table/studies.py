@@ -11,9 +11,9 @@ import pandas as pd
 from jumpstart_exp.cell import NUMERICS, Cell, cell_fields
 from jumpstart_exp.config.schema import plain_config, split_config
 from jumpstart_exp.config.studies import STUDIES, VARIANTS, Study, load_study, study, study_cells
-from jumpstart_exp.report.table.fields import AXES, described, is_of_method, plain
+from jumpstart_exp.data import DATASETS, ImageSpec
 from jumpstart_exp.report.table.grid import FigureGrid
-from jumpstart_exp.report.table.names import dataset_title
+from jumpstart_exp.store.fields import AXES, described, is_of_method, plain
 
 _CONTENT = "dataset.content"
 _Description = frozenset[tuple[str, Hashable]]
@@ -106,7 +106,7 @@ def named_by_study(grids: Sequence[FigureGrid], table: pd.DataFrame) -> tuple[Fi
     }
     studies = [_studies(grid, places) for grid in grids]
     titles = [
-        f"{dataset_title(grid.dataset)} · {', '.join(names)} · variant={variant}" if names else ""
+        f"{grid.dataset_title} · {', '.join(names)} · variant={variant}" if names else ""
         for grid, (names, variant) in zip(grids, studies, strict=True)
     ]
     often = Counter(titles)
@@ -173,7 +173,8 @@ def _content_to_ignore(table: pd.DataFrame) -> list[str]:
     """What the datasets' files hold, where every dataset has one content only: a study is of that."""
     if _CONTENT not in table.columns:
         return []
-    contents = table[["dataset", _CONTENT]].drop_duplicates()
+    images = [name for name, kind in DATASETS.items() if issubclass(kind, ImageSpec)]  # no study is of a table
+    contents = table.loc[table["dataset"].isin(images), ["dataset", _CONTENT]].drop_duplicates()
     return [] if contents["dataset"].duplicated().any() else [_CONTENT]
 
 

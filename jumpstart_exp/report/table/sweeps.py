@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from jumpstart_exp.cell import cell_fields
-from jumpstart_exp.report.table.fields import Settings, is_of_method, is_optional
 from jumpstart_exp.report.table.grid import FigureGrid, GridError, GridWarning, cells_of, in_words, slug, spelled
-from jumpstart_exp.report.table.names import dataset_title, label_title, method_rank
+from jumpstart_exp.report.table.names import follows, label_title, method_rank
+from jumpstart_exp.store.fields import Settings, is_of_method, is_optional
 
 MOST_ALONE = 4
 """Figures of a sweep up to which each has files of its own."""
@@ -103,12 +103,13 @@ def _neighbours(grids: Sequence[FigureGrid]) -> NDArray[np.bool_]:
                 members[tuple(sorted(grid.settings[label].items()))].append(place)
         settings = [dict(items) for items in members]
         unlike = np.zeros((len(settings), len(settings)), np.int64)
-        for name in {name for of in settings for name in of}:
+        for name in {name for of in settings for name in of.keys() - follows(of)}:
             unlike += _unlike(name, [of.get(name) for of in settings])
         own = np.zeros((len(settings), len(grids)), np.int64)
         for number, places in enumerate(members.values()):
             own[number, places] = 1
-        near = (unlike == 1) & _share_places([grids[places[0]] for places in members.values()], label)
+        firsts = [grids[places[0]] for places in members.values()]
+        near = (unlike == 1) & _share_places(firsts, label) & _are_scored_alike(firsts)
         found |= own.T @ near.astype(np.int64) @ own > 0
     return found
 
@@ -119,10 +120,16 @@ def _unlike(name: str, values: Sequence[Hashable]) -> NDArray[np.int64]:
     code = np.array([codes.setdefault(value, len(codes)) for value in values])
     differ = code[:, None] != code
     field = cell_fields().get(name)
-    if field is None or name == "dataset" or any(isinstance(value, tuple) for value in values):
+    if field is None or name in ("dataset", "dataset.content") or any(isinstance(value, tuple) for value in values):
         return np.asarray(2 * differ)
     acts = np.array([has_effect(name, value) for value in values])
     return np.asarray((differ & acts[:, None] & acts).astype(np.int64))
+
+
+def _are_scored_alike(grids: Sequence[FigureGrid]) -> NDArray[np.bool_]:
+    """Which two figures have the same score, chance and threshold, (figures, figures)."""
+    scores = [(grid.task, grid.chance, grid.threshold) for grid in grids]
+    return np.array([[one == other for other in scores] for one in scores], np.bool_)
 
 
 def _share_places(grids: Sequence[FigureGrid], label: str) -> NDArray[np.bool_]:
@@ -147,7 +154,7 @@ def _sweep(grids: list[FigureGrid], table: pd.DataFrame, *, each: bool) -> Sweep
     of_labels = {label: [grid.settings[label] for grid in grids if label in grid.methods] for label in labels}
     values: dict[str, set[Hashable]] = defaultdict(set)
     for settings in of_labels.values():
-        for name in settings[0]:
+        for name in settings[0].keys() - follows(settings[0]):
             own = {of[name] for of in settings if has_effect(name, of[name])}
             if len(own) > 1:
                 values[name] |= own
@@ -226,7 +233,7 @@ def _method(
             widths=tuple(widths),
             seeds=tuple(seeds),
             settings={word: own[value][0].settings[label] for word, value in zip(words, values, strict=True)},
-            **cells_of(owner, axes, table),
+            **cells_of(owner, axes, table, first.task),
         ),
     )
 
@@ -279,7 +286,7 @@ def _title(grids: Sequence[FigureGrid], names: Sequence[str]) -> str:
     }
     parts = [grid.title.split(" · ") for grid in grids]
     shared = [part for part in parts[0] if all(part in other for other in parts) and part not in swept]
-    return " · ".join(shared or [dataset_title(grids[0].dataset)])
+    return " · ".join(shared or [grids[0].dataset_title])
 
 
 def _ascending(value: Hashable) -> tuple[int, float, str]:

@@ -80,8 +80,8 @@ def places_table(grid: FigureGrid, at_epoch: str) -> Table:
     caption = (
         f"{grid.title}, {at_epoch} epoch: every place over {captions.seeds_of(grid)}. First the seeds that train, with "
         f"Wilson's interval of their share: {captions.wilson_coverage_told(grid.seed_range()[0])}; "
-        f"{captions.threshold_of(grid)}. Then the mean accuracies, {captions.means_told(*grid.seed_range())}. "
-        "Seeds that diverged or failed have no accuracy."
+        f"{captions.threshold_of(grid)}. Then the mean {grid.scores}, {captions.means_told(*grid.seed_range())}. "
+        f"Seeds that diverged or failed have no {grid.score}."
     )
     columns = (
         Column("method", "{title}", "l"),

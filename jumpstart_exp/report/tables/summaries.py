@@ -55,17 +55,18 @@ def summary_table(grid: FigureGrid, at_epoch: str) -> Table:
     left_out = [f"{summary.left_out[metric]} ({word})" for metric, word in ACROSS.items()]
     same = len({*summary.left_out.values()}) == 1
     count = str(summary.left_out["train_acc"]) if same else " and ".join(left_out)
+    a_score = "an accuracy" if grid.task == "classification" else f"an {grid.score}"
     caption = (
-        f"{grid.title}, {at_epoch} epoch. Best overall accuracy: over all single networks. A network trains if its "
-        f"training accuracy at this epoch is {summary.threshold:.4g} or more (chance is {grid.chance:.4g}); "
+        f"{grid.title}, {at_epoch} epoch. Best overall {grid.score}: over all single networks. A network trains if its "
+        f"training {grid.score} at this epoch is {summary.threshold:.4g} or more (chance is {grid.chance:.4g}); "
         "one that is missing, diverged or failed does not. Best "
-        "for the depth-width pair: the highest mean over the seeds for which every method has an accuracy; a tie is "
-        f"nobody's. Pairs left out because some method has no accuracy there: {count}."
+        f"for the depth-width pair: the highest mean over the seeds for which every method has {a_score}; a tie is "
+        f"nobody's. Pairs left out because some method has no {grid.score} there: {count}."
     )
     beats = Column("better than ReLU at the pair", "{better_than_baseline} of {compared_with_baseline}", missing="")
     is_needed = len(grid.methods) > LEAST_METHODS and any(method.beats_baseline for method in summary.methods)
     columns = (
-        Column("best overall accuracy", "{best_accuracy:.6g}"),
+        Column(f"best overall {grid.score}", "{best_accuracy:.6g}"),
         Column("of depth×width (seed)", "{best_depth}×{best_width} ({best_seed})"),
         Column("networks that train", "{trained} of {networks}"),
         Column("best for the depth-width pair", "{wins} of {compared}"),

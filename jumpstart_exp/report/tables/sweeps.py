@@ -90,8 +90,9 @@ def best_values_table(sweep: Sweep) -> Table:
     first = sweep.methods[0].grid
     caption = (
         f"{sweep.title} over {', '.join(sweep.names)}: the best value at every depth × width: with which most seeds "
-        f"train ({threshold_of(first)}), of equal shares the highest mean training accuracy, over the seeds that all "
-        f"values have. {tests_told(sweep)} p: corrected by Benjamini and Hochberg for a method's depth × width pairs."
+        f"train ({threshold_of(first)}), of equal shares the highest mean training {first.score}, over the seeds that "
+        f"all values have. {tests_told(sweep)} p: corrected by Benjamini and Hochberg for a method's depth × width "
+        "pairs."
     )
     columns = (
         Column("method", "{title}", "l"),

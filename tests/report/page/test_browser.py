@@ -772,3 +772,28 @@ def test_a_browser_that_cannot_unpack_says_so(browser: Browser, path: Path) -> N
     finally:
         browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", command)
         browser.complaints()
+
+
+def test_a_study_of_a_regression_speaks_of_r2_and_one_of_classes_of_accuracy(browser: Browser, tmp_path: Path) -> None:
+    table = {"name": "csv", "path": "own.csv", "target": "y", "task": "regression", "content": "x", "features": 1}
+    own = [cell("relu", depth, 2, 0, dataset={**table, "train_points": 9, "val_points": 3}) for depth in (1, 2)]
+    curve = tuple(CurveRow(epoch, 0.5, -3.0, 0.5, 4.0, None, 0.0, 0.0, 0.0, 0.0) for epoch in (1, 2))
+    values = {"train_acc": Metric(0.25, 0.5, 1), "val_acc": Metric(-3.0, -3.0, 1), "curve": curve}
+    results = [*(result(each, **values) for each in own), *(result(cell("relu", 1, 2, seed)) for seed in (0, 1, 2))]
+    page(stored(tmp_path / "results", results), tmp_path / "page.html")
+    browser.open(tmp_path / "page.html")
+    chosen = "return [...document.querySelector('#metric').options].map((option) => option.text)"
+    assert browser.js(chosen)[:2] == ["training accuracy", "validation accuracy"]
+    slug = "return [...document.querySelector('#study').options].find((each) => each.text.startsWith('own')).value"
+    browser.choose("study", browser.js(slug))
+    assert browser.js(chosen)[:2] == ["training R²", "validation R²"]
+    assert browser.text("#heatmaps-title") == "Training R², best epoch"
+    assert "R² below 0 is 0 here" in browser.text("#heatmaps-note")
+    assert "a training R² of 0.9 or more" in browser.text("#frontier-note")
+    browser.choose("metric", "val_acc")
+    browser.click(rect(0, 0, 0))
+    shown = browser.text("#cell")
+    assert "validation R²≤ 0 at epoch 1; last ≤ 0" in shown and "training R²0.5000 at epoch 1; last 0.2500" in shown
+    for part in ("#cell", "#frontier-note", "#scatter-note", "#tables-body"):
+        assert "accuracy" not in browser.text(part)
+    assert browser.complaints() == []

@@ -81,7 +81,7 @@ function curvePictures(study, contents, curves, row, m) {
   const marks = { accuracy: best(["train_acc", "val_acc"]), loss: names.includes("train_loss") ? best(["train_loss", "val_loss"]) : [] };
   const longest = Math.max(...curves.map((each) => each.curve.epochs.at(-1) || 1), ...Object.values(marks).flat().map((each) => each.epoch));
   const chart = (title, lines, axis, more) => lineChart({ title, lines, axis, curves, longest, method: study.methods[m], epochsRun: row_("epochs_run"), ...more });
-  const found = [chart("accuracy", [["train_acc", "training"], ["val_acc", "validation"]], SHARES, { marks: marks.accuracy, guess: study.chance })];
+  const found = [chart(study.score === "accuracy" ? study.score : `${study.score}, from 0 on`, [["train_acc", "training"], ["val_acc", "validation"]], SHARES, { marks: marks.accuracy, guess: study.chance })];
   if (names.includes("train_loss")) {
     const losses = ["train_loss", "val_loss"].flatMap((name) => curves.flatMap((each) => each.curve.values[name]));
     found.push(chart("loss, logarithmic", [["train_loss", "training"], ["val_loss", "validation"]], logAxis([...losses, ...marks.loss.map((each) => each.value)]), { marks: marks.loss }));
@@ -135,7 +135,7 @@ function lineChart({ title, curves, lines, axis, longest, marks = [], guess = nu
   }
   marks.forEach(({ epoch, value, name }, index) => {
     const kind = name.endsWith("_acc") ? "fraction" : "positive";
-    if (epoch && !Number.isNaN(value)) picture.append(draw("circle", { cx: x(epoch), cy: y(value), r: 3.5, class: `best line${index}`, "data-name": name }, draw("title", {}, `best ${lines[index][1]} ${kind === "fraction" ? "accuracy" : "loss"} ${shown(value, kind)} at epoch ${epoch}`)));
+    if (epoch && !Number.isNaN(value)) picture.append(draw("circle", { cx: x(epoch), cy: y(value), r: 3.5, class: `best line${index}`, "data-name": name }, draw("title", {}, `best ${lines[index][1]} ${kind === "fraction" ? title : "loss"} ${shown(value, kind)} at epoch ${epoch}`)));
   });
   const names = make("span", { class: "names" }, lines.map(([, words], index) => make("span", { class: `name line${index}` }, words)), marks.length ? make("span", { class: "best-key" }, `○ best epoch (curve: ${points.toLocaleString("en")} of ${plural(epochsRun, "epoch")})`) : null);
   return inColour(make("figure", { class: "curves" }, make("figcaption", {}, make("span", {}, title), names), picture), method);
@@ -161,14 +161,19 @@ function seedTable(study, contents, m, d, w, present, chosen) {
   const columns = ["train_acc_best", "train_acc_last", "val_acc_best", "val_acc_last"];
   const rows = present.map((s) => {
     const row = study.row(m, d, w, s);
-    return [`${study.seeds[s]}${s === chosen && present.length > 1 ? " ◂" : ""}`, study.status(row), ...columns.map((column) => shown(study.measured(row, column), "fraction"))];
+    return [`${study.seeds[s]}${s === chosen && present.length > 1 ? " ◂" : ""}`, study.status(row), ...columns.map((column) => shown(study.measured(row, column), study.scoreKind))];
   });
   const lines = present.map((s) => {
     const row = study.row(m, d, w, s);
-    return [study.methods[m].label, study.depths[d], study.widths[w], study.seeds[s], study.status(row), ...columns.map((column) => rounded(study.measured(row, column)))];
+    return [study.methods[m].label, study.depths[d], study.widths[w], study.seeds[s], study.status(row), ...columns.map((column) => plainScore(study, study.measured(row, column)))];
   });
   return table(["seed", "status", "train best", "train last", "val best", "val last"], rows, "All seeds", {
     name: `${study.slug}_${study.depths[d]}x${study.widths[w]}_seeds`, columns: ["method", "depth", "width", "seed", "status", ...columns], lines });
+}
+
+// As a table's file has it: a number, or that it is 0 or less.
+function plainScore(study, value) {
+  return study.scoreKind === "r2" && value <= 0 ? "<=0" : rounded(value);
 }
 
 function numbersOf(study, contents, row, m, d, w) {
@@ -181,8 +186,8 @@ function numbersOf(study, contents, row, m, d, w) {
   const commit = origin.git_commit ? `${origin.git_commit.slice(0, 12)}${origin.git_dirty === "True" ? " with local changes" : ""}` : "unknown";
   const published = ["train_acc", "val_acc"].map((column) => study.publishedValue(m, d, w, { column }));
   return definitions([
-    ["training accuracy", best("train_acc", "fraction")],
-    ["validation accuracy", best("val_acc", "fraction")],
+    [`training ${study.score}`, best("train_acc", study.scoreKind)],
+    [`validation ${study.score}`, best("val_acc", study.scoreKind)],
     ["published", published.every(Number.isNaN) ? null : `training ${shown(published[0], "fraction")}, validation ${shown(published[1], "fraction")} (authors, one seed, best epoch)`],
     ["training loss", best("train_loss")],
     ["validation loss", best("val_loss")],

@@ -17,7 +17,7 @@ function drawFrontier(study, state, box, note, ratios) {
   tell(note,
     `The deepest network of each width before the first depth at which fewer than half of the seeds train, counted from `
       + `${start === "grid" ? "the shallowest depth of the grid" : "the first depth at which half do"}.`,
-    `They train with a training accuracy of ${Number(study.threshold.toPrecision(4))} or more, ${moment} epoch.`,
+    `They train with a training ${study.score} of ${Number(study.threshold.toPrecision(4))} or more, ${moment} epoch.`,
     study.isFew(state.method) ? "Dots: each seed's own; they are too few for an interval." : "Bars: 95 % interval over resampled seeds; of few seeds there is none, and dots are each seed's own.",
     "An arrow: the grid, or what is trained, ends there, and the frontier may lie deeper.",
     `Hollow at depth 0: none, for ${start === "grid" ? "the shallowest depth fails already" : "no depth trains"}; a question mark: the depth at which it would begin is not trained.`);
@@ -129,13 +129,13 @@ function drawScatter(study, state, box, note, actions) {
     "Hollow: fewer than half of the seeds train.", "The dotted line: guessing.", "Click a point to open it.",
     "By keyboard: Tab to the points, arrow keys to the next one, Enter opens.");
   points.sort((one, other) => one.size - other.size || one.value - other.value);  // as the arrow keys go
-  if (!points.length) { box.replaceChildren(make("p", {}, "No cell of this study has both an accuracy and a number of parameters.")); return; }
+  if (!points.length) { box.replaceChildren(make("p", {}, `No cell of this study has both a score (${study.score}) and a number of parameters.`)); return; }
   const wide = Math.max(320, Math.min(box.clientWidth || 700, 980)), high = 380, left = 44, right = 14, top = 10, bottom = 42;
   const least = Math.log10(Math.min(...points.map((point) => point.size))) - 0.1, most = Math.log10(Math.max(...points.map((point) => point.size))) + 0.1;
   const lowest = Math.max(0, Math.min(study.chance, ...points.map((point) => point.value)) - 0.05);
   const x = (size) => left + (wide - left - right) * (Math.log10(size) - least) / (most - least);
   const y = (value) => high - bottom - (high - bottom - top) * (value - lowest) / (1.02 - lowest);
-  const picture = draw("svg", { width: wide, height: high, viewBox: `0 0 ${wide} ${high}`, role: "group", "aria-label": "Accuracy against the number of parameters", "data-kind": "scatter" });
+  const picture = draw("svg", { width: wide, height: high, viewBox: `0 0 ${wide} ${high}`, role: "group", "aria-label": `${study.score} against the number of parameters`, "data-kind": "scatter" });
   for (let tick = Math.ceil(lowest * 10) / 10; tick <= 1.0001; tick += 0.1) {
     picture.append(draw("path", { d: `M${left} ${y(tick)}H${wide - right}`, class: "rule" }), draw("text", { x: left - 6, y: y(tick), dy: "0.35em", "text-anchor": "end" }, tick.toFixed(1)));
   }

@@ -84,10 +84,11 @@ function definitions(pairs) {
     .map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
 }
 
-// A number in few digits: fractions with four, others with three that count.
+// A number in few digits: fractions and R² with four, others with three that count.
 function shown(value, kind) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
-  if (kind === "fraction") return value.toFixed(4);
+  if (kind === "r2" && value <= 0) return "≤ 0";
+  if (kind === "fraction" || kind === "r2") return value.toFixed(4);
   if (kind === "difference") return (value < 0 ? "−" : value > 0 ? "+" : "") + Math.abs(value).toFixed(4);
   if (value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5)) {
     return value.toExponential(2).replace("e-", "e−").replace("e+", "e");

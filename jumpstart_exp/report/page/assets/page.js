@@ -22,7 +22,6 @@ async function start() {
   const most = Math.max(...studies.map((study) => study.cells));
   state.study = studies.findIndex((study) => study.cells === most);
   choices(byId("study"), studies.map((study) => [study.slug, `${study.title} (${plural(study.cells, "cell")})`]));
-  choices(byId("metric"), metrics.map((metric) => [metric.column, metric.title]));
   readAddress();
   await update();
 
@@ -64,6 +63,7 @@ async function start() {
     const study = studies[state.study];
     await contents.loadAll(`study${study.index}.`);
     if (state.metric.moments.length && !state.metric.moments.includes(state.moment)) state.moment = state.metric.moments.includes("last") && state.moment !== "best" ? "last" : state.metric.moments[0];
+    nameMetrics(metrics, study);
     controls(study);
     redraw();
     writeAddress();
@@ -75,7 +75,8 @@ async function start() {
     const metric = state.metric;
     byId("heatmaps-title").textContent = [`${metric.title[0].toUpperCase()}${metric.title.slice(1)}`, momentInWords(metric, state.moment)].filter(Boolean).join(", ");
     const published = study.published && showsPublished(study, state) ? `Published values are of the best epoch (authors, one seed)${study.published.elsewhere ? `; ${study.published.elsewhere} more are of networks that this study does not have` : ""}.` : "";
-    tell(byId("heatmaps-note"), `${study.title} · ours: ${oursInWords(study, state, methodsShown(study, state))}.`, published);
+    const cut = study.scoreKind === "r2" ? "R² below 0 is 0 here, a difference beyond 1 is 1." : "";
+    tell(byId("heatmaps-note"), `${study.title} · ours: ${oursInWords(study, state, methodsShown(study, state))}.`, published, cut);
     const of = claimed.get(state.claim);
     byId("outlined").hidden = !of;
     if (of) byId("outlined-words").textContent = `Outlined: the cells of ${of.words}.`;
@@ -94,6 +95,7 @@ async function start() {
     byId("study").value = study.slug;
     choices(byId("method"), [["all", study.methods.length > 1 ? `all ${study.methods.length}` : "all"], ...study.methods.map((method, m) => [String(m), method.title])]);
     byId("method").value = state.method === null ? "all" : String(state.method);
+    choices(byId("metric"), metrics.map((metric) => [metric.column, metric.title]));
     byId("metric").value = state.metric.column;
     choices(byId("seed"), [["mean", `mean of ${study.seedCount(methodsShown(study, state))}`], ...study.seeds.map((seed, s) => [String(s), `seed ${seed}`])]);
     byId("seed").value = state.seed === null ? "mean" : String(state.seed);

@@ -8,12 +8,23 @@ function momentInWords(metric, moment) {
   return metric.moments.includes("start") ? { start: "before training", last: "after training" }[moment] : `${moment} epoch`;
 }
 
+// The metrics in the words of a study, of which some are accuracies or R².
+function nameMetrics(metrics, study) {
+  for (const metric of metrics.filter(({ column }) => /_acc(_drop)?$/.test(column))) {
+    metric.about ||= metric.title;
+    metric.title = metric.about.replace("accuracy", study.score);
+    if (metric.column.endsWith("_acc")) metric.kind = study.scoreKind;
+  }
+}
+
 class Study {
   constructor(contents, index) {
     this.contents = contents;
     this.index = index;
     Object.assign(this, contents.head.studies[index]);
     this.shape = [this.methods.length, this.depths.length, this.widths.length, this.seeds.length];
+    // R² has no lower end: what is below 0 is 0 on the page
+    this.scoreKind = this.score === "accuracy" ? "fraction" : "r2";
     this.publishedAt = new Map();
     for (const [metric, m, d, w, value] of (this.published ? this.published.values : [])) {
       this.publishedAt.set(`${metric},${m},${d},${w}`, value);

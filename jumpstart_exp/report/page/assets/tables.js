@@ -3,7 +3,7 @@
 function drawSummary(study, state, box, note) {
   const moment = study.fitMoment(state.moment), summary = study.summary[moment];
   tell(note,
-    `${study.title}, ${moment} epoch: a network trains if its training accuracy is ${Number(study.threshold.toPrecision(4))} or more.`,
+    `${study.title}, ${moment} epoch: a network trains if its training ${study.score} is ${Number(study.threshold.toPrecision(4))} or more.`,
     `A depth-width pair is won by the highest mean over the seeds that all methods have (training: ${summary.compared.train_acc} pairs compared, ${summary.ties.train_acc} ties; validation: ${summary.compared.val_acc}, ${summary.ties.val_acc} ties).`,
     `The share that trains is the mean over the depths and widths of the share of seeds${study.isFew(null) ? ", beside it the range of the seeds" : "; its 95 % interval is Student's t over whole seeds, or of few or equal seeds there is their range"}.`);
   const best = (each) => each ? `${shown(each.accuracy, "fraction")} at ${each.depth}×${each.width}` : "–";
@@ -13,7 +13,7 @@ function drawSummary(study, state, box, note) {
     each.low !== null ? `[${each.low.toFixed(3)}, ${each.high.toFixed(3)}]` : each.least !== null ? `range ${each.least.toFixed(3)} to ${each.most.toFixed(3)}` : "–",
     best(each.best.train_acc), best(each.best.val_acc),
     `${each.wins.train_acc} / ${each.wins.val_acc}`, String(each.diverged), String(each.failed)]);
-  box.replaceChildren(table(["method", "networks", "seeds", "that train", "share that trains", study.isFew(null) ? "range of the seeds" : "95 % interval or range", "best training accuracy", "best validation accuracy", "pairs won (train / val)", "diverged", "failed"], rows,
+  box.replaceChildren(table(["method", "networks", "seeds", "that train", "share that trains", study.isFew(null) ? "range of the seeds" : "95 % interval or range", `best training ${study.score}`, `best validation ${study.score}`, "pairs won (train / val)", "diverged", "failed"], rows,
     `Each method, ${moment} epoch`, {
       name: `${study.slug}_methods_${moment}`,
       columns: ["method", "networks", "seeds", "trained", "share_trained", "low", "high", "least", "most", ...ACCURACIES.flatMap((name) => [`${name}_highest`, `${name}_highest_depth`, `${name}_highest_width`, `${name}_pairs_won`]), "diverged", "failed"],
@@ -104,13 +104,13 @@ function claimParts(head) {
 function drawMade(head, box) {
   const pairs = head.made.map((line) => [line.name, make("ul", {}, line.texts.map((text) => make("li", {}, text)))]);
   const { points, longest, names } = head.curves;
-  const census = ["training and validation accuracy, to 1/250", names.includes("train_loss") ? "losses, to 1 %" : "losses had no room",
+  const census = ["training and validation accuracy or R², to 1/250", names.includes("train_loss") ? "losses, to 1 %" : "losses had no room",
     names.includes("dead_units") ? "dead units and dead points, to 1/250" : "dead units and points had no room"].join("; ");
   pairs.push(["curves on this page", make("ul", {},
     make("li", {}, points < longest ? `${points} of up to ${longest} stored points a cell: the first, the last, the highest and lowest accuracies and losses, and the others evenly` : `all stored points, up to ${points} a cell`),
     make("li", {}, census))]);
   pairs.push(["other numbers", make("ul", {},
-    make("li", {}, "accuracies and shares are rounded to 1/65,500; losses, penalties and seconds to one part in a thousand; the store has them in full"),
+    make("li", {}, "accuracies, R² and shares are rounded to 1/65,500; losses, penalties and seconds to one part in a thousand; the store has them in full"),
     make("li", {}, "intervals, nominally 95 %: of a place's share of seeds Wilson's, whose coverage is lowest just beside 0 and 1 (0.79 of one seed, 0.83 of six)"),
     make("li", {}, `of means Student's t over whole seeds, from ${head.least_seeds} seeds on and where they do not all agree; of frontiers a bootstrap over whole seeds, from 10 on (of their ratio ${head.least_seeds}); of fewer the seeds themselves are shown`),
     make("li", {}, "results that differ in a setting are never averaged, but for the summaries over depths and widths that say so"))]);

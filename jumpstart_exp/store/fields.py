@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from jumpstart_exp.cell import SPECS, cell_fields
+from jumpstart_exp.config.filters import Filter, filtered_settings, left_nothing
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.settings import field_types
 
@@ -90,6 +91,33 @@ def setting_columns(table: pd.DataFrame) -> dict[str, list[Hashable]]:
         same, one = (None, plain(fields[name].neutral)), usual(name)
         columns[name] = [one if act and value in same else value for act, value in zip(acts, values, strict=True)]
     return dict(sorted(columns.items()))
+
+
+def rows_where(table: pd.DataFrame, where: str | None) -> pd.DataFrame:
+    """The rows of a table of cells that a filter keeps, each with those of its labels that it keeps; all without one.
+
+    Raises:
+        SettingError: the filter cannot be read, has no answer for a row, or leaves none.
+    """
+    if where is None:
+        return table
+    chosen = Filter(where)
+    columns = setting_columns(table)
+    seen: dict[str, dict[Hashable, None]] = {name: {} for name in chosen.names}
+    kept: list[list[str]] = []
+    for row, labels in enumerate(table["labels"]):
+        kept.append([])
+        description = {name: values[row] for name, values in columns.items()}
+        title = "{}×{} seed {}".format(*(int(table[name].iloc[row]) for name in AXES))
+        for label in labels:
+            values = filtered_settings(chosen.names, description, label)
+            for name in chosen.names:
+                seen[name][values[name]] = None
+            if chosen.keeps(values, f"{label} {title}"):
+                kept[-1].append(label)
+    if not any(kept):
+        raise left_nothing(where, len(table), seen)
+    return table.assign(labels=pd.Series(kept, index=table.index, dtype=object))[[bool(labels) for labels in kept]]
 
 
 def plain(value: Any) -> Hashable:

@@ -1,0 +1,64 @@
+"""Every file in conf/method: what it sets is a cell that the reference trains, and its source stands above it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.config.schema import conf_dir
+from jumpstart_exp.engines.eager.engine import EagerEngine
+
+FILES = {path.stem: path for path in sorted((Path(conf_dir()) / "method").glob("*.yaml"))}
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "he": {"init": "he_normal"},
+    "orthogonal": {"init": "orthogonal"},
+    "leaky_relu": {"activation": "leaky_relu", "leaky_slope": 0.01, "init": "he_normal"},
+    "prelu": {"activation": "prelu", "prelu_start": 0.25, "init": "he_normal"},
+    "tat": {"activation": "tat", "tat_eta": 0.9, "init": "orthogonal"},
+    "rezero": {"skip_every": 1, "skip_scale": "zero", "init": "he_normal"},
+    "residual": {"skip_every": 2, "skip_scale": "1", "init": "he_normal"},
+    "fixup": {"skip_every": 2, "skip_scale": "fixup", "init": "he_normal"},
+    "block_orthogonal": {"init": "block_orthogonal"},
+    "crelu": {"activation": "crelu", "init": "looks_linear"},
+    "selu": {"activation": "selu", "init": "lecun_normal"},
+    "elu": {"activation": "elu", "init": "he_normal"},
+    "gelu": {"activation": "gelu", "init": "he_normal"},
+    "silu": {"activation": "silu", "init": "he_normal"},
+    "tanh": {"activation": "tanh", "init": "glorot_uniform"},
+    "asymmetric": {"init": "asymmetric"},
+    "deep_narrow": {"init": "deep_narrow"},
+    "farkas": {"farkas": True, "init": "he_normal"},
+    "layer_norm": {"norm": "layer", "norm_eps": 1e-5, "init": "he_normal"},
+    "dormant_reset": {"init": "he_normal"},
+}
+"""Of the comparators what is said of the network."""
+
+
+def config_of(name: str) -> dict[str, Any]:
+    config: Any = OmegaConf.to_container(OmegaConf.load(FILES[name]))
+    return dict(config)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_method_is_a_cell_that_eager_trains(name: str) -> None:
+    assert FILES[name].read_text().startswith("# @package _global_\n# "), "its source comes first"
+    cell = Cell.from_config({**config_of(name), "depth": 12}, name)
+    assert EagerEngine.refuses(cell) is None
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_comparator_is_the_published_recipe(name: str) -> None:
+    config = config_of(name)
+    assert config.pop("penalty") == {"kind": "none"}
+    assert config.pop("network") == RECIPES[name]
+    assert config == ({"reset": {"every": 1000, "tau": 0.1}} if name == "dormant_reset" else {})
+    assert re.search(r"(19|20)\d\d", FILES[name].read_text()), "with the year of its source"
+
+
+def test_no_two_methods_are_the_same() -> None:
+    keys = {Cell.from_config({**config_of(name), "depth": 12}, name).key for name in FILES}
+    assert len(keys) == len(FILES)
