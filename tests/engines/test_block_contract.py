@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import Engine
 from jumpstart_exp.engines.eager.engine import EagerEngine
+from jumpstart_exp.engines.native.engine import NativeEngine
 from jumpstart_exp.engines.native.exchange import spec_of, tensors_of
 from jumpstart_exp.engines.native.extension import native
 from jumpstart_exp.engines.native.kernels import instruction_sets
@@ -117,7 +118,7 @@ def test_random_combinations(engine: Engine, is_common: bool) -> None:
     tally = Tally()
 
     @settings(
-        max_examples=60 if is_common else 10,
+        max_examples=60 if isinstance(engine, NativeEngine) and is_common else 10,
         derandomize=True,
         database=None,
         phases=(Phase.explicit, Phase.generate),
