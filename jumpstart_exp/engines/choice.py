@@ -1,7 +1,6 @@
 """Which engine trains which cell."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jumpstart_exp.cell import Cell
@@ -74,12 +73,25 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def passed_over_lines(choices: Sequence[Choice]) -> list[str]:
-    """Why cells have no faster engine: a line for every reason."""
-    reasons = Counter((choice.engine, choice.passed_over) for choice in choices if choice.passed_over)
-    return [
-        f"{reason}: training on {engine.name}"
-        if count == len(choices)
-        else f"{count} cell{'s' * (count != 1)} on {engine.name}: {reason}"
-        for (engine, reason), count in reasons.items()
-    ]
+def passed_over_lines(choices: Sequence[Choice], cells: Sequence[Cell], in_words: Callable[[float], str]) -> list[str]:
+    """Why cells have no faster engine, and the time that a cell takes so: a line for every reason.
+
+    Args:
+        choices: of `cells`, in order.
+        cells: what is to be trained.
+        in_words: seconds in words.
+    """
+    seconds: dict[tuple[type[Engine], str], list[float]] = {}
+    for choice, cell in zip(choices, cells, strict=True):
+        if choice.passed_over:
+            own = seconds.setdefault((choice.engine, choice.passed_over), [])
+            own.append(choice.engine.estimate_seconds(cell))
+    lines = []
+    for (engine, reason), of_cells in seconds.items():
+        count, takes = len(of_cells), f"about {in_words(sum(of_cells) / len(of_cells))} a cell on one core"
+        lines.append(
+            f"{reason}: training on {engine.name}, {takes}"
+            if count == len(choices)
+            else f"{count} cell{'s' * (count != 1)} on {engine.name}, {takes}: {reason}"
+        )
+    return lines

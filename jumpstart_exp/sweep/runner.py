@@ -274,7 +274,7 @@ def _phases(cells: Sequence[Cell], settings: RunSettings, workers: int) -> "tupl
     choices = choose_engines(settings.engine, settings.device, cells)
     checkpoints = _checkpoints(settings) if settings.checkpoint_minutes else None
     phases = form_phases(cells, choices, workers, settings.curve_every, Path(settings.data_dir), checkpoints)
-    return phases, passed_over_lines(choices)
+    return phases, passed_over_lines(choices, cells, duration)
 
 
 def _checkpoints(settings: RunSettings) -> "Checkpoints":

@@ -1,6 +1,7 @@
 """Which engine trains a cell, and what is said about it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,10 @@ class Slow:
     @staticmethod
     def refuses(cell: Cell) -> str | None:
         return None
+
+    @staticmethod
+    def estimate_seconds(cell: Cell) -> float:
+        return cell.width
 
 
 class Stack(Slow):
@@ -63,6 +68,10 @@ def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> boo
     return there
 
 
+def lines(device: str, *cells: Cell) -> list[str]:
+    return passed_over_lines(choose_engines("auto", device, cells), cells, lambda seconds: f"{seconds:g} s")
+
+
 def chosen(name: str, device: str, cells: Sequence[Cell] = (FULL, WIDE, BATCHES)) -> list[tuple[str, str]]:
     return [(choice.engine.name, choice.device) for choice in choose_engines(name, device, cells)]
 
@@ -78,7 +87,7 @@ def test_auto_takes_the_last_that_can_where_it_runs_best(cuda: bool) -> None:
 def test_a_gpu_that_is_asked_for_leaves_out_what_cannot_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "_has_cuda", lambda: True)
     assert chosen("auto", "cuda") == [("stack", "cuda"), ("stack", "cuda"), ("slow", "cuda")]
-    assert passed_over_lines(choose_engines("auto", "cuda", [FULL])) == []
+    assert lines("cuda", FULL) == []
     with pytest.raises(SettingError, match=r"^device='cuda' is not allowed: it must be auto or cpu .*fast"):
         choose_engines("fast", "cuda", [FULL])
 
@@ -107,20 +116,20 @@ def test_a_bad_engine_is_refused_even_where_nothing_is_left_to_train() -> None:
 
 
 def test_every_reason_to_pass_over_an_engine_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    choices = choose_engines("auto", "cpu", [BATCHES, FULL, WIDE, FULL, BATCHES])
-    assert choices[1] == Choice(Fast, "cpu")
-    assert passed_over_lines(choices) == [
-        "2 cells on slow: fast trains full batches only; stack trains full batches only",
-        "1 cell on stack: fast trains up to width 50",
+    wider = replace(BATCHES, width=12)
+    assert choose_engines("auto", "cpu", [FULL]) == [Choice(Fast, "cpu")]
+    assert lines("cpu", BATCHES, FULL, WIDE, FULL, wider) == [
+        "2 cells on slow, about 8 s a cell on one core: fast trains full batches only; stack trains full batches only",
+        "1 cell on stack, about 100 s a cell on one core: fast trains up to width 50",
     ]
-    assert passed_over_lines(choose_engines("auto", "cpu", [FULL])) == []
+    assert lines("cpu", FULL) == []
 
 
 def test_an_engine_that_is_missing_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     all_engines: dict[str, Any] = {"slow": Slow, "stack": Stack, "fast": NotBuilt}
     monkeypatch.setattr(choice, "ENGINES", all_engines)
-    assert passed_over_lines(choose_engines("auto", "cpu", [FULL, WIDE])) == [
-        "the fast engine is not built (no compiler was found): training on stack"
+    assert lines("cpu", FULL, WIDE) == [
+        "the fast engine is not built (no compiler was found): training on stack, about 52 s a cell on one core"
     ]
     with pytest.raises(SettingError, match="the fast engine is not built"):
         choose_engines("fast", "auto", [FULL])

@@ -662,7 +662,7 @@ def test_one_cell_goes_to_the_engine_that_can(
     run_cell(cell(), settings())
     run_cell(refused, settings())
     assert [store.row(one.key)["engine"] for one in (cell(), refused)] == ["threads", "one_by_one"]
-    assert "threads trains full batches only: training on one_by_one" in capsys.readouterr().out
+    assert "threads trains full batches only: training on one_by_one, about" in capsys.readouterr().out
     with pytest.raises(SettingError, match="every cell"):
         run_cell(replace(refused, seed=1), settings(engine="threads"))
 
