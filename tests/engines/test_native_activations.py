@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from jumpstart_exp.engines.native.cost import _PASS_NANOSECONDS
 from jumpstart_exp.engines.native.extension import native
 from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.networks.activations import ACTIVATIONS
+from jumpstart_exp.networks.blocks import native_names
 
 Numbers = NDArray[Any]
 
@@ -122,3 +125,7 @@ def test_what_is_no_number_stays_none(name: str, kind: str, instruction_set: str
 
 _STRAIGHT = ("relu", "leaky_relu", "prelu", "tat")
 """Whose derivative is a comparison's: as torch's, that of NaN is the lower one, and the value is NaN."""
+
+
+def test_the_cost_model_knows_every_activation() -> None:
+    assert set(_PASS_NANOSECONDS) == set(native_names(ACTIVATIONS))
