@@ -225,6 +225,8 @@ class Cell:
             flat["penalty.aggregate"] = "mean"  # of one kind
         if self.optimizer.name == "adamw" and self.optimizer.weight_decay == 0:
             flat["optimizer.name"] = "adam"
+        if self.optimizer.schedule == "step" and not self._rate_falls:
+            flat["optimizer.schedule"] = "constant"
         return flat
 
     @cached_property
@@ -280,6 +282,22 @@ class Cell:
         return min(self.optimizer.batch_size or n_train, n_train)
 
     @property
+    def total_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.optimizer.epochs * math.ceil(self.dataset.sizes()[0] / max(1, self.batch_size))
+
+    @property
+    def _resets(self) -> bool:
+        """Whether dormant units begin anew at any step; a dataset that is not examined may have any number of them."""
+        is_due = self.reset.every <= self.total_steps or not self.dataset.is_examined
+        return self.reset.every > 0 and is_due
+
+    @property
+    def _rate_falls(self) -> bool:
+        """Whether schedule=step changes the rate within the training."""
+        return self.optimizer.step_every < self.optimizer.epochs and self.optimizer.step_factor != 1
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """Units of every hidden layer."""
         return self.network.widths or (self.width,) * self.depth
@@ -316,6 +334,13 @@ class Cell:
         found: list[str] = []
         if self.network.norm == "layer" and min(self.widths) * self.positions == 1:
             found.append("with width 1 a layer norm leaves nothing of the points: its one unit is its own mean")
+        if self.reset.every and not self._resets:
+            found.append(f"no unit is reset: reset.every={self.reset.every} is beyond the {self.total_steps} steps")
+        if self.optimizer.schedule == "step" and self.optimizer.step_every >= self.optimizer.epochs:
+            epochs = f"optimizer.epochs={self.optimizer.epochs}"
+            found.append(
+                f"the learning rate never falls: optimizer.step_every={self.optimizer.step_every}, and {epochs}"
+            )
         if self.penalty_weight == 0:
             return found
         per_constraint = {"channel": self.positions, "position": 1}[self.penalty.scope]
@@ -434,7 +459,7 @@ class Cell:
         none += [f"network.{name}" for of, name in _OF_ACTIVATION.items() if of != self.network.activation]
         if self.blocks == 0:
             none += ["network.skip_every", "network.skip_scale"]
-        if self.reset.every == 0:
+        if not self._resets:
             none += ["reset.every", "reset.tau"]
         if self.dropout.rate == 0:
             none += ["dropout.anneal_epochs", "dropout.rate"]
@@ -450,7 +475,8 @@ class Cell:
             case "constant" | "cosine":
                 none += ["optimizer.step_every", "optimizer.step_factor"]
             case "step":
-                pass
+                if not self._rate_falls:
+                    none += ["optimizer.step_every", "optimizer.step_factor"]
             case other:
                 raise setting_error("optimizer.schedule", other, "constant, cosine or step")
         if self.batch_size == self.dataset.sizes()[0]:

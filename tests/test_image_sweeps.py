@@ -335,7 +335,7 @@ BAD_INPUTS = {
     "dataset=mnist dataset.n_train=60001": ["dataset.n_train=60001", "at most 60000"],
     "dataset=cifar100 dataset.n_val=99": ["dataset.n_val=99", "at least 100"],
     "dataset=mnist dataset.augment=flip": ["dataset.augment='flip'", "one of none, flip_crop"],
-    "dataset=mnist engine=native device=cpu": ["engine='native'", "only eager trains on images"],
+    "dataset=mnist engine=native device=cpu": ["engine='native'", "native does not train on images"],
     "dataset=mnist checkpoint_minutes=0": ["checkpoint_minutes=0", "above 0 or null"],
     "dataset=cifar100 variant=codes": ["variant='codes'", "code, paper"],
 }

@@ -175,7 +175,7 @@ def _check_labels(rows: pa.Table, flaws: dict[int, str]) -> None:
     of_method, methods = _encoded(rows["method"])
     for name in _TELLING:
         of_value, values = _encoded(rows[name])
-        set_by_any = {own[name] for own in stock.values() if name in own}
+        set_by_any = {own[name] for own in stock.values() if name in own} - {cell_fields()[name].default}
         for number, method in enumerate(methods):
             if (own := stock.get(method)) is None:
                 continue

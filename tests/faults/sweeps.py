@@ -208,7 +208,7 @@ def note_phases(note: Callable[[str], Any], slow_disk: float) -> None:
 
         setattr(owner, name, noting)
 
-    begins(launcher, "compose_cells", lambda *_: PLANNING)
+    begins(launcher, "compose_sweep", lambda *_: PLANNING)
     begins(runner, "train_in_parallel", lambda *_: WORKERS)
     begins(workers._Worker, "start", lambda *_: TRAINING)
     begins(workers._Worker, "start", lambda worker, _: f"{FLEET_FOR} {worker.process.pid}")

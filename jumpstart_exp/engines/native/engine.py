@@ -89,9 +89,9 @@ class NativeEngine:
         if native is None:
             return f"the C++ engine is not built: {missing()}"
         if cell.dataset.image is not None:
-            return "only eager trains on images"
+            return "the engine native does not train on images"
         if cell.penalty_weight and cell.penalty.layers != "hidden":
-            return "only eager constrains the output layer"
+            return "the engine native does not constrain the output layer"
         if cell.batch_size < cell.dataset.sizes()[0]:
             return "the engine native trains full batches only"
         if cell.width > WIDEST or cell.depth > DEEPEST:
