@@ -412,7 +412,13 @@ def cells(draw: st.DrawFn, deepest: int = 60, *, is_first_step: bool = True, kno
     }
     engines = {name.split()[0] for name in ENGINES}
     rest = sorted({name for engine in engines for name in SUPPORTED[engine]} - fields.keys())
-    others = {name: draw(usually(name, known=known)) for name in rest if not name.startswith("dataset.")}
+    others = {
+        name: draw(st.sampled_from(supported(name, known)))
+        if draw(st.integers(0, 5)) == 0
+        else cell_fields()[name].default
+        for name in rest  # few of them at a time: no engine but the reference takes all together
+        if not name.startswith("dataset.")
+    }
     return cell_of(fields | others)
 
 
