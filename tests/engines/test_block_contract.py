@@ -87,6 +87,23 @@ def test_every_block_alone(engine: Engine, layout: str, is_common: bool) -> None
     assert tried >= 4
 
 
+def test_norms_and_skips_of_all_sizes(engine: Engine, is_common: bool) -> None:
+    """Layers whose units fit into registers and wider ones, points in one block of them and in several."""
+    networks = [NetworkSpec(norm="layer", norm_eps=0.01)]
+    networks += [NetworkSpec(skip_every=every, skip_scale=scale) for every, scale in ((1, "zero"), (2, "1"))]
+    tried = 0
+    for network, width, points in itertools.product(networks, (1, 2, 3, 4, 5, 8, 9), (5, 130) if is_common else (40,)):
+        for penalty in PENALTIES[:2]:
+            cell = Cell(
+                dataset=cloud(points, 5), depth=4, width=width, network=network, penalty=penalty, precision="float64"
+            )
+            if engine.refuses(cell) is not None:
+                continue
+            tried += 1
+            assert not disagreements(engine, Case(cell), 3, by_ulp=True), (network, width, points, penalty)
+    assert tried >= 28
+
+
 @st.composite
 def combinations(draw: st.DrawFn) -> Cell:
     """A random cell of the contract with other blocks."""

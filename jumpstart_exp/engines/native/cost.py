@@ -58,13 +58,22 @@ _PASS_NANOSECONDS: Mapping[str, float] = {
 _SKIP_NANOSECONDS, _LAYER_NORM_NANOSECONDS = 1.0, 6.0
 """Of a vector, likewise."""
 
+_JOINED_SKIP_NANOSECONDS, _JOINED_LAYER_NORM_NANOSECONDS = 1.6, 2.8
+"""Of a vector, likewise, of the ReLU's skips and the layer norm of narrow layers: parts of the products."""
+
 
 def _block_nanoseconds(cell: Cell) -> float:
     """What blocks add to a step."""
     lanes = 8 if cell.precision == "float64" else 16
     vectors = sum(math.ceil(points / lanes) for points in cell.dataset.sizes())
-    a_vector = _LAYER_NORM_NANOSECONDS if cell.network.norm == "layer" else 0.0
-    if cell.network.activation != "relu" or cell.blocks:
+    is_relu, norm = cell.network.activation == "relu", cell.network.norm
+    a_vector = 0.0
+    if norm == "layer":
+        is_joined = is_relu and not cell.blocks and cell.positions == 1 and cell.width <= 4
+        a_vector = _JOINED_LAYER_NORM_NANOSECONDS if is_joined else _LAYER_NORM_NANOSECONDS
+    if is_relu and cell.blocks and norm == "none":
+        return cell.depth * cell.width * cell.positions * vectors * _JOINED_SKIP_NANOSECONDS
+    if not is_relu or cell.blocks:
         a_vector += _PASS_NANOSECONDS[cell.network.activation]
     if cell.blocks:
         a_vector += _SKIP_NANOSECONDS

@@ -1,5 +1,5 @@
 // Activations of whole vectors: a rule gives the value and the derivative at a pre-activation. The ReLU is also inlined
-// into the products of both passes; all others go over the layer once, in the forward pass, and keep their derivatives.
+// into the products of both passes, unless there is a norm beside skips; all others go over the layer once, in the forward pass, and keep their derivatives.
 //
 // No number stays none, an infinity becomes its limit or no number, as in torch. Values and derivatives are within 8 units
 // in the last place of the exact ones, or of 1 where those are smaller; values at |x| < ½ within as many of their own.

@@ -9,9 +9,53 @@ namespace jumpstart {
 namespace INSTRUCTION_SET {
 namespace {
 
-// The gradient at layer `to`'s pre-activations from that at the next layer's affine map. Of an inlined ReLU the outputs
-// again into `activation`; of other activations through skips and their trained numbers, too.
+// Through the layer norm of all of a layer's units at some points; the sums over points of its weight's and bias's
+// gradients go on in `norm_sums_`.
 template <class T>
+template <int ROWS, int VECTORS>
+FORCE_INLINE void Network<T>::normalise_rows_backward(V<T> (&gradient)[ROWS][VECTORS], const Block<T>& block,
+                                                      const Hidden<T>& layer, int stride, int column,
+                                                      T* to_gradient) {
+    const T share = T(1) / T(ROWS);
+    const T* weight = block.values + block.norm_offset();
+    V<T> mean[VECTORS] = {}, slope[VECTORS] = {};
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r) {
+        const T* normalised = layer.normalised + std::size_t(r) * stride + column;
+        V<T> product = {}, sum = {};
+#pragma GCC unroll 8
+        for (int v = 0; v < VECTORS; ++v) {
+            const V<T> each = gradient[r][v] * load(normalised + v * lanes<T>);
+            product += each;
+            sum += gradient[r][v];
+            gradient[r][v] *= weight[r];
+            mean[v] += gradient[r][v];
+            slope[v] += each * weight[r];
+        }
+        if (column > 0) {
+            product += load(norm_sums_ + r * lanes<T>);
+            sum += load(norm_sums_ + (ROWS + r) * lanes<T>);
+        }
+        store(norm_sums_ + r * lanes<T>, product);
+        store(norm_sums_ + (ROWS + r) * lanes<T>, sum);
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < VECTORS; ++v) {
+        mean[v] *= share, slope[v] *= share;
+        const V<T> deviation = load(layer.deviation + column + v * lanes<T>);
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r) {
+            const std::size_t place = std::size_t(r) * stride + column + v * lanes<T>;
+            store(to_gradient + place,
+                  (gradient[r][v] - mean[v] - load(layer.normalised + place) * slope[v]) * deviation);
+        }
+    }
+}
+
+// The gradient at layer `to`'s pre-activations from that at the next layer's affine map, through skips and trained
+// numbers; `normed`, through the norm, too. Of an inlined ReLU the outputs again into `activation`.
+template <class T>
+template <typename Network<T>::Rows ROWS_ARE>
 void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_extra, const T* from_gradient,
                            T* to_gradient, T* activation, T* parameter_gradient) {
     const Block<T>& next = blocks_[to + 1];
@@ -47,66 +91,167 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
         }
         high = tie_work_, low = high + stride, high_part = low + stride, low_part = high_part + stride;
     }
+    const Block<T>& block = blocks_[to];
+    const bool begins = begins_block(spec_, to), ends = ends_block(spec_, to);
+    const T factor = block.has_factor ? block.values[block.factor_offset()] : T(1);
+    V<T> of_factor = {};
+    // what most layers that are normed or joined do not have
+    const bool is_seldom = dropped || above_any || below_any || with_extra;
+    const auto add_penalties = [&](V<T> pre, int points, std::size_t place, V<T>& gradient) __attribute__((always_inline)) {
+        const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
+        if (above_any) {
+            const V<T> most = load(high + points);
+            const Mask<T> found = pre == most;
+            gradient += found ? load(high_part + points) : V<T>{};
+            store(high + points, found ? taken : most);
+        }
+        if (below_any) {
+            const V<T> least = load(low + points);
+            const Mask<T> found = pre == least;
+            gradient += found ? load(low_part + points) : V<T>{};
+            store(low + points, found ? taken : least);
+        }
+        if (with_extra) gradient += load(extra_ + place);
+    };
     const int steps = is_output ? 1 : positions_, rows = is_output ? seen_ : spec_.width * activation_.outputs;
     for (int s = 0; s < steps; ++s) {
         Product<T> products[2] = {
             {next.weight() + s, steps, next.row_stride(), from_gradient, stride * steps, next.rows},
             {next.weight(), steps, next.row_stride(), from_gradient + stride, stride * steps, next.rows}};
-        if (!is_inlined_) {
+        if constexpr (ROWS_ARE == Rows::normed) {
+            multiply<T>(set.layout, rows, nullptr, 0, products, 1, [&](int, int first, auto& sums) __attribute__((always_inline)) {
+                constexpr int ROWS = sizeof(sums) / sizeof(sums[0]);
+                constexpr int VECTORS = sizeof(sums[0]) / sizeof(sums[0][0]);
+                const int column = as_unrelated(first);
+                const T* weight = block.values + block.norm_offset();
+                const auto rectify = [&](auto seldom) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+                    for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 8
+                        for (int v = 0; v < VECTORS; ++v) {
+                            const int points = column + v * lanes<T>;
+                            const std::size_t place = std::size_t(r) * stride + points;
+                            const V<T> pre = seldom.value ? load(layer.pre + place)
+                                                          : load(layer.normalised + place) * weight[r] + weight[ROWS + r];
+                            V<T> gradient = sums[r][v];
+                            store(activation + place, larger<T>(V<T>{}, pre));
+                            if (seldom.value && dropped)
+                                gradient = load(dropped + place) != T(0) ? gradient * dropout_scale : V<T>{};
+                            gradient = pre > T(0) ? gradient : V<T>{};
+                            if (seldom.value) add_penalties(pre, points, place, gradient);
+                            sums[r][v] = gradient;
+                        }
+                    }
+                };
+                if (is_seldom) rectify(Count<1>{});
+                else rectify(Count<0>{});
+                normalise_rows_backward(sums, block, layer, stride, column, to_gradient);
+            });
+            continue;
+        }
+        if constexpr (ROWS_ARE == Rows::joined) {
             const T* kept = dropped ? hidden_[to + 1].kept : nullptr;
+            multiply<T>(set.layout, rows, nullptr, 0, products, s + 1, [&](int row, int first, auto& sums) __attribute__((always_inline)) {
+                constexpr int ROWS = sizeof(sums) / sizeof(sums[0]);
+                constexpr int VECTORS = sizeof(sums[0]) / sizeof(sums[0][0]);
+                const int column = as_unrelated(first);
+                const auto join = [&](auto seldom) __attribute__((always_inline)) {
+                    const bool begins_one = !seldom.value || begins, ends_one = !seldom.value || ends;
+#pragma GCC unroll 8
+                    for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 8
+                        for (int v = 0; v < VECTORS; ++v) {
+                            const int points = column + v * lanes<T>;
+                            const std::size_t place = std::size_t((row + r) * steps + s) * stride + points;
+                            const V<T> pre = load(layer.pre + place);
+                            V<T> gradient = sums[r][v];
+                            if (seldom.value && kept) gradient *= load(kept + place);
+                            if (begins_one) gradient += load(skip_gradient_ + place);
+                            if (ends_one) {
+                                store(skip_gradient_ + place, gradient);
+                                of_factor += gradient * larger<T>(V<T>{}, pre);
+                                gradient *= factor;
+                            }
+                            gradient = pre > T(0) ? gradient : V<T>{};
+                            if (seldom.value) add_penalties(pre, points, place, gradient);
+                            store(to_gradient + place, gradient);
+                        }
+                    }
+                };
+                if (is_seldom || !begins || !ends) join(Count<1>{});
+                else join(Count<0>{});
+            });
+            continue;
+        }
+        if constexpr (ROWS_ARE == Rows::plain) {
+            if (!is_inlined_) {
+                const T* kept = dropped ? hidden_[to + 1].kept : nullptr;
+                multiply<T>(set.layout, rows, nullptr, 0, products, s + 1, [&](int row, int column, auto& sums) __attribute__((always_inline)) {
+                    constexpr int ROWS = sizeof(sums) / sizeof(sums[0]);
+                    constexpr int VECTORS = sizeof(sums[0]) / sizeof(sums[0][0]);
+#pragma GCC unroll 8
+                    for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 8
+                        for (int v = 0; v < VECTORS; ++v) {
+                            const std::size_t place = std::size_t((row + r) * steps + s) * stride + column + v * lanes<T>;
+                            store(to_gradient + place, kept ? sums[r][v] * load(kept + place) : sums[r][v]);
+                        }
+                    }
+                });
+                continue;
+            }
             multiply<T>(set.layout, rows, nullptr, 0, products, s + 1, [&](int row, int column, auto& sums) __attribute__((always_inline)) {
                 constexpr int ROWS = sizeof(sums) / sizeof(sums[0]);
                 constexpr int VECTORS = sizeof(sums[0]) / sizeof(sums[0][0]);
+                const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
 #pragma GCC unroll 8
                 for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 8
                     for (int v = 0; v < VECTORS; ++v) {
-                        const std::size_t place = std::size_t((row + r) * steps + s) * stride + column + v * lanes<T>;
-                        store(to_gradient + place, kept ? sums[r][v] * load(kept + place) : sums[r][v]);
+                        const int points = column + v * lanes<T>;
+                        const std::size_t place = std::size_t((row + r) * steps + s) * stride + points;
+                        const V<T> pre = load(layer.pre + place);
+                        V<T> gradient = sums[r][v];
+                        if (dropped) gradient = load(dropped + place) != T(0) ? gradient * dropout_scale : V<T>{};
+                        gradient = pre > T(0) ? gradient : V<T>{};
+                        store(activation + place, larger<T>(V<T>{}, pre));
+                        if (above_any) {
+                            const V<T> most = load(high + points);
+                            const Mask<T> found = pre == most;
+                            gradient += found ? load(high_part + points) : V<T>{};
+                            store(high + points, found ? taken : most);
+                        }
+                        if (below_any) {
+                            const V<T> least = load(low + points);
+                            const Mask<T> found = pre == least;
+                            gradient += found ? load(low_part + points) : V<T>{};
+                            store(low + points, found ? taken : least);
+                        }
+                        if (with_extra) gradient += load(extra_ + place);
+                        store(to_gradient + place, gradient);
                     }
                 }
             });
-            continue;
         }
-        multiply<T>(set.layout, rows, nullptr, 0, products, s + 1, [&](int row, int column, auto& sums) __attribute__((always_inline)) {
-            constexpr int ROWS = sizeof(sums) / sizeof(sums[0]);
-            constexpr int VECTORS = sizeof(sums[0]) / sizeof(sums[0][0]);
-            const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
-#pragma GCC unroll 8
-            for (int r = 0; r < ROWS; ++r) {
-#pragma GCC unroll 8
-                for (int v = 0; v < VECTORS; ++v) {
-                    const int points = column + v * lanes<T>;
-                    const std::size_t place = std::size_t((row + r) * steps + s) * stride + points;
-                    const V<T> pre = load(layer.pre + place);
-                    V<T> gradient = sums[r][v];
-                    if (dropped) gradient = load(dropped + place) != T(0) ? gradient * dropout_scale : V<T>{};
-                    gradient = pre > T(0) ? gradient : V<T>{};
-                    store(activation + place, larger<T>(V<T>{}, pre));
-                    if (above_any) {
-                        const V<T> most = load(high + points);
-                        const Mask<T> found = pre == most;
-                        gradient += found ? load(high_part + points) : V<T>{};
-                        store(high + points, found ? taken : most);
-                    }
-                    if (below_any) {
-                        const V<T> least = load(low + points);
-                        const Mask<T> found = pre == least;
-                        gradient += found ? load(low_part + points) : V<T>{};
-                        store(low + points, found ? taken : least);
-                    }
-                    if (with_extra) gradient += load(extra_ + place);
-                    store(to_gradient + place, gradient);
-                }
-            }
-        });
     }
+    if (ROWS_ARE == Rows::joined && block.has_factor)
+        parameter_gradient[block.factor_offset()] = horizontal_sum<T>(of_factor);
+    if (ROWS_ARE == Rows::normed) {
+        for (int i = 0; i < 2 * block.rows; i += lanes<T>) {
+            alignas(64) T totals[lanes<T>];
+            const int left = 2 * block.rows - i;
+            const V<T>* const sums = reinterpret_cast<const V<T>*>(norm_sums_ + i * lanes<T>);
+            if (left <= 8) store(totals, reduced_rows<T, Add, (8 < lanes<T> ? 8 : lanes<T>)>(sums));
+            else store(totals, reduced_rows<T, Add>(sums));
+            for (int t = 0; t < lanes<T> && t < left; ++t)
+                parameter_gradient[block.norm_offset() + i + t] = totals[t];
+        }
+    }
+    if constexpr (ROWS_ARE != Rows::plain) return;
     if (is_inlined_) return;
     const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
-    const Block<T>& block = blocks_[to];
-    const bool begins = begins_block(spec_, to), ends = ends_block(spec_, to), is_double = activation_.outputs == 2;
-    const T factor = block.has_factor ? block.values[block.factor_offset()] : T(1);
-    V<T> of_factor = {}, of_slope = {};
+    const bool is_double = activation_.outputs == 2;
+    V<T> of_slope = {};
     for (int segment = 0; segment < segments_; ++segment)
         for (int points = 0; points < stride; points += lanes<T>) {
             const std::size_t place = std::size_t(segment) * stride + points;
@@ -438,7 +583,7 @@ void Network<T>::start_step() {
 
 template <class T>
 void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
-    const bool dropping = dropout_scale > 0;
+    const bool dropping = dropout_scale > 0, in_registers = normalises_in_registers(train_);
     penalty_weight_ = T(spec_.weight * penalty_factor(spec_, epoch));
     const T* gradient = logit_gradient_;
     for (int l = spec_.depth; l >= 0; --l) {
@@ -447,11 +592,25 @@ void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
         T *parameters = gradient_of(l), *next = gradients_[l % 2];
         const T* in = train_.x;
         if (l > 0) {
-            const bool with_extra = has_penalty_ && !fast_penalty_ && add_extra(l - 1, epoch);
-            propagate(l - 1, dropping, dropout_scale, with_extra, gradient, next, activations_[0],
-                      gradient_of(l - 1));
-            if (has_penalty_ && fast_penalty_ && constrained_.units && hidden_[l - 1].unit_violated)
-                add_unit_fast(hidden_[l - 1], next);
+            bool with_extra = has_penalty_ && !fast_penalty_ && add_extra(l - 1, epoch);
+            const bool has_unit_fast =
+                has_penalty_ && fast_penalty_ && constrained_.units && hidden_[l - 1].unit_violated;
+            if (in_registers) {
+                if (has_unit_fast) {  // before the norm
+                    std::memset(extra_, 0, sizeof(T) * std::size_t(segments_) * train_.layout.stride);
+                    add_unit_fast(hidden_[l - 1], extra_);
+                    with_extra = true;
+                }
+                propagate<Rows::normed>(l - 1, dropping, dropout_scale, with_extra, gradient, next, activations_[0],
+                                        gradient_of(l - 1));
+            } else if (is_joined_) {
+                propagate<Rows::joined>(l - 1, dropping, dropout_scale, with_extra, gradient, next, nullptr,
+                                        gradient_of(l - 1));
+            } else {
+                propagate<Rows::plain>(l - 1, dropping, dropout_scale, with_extra, gradient, next, activations_[0],
+                                       gradient_of(l - 1));
+            }
+            if (has_unit_fast && !in_registers) add_unit_fast(hidden_[l - 1], next);
             in = is_inlined_ ? activations_[0] : hidden_[l - 1].outputs;
         }
         if (dropping && l < spec_.depth) in = hidden_[l].dropped;
@@ -469,7 +628,7 @@ void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
         }
         if (l > 0 && has_batch_norm_)
             normalise_backward(blocks_[l - 1], hidden_[l - 1], next, gradient_of(l - 1));
-        if (l > 0 && has_layer_norm_)
+        if (l > 0 && has_layer_norm_ && !in_registers)
             normalise_points_backward(blocks_[l - 1], hidden_[l - 1], next, gradient_of(l - 1));
         gradient = next;
     }

@@ -63,10 +63,45 @@ FORCE_INLINE void Network<T>::finish_rows(V<T> (&values)[ROWS][VECTORS], int seg
     }
 }
 
-// Affine map of `in`; a hidden layer's goes on to `finish_rows`, scaled and shifted a row where `scale` is given.
+// Layer norm of all of a layer's units at some points.
 template <class T>
+template <int ROWS, int VECTORS>
+FORCE_INLINE void Network<T>::normalise_rows(V<T> (&values)[ROWS][VECTORS], const Block<T>& block, int stride,
+                                             int column, Hidden<T>* kept) {
+    const T share = T(1) / T(ROWS), eps = T(spec_.norm_eps);
+    const T* weight = block.values + block.norm_offset();
+    const T* bias = weight + ROWS;
+#pragma GCC unroll 8
+    for (int v = 0; v < VECTORS; ++v) {
+        V<T> sums[2] = {}, squares[2] = {};  // of every other unit: no long chain of additions
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r) sums[r % 2] += values[r][v];
+        const V<T> mean = (sums[0] + sums[1]) * share;
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r) {
+            values[r][v] -= mean;
+            squares[r % 2] += values[r][v] * values[r][v];
+        }
+        const V<T> deviation = inverse_square_root<T>((squares[0] + squares[1]) * share + eps);
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r) values[r][v] *= deviation;
+        if (kept) {
+            store(kept->deviation + column + v * lanes<T>, deviation);
+#pragma GCC unroll 8
+            for (int r = 0; r < ROWS; ++r)
+                store(kept->normalised + std::size_t(r) * stride + column + v * lanes<T>, values[r][v]);
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r) values[r][v] = values[r][v] * weight[r] + bias[r];
+    }
+}
+
+// Affine map of `in`; a hidden layer's goes on to `finish_rows`, scaled and shifted a row where `scale` is given,
+// normalised, or joined with what a skip brings.
+template <class T>
+template <typename Network<T>::Rows ROWS_ARE>
 void Network<T>::affine(const Set& set, const Block<T>& block, bool is_output, const T* in, T* pre, T* out,
-                        const T* scale, const T* shift, bool with_extremes) {
+                        const T* scale, const T* shift, bool with_extremes, Hidden<T>* kept, Skip skip) {
     const int stride = set.layout.stride, steps = is_output ? 1 : positions_;
     for (int s = 0; s < steps; ++s) {
         Product<T> product{block.weight(), block.row_stride(), 1, in, stride, block.columns};
@@ -75,6 +110,29 @@ void Network<T>::affine(const Set& set, const Block<T>& block, bool is_output, c
                     [&](int row, int column, auto& sums) __attribute__((always_inline)) {
                         constexpr int ROWS = sizeof(sums) / sizeof(sums[0]);
                         constexpr int VECTORS = sizeof(sums[0]) / sizeof(sums[0][0]);
+                        if constexpr (ROWS_ARE == Rows::normed) {
+                            const int here = as_unrelated(column);
+                            normalise_rows(sums, block, stride, here, kept);
+                            finish_rows<ROWS, VECTORS>(sums, 0, 1, stride, here, pre, out, with_extremes);
+                            return;
+                        }
+                        if constexpr (ROWS_ARE == Rows::joined) {
+                            const T* const input = skip.input;
+                            const int here = as_unrelated(column);
+#pragma GCC unroll 8
+                            for (int r = 0; r < ROWS; ++r) {
+                                const std::size_t start = std::size_t((row + r) * steps + s) * stride + here;
+#pragma GCC unroll 8
+                                for (int v = 0; v < VECTORS; ++v) {
+                                    const V<T> branch = larger<T>(V<T>{}, sums[r][v]);
+                                    const std::size_t place = start + v * lanes<T>;
+                                    store(out + place, input ? load(input + place) + skip.factor * branch : branch);
+                                }
+                            }
+                            finish_rows<ROWS, VECTORS>(sums, row * steps + s, steps, stride, here, pre, nullptr,
+                                                       with_extremes);
+                            return;
+                        }
                         if (is_output) {
 #pragma GCC unroll 8
                             for (int r = 0; r < ROWS; ++r) {
@@ -155,7 +213,7 @@ void Network<T>::normalise_points(const Set& set, const Block<T>& block, T* pre,
         }
 #pragma GCC unroll 4
         for (int c = 0; c < COLUMNS; ++c) {
-            deviation[c] = T(1) / square_root<T>(deviation[c] * share + eps);
+            deviation[c] = inverse_square_root<T>(deviation[c] * share + eps);
             if (kept) store(kept->deviation + column + c * lanes<T>, deviation[c]);
         }
         for (int s = 0; s < segments_; ++s) {
@@ -399,9 +457,30 @@ void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64
             drop(set, in, l == 0 ? spec_.features : seen_, layer, l, epoch, dropout_scale, dropout_threshold);
             in = layer.dropped;
         }
+        if (is_joined_) {
+            Skip skip = {};
+            if (ends_block(spec_, l))
+                skip = {skipped, block.has_factor ? block.values[block.factor_offset()] : T(1)};
+            affine<Rows::joined>(set, block, false, in, mode == Mode::evaluate ? nullptr : pre, out, nullptr, nullptr,
+                                 with_extremes, nullptr, skip);
+            if (census) {
+                const std::size_t count = std::size_t(segments_) * set.layout.stride;
+                activate_all<T>(spec_.activation, 0, pre, activations_[0], nullptr, count);
+                count_census(set, l, pre, activations_[0], nullptr, census + 6 * l);
+            }
+            if (begins_block(spec_, l)) skipped = out;
+            if (with_extremes && has_penalty_) finish_extremes(set, layer);
+            in = out;
+            continue;
+        }
         const bool is_apart = has_layer_norm_ || (training && has_batch_norm_);  // the norm goes over rows of its own
         T* const rectified = is_inlined_ ? out : nullptr;
-        if (is_apart) {
+        if (normalises_in_registers(set)) {
+            // without a penalty and dropout the backward pass has pre-activations from normalised ones
+            const bool has_pre = census || (training && (has_penalty_ || dropping));
+            affine<Rows::normed>(set, block, false, in, has_pre ? pre : nullptr, rectified, nullptr, nullptr,
+                                 with_extremes, training ? &layer : nullptr);
+        } else if (is_apart) {
             affine(set, block, false, in, pre, nullptr, nullptr, nullptr, false);
             if (has_layer_norm_) normalise_points(set, block, pre, rectified, training ? &layer : nullptr);
             else normalise(set, block, layer);

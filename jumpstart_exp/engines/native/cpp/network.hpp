@@ -39,7 +39,7 @@ template <class T>
 struct Hidden {
     T* pre;         // pre-activations
     T* outputs;     // what the next layer sees, and
-    T* slopes;      // the activation's derivatives: unless the ReLU is done again in the backward pass
+    T* slopes;      // the activation's derivatives: unless the ReLU is done in the products
     T* branch;      // of the block that it ends, before its factor
     T* normalised;  // before the norm's weight and bias
     T* deviation;   // 1 / √(variance + ε) of every unit, or point
@@ -81,6 +81,7 @@ private:
     int positions_, segments_, seen_;  // rows of a hidden layer, and of its outputs
     bool has_batch_norm_, has_layer_norm_, per_position_;
     bool is_inlined_;  // the ReLU without skips: a part of the products
+    bool is_joined_;   // the ReLU with skips and without a norm: they, too
     TieRule ties_;
     bool has_penalty_, fast_penalty_;
     const T bound_;  // infinite for none
@@ -92,7 +93,7 @@ private:
     T *ones_, *logits_, *logit_gradient_, *extra_;
     T *activations_[3], *gradients_[2], *parameter_gradients_[2], *skip_gradient_;
     T *unit_max_, *unit_min_, *point_max_, *point_min_;  // of the layer in hand: vectors for units, rows for points
-    T *tie_work_, *norm_scale_, *norm_shift_;
+    T *tie_work_, *norm_sums_, *norm_scale_, *norm_shift_;
     bool* dead_so_far_;  // training points that are dead at a layer up to the one in hand
     double dead_at_some_layer_ = 0;
     const Control* control_ = nullptr;
@@ -118,15 +119,35 @@ private:
     template <class Visit>
     void each_of_state(Visit visit);
 
+    // What goes on with a hidden layer's rows while a product has them in registers, beside an inlined ReLU: the layer
+    // norm of a layer whose units are all there, or the skips.
+    enum class Rows { plain, normed, joined };
+    // Of the block that the layer ends.
+    struct Skip {
+        const T* input;  // null where it ends none
+        T factor;
+    };
+    bool normalises_in_registers(const Set& set) const {
+        const int together = set.layout.block_vectors == 1 ? most_rows<1> : most_rows<2>;
+        return is_inlined_ && has_layer_norm_ && positions_ == 1 && spec_.width <= together;
+    }
+
     enum class Mode { train, whole_set, evaluate };
     void forward(const Set& set, Mode mode, T dropout_scale, std::uint64_t dropout_threshold, std::int64_t epoch,
                  double* census);
+    template <Rows ROWS_ARE = Rows::plain>
     void affine(const Set& set, const Block<T>& block, bool is_output, const T* in, T* pre, T* out, const T* scale,
-                const T* shift, bool with_extremes);
+                const T* shift, bool with_extremes, Hidden<T>* kept = nullptr, Skip skip = {});
     template <int ROWS, int VECTORS>
     void finish_rows(V<T> (&values)[ROWS][VECTORS], int segment, int segment_step, int stride, int column,
                      T* pre, T* out, bool with_extremes);
     void normalise(const Set& set, const Block<T>& block, Hidden<T>& layer);
+    template <int ROWS, int VECTORS>
+    void normalise_rows(V<T> (&values)[ROWS][VECTORS], const Block<T>& block, int stride, int column,
+                        Hidden<T>* kept);
+    template <int ROWS, int VECTORS>
+    void normalise_rows_backward(V<T> (&gradient)[ROWS][VECTORS], const Block<T>& block, const Hidden<T>& layer,
+                                 int stride, int column, T* to_gradient);
     void normalise_points(const Set& set, const Block<T>& block, T* pre, T* out, Hidden<T>* kept);
     void scan(const Set& set, const T* pre, T* out, bool with_extremes);
     double number_of(const Block<T>& block) const {
@@ -168,6 +189,7 @@ private:
     Score score_numbers(const Set& set, bool with_gradient);
 
     void backward(std::int64_t epoch, T dropout_scale, Probe* probe);
+    template <Rows ROWS_ARE>
     void propagate(int to, bool dropping, T dropout_scale, bool with_extra, const T* from_gradient, T* to_gradient,
                    T* activation, T* parameter_gradient);
     bool add_extra(int index, std::int64_t epoch);
@@ -251,6 +273,7 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
       has_layer_norm_(spec.norm == Norm::layer),
       per_position_(has_a_constraint_a_position(spec.scope)),
       is_inlined_(spec.activation == Activation::relu && blocks_of(spec) == 0),
+      is_joined_(spec.activation == Activation::relu && !is_inlined_ && spec.norm == Norm::none),
       ties_(rule_of(spec.ties)),
       has_penalty_(constrained_.units || constrained_.points || constrained_.layers),
       fast_penalty_(positions_ == 1 && !ties_.counts && !constrained_.layers),
@@ -281,8 +304,8 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
         layer.pre = arena_.take<T>(std::size_t(segments_) * stride);
         if (!is_inlined_) {
             layer.outputs = arena_.take<T>(std::size_t(seen_) * stride);
-            if (activation_.outputs == 1) layer.slopes = arena_.take<T>(std::size_t(segments_) * stride);
-            if (block.has_factor) layer.branch = arena_.take<T>(std::size_t(segments_) * stride);
+            if (activation_.outputs == 1 && !is_joined_) layer.slopes = arena_.take<T>(std::size_t(segments_) * stride);
+            if (block.has_factor && !is_joined_) layer.branch = arena_.take<T>(std::size_t(segments_) * stride);
         }
         if (block.has_norm) {
             layer.normalised = arena_.take<T>(std::size_t(segments_) * stride);
@@ -309,7 +332,7 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
     ones_ = arena_.take<T>(std::size_t(positions_) * stride);
     logits_ = arena_.take<T>(std::size_t(spec.outputs) * widest);
     logit_gradient_ = arena_.take<T>(std::size_t(spec.outputs) * stride);
-    extra_ = has_penalty_ && !fast_penalty_ ? arena_.take<T>(std::size_t(segments_) * stride) : nullptr;
+    extra_ = has_penalty_ && (!fast_penalty_ || normalises_in_registers(train_)) ? arena_.take<T>(std::size_t(segments_) * stride) : nullptr;
     for (int i = 0; i < 2; ++i) {
         activations_[i] = arena_.take<T>(std::size_t(seen_) * widest);
         gradients_[i] = arena_.take<T>(std::size_t(seen_) * stride);
@@ -324,6 +347,7 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
     point_min_ = arena_.take<T>(std::size_t(positions_) * stride);
     tie_work_ = arena_.take<T>(4 * std::size_t(stride));
 
+    norm_sums_ = arena_.take<T>(has_layer_norm_ ? std::size_t(whole_vectors(2 * spec.width)) * lanes<T> : 0);
     norm_scale_ = arena_.take<T>(seen_);
     norm_shift_ = arena_.take<T>(seen_);
     dead_so_far_ = arena_.take<bool>(train.count);
