@@ -23,6 +23,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.cluster import ClusterError
 from jumpstart_exp.config.config_files import at_its_file
 from jumpstart_exp.config.contents import with_contents
+from jumpstart_exp.config.effects import warn_of_no_effect
 from jumpstart_exp.config.errors import check_override, explain, unusable
 from jumpstart_exp.config.filters import kept
 from jumpstart_exp.config.logrange import expand_logranges
@@ -138,6 +139,7 @@ def _train() -> None:
             raise SettingError(f"hydra/launcher={launcher} is for sweeps: add -m")
         check_variant(choices, variants)
         cell, settings = cell_and_settings(config, choices["method"])
+        warn_of_no_effect(sys.argv[1:], [cell])
         run_cell(cell, settings)
         if settings.plot and not settings.dry_run:
             _plot(cell, settings)

@@ -31,6 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from jumpstart_exp.cell import SPECS, Cell
 from jumpstart_exp.config.config_files import at_its_file
 from jumpstart_exp.config.contents import with_contents
+from jumpstart_exp.config.effects import warn_of_no_effect
 from jumpstart_exp.config.errors import check_override, explain, unknown_setting, unusable
 from jumpstart_exp.config.expansion import expand_jobs
 from jumpstart_exp.config.filters import kept
@@ -144,12 +145,13 @@ def compose_sweep(
         DataError: a dataset asks for other content than its files have.
         HydraException: a job cannot be composed.
     """
-    cells = with_contents(compose_cells(loader, master, jobs), Path(settings.data_dir))
-    if settings.where is None:
-        return [*jobs], cells
-    is_kept = kept(cells, settings.where)
-    output().print(f"where keeps {sum(is_kept)} of {len(cells)} cells")
-    return [*itertools.compress(jobs, is_kept)], [*itertools.compress(cells, is_kept)]
+    jobs, cells = [*jobs], with_contents(compose_cells(loader, master, jobs), Path(settings.data_dir))
+    if settings.where is not None:
+        is_kept = kept(cells, settings.where)
+        output().print(f"where keeps {sum(is_kept)} of {len(cells)} cells")
+        jobs, cells = [*itertools.compress(jobs, is_kept)], [*itertools.compress(cells, is_kept)]
+    warn_of_no_effect(jobs[0] if jobs else [], cells)  # all jobs set the same
+    return jobs, cells
 
 
 def compose_grid(overrides: Sequence[str], config_dir: str | Path | None = None) -> tuple[list[Cell], RunSettings]:
@@ -184,7 +186,9 @@ def _compose_grid(overrides: list[str], config_dir: str | Path | None) -> tuple[
     except Exception as error:
         raise unusable(overrides, error) from error
     jobs = expand_jobs(loader, master.hydra.sweeper.params, overrides)
-    return compose_cells(loader, master, jobs), split_config(plain_config(master))[1]
+    cells = compose_cells(loader, master, jobs)
+    warn_of_no_effect(jobs[0] if jobs else [], cells)
+    return cells, split_config(plain_config(master))[1]
 
 
 @own_hydra()

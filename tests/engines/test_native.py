@@ -18,6 +18,7 @@ from contract import METHODS, Case, assert_same_result, cloud, distances, train,
 from numpy_training import NumpyTraining
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.data import DATASETS
 from jumpstart_exp.data.loading import Data, load
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.native.engine import DEEPEST, WIDEST, NativeEngine
@@ -455,3 +456,12 @@ def test_points_dead_at_some_layer_are_counted_once() -> None:
         assert max(last.dead_points) <= last.dead_at_some_layer <= min(1.0, sum(last.dead_points)) + 1e-12
         shares.append((last.dead_at_some_layer, max(last.dead_points)))
     assert any(share > most for share, most in shares), "a case where no layer's own share is it"
+
+
+def test_it_refuses_in_its_own_name() -> None:
+    """What other engines can do is theirs to say."""
+    constrained = Cell(penalty=PenaltySpec("UP", layers="all"))
+    for cell in (constrained, Cell(dataset=DATASETS["mnist"]())):
+        refusal = NativeEngine.refuses(cell)
+        assert refusal is not None
+        assert "the engine native does not" in refusal
