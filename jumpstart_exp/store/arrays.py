@@ -167,9 +167,15 @@ def _dimensions(
 ) -> tuple[list[str], dict[str, list[str]]]:
     """Settings that are dimensions, as few as tell all others, and from which dimensions each other one follows."""
     known = {name: values for name, values in axes.items() if name != "seed"}
-    # methods and datasets first: from these most settings follow; what a dataset's points tell follows from others
+    # datasets first, and of theirs the texts: from these most settings follow, from what the points tell none
     place, found = {name: at for at, name in enumerate(cell_fields())}, found_settings()
-    order = sorted(varying, key=lambda name: (name in found, place.get(name, len(place)), name))
+
+    def rank(name: str) -> tuple[bool, bool, bool, int, str]:
+        is_of_dataset = name.partition(".")[0] == "dataset"
+        is_text = all(isinstance(value, str) for value in varying[name])
+        return name in found, not is_of_dataset, is_of_dataset and not is_text, place.get(name, len(place)), name
+
+    order = sorted(varying, key=rank)
     chosen: list[str] = []
     for name in order:
         if not _follows(varying[name], [*known.values(), *(varying[one] for one in chosen)]):

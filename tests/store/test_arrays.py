@@ -110,7 +110,8 @@ def test_settings_that_go_together_are_one_dimension(tmp_path):
 def test_what_follows_from_a_datasets_settings_is_no_dimension(tmp_path):
     found = {"features": 3, "classes": 2, "train_points": 8, "val_points": 2}
     tables = [
-        cell(dataset=Sklearn(loader=name, content=f"sha256-{name}", **found)) for name in ("load_wine", "load_iris")
+        cell(dataset=Sklearn(loader=name, n_samples=samples, content=f"sha256-{name}", **found))
+        for name, samples in (("load_wine", None), ("make_moons", 40))
     ]
     array = to_xarray(rows(tmp_path, tables))
     assert array["status"].dims == ("depth", "width", "method", "seed", "dataset.loader")
