@@ -27,7 +27,7 @@ from jumpstart_exp.config.effects import warn_of_no_effect
 from jumpstart_exp.config.errors import check_override, explain, unusable
 from jumpstart_exp.config.filters import kept
 from jumpstart_exp.config.logrange import expand_logranges
-from jumpstart_exp.config.run import RunSettings, text_override
+from jumpstart_exp.config.run import RunSettings, is_own_word, text_override
 from jumpstart_exp.config.schema import check_variant, conf_dir, plain_config, register_schema, split_config
 from jumpstart_exp.console import complain, notes, output, set_up_output
 from jumpstart_exp.data.image_files import DataError
@@ -40,9 +40,6 @@ from jumpstart_exp.sweep.stopping import FirstFailureError, InterruptedSweepErro
 from jumpstart_exp.sweep.workers import WorkerStartError
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-
-_OWN_WORDS = ("dataset.path", "dataset.target")
-"""Settings that are words of a user's own, with any letters."""
 
 
 def cell_and_settings(config: DictConfig, method: str) -> tuple[Cell, RunSettings]:
@@ -63,10 +60,10 @@ def tidied_arguments(arguments: list[str]) -> list[str]:
     rest = [argument for argument in arguments if argument not in flags]
     for index, argument in enumerate(rest):
         name, _, value = argument.partition("=")
-        # names of the user's own; with a comma or a bracket they are lists, or what a user has quoted
-        is_own_word = name in _OWN_WORDS and not {*value} & {*",[]{}'\""}
-        is_quoted = value[:1] in ("'", '"') if name in FOLDERS or is_own_word else _is_in_quotes(value)
-        if name not in (*FOLDERS, "where") and not is_own_word:
+        is_quoted = value[:1] in ("'", '"') if name in FOLDERS else _is_in_quotes(value)
+        if is_own_word(name, value):
+            rest[index] = text_override(name, value)
+        elif name not in (*FOLDERS, "where"):
             rest[index] = expand_logranges(argument)
         elif value not in ("", "null") and not is_quoted and "${" not in value:
             rest[index] = text_override(name, value)

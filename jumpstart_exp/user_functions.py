@@ -8,14 +8,17 @@ from before can bring in other code. What that module imports in its turn is not
 import hashlib
 import importlib
 import importlib.util
+import random
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from jumpstart_exp.settings import SettingError, is_function_name, legible, setting_error
 
@@ -24,6 +27,10 @@ _DIGITS = 16
 
 class UserFunctionError(Exception):
     """A function of the user's cannot be called, or does not give what it has to; the message names it."""
+
+
+class SharedGeneratorError(UserFunctionError):
+    """It draws what does not follow from its cell."""
 
 
 class UserFunction:
@@ -44,6 +51,7 @@ class UserFunction:
         if source is None:
             raise UserFunctionError(f"{self} cannot be called: the cell does not say which source of it is meant")
         self.function = _function(field, name, source)
+        self.is_tried = False
 
     def __str__(self) -> str:
         return f"{self.field}={self.name}"
@@ -53,15 +61,34 @@ class UserFunction:
 
         Raises:
             UserFunctionError: it has failed; the cause is its own error, with the traceback.
+            SharedGeneratorError: its first call drew from a generator that all share.
         """
+        before = None if self.is_tried else _shared_generators()
         try:
-            return self.function(*arguments, **settings)
+            found = self.function(*arguments, **settings)
         except Exception as error:
             raise UserFunctionError(f"{self} raised {type(error).__name__}: {error}") from error
+        if before is not None and (
+            drawn := [name for name, now in _shared_generators().items() if now != before[name]]
+        ):
+            raise SharedGeneratorError(
+                f"{self} draws from {drawn[0]}'s global generator: a cell is what its settings say"
+            )
+        self.is_tried = True
+        return found
 
     def wrong(self, what: str) -> UserFunctionError:
         """The error that it does not give what it has to."""
         return UserFunctionError(f"{self} {what}")
+
+
+def _shared_generators() -> dict[str, Hashable]:
+    """States of the generators that a process has one of."""
+    _, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
+    states: dict[str, Hashable] = {"NumPy": (np.asarray(keys).tobytes(), *rest), "Python": random.getstate()}
+    if "torch" in sys.modules:
+        states["torch"] = sys.modules["torch"].get_rng_state().numpy().tobytes()
+    return states
 
 
 def source_of(field: str, name: str) -> str:

@@ -119,7 +119,11 @@ def results_of(cells: Sequence[Cell], outcome: Callable[[Result], Result] = lamb
         ("penalty.layer_weights", [1, 0.5], "penalty.layer_weights=[1,0.5]"),
         ("penalty.layer_weights", [[1, 0.5], None], "penalty.layer_weights=[1,0.5],null"),
         ("dataset.path", Path("my data, 2.csv"), "dataset.path='my data, 2.csv'"),
+        ("dataset.path", "Größe (1).csv", "dataset.path='Größe (1).csv'"),
+        ("dataset.path", ["a.csv", "Größe.csv"], "dataset.path=a.csv,'Größe.csv'"),
+        ("dataset.target", "a,b", "dataset.target=a,b"),
         ("experiment", "quick", "+experiment=quick"),
+        ("regulariser.settings", {"layers": [1, 2], "of": [None]}, "regulariser.settings={layers:[1,2],of:[null]}"),
         ("regulariser.settings", {"target": 0.5, "deep": True}, "regulariser.settings={target:0.5,deep:true}"),
     ],
 )

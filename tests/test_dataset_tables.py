@@ -220,6 +220,12 @@ def test_a_file_is_part_of_the_key_and_its_cell_is_complete(tmp_path: Path, monk
     assert examined(Csv(path=str(tmp_path / "here.csv"), target="y"), tmp_path / "data").dataset.sizes() == (24, 6)
 
 
+def test_an_encoding_has_one_key_whatever_it_is_called(tmp_path: Path) -> None:
+    written(tmp_path, ROWS)
+    usual, same = (examined(Csv(path="own.csv", target="y", encoding=name), tmp_path) for name in ("utf-8", "UTF8"))
+    assert usual.key == same.key
+
+
 def test_a_stated_content_needs_what_is_found_beside_it() -> None:
     told = refusal(lambda: Cell(dataset=Csv(content="sha256-0")))
     assert told.startswith("dataset.features=0 is not allowed: it must be at least 1 beside dataset.content")

@@ -83,6 +83,28 @@ def halves(x):
 
 def small(shape, fan_in, fan_out, generator, layer):
     return generator.standard_normal(3)
+
+
+def in_place(x):
+    return x.clamp_(min=0)
+
+
+def double(x):
+    return x.to(torch.float32)
+
+
+def centred(x):
+    return torch.tanh(x - x.mean(0))
+
+
+def noisy(pre_activations, parameters):
+    return (pre_activations[0] * torch.randn(4)).mean()
+
+
+def drawn(shape, fan_in, fan_out, generator, layer):
+    import numpy
+
+    return numpy.random.randn(*shape)
 """
 
 SMALL = {"n_samples": 24, "noise": 0.1, "random_state": 1}
@@ -322,7 +344,10 @@ def test_settings_that_are_none_are_refused(settings: Any) -> None:
             {"function": "squared_mean", "regulariser": {"settings": {"scalee": 2}}},
             "regulariser.function=my_ideas:squared_mean raised TypeError: squared_mean() got an unexpected keyword",
         ),
-        ({"activation": "halves"}, "network.activation=my_ideas:halves gives of shape (20, 2)"),
+        ({"activation": "halves"}, "network.activation=my_ideas:halves gives torch.float64 numbers of shape (20, 2)"),
+        ({"activation": "double"}, "network.activation=my_ideas:double gives torch.float32 numbers of shape (20, 4)"),
+        ({"activation": "in_place"}, "network.activation=my_ideas:in_place changes in place what it is given"),
+        ({"activation": "centred"}, "network.activation=my_ideas:centred gives a point other values beside other"),
         ({"init": "small"}, "network.init=my_ideas:small gives weights of shape (3,), not of (4, 2)"),
     ],
     ids=str,
@@ -340,6 +365,16 @@ def test_what_fails_is_named_with_its_traceback(engine: Any, config: dict[str, A
     if function == "broken":
         assert result.traceback is not None
         assert 'raise ZeroDivisionError("on purpose")' in result.traceback and "my_ideas.py" in result.traceback
+
+
+def test_what_draws_from_a_shared_generator_is_refused() -> None:
+    cell = with_regulariser("noisy")
+    (choice,) = choose_engines("auto", "cpu", [cell])
+    assert choice.engine is EagerEngine, "torch.func takes no draws"
+    (result,) = train(EagerEngine(), [cell])
+    assert result.error is not None and "my_ideas:noisy draws from torch's global generator" in result.error
+    with pytest.raises(UserFunctionError, match=r"network\.init=my_ideas:drawn draws from NumPy's global generator"):
+        build(make_cell(network={"init": "my_ideas:drawn"}))
 
 
 @pytest.mark.parametrize("engine", [EagerEngine, StackedEngine])

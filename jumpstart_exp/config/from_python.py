@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from jumpstart_exp.config.run import RunSettings, text_override
+from jumpstart_exp.config.run import RunSettings, is_own_word, text_override
 from jumpstart_exp.config.schema import known_settings
 from jumpstart_exp.settings import SettingError, field_types, legible, shown, without_none
 
-_BARE = re.compile(r"[A-Za-z_][\w.-]*")
+_BARE = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 _WORDS = ("null", "true", "false", "nan", "inf")
 """What the command line reads as no text."""
 
@@ -39,7 +39,11 @@ def overrides_of(given: Iterable[str | Mapping[str, Any]], named: Mapping[str, A
 
     for one in given:
         if isinstance(one, str):
-            add(re.split("[=@]", one.lstrip("+~"), maxsplit=1)[0], one)
+            name, _, text = one.partition("=")
+            add(
+                re.split("[=@]", one.lstrip("+~"), maxsplit=1)[0],
+                override(name, text) if is_own_word(name, text) else one,
+            )
         elif isinstance(one, Mapping):
             for name, value in one.items():
                 if not isinstance(name, str):
@@ -63,7 +67,7 @@ def override(name: str, value: Any) -> str:
     """
     typed = f"+{name}" if name == "experiment" else name
     if isinstance(value, str):
-        return f"{typed}={value}"
+        return text_override(typed, value) if is_own_word(name, value) else f"{typed}={value}"
     if isinstance(value, PurePath):
         return text_override(typed, str(value))
     if isinstance(value, range):
@@ -114,9 +118,10 @@ def _spelled(name: str, value: Any) -> str:
         if _BARE.fullmatch(text) and text.lower() not in _WORDS:
             return text
         return text_override(name, text).partition("=")[2]
-    if isinstance(value, Mapping) and name.endswith(".settings") and name in known_settings():  # of a function
+    is_of_function = name.endswith(".settings") and name in known_settings()
+    if isinstance(value, Mapping) and is_of_function:
         return f"{{{','.join(f'{_spelled(name, key)}:{_spelled(name, each)}' for key, each in value.items())}}}"
-    if isinstance(value, list | tuple | np.ndarray) and _is_list(name):
+    if isinstance(value, list | tuple | np.ndarray) and (_is_list(name) or is_of_function):
         return f"[{','.join(_spelled(name, each) for each in value)}]"
     raise SettingError(
         f"{legible(name)}={shown(value)} is not allowed: it must be a number, a text, a truth, None, or a list of these"

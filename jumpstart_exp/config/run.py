@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from jumpstart_exp.folders import FOLDERS, named_folder
 from jumpstart_exp.settings import check_settings, setting
 
+_OWN_WORDS = ("dataset.path", "dataset.target")
+"""Settings that are words of a user's own, with any letters."""
+
+
+def is_own_word(name: str, value: str) -> bool:
+    """Whether a value is a word of the user's own as it stands; one with a comma, bracket or quote Hydra reads."""
+    return name in _OWN_WORDS and value not in ("", "null") and "${" not in value and not {*value} & {*",[]{}'\""}
+
 
 def literal(text: str) -> str:
     """The text as a configuration's value: OmegaConf resolves nothing in it."""

@@ -3,9 +3,9 @@
 import codecs
 import csv
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,11 @@ class Csv(FileSpec):
             name = names[rest[constant[0]]]
             raise DataError(f"{where}: the column {shown(name)} is {x[0, constant[0]]:g} in every row: leave it out")
         return split(where, x, self._targets(where, table[column]), self.task, self.test_size, self.split_random_state)
+
+    def examined(self, data_dir: Path, content: str | None) -> Self:
+        """With what the file holds, and the encoding under one name: one training, one key."""
+        found = super().examined(data_dir, content)
+        return replace(found, encoding=codecs.lookup(self.encoding).name)
 
     def check(self) -> None:
         """Raise SettingError where the encoding is not known."""

@@ -105,12 +105,20 @@ def _own_activation(name: str, source: str | None) -> Activation:
     Nothing is known of its kinks, so its units are dormant or not, and never dead or linear.
     """
     function = UserFunction("network.activation", name, source)
+    tried: list[bool] = []
 
     def value(pre: Tensor, _: Number) -> Tensor:
+        if not tried:
+            _check_points_alone(function, pre)
+            tried.append(True)
         found = function(pre)
-        if not isinstance(found, Tensor) or found.shape != pre.shape:
-            what = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
-            raise function.wrong(f"gives {what}, not a tensor of the shape {tuple(pre.shape)} that it is given")
+        if not isinstance(found, Tensor) or found.shape != pre.shape or found.dtype != pre.dtype:
+            what = (
+                f"{found.dtype} numbers of shape {tuple(found.shape)}"
+                if isinstance(found, Tensor)
+                else f"a {type(found).__name__}"
+            )
+            raise function.wrong(f"gives {what}, not a tensor as the {pre.dtype} one of shape {tuple(pre.shape)}")
         return found
 
     def derivative(pre: Tensor, number: Number) -> Tensor:
@@ -119,6 +127,29 @@ def _own_activation(name: str, source: str | None) -> Activation:
             return torch.autograd.grad(value(x, number).sum(), x)[0]
 
     return Activation(value, derivative, is_smooth=True)
+
+
+def _check_points_alone(function: UserFunction, like: Tensor) -> None:
+    """Try an activation on four numbers: each is left as it is, and what is made of it does not depend on others.
+
+    The pre-activations are what penalty and census see, and points are evaluated in other parts than they are trained.
+
+    Raises:
+        UserFunctionError: it fails, changes what it is given, or has one point depend on another.
+    """
+    x = torch.tensor([[-1.5], [-0.25], [0.5], [2.0]], dtype=like.dtype, device=like.device)
+    given = x.reshape(-1, *[1] * (like.dim() - 1)) if like.dim() > 1 else x[:, 0]
+    given = given.expand(-1, *like.shape[1:]).clone()
+    seen = given.clone()
+    with torch.no_grad():
+        whole = function(seen)
+        if not torch.equal(seen, given):
+            raise function.wrong("changes in place what it is given: the penalty and the census need that as it is")
+        if not isinstance(whole, Tensor) or whole.shape != given.shape:
+            return  # what is wrong is said of the points themselves
+        alone = torch.cat([function(given[at : at + 1].clone()) for at in range(len(given))])
+    if not torch.allclose(whole, alone, rtol=1e-2, atol=1e-2, equal_nan=True):
+        raise function.wrong("gives a point other values beside other points: it has to act entry by entry")
 
 
 @lru_cache(maxsize=4096)

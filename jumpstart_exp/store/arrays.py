@@ -17,9 +17,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from jumpstart_exp.cell import cell_fields
-from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS
+from jumpstart_exp.result import ACTIVITY, CENSUS, DEAD_AT_SOME_LAYER, STORED_METRICS
 from jumpstart_exp.settings import legible, nearest, without_none
-from jumpstart_exp.store.fields import AXES, described, setting_columns
+from jumpstart_exp.store.fields import AXES, described, found_settings, setting_columns
 
 if TYPE_CHECKING:
     import xarray
@@ -33,9 +33,9 @@ LAYER = "layer"
 """The last dimension of what is measured layer by layer, counted from 1."""
 
 MEASURES = (
-    *(f"{metric}_{moment}" for metric in METRICS for moment in ("last", "best", "best_epoch")),
+    *(f"{metric}_{moment}" for metric in STORED_METRICS for moment in ("last", "best", "best_epoch")),
     *("penalty_start", "penalty_last"),
-    *(f"{name}_{moment}" for name in (*CENSUS, DEAD_AT_SOME_LAYER) for moment in ("start", "last")),
+    *(f"{name}_{moment}" for name in (*CENSUS, DEAD_AT_SOME_LAYER, *ACTIVITY) for moment in ("start", "last")),
     *("n_params", "epochs_run", "diverged_epoch", "seconds", "peak_memory_bytes"),
 )
 """What a training gave, a number a cell: the columns where none are chosen."""
@@ -167,8 +167,15 @@ def _dimensions(
 ) -> tuple[list[str], dict[str, list[str]]]:
     """Settings that are dimensions, as few as tell all others, and from which dimensions each other one follows."""
     known = {name: values for name, values in axes.items() if name != "seed"}
-    # methods and datasets first: from these most settings follow
-    order = sorted(varying, key=lambda name: ([*cell_fields()].index(name) if name in cell_fields() else 10**6, name))
+    # datasets first, and of theirs the texts: from these most settings follow, from what the points tell none
+    place, found = {name: at for at, name in enumerate(cell_fields())}, found_settings()
+
+    def rank(name: str) -> tuple[bool, bool, bool, int, str]:
+        is_of_dataset = name.partition(".")[0] == "dataset"
+        is_text = all(isinstance(value, str) for value in varying[name])
+        return name in found, not is_of_dataset, is_of_dataset and not is_text, place.get(name, len(place)), name
+
+    order = sorted(varying, key=rank)
     chosen: list[str] = []
     for name in order:
         if not _follows(varying[name], [*known.values(), *(varying[one] for one in chosen)]):

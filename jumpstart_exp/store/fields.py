@@ -18,6 +18,9 @@ AXES = ("depth", "width", "seed")
 Settings = Mapping[str, Hashable]
 """Values of a row by the settings' names: numbers as floats, null as None."""
 
+NULL = "null"
+"""Of a setting whose null is a value beside others, in figures: None would say that it has no effect."""
+
 _LAYER_WEIGHTS = "penalty.layer_weights"
 _IN_FILE_NAMES = ("dataset.augment",)  # file names have always said it, neutral or not
 
@@ -54,6 +57,11 @@ def off(name: str) -> Hashable:
 def is_optional(name: str) -> bool:
     """Whether null is a value of the setting."""
     return name in cell_fields() and type(None) in typing.get_args(cell_fields()[name].type)
+
+
+def found_settings() -> frozenset[str]:
+    """The settings that follow from a dataset's others, or are what its files hold: they tell rows apart last."""
+    return frozenset(f"dataset.{name}" for spec in DATASETS.values() for name in (*spec.found, "content"))
 
 
 def told(settings: Settings) -> dict[str, Hashable]:

@@ -17,6 +17,7 @@ from jumpstart_exp.engines.eager.random_draws import batches, tie_draws
 from jumpstart_exp.engines.eager.training import Training
 from jumpstart_exp.networks.mlp import RectangularMLP
 from jumpstart_exp.result import METRICS, Metric, Result
+from jumpstart_exp.specs.network import NetworkSpec
 
 CPU = torch.device("cpu")
 SMALL = {"n_samples": 24, "noise": 0.1, "random_state": 1}  # 20 training points, 9 of class 1; 4 validation points
@@ -688,3 +689,9 @@ def test_the_probe_starts_from_the_weights_that_it_is_given() -> None:
     own = EagerEngine().probe(other, data)
     assert given.task_loss == own.task_loss != EagerEngine().probe(cell, data).task_loss
     assert all(np.array_equal(given.gradients[name], own.gradients[name]) for name in own.gradients)
+
+
+def test_a_norm_that_joins_the_table_has_an_estimate() -> None:
+    plain, joined = Cell(), Cell(network=NetworkSpec(norm="layer"))
+    object.__setattr__(joined.network, "norm", "a new one")
+    assert EagerEngine.estimate_seconds(joined) > EagerEngine.estimate_seconds(plain)

@@ -12,6 +12,7 @@ import pytest
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.mnist import Mnist
+from jumpstart_exp.data.sklearn import Sklearn
 from jumpstart_exp.result import LayerCensus, Metric, Result
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
@@ -104,6 +105,25 @@ def test_settings_that_go_together_are_one_dimension(tmp_path):
     for name in ("dataset.n_train", "optimizer.lr", "optimizer.epochs", "optimizer.batch_size"):
         assert array[name].dims == ("dataset",)
     assert array["optimizer.epochs"].sel(dataset="mnist") == 2
+
+
+def test_what_follows_from_a_datasets_settings_is_no_dimension(tmp_path):
+    found = {"features": 3, "classes": 2, "train_points": 8, "val_points": 2}
+    tables = [
+        cell(dataset=Sklearn(loader=name, n_samples=samples, content=f"sha256-{name}", **found))
+        for name, samples in (("load_wine", None), ("make_moons", 40))
+    ]
+    array = to_xarray(rows(tmp_path, tables))
+    assert array["status"].dims == ("depth", "width", "method", "seed", "dataset.loader")
+    assert array["dataset.content"].sel({"dataset.loader": "load_wine"}) == "sha256-load_wine"
+
+
+def test_a_regression_has_its_scores_and_every_activation_its_firing_rate(tmp_path):
+    diabetes = Sklearn(loader="load_diabetes", content="sha256-0", features=10, train_points=8, val_points=2)
+    activity = LayerCensus(None, None, None, None, None, (0.5, 0.5), (0.25, 0.25))
+    array = to_xarray(rows(tmp_path, [cell(dataset=diabetes)], census_last=activity))
+    assert array["train_r2_best"].item() == pytest.approx(accuracy(cell()))
+    assert (array["dormant_units_last"].item(), array["firing_rate_last"].item()) == (0.5, 0.25)
 
 
 def test_nothing_follows_from_the_seed(tmp_path):

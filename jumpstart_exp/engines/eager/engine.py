@@ -93,7 +93,7 @@ class EagerEngine:
         if cell.network.layout == "cnn":
             taps = cell.network.kernel**2 / 9
             # ratios to the plain pass: batch norm, constraints for which the pre-activations are kept, precision
-            slower = 1.8 if cell.network.norm in ("batch", "layer") else 1.0
+            slower = 1.0 if cell.network.norm == "none" else 1.8
             if not is_fused(cell):
                 slower *= (3.0 if cell.penalty_weight else 2.0) * activation_of(cell.network).outputs
             elif cell.penalty_weight and (cell.penalty.scope == "position" or cell.penalty.ties != "single"):
@@ -215,7 +215,7 @@ def _seconds_of_blocks(cell: Cell) -> float:
     network, activation = cell.network, activation_of(cell.network)
     seconds = 15e-6 if network.activation != "relu" else 0.0
     seconds += 40e-6 if activation.is_trained or activation.outputs > 1 else 0.0
-    seconds += {"none": 0.0, "batch": 90e-6, "layer": 110e-6}[network.norm]
+    seconds += {"none": 0.0, "batch": 90e-6}.get(network.norm, 110e-6)  # a norm that joins is as layer norm
     seconds += 200e-6 if network.farkas else 0.0
     if cell.blocks:
         seconds += {"1": 25e-6 / network.skip_every, "zero": 70e-6 / network.skip_every, "fixup": 80e-6}[

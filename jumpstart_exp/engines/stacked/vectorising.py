@@ -13,7 +13,7 @@ from jumpstart_exp.methods.interface import Batch
 from jumpstart_exp.methods.regulariser import Regulariser
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.settings import is_function_name, legible
-from jumpstart_exp.user_functions import UserFunctionError
+from jumpstart_exp.user_functions import SharedGeneratorError, UserFunctionError
 
 _TOLERANCE = 1e-8
 
@@ -78,6 +78,8 @@ def _difference(cell: Cell, what: _What) -> str | None:
             _with_gradient(one, *({name: own[at] for name, own in of.items()} for of in (both, buffers)))
             for at in range(2)
         ]
+    except SharedGeneratorError as error:  # eager says so, torch.func only that it takes no draws
+        return str(error)
     except Exception:  # whatever it is: it is met again, and told, where the cell is trained
         return None
     try:

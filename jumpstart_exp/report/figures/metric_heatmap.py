@@ -18,7 +18,7 @@ from jumpstart_exp.report.table.grid import GridError, spelled
 from jumpstart_exp.report.table.names import dataset_of, dataset_title, label_title, method_rank, method_title
 from jumpstart_exp.result import ACTIVITY, CENSUS, DEAD_AT_SOME_LAYER, STORED_METRICS
 from jumpstart_exp.settings import legible, nearest
-from jumpstart_exp.store.fields import AXES, setting_columns
+from jumpstart_exp.store.fields import AXES, found_settings, setting_columns
 
 _TITLE = 9.0  # points
 _STYLE = Style(
@@ -119,8 +119,11 @@ def _check_columns(table: pd.DataFrame, column: str) -> None:
 
 def _check_settings(place: _Place, rows: Sequence[int], settings: Mapping[str, Sequence[Hashable]]) -> None:
     """Refuse what would average over, or put into one panel, more than seeds, depths and widths."""
+    found = found_settings()
+    order = sorted(settings, key=lambda name: name in found)  # what follows from another setting is chosen by that
     for only_known in (True, False):  # λ beside none at all is told by the penalty's kind
-        for name, column in settings.items():
+        for name in order:
+            column = settings[name]
             values = {column[row] for row in rows}
             shown = sorted(
                 (value for value in values if value is not None), key=lambda value: (str(type(value)), value)

@@ -7,7 +7,8 @@ different:
 * *Method settings* (penalty, norm, initialisation, dropout: fields of the role `method`) belong to the method's label.
   Where one label occurs with several values (a λ sweep), those settings are *swept*, and each combination of their
   values is a figure of its own. A setting without effect (λ under relu) fits every combination, so relu stands in
-  every figure of a λ sweep, and a combination that another one only makes more specific is no figure.
+  every figure of a λ sweep, and a combination that another one only makes more specific is no figure. A null that is
+  a value beside others (no `optimizer.clip_norm`, no `regulariser.function`) is swept like them.
 """
 
 import hashlib
@@ -34,6 +35,7 @@ from jumpstart_exp.result import COLUMNS, SCORES
 from jumpstart_exp.settings import legible
 from jumpstart_exp.store.fields import (
     AXES,
+    NULL,
     Settings,
     is_of_method,
     is_optional,
@@ -265,12 +267,8 @@ def _figures(entries: list[_Entry]) -> list[tuple[Settings, tuple[_Entry, ...]]]
     labels: dict[str, list[_Entry]] = defaultdict(list)
     for entry in entries:
         labels[entry.label].append(entry)
-    labels = {label: _with_zero_weight(of_label) for label, of_label in labels.items()}
-    varying = {
-        # null beside one value follows from another setting
-        label: {name for name in of_label[0].settings if len({entry.settings[name] for entry in of_label} - {None}) > 1}
-        for label, of_label in labels.items()
-    }
+    labels = {label: _with_null_values(_with_zero_weight(of_label)) for label, of_label in labels.items()}
+    varying = {label: _varying(of_label) for label, of_label in labels.items()}
     swept = sorted(set().union(*varying.values()))
     members: dict[tuple[Hashable, ...], list[_Entry]] = defaultdict(list)
     for label, of_label in labels.items():
@@ -299,6 +297,40 @@ def _with_zero_weight(entries: list[_Entry]) -> list[_Entry]:
         replace(entry, settings={**entry.settings, **zero}) if entry.settings.get("penalty.kind") == "none" else entry
         for entry in entries
     ]
+
+
+def _varying(entries: list[_Entry]) -> set[str]:
+    """The settings of which one label has several values; null beside one value follows from another setting."""
+    return {name for name in entries[0].settings if len({entry.settings[name] for entry in entries} - {None}) > 1}
+
+
+def _with_null_values(entries: list[_Entry]) -> list[_Entry]:
+    """One label's entries, where a null that no other setting explains is a value: NULL.
+
+    Fields stand in their order, so that what depends on one (a function's source) is explained by it.
+    """
+    for name in (name for name in cell_fields() if name in entries[0].settings and is_optional(name)):
+        if usual(name) is not None or not any(entry.settings[name] is not None for entry in entries):
+            continue
+        others = [of for of in _varying(entries) - {name} if all(entry.settings[of] is not None for entry in entries)]
+        nulls: dict[tuple[Hashable, ...], set[bool]] = defaultdict(set)
+        for entry in entries:
+            nulls[tuple(entry.settings[other] for other in others)].add(entry.settings[name] is None)
+        if any(len(found) > 1 for found in nulls.values()):
+            entries = [
+                replace(entry, settings={**entry.settings, name: NULL})
+                if entry.settings[name] is None and _can_act(name, entry.settings)
+                else entry
+                for entry in entries
+            ]
+    return entries
+
+
+def _can_act(name: str, settings: Settings) -> bool:
+    """Whether there is what the setting is of: without a penalty, or a function, it fits all of its values."""
+    if name.startswith("penalty."):
+        return settings.get("penalty.kind") not in ("none", None) and settings.get("penalty.weight") != 0
+    return name != "regulariser.settings" or settings.get("regulariser.function") not in (NULL, None)
 
 
 def _most_specific(demands: Iterable[tuple[Hashable, ...]]) -> list[tuple[Hashable, ...]]:
@@ -424,7 +456,7 @@ def _method_titles(methods: tuple[str, ...], settings: Mapping[str, Settings]) -
 
 def _is_only_penalised(settings: Settings) -> bool:
     others = (name for name in settings if not (name.startswith("penalty.") or name == "network.init"))
-    plain = all(settings[name] in (None, usual(name)) or cell_fields()[name].tunes for name in others)
+    plain = all(settings[name] in (None, NULL, usual(name)) or cell_fields()[name].tunes for name in others)
     return plain and settings.get("penalty.kind") not in (None, "none") and settings.get("penalty.weight") != 0.0
 
 
@@ -487,7 +519,9 @@ def spelled(value: Hashable) -> str:
 
 def slug(words: Iterable[str], settings: Settings) -> str:
     """Words that a file name may have, and a hash of the settings; of a method's without those that are the default."""
-    kept = {name: value for name, value in settings.items() if not (is_of_method(name) and value == usual(name))}
+    kept = {
+        name: value for name, value in settings.items() if not (is_of_method(name) and value in (NULL, usual(name)))
+    }
     text = json.dumps(told(kept), sort_keys=True, separators=(",", ":"), allow_nan=False)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     return "_".join(re.sub(r"[^A-Za-z0-9-]+", "-", word) for word in (*words, digest))

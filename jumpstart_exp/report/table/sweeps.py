@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from jumpstart_exp.cell import cell_fields
 from jumpstart_exp.report.table.grid import FigureGrid, GridError, GridWarning, cells_of, in_words, slug, spelled
 from jumpstart_exp.report.table.names import follows, label_title, method_rank
-from jumpstart_exp.store.fields import Settings, is_of_method, is_optional
+from jumpstart_exp.store.fields import NULL, Settings, is_of_method, is_optional
 
 MOST_ALONE = 4
 """Figures of a sweep up to which each has files of its own."""
@@ -291,7 +291,7 @@ def _title(grids: Sequence[FigureGrid], names: Sequence[str]) -> str:
 
 def _ascending(value: Hashable) -> tuple[int, float, str]:
     """A sort key: null first, then truths and numbers, then texts."""
-    if value is None:
+    if value in (None, NULL):
         return 0, 0.0, ""
     return (1, float(value), "") if isinstance(value, bool | float) else (2, 0.0, str(value))
 

@@ -133,6 +133,12 @@ def test_nothing_but_seeds_is_averaged(rows: list[dict[str, Any]], message: str)
     assert "\n" not in str(caught.value)
 
 
+def test_what_a_table_holds_is_chosen_by_the_setting_that_it_follows_from() -> None:
+    df = table([row(), row(2)]).assign(**{"dataset.loader": ["load_iris", "load_wine"], "dataset.content": ["a", "b"]})
+    with pytest.raises(GridError, match=r"^dataset\.loader has 2 values"):
+        metric_heatmap(df, "train_acc_best")
+
+
 def test_the_choice_that_is_offered_can_be_drawn() -> None:
     df = table([row(), row(method="sep_up"), row(method="sep_up", weight=1e-3)])
     with pytest.raises(GridError) as caught:

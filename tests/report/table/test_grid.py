@@ -302,3 +302,39 @@ def test_a_sweep_does_not_rename_the_figure_of_another_weight() -> None:
     (slug,) = [grid.slug for grid in figure_grids(table(strong[1:]))]
     rows = strong[1:] + grid_rows(["sep_up"], [2], [2], [0], lambda c: 0.7)
     assert {grid.slug: at(grid, "sep_up", 2, 2) for grid in figure_grids(table(rows))}[slug] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("optimizer__clip_norm", 1.0),
+        ("penalty__upper_bound", 5.0),
+        ("penalty__point_sides", "above"),
+        ("regulariser__settings", {"scale": 3}),
+        ("regulariser__function", None),
+    ],
+)
+def test_a_null_that_is_a_value_is_a_figure_beside_the_others(setting: str, value: object) -> None:
+    own = {"regulariser__function": "my_ideas:mean", "regulariser__source": "sha256-0"}
+    usual = own if setting.startswith("regulariser") else {}
+    rows = [row(cell("relu", 2, 2, 0), 0.5), row(cell("sep_up", 2, 2, 0, **usual), 0.7)]
+    (slug,) = [grid.slug for grid in figure_grids(table(rows))]
+    changed = {} if value is None else {**usual, setting: value}
+    grids = figure_grids(table([*rows, row(cell("sep_up", 2, 2, 0, **changed), 0.9)]))
+    assert sorted((at(grid, "relu", 2, 2), at(grid, "sep_up", 2, 2)) for grid in grids) == [(0.5, 0.7), (0.5, 0.9)]
+    assert f"{setting.replace('__', '.')}=null" in " ".join(grid.title for grid in grids)
+    if value is not None:
+        assert slug in {grid.slug for grid in grids}, "a figure that was there keeps its name"
+    (without,) = [grid for grid in grids if "=null" in grid.title]
+    assert without.penalised == (() if "settings" in setting else ("sep_up",)), "null is nothing beside the penalty"
+
+
+def test_without_a_penalty_a_method_is_in_the_figures_of_its_null_and_of_its_values() -> None:
+    rows = [row(cell("sep_up", 2, 2, 0, penalty__weight=w), 0.5 + w) for w in (0.0, 0.1)]
+    rows.append(row(cell("sep_up", 2, 2, 0, penalty__weight=0.1, penalty__upper_bound=5.0), 0.9))
+    titles = [grid.title.partition("epochs")[2] for grid in figure_grids(table(rows))]
+    assert titles == [
+        " · penalty.upper_bound=5 · penalty.weight=0.1",
+        " · penalty.upper_bound=null · penalty.weight=0.1",
+        " · penalty.weight=0",
+    ]
