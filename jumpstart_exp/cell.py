@@ -371,6 +371,11 @@ class Cell:
                 f"such that no batch of the {n_train} training points has one point only",
                 "batch norm needs two",
             )
+        for kind in self.penalty.kind if self.penalty_weight else "":
+            if self.penalty.shares(kind) == (0.0, 0.0):
+                allowed = "above 0" if self.penalty.balance == 0 else "below 1"
+                about = f"else the constraints {kind} ask for nothing: their other side alone counts"
+                raise setting_error("penalty.balance", self.penalty.balance, allowed, about)
         weights = self.penalty.layer_weights
         if weights is not None and self.penalty.kind != "none" and len(weights) != self.constrained_layers:
             allowed = f"{self.constrained_layers} numbers, one a constrained layer"

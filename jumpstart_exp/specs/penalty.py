@@ -104,10 +104,5 @@ class PenaltySpec:
         least = max(abs(self.margin_above), abs(self.margin_below))
         if self.upper_bound is not None and self.upper_bound < least:
             raise setting_error("penalty.upper_bound", self.upper_bound, f"at least {least:g}, the larger margin")
-        for kind in self.kind if self.kind != "none" else "":
-            if self.shares(kind) == (0.0, 0.0):
-                allowed = "above 0" if self.balance == 0 else "below 1"
-                about = f"else the constraints {kind} ask for nothing: their other side alone counts"
-                raise setting_error("penalty.balance", self.balance, allowed, about)
         if self.point_sides is not None and self.kind not in ("none", "UP"):
             raise setting_error("penalty.point_sides", self.point_sides, "null where penalty.kind is not UP")
