@@ -243,11 +243,11 @@ class Cell:
         for name, source in OWN_FUNCTIONS.items():
             if is_function_name(described[name]) and described[source] is None:
                 raise ValueError(f"{name}={described[name]} has no key before its source is read (with_contents)")
-        neutral = self.neutral_values()
+        neutral, unkeyed = self.neutral_values(), {f"dataset.{name}" for name in self.dataset.unkeyed}
         described = {
             name: value
             for name, value in described.items()
-            if value is not None and not (name in neutral and value == neutral[name])
+            if value is not None and name not in unkeyed and not (name in neutral and value == neutral[name])
         }
         document = {"schema": SCHEMA_VERSION, "numerics": NUMERICS, "cell": described}
         text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)

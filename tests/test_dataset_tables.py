@@ -220,6 +220,15 @@ def test_a_file_is_part_of_the_key_and_its_cell_is_complete(tmp_path: Path, monk
     assert examined(Csv(path=str(tmp_path / "here.csv"), target="y"), tmp_path / "data").dataset.sizes() == (24, 6)
 
 
+def test_a_file_has_one_key_wherever_it_lies(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    here = examined(Csv(path="own.csv", target="y"), written(tmp_path, ROWS))
+    there = examined(Csv(path=str(other / "same.csv"), target="y"), written(other, ROWS, "same.csv"))
+    assert here != there and here.key == there.key
+    assert here.key != examined(Csv(path="own.csv", target="y"), written(other, ROWS.replace("29,", "31,"))).key
+
+
 def test_an_encoding_has_one_key_whatever_it_is_called(tmp_path: Path) -> None:
     written(tmp_path, ROWS)
     usual, same = (examined(Csv(path="own.csv", target="y", encoding=name), tmp_path) for name in ("utf-8", "UTF8"))

@@ -121,6 +121,8 @@ class TableSpec(DatasetSpec):
 class FileSpec(TableSpec):
     """A table in a file of one's own: `path` lies in the datasets' folder, or is absolute."""
 
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"path"})
+
     path: str = setting("", about="the file, in data_dir or from / or ~ on")
     task: str = setting("classification", choices=TASKS, about="what the target is")
 
