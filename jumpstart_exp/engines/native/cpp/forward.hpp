@@ -76,7 +76,7 @@ FORCE_INLINE void Network<T>::normalise_rows(V<T> (&values)[ROWS][VECTORS], cons
         V<T> sums[2] = {}, squares[2] = {};  // of every other unit: no long chain of additions
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS; ++r) sums[r % 2] += values[r][v];
-        const V<T> mean = (sums[0] + sums[1]) * share;
+        const V<T> mean = rounded<T>((sums[0] + sums[1]) * share);
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS; ++r) {
             values[r][v] -= mean;
@@ -203,7 +203,7 @@ void Network<T>::normalise_points(const Set& set, const Block<T>& block, T* pre,
             for (int c = 0; c < COLUMNS; ++c) mean[c] += load(pre + std::size_t(s) * stride + column + c * lanes<T>);
         }
 #pragma GCC unroll 4
-        for (int c = 0; c < COLUMNS; ++c) mean[c] *= share;
+        for (int c = 0; c < COLUMNS; ++c) mean[c] = rounded<T>(mean[c] * share);
         for (int s = 0; s < segments_; ++s) {
 #pragma GCC unroll 4
             for (int c = 0; c < COLUMNS; ++c) {

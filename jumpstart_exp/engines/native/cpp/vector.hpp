@@ -132,6 +132,20 @@ FORCE_INLINE int as_unrelated(int number) {
     return number;
 }
 
+// A product as it is rounded: the compiler fuses those that are added to something in one loop, and not in another, and
+// then padding is no copy of the last point any more.
+template <class T>
+FORCE_INLINE V<T> rounded(V<T> x) {
+#if VECTOR_BYTES == 64
+    asm("" : "+v"(x));
+#elif defined(__x86_64__)
+    asm("" : "+x"(x));
+#elif defined(__aarch64__)
+    asm("" : "+w"(x));
+#endif
+    return x;
+}
+
 // 1 / √x of what is above 0, in float within 2 units in the last place.
 template <class T>
 FORCE_INLINE V<T> inverse_square_root(V<T> x) {
