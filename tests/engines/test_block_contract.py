@@ -150,6 +150,22 @@ def test_random_combinations(engine: Engine, is_common: bool) -> None:
     check()
 
 
+@pytest.mark.parametrize("points", [65, 66, 69])
+def test_padding_holds_no_extreme_of_its_own(engine: Engine, points: int) -> None:
+    """Points that leave vectors of padding: a tie that only a copy of the last point had would be shared by none."""
+    cell = Cell(
+        dataset=cloud(points),
+        depth=20,
+        width=9,
+        network=NetworkSpec(activation="sigmoid", norm="layer"),
+        penalty=PenaltySpec("U", 1.0, 0.0, 0.001, ties="shared"),
+        dropout=DropoutSpec(0.3),
+        precision="float64",
+        seed=595,
+    )
+    assert not disagreements(engine, Case(cell), 0, by_ulp=False)
+
+
 def test_trained_numbers_move(engine: Engine) -> None:
     """prelu's slopes and ReZero's factors are trained as the reference trains them, and do not stay."""
     for network, name in (
