@@ -1,12 +1,14 @@
 """Every row of the table of activations against finite differences, torch and its recipe."""
 
 import math
+import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from dks.base.activation_transform import get_transformed_activations
 from torch import Tensor, nn
 
 from jumpstart_exp.networks.activations import ACTIVATIONS, activation_of, tat_slope
@@ -106,8 +108,20 @@ def test_gains_are_those_of_he_for_leaky_kinds_and_else_one() -> None:
         assert row.gain(NUMBERS.get(name, 0.0)) == pytest.approx(wanted, rel=1e-15)
 
 
+@pytest.fixture
+def transformed() -> Callable[..., Any]:
+    """What makes the authors' activations. absl, which it imports, would close the stream that pytest captures."""
+    from absl import logging
+
+    logging.get_absl_handler().python_handler.stream = sys.__stderr__
+    from dks.base.activation_transform import get_transformed_activations
+
+    found: Callable[..., Any] = get_transformed_activations
+    return found
+
+
 @pytest.mark.parametrize(("depth", "eta"), [(14, 0.9), (20, 0.9), (50, 0.9), (150, 0.9), (3, 0.5), (100, 0.99)])
-def test_tat_is_that_of_its_authors(depth: int, eta: float) -> None:
+def test_tat_is_that_of_its_authors(transformed: Callable[..., Any], depth: int, eta: float) -> None:
     """Against the package of the paper's authors."""
 
     def whole(c: float, layer: object) -> float:
@@ -115,9 +129,9 @@ def test_tat_is_that_of_its_authors(depth: int, eta: float) -> None:
             c = layer(c)  # type: ignore[operator]
         return c
 
-    authors = get_transformed_activations(
-        ("leaky_relu",), method="TAT", tat_params={"c_val_0_target": eta}, subnet_max_func=whole
-    )["leaky_relu"]
+    authors = transformed(("leaky_relu",), method="TAT", tat_params={"c_val_0_target": eta}, subnet_max_func=whole)[
+        "leaky_relu"
+    ]
     x, row = points(), ACTIVATIONS["tat"]
     number = row.number(NetworkSpec(activation="tat", tat_eta=eta), depth)
     np.testing.assert_allclose(row.value(x, number).numpy(), authors(x.numpy()), rtol=1e-6)
