@@ -221,6 +221,8 @@ def _check_settings(rows: pa.Table, numerics: NDArray[np.int64], flaws: dict[int
             for place in [] if is_right.all() else np.flatnonzero(~is_right[of_value]):
                 reason = f"no training has {name}={shown(values[of_value[place]])}"
                 flaws.setdefault(int(places[place]), reason)
+        for name in DATASETS[dataset].unkeyed:
+            del settings[f"dataset.{name}"]
         keys[places] = _keys(settings, fields, numerics[places])
     return [str(key) for key in keys]
 
