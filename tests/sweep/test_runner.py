@@ -546,7 +546,7 @@ def test_two_engines_share_a_sweep(
         f"7 cells: 0 stored in {store.results_dir}, 7 to train",
         "engine threads on cpu: 5 cells, 2 at once",
         "engine one_by_one on cpu: 2 cells, 2 at once",
-        "2 cells on one_by_one: threads trains full batches only",
+        "2 cells on one_by_one, about 2.0 s a cell on one core: threads trains full batches only",
     ]
 
 
@@ -581,7 +581,7 @@ def test_a_dry_run_says_what_each_engine_would_train(
     said = capsys.readouterr().out
     for text in ("threads on cpu: 5 cells, 2 at once", "one_by_one on cpu: 2 cells", "about 8.0 s", "about 0.8 GiB"):
         assert text in said
-    assert "2 cells on one_by_one: threads trains full batches only" in said
+    assert "2 cells on one_by_one, about 2.0 s a cell on one core: threads trains full batches only" in said
 
 
 @pytest.mark.usefixtures("two_engines")
