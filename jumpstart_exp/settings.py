@@ -218,8 +218,8 @@ def _converted(name: str, value: Any, hint: Any, rules: Mapping[str, Any]) -> An
     elif base is str:
         if rules.get("functions") and is_function_name(value):
             return value
-        if type(value) is int and str(value) in (rules.get("choices") or ()):
-            return str(value)
+        if type(value) is int and (as_text := [one for one in rules.get("choices") or () if _spells(one, value)]):
+            return as_text[0]
         is_listed = value in (rules.get("choices") or ()) if rules.get("choices") or rules.get("functions") else True
         if not isinstance(value, str) or not is_listed:
             hint_text = nearest(value, rules.get("choices") or ()) if isinstance(value, str) else ""
@@ -257,6 +257,10 @@ def _canonical(value: Any, wrong: Callable[[], SettingError]) -> str | None:
     except (TypeError, ValueError, RecursionError):
         raise wrong() from None
     return text if found else None
+
+
+def _spells(text: str, number: int) -> bool:
+    return text.isdecimal() and int(text) == number
 
 
 def _number(value: Any, wrong: Callable[[], SettingError]) -> Any:

@@ -252,7 +252,7 @@ def test_report_draws_what_the_store_has(answer, command, tmp_path):
 def test_help_names_groups_and_settings(command):
     done = command("--help", fresh=True)
     assert done.returncode == 0
-    for text in ("method: relu, relu_bn", "experiment: ", "cpaior_moons", "optimizer:", "results_dir"):
+    for text in ("method: asymmetric, block_orthogonal", "experiment: ", "cpaior_moons", "optimizer:", "results_dir"):
         assert text in done.stdout
 
 
@@ -261,7 +261,7 @@ BAD_INPUTS = {
     "width=-1": ["width=-1", "from 1"],
     "depth=ten": ["depth='ten'", "an integer from 1"],
     "depth=2.5": ["depth", "2.5", "an integer"],
-    "method=sep_pu": ["method='sep_pu'", "one of relu", "did you mean sep_"],
+    "method=sep_pu": ["method='sep_pu'", "one of asymmetric", "did you mean sep_"],
     "variant=cod": ["variant='cod'", "code, paper"],
     "dataset=mooons": ["dataset='mooons'", "did you mean moons?"],
     "penalty.weight=-0.1": ["penalty.weight=-0.1", "at least 0"],

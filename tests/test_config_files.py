@@ -93,4 +93,6 @@ def test_settings_of_other_datasets_are_not_offered() -> None:
         assert "augment" not in str(unknown_setting("dataset.augmnt", datasets))
     assert str(unknown_setting("noise", {"mnist"})) == "noise is not a setting"
     assert "did you mean dataset.noise?" in str(unknown_setting("noise", {"moons"}))
-    assert str(unknown_setting("dataset.noise", {"mnist"})) == "dataset.noise is a setting of moons only"
+    assert (
+        str(unknown_setting("dataset.noise", {"mnist"})) == "dataset.noise is a setting of moons, spirals, sklearn only"
+    )

@@ -18,7 +18,7 @@ import torch
 
 from jumpstart_exp.console import Notice
 
-_VERSION = 4
+_VERSION = 3
 _DIGEST = hashlib.sha256().digest_size
 """Bytes at a file's beginning that tell whether the rest is whole."""
 

@@ -108,7 +108,7 @@ def _training_state(content: dict[str, Any], cell: Cell) -> TrainingState:
         Exception: whatever is wrong with it.
     """
     epochs, seconds, penalty_start = int(content["epochs"]), float(content["seconds"]), float(content["penalty_start"])
-    dead = float(content["dead_at_some_layer_start"])
+    dead = float(content.get("dead_at_some_layer_start", math.nan))
     if not 0 < epochs < cell.optimizer.epochs:
         raise ValueError(f"epochs={epochs} is not within the training")
     if not 0 <= seconds < math.inf:
@@ -127,6 +127,10 @@ def _training_state(content: dict[str, Any], cell: Cell) -> TrainingState:
             raise ValueError(f"{branch} has {', '.join(content[branch])}, not {', '.join(names)}")
         tree[branch] = {name: _array(content[branch], name, dtype(cell), shape) for name, shape in names.items()}
     rows, pending = len(content["curve"]), len(content["pending"])
+    census = content["census_start"]
+    if census.shape == (len(CENSUS), cell.depth):  # from before `ACTIVITY` was counted
+        unknown = census.new_full((len(ACTIVITY), cell.depth), math.nan)
+        content = {**content, "census_start": torch.cat([census, unknown])}
     exact_shapes = {
         "metrics": (len(METRICS), 3),
         "census_start": (len(CENSUS) + len(ACTIVITY), cell.depth),

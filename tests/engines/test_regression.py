@@ -145,12 +145,15 @@ def test_a_part_of_the_training_points_has_its_own_variance() -> None:
     assert result.curve[-1].val_acc == pytest.approx(1 - result.curve[-1].val_loss / spread)
 
 
-def test_native_refuses_a_regression_by_name_and_auto_takes_stacked() -> None:
+def test_every_engine_takes_a_regression_but_its_steps_are_no_cuda_graph() -> None:
     of = cell()
-    told = "the engine native does not take dataset.task='regression': it takes 'classification'"
-    assert unsupported("native", of) == told
+    assert [unsupported(engine, of) for engine in ("eager", "stacked", "native")] == [None] * 3
+    assert (
+        unsupported("graph", of)
+        == "the engine graph does not take dataset.task='regression': it takes 'classification'"
+    )
     (choice,) = choose_engines("auto", "cpu", [of])
-    assert choice.engine.name == "stacked"
+    assert choice.engine.name == "native"
 
 
 def test_a_row_has_the_scores_of_its_task_and_none_of_the_other(tmp_path: Path) -> None:

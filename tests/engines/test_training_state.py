@@ -20,6 +20,7 @@ from jumpstart_exp.engines import ENGINES, Engine
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWarning
 from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.engines.stacked import engine as stacked
+from jumpstart_exp.result import CENSUS
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
@@ -196,11 +197,13 @@ def test_a_checkpoint_from_before_dead_points_were_counted_at_any_layer_is_taken
     train_kept(make(always), [CELL], DATA, kill_after(KEPT))
     state = state_of(always, CELL)
     del state["dead_at_some_layer_start"]
+    state["census_start"] = state["census_start"][: len(CENSUS)]
     always.save(CELL.key, state)
     found, progress = train_kept(make(always), [CELL], DATA)
     assert progress[CELL.key][:2] == [0, KEPT]
     start, last = found[CELL.key].census_start, found[CELL.key].census_last
-    assert start is not None and start.dead_at_some_layer is None
+    assert start is not None and start.dead_at_some_layer is None and start.firing_rate is None
+    assert start.dead_units is not None
     assert last is not None and last.dead_at_some_layer is not None
 
 
