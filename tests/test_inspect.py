@@ -234,7 +234,7 @@ def test_verify_compares_the_row_and_its_curve_value_by_value(tmp_path: Path, in
     code, said, noted = inspect(f"key={cells[0].key},{cells[1].key}", "verify=true")
     assert code == 0 and noted == ""
     for cell, line in zip(cells, said.splitlines(), strict=True):
-        assert f"({cell.key[:8]}): the same to the bit: 36 values, 40 rows of its curve; engine eager" in line
+        assert f"({cell.key[:8]}): the same to the bit: 44 values, 40 rows of its curve; engine eager" in line
     assert sorted(tmp_path.rglob("*")) == files, "nothing is written"
 
 
@@ -248,7 +248,7 @@ def test_verify_finds_the_spacing_of_the_stored_curve(
     EagerEngine(curve_every=curve_every).train([cell], moons(), on_result=results.append, on_progress=lambda *_: None)
     Store(tmp_path).write(results)
     code, said, _ = inspect(f"key={cell.key}", "verify=true")
-    assert code == 0 and f"36 values, {len(results[0].curve)} rows of its curve" in said, said
+    assert code == 0 and f"44 values, {len(results[0].curve)} rows of its curve" in said, said
 
 
 def test_verify_names_every_value_that_is_not_the_stored_one(tmp_path: Path, inspect: Said) -> None:
@@ -262,7 +262,7 @@ def test_verify_names_every_value_that_is_not_the_stored_one(tmp_path: Path, ins
     code, said, _ = inspect(f"key={cell.key}", "verify=true")
     assert code == 1
     head, *values = said.splitlines()
-    assert "not what is stored: 3 of 36 values, 10 of 40 rows of its curve differ; engine eager" in head
+    assert "not what is stored: 3 of 44 values, 10 of 40 rows of its curve differ; engine eager" in head
     assert values[0] == f"  val_acc_last {result.val_acc.last!r}, stored 0.125"
     assert values[1].startswith("  dead_units_last ")
     assert "in layer 1, stored 0.125 (1 of 6 layers differ)" in values[2]

@@ -185,7 +185,7 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], None]] = {
     "another key's": lambda arrays: about(arrays, cell={"dataset": "moons", "depth": 1, "width": 1}),
     "an unknown setting": lambda arrays: about(arrays, cell={"dataset": "moons", "depht": 1}),
     "a setting of another type": lambda arrays: about(arrays, cell=[1]),
-    "a newer version": lambda arrays: about(arrays, version=2),
+    "a newer version": lambda arrays: about(arrays, version=3),
     "no version": lambda arrays: arrays.update(about=np.frombuffer(b"{}", np.uint8)),
     "no json": lambda arrays: arrays.update(about=np.frombuffer(b"\xff{", np.uint8)),
     "a pickle": lambda arrays: arrays.update(parameters=np.array([Evil()], dtype=object)),
