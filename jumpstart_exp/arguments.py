@@ -57,7 +57,9 @@ def read_arguments(
         elif name not in names or not value:
             raise SettingError(f"{argument!r} {refusal}{nearest(name, names)}{look_alike(name)}")
         else:
-            is_quoted = len(value) > 2 and value[0] == value[-1] in ("'", '"') and value[0] not in value[1:-1]
+            # 'a' and b=='c' begins and ends with one, too; a folder's name may have one within
+            is_quoted = len(value) > 2 and value[0] == value[-1] in ("'", '"')
+            is_quoted &= name in FOLDERS or value[0] not in value[1:-1]
             values[name] = value[1:-1] if is_quoted else value
     for name, choices in names.items():
         if choices and values.get(name, choices[0]) not in choices:

@@ -194,7 +194,14 @@ def test_mini_batches_count_steps_for_the_cosine_and_epochs_for_the_falls(monkey
         ],
         [
             {"name": "sgd", "momentum": 0.9, "schedule": "step", "step_every": 4},
-            {"name": "sgd", "momentum": 0.5, "schedule": "step", "step_factor": 0.5, "warmup_steps": 3},
+            {
+                "name": "sgd",
+                "momentum": 0.5,
+                "schedule": "step",
+                "step_every": 5,
+                "step_factor": 0.5,
+                "warmup_steps": 3,
+            },
         ],
         [{"name": "rmsprop", "alpha": 0.9}, {"name": "rmsprop", "alpha": 0.5, "eps": 0.1}],
         [{"name": "rprop"}, {"name": "rprop", "lr": 0.1}],

@@ -328,7 +328,7 @@ def kept(cell: Cell, results_dir: Path) -> None:
             epochs=np.array([0, cell.optimizer.epochs]),
             parameters=values,
             running=np.ones((2, 2, cell.depth, 4 if cell.network.norm == "batch" else 0), np.float32),
-            census=np.zeros((2, 4, cell.depth)),
+            census=np.zeros((2, 6, cell.depth)),
             curve=curve,
         ),
         results_dir,
