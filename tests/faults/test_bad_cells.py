@@ -19,7 +19,7 @@ from jumpstart_exp.sweep.fleets import form_fleets
 ENGINES_HERE = [name for name, engine in ENGINES.items() if engine.refuses(Cell()) is None]
 EACH_ENGINE = [pytest.param(name, marks=[] if name == ENGINES_HERE[-1] else pytest.mark.soak) for name in ENGINES_HERE]
 
-LIMIT = 600_000_000
+LIMIT = 800_000_000
 """Bytes that a process may have of its own: Python with torch takes a third of it."""
 
 SIZES = {
