@@ -64,7 +64,8 @@ def keyed(given: "atheris.FuzzedDataProvider") -> None:
     _expect(re.fullmatch("[0-9a-f]{32}", key) is not None, config, f"the key is {key!r}")
     backwards = cells.Cell.from_config(_nested(reversed(config.items())), "another")
     _expect(backwards.key == key, config, "the key depends on order or label")
-    decimals = {name: float(value) if type(value) is int and abs(value) <= 2**53 else value for name, value in config.items()}
+    is_exact = {name: type(value) is int and abs(value) <= 2**53 for name, value in config.items()}
+    decimals = {name: float(value) if is_exact[name] else value for name, value in config.items()}
     _expect(cells.Cell.from_config(_nested(decimals.items()), "one").key == key, config, "1 and 1.0 differ")
     neighbour = _cell({**config, (name := given.PickValueInList(_FIELDS)): _setting(given, *known_settings()[name])})
     if neighbour is not None and neighbour.dataset.is_examined:
