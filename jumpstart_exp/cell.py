@@ -298,6 +298,13 @@ class Cell:
         return self.optimizer.step_every < self.optimizer.epochs and self.optimizer.step_factor != 1
 
     @property
+    def least_eps(self) -> float:
+        """The smallest ε that acts in the training; infinite where none does."""
+        acting = [self.optimizer.eps] if "eps" in _OF_OPTIMIZER.get(self.optimizer.name, ()) else []
+        acting += [self.network.norm_eps] if self.network.norm != "none" else []
+        return min(acting, default=math.inf)
+
+    @property
     def widths(self) -> tuple[int, ...]:
         """Units of every hidden layer."""
         return self.network.widths or (self.width,) * self.depth

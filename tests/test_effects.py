@@ -16,6 +16,7 @@ from jumpstart_exp.config.effects import without_effect
         (["method=relu", "penalty.weight=1e-4,1e-3"], ["penalty.weight"]),
         (["method=relu,sep_up", "penalty.weight=1e-3"], []),
         (["penalty.weight=0"], []),
+        (["depth=10", "network.widths=[3,5]", "seed=1"], ["depth"]),
         (["network.leaky_slope=0.01", "dataset=moons", "engine=eager", "optimizer=sgd"], []),
     ],
 )

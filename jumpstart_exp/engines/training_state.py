@@ -75,10 +75,10 @@ def known(number: float) -> float | None:
     return None if math.isnan(number) else float(number)
 
 
-def curve_row(epoch: int, *numbers: float | None) -> CurveRow:
+def curve_row(epoch: int, *numbers: Any) -> CurveRow:
     """A row of a curve from its numbers, NaN in its census for None."""
     before = len(numbers) - len(CENSUS)
-    return CurveRow(epoch, *numbers[:before], *(None if one is None else known(one) for one in numbers[before:]))  # type: ignore[arg-type]
+    return CurveRow(epoch, *numbers[:before], *(None if one is None else known(one) for one in numbers[before:]))
 
 
 def load_training_state(keeper: CheckpointWriter, cell: Cell) -> TrainingState | None:

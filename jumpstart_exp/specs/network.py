@@ -7,7 +7,7 @@ from jumpstart_exp.settings import setting, setting_error
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network but for its depth and width (METHOD: hidden layer = affine → norm → activation).
+    """A network but for its depth and width (hidden layer = affine → norm → activation).
 
     Sources of the blocks: He et al. 2015 (leaky_relu, prelu, he_normal), Clevert et al. 2016 (elu), Klambauer et al.
     2017 (selu, lecun_normal), Hendrycks and Gimpel 2016 (gelu), Zhang, Botev and Martens 2022 (tat), Shang et al. 2016

@@ -12,6 +12,7 @@ from jumpstart_exp.engines import Choice, choice, choose_engines, passed_over_li
 from jumpstart_exp.engines.native.engine import NativeEngine
 from jumpstart_exp.engines.stacked.engine import StackedEngine
 from jumpstart_exp.settings import SettingError
+from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 
 FULL, WIDE = Cell(width=4), Cell(width=100)
@@ -142,6 +143,10 @@ def test_an_epsilon_that_counts_as_zero_is_left_to_the_reference(precision: str,
     for engine in (StackedEngine, NativeEngine):
         assert engine.refuses(fits) is None
         assert "no ε below" in (engine.refuses(small) or "")
+        without = replace(small, optimizer=OptimizerSpec(name="sgd", eps=least / 10))
+        assert engine.refuses(without) is None
+        of_norm = Cell(precision=precision, network=NetworkSpec(norm="layer", norm_eps=least / 10))
+        assert "no ε below" in (engine.refuses(of_norm) or "")
 
 
 def test_native_refuses_what_its_indices_do_not_reach() -> None:

@@ -96,7 +96,7 @@ class NativeEngine:
             return "the engine native trains full batches only"
         if cell.width > WIDEST or cell.depth > DEEPEST:
             return f"the engine native trains networks up to depth {DEEPEST} and width {WIDEST}"
-        if min(cell.optimizer.eps, cell.network.norm_eps) < _LEAST_EPS.get(cell.precision, 0.0):
+        if cell.least_eps < _LEAST_EPS.get(cell.precision, 0.0):
             return f"the engine native takes no ε below {_LEAST_EPS[cell.precision]:g} in {cell.precision}"
         points = max(cell.dataset.sizes()) + _MOST_LANES
         if points * max(cell.width * cell.positions, cell.dataset.features, cell.dataset.classes) > _MOST_NUMBERS:

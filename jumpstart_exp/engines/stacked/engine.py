@@ -67,7 +67,7 @@ class StackedEngine:
     def refuses(cell: Cell) -> str | None:
         """Numbers that flushing would turn into 0/0, what is not on its list, functions that cannot be vectorised."""
         least = _LEAST_EPS.get(cell.precision, 0.0)
-        if min(cell.optimizer.eps, cell.network.norm_eps) < least:
+        if cell.least_eps < least:
             return f"the engine stacked takes no ε below {least:g} in {cell.precision}"
         return unsupported(StackedEngine.name, cell) or why_not_vectorised(cell)
 
