@@ -203,7 +203,6 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
             multiply<T>(set.layout, rows, nullptr, 0, products, s + 1, [&](int row, int column, auto& sums) __attribute__((always_inline)) {
                 constexpr int ROWS = sizeof(sums) / sizeof(sums[0]);
                 constexpr int VECTORS = sizeof(sums[0]) / sizeof(sums[0][0]);
-                const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
 #pragma GCC unroll 8
                 for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 8
@@ -215,19 +214,7 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
                         if (dropped) gradient = load(dropped + place) != T(0) ? gradient * dropout_scale : V<T>{};
                         gradient = pre > T(0) ? gradient : V<T>{};
                         store(activation + place, larger<T>(V<T>{}, pre));
-                        if (above_any) {
-                            const V<T> most = load(high + points);
-                            const Mask<T> found = pre == most;
-                            gradient += found ? load(high_part + points) : V<T>{};
-                            store(high + points, found ? taken : most);
-                        }
-                        if (below_any) {
-                            const V<T> least = load(low + points);
-                            const Mask<T> found = pre == least;
-                            gradient += found ? load(low_part + points) : V<T>{};
-                            store(low + points, found ? taken : least);
-                        }
-                        if (with_extra) gradient += load(extra_ + place);
+                        add_penalties(pre, points, place, gradient);
                         store(to_gradient + place, gradient);
                     }
                 }
@@ -249,7 +236,6 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
     }
     if constexpr (ROWS_ARE != Rows::plain) return;
     if (is_inlined_) return;
-    const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
     const bool is_double = activation_.outputs == 2;
     V<T> of_slope = {};
     for (int segment = 0; segment < segments_; ++segment)
@@ -270,19 +256,7 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
             } else {
                 gradient *= load(layer.slopes + place);
             }
-            if (above_any) {
-                const V<T> most = load(high + points);
-                const Mask<T> found = pre == most;
-                gradient += found ? load(high_part + points) : V<T>{};
-                store(high + points, found ? taken : most);
-            }
-            if (below_any) {
-                const V<T> least = load(low + points);
-                const Mask<T> found = pre == least;
-                gradient += found ? load(low_part + points) : V<T>{};
-                store(low + points, found ? taken : least);
-            }
-            if (with_extra) gradient += load(extra_ + place);
+            add_penalties(pre, points, place, gradient);
             store(to_gradient + place, gradient);
         }
     if (block.has_slope) parameter_gradient[block.slope_offset()] = horizontal_sum<T>(of_slope);
