@@ -133,6 +133,13 @@ def _cell_fields(
     return found
 
 
+@cache
+def _neutral_of(cls: type) -> tuple[tuple[str, Any], ...]:
+    """The neutral value of every field of a dataclass that has one, by the field's name."""
+    neutral = {field.name: field.metadata.get("neutral") for field in dataclasses.fields(cls)}
+    return tuple((name, value) for name, value in neutral.items() if value is not None)
+
+
 @dataclass(frozen=True)
 class Cell:
     """One network's whole training, validated.
@@ -255,15 +262,9 @@ class Cell:
 
     def neutral_values(self) -> dict[str, Any]:
         """The neutral value of every field that has one, under its dotted override name."""
-        neutral: dict[str, Any] = {}
-        for prefix, spec in [
-            ("", self),
-            *((f"{name}.", getattr(self, name)) for name in ("dataset", *SPECS)),
-        ]:
-            for field in dataclasses.fields(spec):
-                if field.metadata.get("neutral") is not None:
-                    neutral[prefix + field.name] = field.metadata["neutral"]
-        return neutral
+        parts: dict[str, Any] = {"": self, **{f"{name}.": getattr(self, name) for name in ("dataset", *SPECS)}}
+        classes: dict[str, type] = {prefix: type(part) for prefix, part in parts.items()}
+        return {prefix + name: value for prefix, cls in classes.items() for name, value in _neutral_of(cls)}
 
     @property
     def penalty_weight(self) -> float:

@@ -15,6 +15,7 @@ import types
 import typing
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, Literal
 
 _LARGEST_INTEGER = 2**63 - 1
@@ -87,12 +88,29 @@ def check_settings(instance: Any, prefix: str = "") -> None:
     Raises:
         SettingError: the first value of a wrong type or out of range.
     """
-    hints = field_types(type(instance))
-    for field in dataclasses.fields(instance):
-        if dataclasses.is_dataclass(hints[field.name]):
+    cls: type = type(instance)
+    for name, hint, rules, default in _checked_fields(cls):
+        value = getattr(instance, name)
+        if value is default:
             continue
-        value = _converted(prefix + field.name, getattr(instance, field.name), hints[field.name], field.metadata)
-        object.__setattr__(instance, field.name, value)
+        is_default = type(value) is type(default) and value == default
+        object.__setattr__(instance, name, default if is_default else _converted(prefix + name, value, hint, rules))
+
+
+@cache
+def _checked_fields(cls: type) -> tuple[tuple[str, Any, Mapping[str, Any], Any], ...]:
+    """Name, type, rules and default of every field that is a setting; the default as it is converted, if it can be."""
+    found = []
+    for field in dataclasses.fields(cls):
+        hint = field_types(cls)[field.name]
+        if dataclasses.is_dataclass(hint):
+            continue
+        try:
+            default = _converted("", field.default, hint, field.metadata)
+        except SettingError:
+            default = dataclasses.MISSING
+        found.append((field.name, hint, field.metadata, default))
+    return tuple(found)
 
 
 def is_plainly(hint: Any, value: Any) -> bool:
@@ -277,6 +295,7 @@ def _number(value: Any, wrong: Callable[[], SettingError]) -> Any:
     return value + 0.0  # -0.0 and 0.0 are one value
 
 
+@cache
 def without_none(hint: Any) -> tuple[Any, bool]:
     """A field's type without None, and whether None is allowed."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):

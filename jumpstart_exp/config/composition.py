@@ -38,6 +38,7 @@ from jumpstart_exp.config.filters import kept
 from jumpstart_exp.config.logrange import expand_logranges
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.config.schema import (
+    RUN_NAMES,
     check_variant,
     conf_dir,
     known_settings,
@@ -252,6 +253,7 @@ class _Composer:
         self.parsed: dict[str, Override] = {}
         self.bases: dict[tuple[str, ...], _Base] = {}
         self.first_jobs: list[int] = []
+        self.run_checked: Mapping[str, Any] | None = None
         self.is_group: Callable[[str], bool] = cache(loader.repository.group_exists)
 
     def fast(self, job: Sequence[str], index: int) -> Cell:
@@ -271,7 +273,13 @@ class _Composer:
         if key not in self.bases:
             self.bases[key] = self._compose(structural)
             self.first_jobs.append(index)
-        return _cell(self.bases[key].with_values(values), self.bases[key].method)
+        config = self.bases[key].with_values(values)
+        run = {name: value for name, value in config.items() if name in RUN_NAMES}
+        if run != self.run_checked:  # the same in all jobs mostly
+            RunSettings(**run)
+            self.run_checked = run
+        of_cell = {name: value for name, value in config.items() if name not in RUN_NAMES}
+        return Cell.from_config(of_cell, self.bases[key].method)
 
     def slow(self, job: Sequence[str]) -> Cell:
         config, method = self._load(list(job))

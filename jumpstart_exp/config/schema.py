@@ -17,6 +17,9 @@ from jumpstart_exp.settings import (
     setting_error,
 )
 
+RUN_NAMES = frozenset(field.name for field in dataclasses.fields(RunSettings))
+"""Names of the run settings, beside which the others describe the cell."""
+
 _SCHEMAS: dict[type, type] = {}
 
 
@@ -68,9 +71,8 @@ def split_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], RunSettings
     Raises:
         SettingError: a run setting has a value that is not allowed.
     """
-    run_names = {field.name for field in dataclasses.fields(RunSettings)}
-    run = RunSettings(**{name: value for name, value in config.items() if name in run_names})
-    return {name: value for name, value in config.items() if name not in run_names}, run
+    run = RunSettings(**{name: value for name, value in config.items() if name in RUN_NAMES})
+    return {name: value for name, value in config.items() if name not in RUN_NAMES}, run
 
 
 def check_variant(choices: Mapping[str, str | None], options: list[str]) -> None:

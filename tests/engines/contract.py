@@ -463,7 +463,8 @@ class Tally:
         """Fail if too many were drawn again, or too few of one kind were reached."""
         share = self.drawn_again / self.drawn
         print(f"{self.drawn} cases, {share:.1%} drawn again; {dict(sorted(self.reached.items()))}")
-        assert share <= 0.05, f"{share:.1%} of the cases are near ties"
+        # 1.5 % of 600, but hypothesis varies what it has found: one near tie may come back several times among 100
+        assert share <= 0.1, f"{share:.1%} of the cases are near ties"
         missed = {fact: self.reached[fact] for fact in facts if self.reached[fact] < at_least}
         assert not missed, f"hardly reached: {missed}"
 

@@ -42,6 +42,9 @@ COMPACTION_PHASES = (
     *(f"{folder}: {phase}" for folder in ("curves", "cells") for phase in (*WRITTEN, *DELETED)),
 )
 
+BEFORE = {"write": WRITE_PHASES[0], "labels": LABEL_PHASES[0], "compact": COMPACTION_PHASES[0], "poll": ""}
+"""The phase of each job from its first instant: it may be killed before it marks one."""
+
 BATCH = 2
 
 
@@ -217,6 +220,7 @@ class Server:
 
     def start(self, job: dict[str, Any]) -> int:
         shared = mmap.mmap(-1, 128)
+        shared[:64] = BEFORE[job["work"]].encode().ljust(64)
         receiver, sender = os.pipe()
         pid = os.fork()
         if not pid:
