@@ -89,17 +89,18 @@ def check_settings(instance: Any, prefix: str = "") -> None:
         SettingError: the first value of a wrong type or out of range.
     """
     cls: type = type(instance)
-    for name, hint, rules, default in _checked_fields(cls):
-        value = getattr(instance, name)
+    for field, hint, default in _checked_fields(cls):
+        value, kept = getattr(instance, field.name), default
         if value is default:
             continue
-        is_default = type(value) is type(default) and value == default
-        object.__setattr__(instance, name, default if is_default else _converted(prefix + name, value, hint, rules))
+        if type(value) is not type(default) or value != default:
+            kept = _converted(prefix + field.name, value, hint, field.metadata)
+        object.__setattr__(instance, field.name, kept)
 
 
 @cache
-def _checked_fields(cls: type) -> tuple[tuple[str, Any, Mapping[str, Any], Any], ...]:
-    """Name, type, rules and default of every field that is a setting; the default as it is converted, if it can be."""
+def _checked_fields(cls: type) -> tuple[tuple[dataclasses.Field[Any], Any, Any], ...]:
+    """Every field that is a setting, with its type, and its default as it is converted, if it can be."""
     found = []
     for field in dataclasses.fields(cls):
         hint = field_types(cls)[field.name]
@@ -109,7 +110,7 @@ def _checked_fields(cls: type) -> tuple[tuple[str, Any, Mapping[str, Any], Any],
             default = _converted("", field.default, hint, field.metadata)
         except SettingError:
             default = dataclasses.MISSING
-        found.append((field.name, hint, field.metadata, default))
+        found.append((field, hint, default))
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ from itertools import cycle
 from typing import Any
 
 import pytest
+import yaml
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -177,6 +178,14 @@ def held_by_launcher(made: ClusterSettings, name: str) -> Any:
     return getattr(made.extra if name in ("setup", "additional_parameters") else made, name)
 
 
+def spelled(value: Any) -> Any:
+    """What a text is the spelling of, as OmegaConf reads it; any other value itself."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return yaml.safe_load(value)
+
+
 def check_launcher(name: str, value: Any) -> None:
     answer = made(lambda: ClusterSettings.from_values({name: value}))
     if isinstance(answer, str):
@@ -189,7 +198,8 @@ def check_launcher(name: str, value: Any) -> None:
         value = tuple(value or ())
     if name == "additional_parameters":
         value = dict(value or {})
-    assert held_by_launcher(answer, name) == value
+    held = held_by_launcher(answer, name)
+    assert held == value or held == spelled(value)
 
 
 @pytest.mark.parametrize("name", launcher_settings())
