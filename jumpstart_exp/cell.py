@@ -69,14 +69,14 @@ OWN_FUNCTIONS = {
 }
 """Fields that may name a function of the user's, with the field of its source's hash."""
 
-_OF_OPTIMIZER = {
+OF_OPTIMIZER = {
     "adam": {"beta1", "beta2", "eps", "eps_rule"},
     "adamw": {"beta1", "beta2", "eps", "eps_rule"},
     "sgd": {"momentum", "nesterov"},
     "rmsprop": {"alpha", "eps", "momentum"},
     "rprop": set[str](),
 }
-"""What each optimizer has of its own."""
+"""Fields of OptimizerSpec that each optimizer has of its own."""
 
 
 @dataclass(frozen=True)
@@ -301,7 +301,7 @@ class Cell:
     @property
     def least_eps(self) -> float:
         """The smallest ε that acts in the training; infinite where none does."""
-        acting = [self.optimizer.eps] if "eps" in _OF_OPTIMIZER.get(self.optimizer.name, ()) else []
+        acting = [self.optimizer.eps] if "eps" in OF_OPTIMIZER.get(self.optimizer.name, ()) else []
         acting += [self.network.norm_eps] if self.network.norm != "none" else []
         return min(acting, default=math.inf)
 
@@ -476,10 +476,10 @@ class Cell:
             none += ["reset.every", "reset.tau"]
         if self.dropout.rate == 0:
             none += ["dropout.anneal_epochs", "dropout.rate"]
-        used = _OF_OPTIMIZER.get(self.optimizer.name)
+        used = OF_OPTIMIZER.get(self.optimizer.name)
         if used is None:
-            raise setting_error("optimizer.name", self.optimizer.name, "one of " + ", ".join(_OF_OPTIMIZER))
-        none += [f"optimizer.{name}" for name in set().union(*_OF_OPTIMIZER.values()) - used]
+            raise setting_error("optimizer.name", self.optimizer.name, "one of " + ", ".join(OF_OPTIMIZER))
+        none += [f"optimizer.{name}" for name in set().union(*OF_OPTIMIZER.values()) - used]
         if self.optimizer.name == "sgd" and self.optimizer.momentum == 0:
             none.append("optimizer.nesterov")
         if self.optimizer.warmup_steps == 1:  # the first step's factor is 1

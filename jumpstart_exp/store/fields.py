@@ -1,13 +1,14 @@
 """The settings of the store's rows: what a cell's fields say of their role, and one value for what means the same."""
 
 import typing
-from collections.abc import Hashable, Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from jumpstart_exp.cell import SPECS, cell_fields
+from jumpstart_exp.cell import OF_OPTIMIZER, SPECS, cell_fields
 from jumpstart_exp.config.filters import Filter, filtered_settings, left_nothing
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.settings import field_types
@@ -64,6 +65,20 @@ def found_settings() -> frozenset[str]:
     return frozenset(f"dataset.{name}" for spec in DATASETS.values() for name in (*spec.found, "content"))
 
 
+def optimizers_own() -> frozenset[str]:
+    """The settings that only some optimizers have."""
+    return frozenset(f"optimizer.{name}" for of_one in OF_OPTIMIZER.values() for name in of_one)
+
+
+def follows_from_optimizer(settings: Iterable[Settings]) -> frozenset[str]:
+    """The settings of optimizers that, among these, each optimizer has with one value: its name tells them."""
+    found: dict[tuple[str, Hashable], set[Hashable]] = defaultdict(set)
+    for of in settings:
+        for name in optimizers_own() & of.keys():
+            found[name, of.get("optimizer.name")].add(of[name])
+    return optimizers_own() - {name for (name, _), values in found.items() if len(values) > 1}
+
+
 def told(settings: Settings) -> dict[str, Hashable]:
     """The settings without those that file names leave out: what has no effect, or its neutral value."""
     neutral = {name for name, field in cell_fields().items() if field.neutral is not None} - {*_IN_FILE_NAMES}
@@ -78,13 +93,14 @@ def setting_columns(table: pd.DataFrame) -> dict[str, list[Hashable]]:
     """Every setting's plain values, row by row, by name: what means the same is the same value.
 
     A null, or a column that the table lacks, is the neutral value where the setting has one and can have an effect:
-    one of a dataset under this dataset, one of the penalty under a penalty, any other that does not tune. What stays
-    None has no effect.
+    one of a dataset under this dataset, one of the penalty under a penalty, one of optimizers under those that have it,
+    any other that does not tune. What stays None has no effect.
     """
     fields = cell_fields()
     columns = {name: [plain(value) for value in table[name]] for name in described(table)}
     nothing: list[Hashable] = [None] * len(table)
     kinds, datasets = columns.get("penalty.kind", nothing), columns.get("dataset", nothing)
+    optimizers = columns.get("optimizer.name", ["adam"] * len(table))
     own = {name: {f"dataset.{inner}" for inner in field_types(spec)} for name, spec in DATASETS.items()}
     for name in [_LAYER_WEIGHTS, *(name for name, field in fields.items() if field.neutral is not None)]:
         values = columns.get(name, nothing)
@@ -94,6 +110,8 @@ def setting_columns(table: pd.DataFrame) -> dict[str, list[Hashable]]:
             acts = [kind not in (None, "none") for kind in kinds]
         elif name.startswith("dataset."):
             acts = [name in own.get(str(dataset), ()) for dataset in datasets]
+        elif name in optimizers_own():
+            acts = [name.partition(".")[2] in OF_OPTIMIZER.get(str(optimizer), ()) for optimizer in optimizers]
         else:  # a strength of what only some networks have: the others stand in the figures of all its values
             acts = [not fields[name].tunes] * len(table)
         same, one = (None, plain(fields[name].neutral)), usual(name)

@@ -37,6 +37,7 @@ from jumpstart_exp.store.fields import (
     AXES,
     NULL,
     Settings,
+    follows_from_optimizer,
     is_of_method,
     is_optional,
     off,
@@ -474,6 +475,8 @@ def _title(draft: _Draft, drafts: list[_Draft]) -> str:
     if draft.context.get("dataset.n_train") is not None:
         parts.append(f"{spelled(draft.context['dataset.n_train'])} training points")
         said.add("dataset.n_train")
+    of_optimizers = follows_from_optimizer({**other.context, **other.settings} for other in alike)
+    said |= {name for name in of_optimizers if draft.context.get(name) == usual(name)}
     parts += [
         in_words(name, draft.context[name])
         for name in sorted(draft.context.keys() - said)

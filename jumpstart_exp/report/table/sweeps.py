@@ -15,13 +15,14 @@ from scipy.sparse.csgraph import connected_components
 from jumpstart_exp.cell import cell_fields
 from jumpstart_exp.report.table.grid import FigureGrid, GridError, GridWarning, cells_of, in_words, slug, spelled
 from jumpstart_exp.report.table.names import follows, label_title, method_rank
-from jumpstart_exp.store.fields import NULL, Settings, is_of_method, is_optional
+from jumpstart_exp.store.fields import NULL, Settings, follows_from_optimizer, is_of_method, is_optional, usual
 
 MOST_ALONE = 4
 """Figures of a sweep up to which each has files of its own."""
 
 _ALIKE = 0.5  # least share of their places that neighbouring values have in common
 _DIGITS = 4  # of a number on an axis
+_OPTIMIZER = "optimizer.name"
 
 Value = tuple[Hashable, ...]
 """What the swept settings hold, in their order; None, where that is no value of the setting, for no effect."""
@@ -103,7 +104,8 @@ def _neighbours(grids: Sequence[FigureGrid]) -> NDArray[np.bool_]:
                 members[tuple(sorted(grid.settings[label].items()))].append(place)
         settings = [dict(items) for items in members]
         unlike = np.zeros((len(settings), len(settings)), np.int64)
-        for name in {name for of in settings for name in of.keys() - follows(of)}:
+        of_optimizers = follows_from_optimizer(settings)
+        for name in {name for of in settings for name in of.keys() - follows(of) - of_optimizers}:
             unlike += _unlike(name, [of.get(name) for of in settings])
         own = np.zeros((len(settings), len(grids)), np.int64)
         for number, places in enumerate(members.values()):
@@ -153,8 +155,9 @@ def _sweep(grids: list[FigureGrid], table: pd.DataFrame, *, each: bool) -> Sweep
     labels = sorted({label for grid in grids for label in grid.methods}, key=method_rank)
     of_labels = {label: [grid.settings[label] for grid in grids if label in grid.methods] for label in labels}
     values: dict[str, set[Hashable]] = defaultdict(set)
+    of_optimizers = follows_from_optimizer(itertools.chain(*of_labels.values()))
     for settings in of_labels.values():
-        for name in settings[0].keys() - follows(settings[0]):
+        for name in settings[0].keys() - follows(settings[0]) - of_optimizers:
             own = {of[name] for of in settings if has_effect(name, of[name])}
             if len(own) > 1:
                 values[name] |= own
@@ -286,7 +289,17 @@ def _title(grids: Sequence[FigureGrid], names: Sequence[str]) -> str:
     }
     parts = [grid.title.split(" · ") for grid in grids]
     shared = [part for part in parts[0] if all(part in other for other in parts) and part not in swept]
-    return " · ".join(shared or [grids[0].dataset_title])
+    return " · ".join([*(shared or [grids[0].dataset_title]), *(_of_optimizers(grids) if _OPTIMIZER in names else [])])
+
+
+def _of_optimizers(grids: Sequence[FigureGrid]) -> list[str]:
+    """What each optimizer of the figures has that is not as usual: sgd with momentum=0.9."""
+    settings = [of for grid in grids for of in grid.settings.values()]
+    words: dict[str, set[str]] = defaultdict(set)
+    for of, name in itertools.product(settings, sorted(follows_from_optimizer(settings))):
+        if of.get(name) not in (None, usual(name)):
+            words[str(of[_OPTIMIZER])].add(in_words(name, of[name]).partition(".")[2])
+    return [f"{optimizer} with {', '.join(sorted(words[optimizer]))}" for optimizer in sorted(words)]
 
 
 def _ascending(value: Hashable) -> tuple[int, float, str]:

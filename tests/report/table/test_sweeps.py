@@ -102,6 +102,35 @@ def test_any_setting_of_numbers_texts_or_truths_is_an_axis(setting: str, values:
     assert len(sweep.methods[0].values) == 2
 
 
+ADAM = {"optimizer__name": "adam"}
+SGD = {"optimizer__name": "sgd", "optimizer__momentum": 0.9, "optimizer__nesterov": True}
+RMSPROP = {"optimizer__name": "rmsprop"}
+
+
+def optimizers(*of: dict[str, Any]) -> list[dict]:
+    return [row for settings in of for row in grid_rows(["relu"], [1, 5], [2, 4], [0], lambda _: 0.9, **settings)]
+
+
+@pytest.mark.parametrize("chosen", [(ADAM, SGD, RMSPROP), (SGD, RMSPROP)])
+def test_what_only_an_optimizer_has_is_told_by_its_name(chosen: tuple[dict[str, Any], ...]) -> None:
+    (sweep,) = found(optimizers(*chosen))
+    assert sweep.names == ("optimizer.name",)
+    assert sweep.values["optimizer.name"] == tuple(sorted(of["optimizer__name"] for of in chosen))
+    assert sweep.title == "MOONS · mlp · 5000 epochs · sgd with momentum=0.9, nesterov=true"
+    titles = {grid.title for grid in sweep.grids}
+    sgd = "optimizer.momentum=0.9 · optimizer.nesterov=true · optimizer.name=sgd"
+    assert f"MOONS · mlp · 5000 epochs · {sgd}" in titles
+    assert "MOONS · mlp · 5000 epochs · optimizer.name=rmsprop" in titles
+
+
+def test_what_an_optimizer_has_with_two_values_is_swept_itself() -> None:
+    slower = {**SGD, "optimizer__momentum": 0.5}
+    (sweep,) = found(optimizers(ADAM, SGD, slower))
+    assert {*sweep.names} == {"optimizer.name", "optimizer.momentum"}
+    assert sweep.title == "MOONS · mlp · 5000 epochs · sgd with nesterov=true"
+    assert sweep.methods[0].values == ((None, "adam"), (0.5, "sgd"), (0.9, "sgd"))
+
+
 def test_figures_that_differ_in_more_than_one_setting_at_once_are_no_sweep() -> None:
     rows = rates([0.01], optimizer__epochs=100) + rates([0.001], optimizer__epochs=200)
     assert found(rows) == ()
