@@ -79,6 +79,7 @@ def test_everything_is_made_and_listed_a_line_each(stored, capsys) -> None:
     assert {"figures", "tables", "."} == {str(Path(line).parent) for line in listed}
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("only", ["heatmaps", "scatters", "tables"])
 def test_only_one_kind_is_made_where_it_is_asked_for(stored, capsys, only) -> None:
     results = stored(cnns() + moons())
@@ -149,9 +150,9 @@ def over_rates(count: int) -> list[dict]:
     return [of for rate in rates for of in grid_rows([*METHODS], [2], [2], [0], lambda _: 0.9, optimizer__lr=rate)]
 
 
-def test_the_number_of_files_of_a_sweep_is_bounded(stored, monkeypatch, capsys) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_the_number_of_files_of_a_sweep_is_bounded(stored, capsys) -> None:
     written: dict[int, set[str]] = {}
-    monkeypatch.setattr("jumpstart_exp.report.figures.drawing.figure_files", lambda draw: {"png": b"", "pdf": b""})
     for count in (6, 30):
         results = stored(over_rates(count))
         for only in ("heatmaps", "tables", "seeds", "sweeps"):
@@ -167,8 +168,8 @@ def test_the_number_of_files_of_a_sweep_is_bounded(stored, monkeypatch, capsys) 
     assert len(files(results)) == 6 * 4
 
 
-def test_before_training_only_few_values_of_a_datasets_setting_are_drawn(stored, monkeypatch) -> None:
-    monkeypatch.setattr("jumpstart_exp.report.figures.drawing.figure_files", lambda draw: {"png": b"", "pdf": b""})
+@pytest.mark.usefixtures("undrawn")
+def test_before_training_only_few_values_of_a_datasets_setting_are_drawn(stored) -> None:
     census = {"dead_units_by_layer_start": [0.5, 0.5], "dead_points_by_layer_start": [0.0, 0.5]}
     rows = [row(cell("relu", 2, 2, 0, dataset__noise=noise / 100), 0.9) | census for noise in range(1, 8)]
     results = stored(rows)
@@ -209,9 +210,10 @@ def test_a_folder_of_tables_that_cannot_be_written_is_one_line(stored, capsys) -
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Path]:
-    """The results of two methods, which can be read and not written."""
+    """The results of two methods, of no published study, which can be read and not written."""
     store = Store(tmp_path / "results")
-    store.write([Result(cell(method, depth, 2, 0), "done", "eager") for method in METHODS for depth in (1, 2)])
+    cells = [cell(method, depth, 2, 0, optimizer__epochs=77) for method in METHODS for depth in (1, 2)]
+    store.write([Result(each, "done", "eager") for each in cells])
     store.curves_dir.mkdir(exist_ok=True)
     folders = [store.results_dir, store.cells_dir, store.curves_dir]
     for folder in folders:

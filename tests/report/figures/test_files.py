@@ -1,13 +1,26 @@
 """The files that figures register: their names, and that the same cells give the same bytes."""
 
+import subprocess
+import sys
 from pathlib import Path
 
+import matplotlib
 import pytest
-from stored_tables import CIFAR10, cell, grid_rows, row, table
+from stored_tables import CIFAR10, METHODS, cell, grid_rows, row, table
 
 from jumpstart_exp.report.registry import Stored, sections
 from jumpstart_exp.report.table.grid import figure_grids
 from jumpstart_exp.store import Store
+
+KINDS = {
+    "heatmaps": ["best", "last"],
+    "scatters": ["scatter_best", "scatter_last"],
+    "seeds": [
+        "frontier",
+        *(f"moments_{measured}" for measured in ("trains", "train_acc", "val_acc")),
+        *(f"differences_{at_epoch}" for at_epoch in ("best", "last")),
+    ],
+}
 
 
 def drawn(rows: list[dict], kind: str, folder: Path) -> list[Path]:
@@ -17,36 +30,40 @@ def drawn(rows: list[dict], kind: str, folder: Path) -> list[Path]:
     return [path for job in jobs for path in job.write(folder)]
 
 
-def some() -> list[dict]:
-    """Two methods of two seeds, without one; and another figure of one network."""
+def some(kind: str) -> list[dict]:
+    """Two methods of two seeds, without one; and another figure of one network, with every method on its heatmaps."""
     rows = grid_rows(
         ["relu", "sep_up"], [10, 20], [8, 16], [0, 1], lambda of: 0.5 + of.width / 100 + of.seed / 50, **CIFAR10
     )
-    return [*rows[:-1], row(cell("relu", 10, 2, 0, **{**CIFAR10, "optimizer__epochs": 7}), 0.6)]
+    methods, other = METHODS if kind == "heatmaps" else ["relu"], {**CIFAR10, "optimizer__epochs": 7}
+    return [*rows[:-1], *(row(cell(method, 10, 2, 0, **other), 0.6) for method in methods)]
 
 
-@pytest.mark.parametrize(
-    ("kind", "names"),
-    [
-        ("heatmaps", ["best", "last"]),
-        ("scatters", ["scatter_best", "scatter_last"]),
-        (
-            "seeds",
-            [
-                "frontier",
-                *(f"moments_{measured}" for measured in ("trains", "train_acc", "val_acc")),
-                *(f"differences_{at_epoch}" for at_epoch in ("best", "last")),
-            ],
-        ),
-    ],
-)
-def test_files_are_named_and_a_second_run_writes_the_same_bytes(kind: str, names: list[str], tmp_path: Path) -> None:
-    rows = some()
+@pytest.fixture(scope="module")
+def again(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same figures from the rows the other way round, drawn by another process whose sets have another order."""
+    folder = tmp_path_factory.mktemp("again")
+    code = (
+        "import sys; from pathlib import Path; sys.path += sys.argv[2:]; import test_files;"
+        "[test_files.drawn(test_files.some(kind)[::-1], kind, Path(sys.argv[1])) for kind in test_files.KINDS]"
+    )
+    here = Path(__file__).parent
+    environment = {"PYTHONHASHSEED": "1", "PATH": "", "MPLCONFIGDIR": matplotlib.get_cachedir()}
+    line = [sys.executable, "-c", code, str(folder), str(here), str(here.parent)]
+    subprocess.run(line, env=environment, check=True)
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "names"), KINDS.items(), ids=[*KINDS])
+def test_files_are_named_and_a_second_run_writes_the_same_bytes(
+    kind: str, names: list[str], again: Path, tmp_path: Path
+) -> None:
+    rows = some(kind)
     slugs = [grid.slug for grid in figure_grids(table(rows)) if kind == "heatmaps" or len(grid.methods) > 1]
-    first, again = drawn(rows, kind, tmp_path / "one"), drawn(rows[::-1], kind, tmp_path / "two")
+    first = drawn(rows, kind, tmp_path)
     assert [path.name for path in first] == [
         f"{slug}_{name}.{end}" for slug in slugs for name in names for end in ("png", "pdf")
     ]
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
+    assert [path.read_bytes() for path in first] == [(again / path.name).read_bytes() for path in first]
     assert len({path.read_bytes() for path in first}) == len(first)
     assert b"/FontFile2" in first[1].read_bytes() and b"CreationDate" not in first[1].read_bytes()
