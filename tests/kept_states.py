@@ -47,6 +47,7 @@ def moons() -> Data:
     return load(Moons(), Path("nowhere"))
 
 
+@cache
 def trained(cell: Cell, engine: str = "eager") -> Result:
     """The cell's result, as a sweep stores it."""
     results: list[Result] = []

@@ -1,6 +1,6 @@
 """What the comparison's pictures show, read back from their axes."""
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ DEPTHS = (1, *range(10, 121, 10))
 WIDTHS = (1, 2, 3, 4, 5, 10, 15, 20, 25)
 
 
+@cache
 def compared(variant: str, *, diverged: bool = False) -> GridComparison:
     def accuracy(cell: Cell) -> tuple[float, float] | None:
         return None if diverged and cell.width == 5 else (0.6 if cell.method == "relu" else 0.9, 0.55)
