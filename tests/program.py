@@ -11,8 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 LARGE = [
     "hydra.main",
@@ -31,7 +32,7 @@ FORKED.set_forkserver_preload(LARGE)
 class Program:
     """A `python -m MODULE` in a folder, as `subprocess.Popen` has it, in a session of its own.
 
-    Standard error goes where output does, unless a file is named for it.
+    Standard error goes where output does, unless a file is named for it. `first` is called in it before it begins.
     """
 
     def __init__(
@@ -41,13 +42,14 @@ class Program:
         folder: Path,
         environment: Mapping[str, str] | None = None,
         errors: Path | None = None,
+        first: Callable[[], None] | None = None,
     ) -> None:
         self.args = [sys.executable, "-m", module, *arguments]
         number = len(list(folder.parent.glob(f"{folder.name}.*.output")))
-        self._output = folder.with_name(f"{folder.name}.{number}.output")
-        self._output.touch()
+        self.stdout = folder.with_name(f"{folder.name}.{number}.output")
+        self.stdout.touch()
         values = (module, arguments, folder, dict(os.environ if environment is None else environment))
-        self._process = FORKED.Process(target=_become, args=(*values, self._output, errors))
+        self._process = FORKED.Process(target=_become, args=(*values, self.stdout, errors, first))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -61,7 +63,7 @@ class Program:
 
     def output(self) -> str:
         """What it has said until now."""
-        return self._output.read_text(errors="replace")
+        return self.stdout.read_text(errors="replace")
 
     def wait(self, timeout: float | None = None) -> int | None:
         self._process.join(timeout)
@@ -104,6 +106,7 @@ def _become(
     environment: Mapping[str, str],
     output: Path,
     errors: Path | None,
+    first: Callable[[], None] | None,
 ) -> None:
     os.setsid()
     os.chdir(folder)
@@ -116,6 +119,8 @@ def _become(
         with errors.open("wb") as file:
             os.dup2(file.fileno(), 2)
     fork_server_of_workers()
+    if first is not None:
+        first()
     sys.argv = [module, *arguments]
     sys.path[:] = [str(folder), *(path for path in sys.path if not Path(path).is_relative_to(TESTS))]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -167,6 +172,44 @@ class _ForkedServer:
             pid, status = os.waitpid(self.pid, options)
             self.code = os.waitstatus_to_exitcode(status) if pid else None
         return self.code
+
+
+def store_at_once() -> None:
+    """Let this process store a result when it comes, and not two seconds later."""
+    from jumpstart_exp.sweep import runner
+
+    runner.STORE_AFTER_SECONDS = 0.0
+
+
+def stand_still_with_two_stored() -> None:
+    """Let this process store results at once, and stop its workers and itself as soon as two are."""
+    from jumpstart_exp.store import Store
+
+    store_at_once()
+    write = Store.write
+
+    def writing(store: Any, results: Any) -> None:
+        write(store, results)
+        if len(store.stored()) >= 2:
+            for pid in [*worker_processes(os.getpid()), os.getpid()]:
+                os.kill(pid, signal.SIGSTOP)
+
+    Store.write = writing  # type: ignore[method-assign]
+
+
+def ask_to_end(cells: int, request: int, *, group: bool) -> None:
+    """Let this process, or its group, be asked to end as soon as it knows that so many cells are in training."""
+    from jumpstart_exp.sweep.records import Heartbeat
+
+    progress = Heartbeat.progress
+
+    def asking(heart: Any, key: str, share: float) -> None:
+        known = len(heart.training)
+        progress(heart, key, share)
+        if known < len(heart.training) == cells:
+            (os.killpg if group else os.kill)(os.getpid(), request)
+
+    Heartbeat.progress = asking  # type: ignore[method-assign]
 
 
 def worker_processes(sweep: int) -> list[int]:

@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from program import Program, worker_processes
+from program import Program, ask_to_end, stand_still_with_two_stored, store_at_once, worker_processes
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import ENGINES
@@ -22,11 +22,8 @@ from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.records import Records
 
 ENGINES_HERE = [name for name, engine in ENGINES.items() if engine.refuses(Cell()) is None]
-SECONDS = {"eager": 9.0, "stacked": 120.0}
-"""Core-seconds that the sweep takes in `eager`; an engine that is not here gets 6 of its own.
-
-It has to last: results are stored two seconds after they are done.
-"""
+SECONDS = {"eager": 4.0, "stacked": 40.0}
+"""Core-seconds that the sweep takes in `eager`; an engine that is not here gets one of its own."""
 FASTEST = ENGINES_HERE[-1]
 EACH_ENGINE = [pytest.param(name, marks=[] if name == FASTEST else pytest.mark.soak) for name in ENGINES_HERE]
 EXACT = {"eager", "native"}
@@ -36,12 +33,12 @@ GRID = {"method": ["relu", "sep_up"], "depth": [2, 12], "seed": [0, 1]}
 COUNT = 16
 RUN_DEPENDENT = ["seconds", "peak_memory_bytes", "started", "labels", "git_commit", "git_dirty"]
 
-Start = Callable[[Path, Sequence[str]], Program]
+Start = Callable[..., Program]
 
 
 def sweep(engine: str, workers: int) -> list[str]:
     """Arguments of a sweep over 16 cells, half of them trained twice as long, that takes this engine a while."""
-    seconds = SECONDS.get(engine, 6.0)
+    seconds = SECONDS.get(engine, 1.0)
     timed = ENGINES["eager" if engine in SECONDS else engine]
     penalties = [PenaltySpec(), PenaltySpec(kind="UP")]
     once = [
@@ -60,8 +57,8 @@ def start() -> Iterator[Start]:
     """Start `python -m jumpstart_exp` in a folder; what still runs at the end is killed."""
     running: list[Program] = []
 
-    def run(folder: Path, arguments: Sequence[str]) -> Program:
-        running.append(Program("jumpstart_exp", arguments, folder))
+    def run(folder: Path, arguments: Sequence[str], first: Callable[[], None] | None = None) -> Program:
+        running.append(Program("jumpstart_exp", arguments, folder, first=first))
         return running[-1]
 
     yield run
@@ -102,11 +99,16 @@ def cpu_ticks(pids: list[int]) -> int:
     return sum(int(stat[11]) + int(stat[12]) for stat in stats)
 
 
-def alive(pid: int) -> bool:
+def state(pid: int) -> str:
+    """Its letter; Z if it is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return "Z"
+
+
+def alive(pid: int) -> bool:
+    return state(pid) != "Z"
 
 
 def comparable(folder: Path) -> pd.DataFrame:
@@ -120,11 +122,12 @@ def test_killed_sweep_resumes_to_the_uninterrupted_result(engine, workers, start
     whole = uninterrupted(engine)
     store = Store(tmp_path / "results")
 
-    process = start(tmp_path, sweep(engine, workers))
-    until(lambda: len(store.stored()) >= 2, "two cells are stored")
-    trainers = worker_processes(process.pid)
-    trainers = [pid for pid in trainers if alive(pid)]
+    process = start(tmp_path, sweep(engine, workers), stand_still_with_two_stored)
+    until(lambda: state(process.pid) == "T", "two cells are stored, and all stand still")
+    trainers = [pid for pid in worker_processes(process.pid) if alive(pid)]
     before = cpu_ticks(trainers)
+    for pid in trainers:
+        os.kill(pid, signal.SIGCONT)
     until(lambda: cpu_ticks(trainers) > before + 10, "the workers compute", 20)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -150,9 +153,8 @@ def test_stopped_sweep_keeps_what_is_done_and_says_how_to_go_on(engine, stop, st
     # one cell that does not end, so that no machine is too fast to be stopped in time
     store = Store(tmp_path / "results")
     more = [f"engine={engine}", "device=cpu", "hydra.launcher.workers=2"]
-    process = start(
-        tmp_path, ["-m", "method=sep_up", "depth=12", "width=3", "optimizer.epochs=100,101,102,103,104,1000000", *more]
-    )
+    grid = ["-m", "method=sep_up", "depth=12", "width=3", "optimizer.epochs=100,101,102,103,104,1000000"]
+    process = start(tmp_path, [*grid, *more], store_at_once)
     until(lambda: len(store.stored()) >= 2, "two cells are stored")
     os.killpg(process.pid, stop)  # Ctrl-C and a scheduler's request reach the whole group
     output, _ = process.communicate(timeout=30)
@@ -167,8 +169,8 @@ KEPT = 2
 
 
 def long_cells(engine: str) -> list[str]:
-    """Settings of cells that train for some seconds each, and are not kept before they are asked to end."""
-    seconds = {"stacked": 12}.get(engine, 1.5)  # by the estimates of eager, or its own of an engine that is not here
+    """Settings of cells that train for a while each, and are not kept before they are asked to end."""
+    seconds = {"stacked": 4}.get(engine, 0.5)  # by the estimates of eager, or its own of an engine that is not here
     timed = ENGINES["eager" if engine in SECONDS else engine]
     once = timed.estimate_seconds(
         Cell(depth=12, width=3, penalty=PenaltySpec(kind="UP"), optimizer=OptimizerSpec(epochs=1000))
@@ -212,16 +214,18 @@ def assert_equal_but_later(folder: Path, whole: Path, engine: str, second_start:
     assert not list((folder / "results" / "checkpoints").iterdir())
 
 
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def next_second() -> str:
+    """When it has begun: so are trainings dated."""
+    begun = time.time() // 1 + 1
+    time.sleep(max(0.0, begun - time.time()))
+    return datetime.fromtimestamp(begun, UTC).isoformat(timespec="seconds")
 
 
 @pytest.mark.parametrize("engine", EACH_ENGINE)
 def test_stopped_sweep_keeps_what_is_in_training(engine, start, trained_at_once, tmp_path):
     whole = trained_at_once(engine)
-    process = start(tmp_path, long_sweep(engine))
-    until(lambda: len(in_training(tmp_path)) == KEPT, "both cells are in training")
-    os.killpg(process.pid, signal.SIGINT if engine == "eager" else signal.SIGTERM)
+    request = signal.SIGINT if engine == "eager" else signal.SIGTERM
+    process = start(tmp_path, long_sweep(engine), partial(ask_to_end, KEPT, request, group=True))
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "stopping: what is in training is kept for the next run" in output
@@ -230,7 +234,7 @@ def test_stopped_sweep_keeps_what_is_in_training(engine, start, trained_at_once,
     assert {path.name for path in (tmp_path / "results" / "checkpoints").iterdir()} == {f"{key}.pt" for key in keys}
     assert not Store(tmp_path / "results").stored()
 
-    second_start = now()
+    second_start = next_second()
     again = start(tmp_path, long_sweep(engine))
     output, _ = again.communicate(timeout=300)
     assert again.returncode == 0, output
@@ -241,16 +245,14 @@ def test_stopped_sweep_keeps_what_is_in_training(engine, start, trained_at_once,
 @pytest.mark.parametrize("engine", EACH_ENGINE)
 def test_stopped_cell_goes_on_from_where_it_was(engine, start, trained_at_once, tmp_path):
     whole = trained_at_once(engine)
-    process = start(tmp_path, ["seed=0", *long_cells(engine)])
-    until(lambda: in_training(tmp_path), "the cell is in training")
-    process.send_signal(signal.SIGINT)
+    process = start(tmp_path, ["seed=0", *long_cells(engine)], partial(ask_to_end, 1, signal.SIGINT, group=False))
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "stopped: a checkpoint is kept; the same command goes on from there" in output
     assert "Traceback" not in output
     assert len(list((tmp_path / "results" / "checkpoints").glob("*.pt"))) == 1
 
-    second_start = now()
+    second_start = next_second()
     again = start(tmp_path, ["seed=0", *long_cells(engine)])
     output, _ = again.communicate(timeout=300)
     assert again.returncode == 0, output
@@ -259,7 +261,7 @@ def test_stopped_cell_goes_on_from_where_it_was(engine, start, trained_at_once, 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 def test_second_ctrl_c_ends_a_sweep_whose_cells_cannot_be_kept(start, tmp_path):
-    process = start(tmp_path, long_sweep("eager"))
+    process = start(tmp_path, [*long_sweep("eager"), "optimizer.epochs=1000000"])
     until(lambda: len(in_training(tmp_path)) == KEPT, "both cells are in training")
     trainers = worker_processes(process.pid)
     for pid in trainers:
