@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from program import Program
 
 T = TypeVar("T")
 
@@ -85,7 +86,7 @@ class Slurm:
 class Running:
     """`python -m jumpstart_exp …` that has been started; what it says goes to files."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Program
     stdout: Path
     stderr: Path
 
@@ -154,6 +155,23 @@ def start_in() -> Iterator[Callable[[Path], Start]]:
 def start(start_in: Callable[[Path], Start], tmp_path: Path) -> Start:
     """Start `python -m jumpstart_exp ARGUMENTS` in an empty folder; what still runs at the end is killed."""
     return start_in(tmp_path)
+
+
+@pytest.fixture
+def start_forked(tmp_path: Path) -> Iterator[Start]:
+    """As `start`, without the seconds in which Python imports torch."""
+    running: list[Program] = []
+
+    def start(*arguments: str) -> Running:
+        errors = tmp_path / f"stderr{len(running)}.txt"
+        running.append(Program("jumpstart_exp", arguments, tmp_path, errors=errors))
+        return Running(running[-1], running[-1].stdout, errors)
+
+    yield start
+    for program in running:
+        if program.poll() is None:
+            os.killpg(program.pid, signal.SIGKILL)
+            program.wait()
 
 
 def rows(text: str) -> dict[str, str]:

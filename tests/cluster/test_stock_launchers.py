@@ -197,8 +197,8 @@ def test_what_sbatch_refuses_is_said_in_a_line(slurm, start):
     assert "nothing was submitted" in error and "nvalid partition" in error
 
 
-def test_ctrl_c_here_ends_the_jobs_too(start, tmp_path):
-    sweep = start("-m", "hydra/launcher=submitit_local", "depth=2,3", "optimizer.epochs=10000000", *LONG)
+def test_ctrl_c_here_ends_the_jobs_too(start_forked, tmp_path):
+    sweep = start_forked("-m", "hydra/launcher=submitit_local", "depth=2,3", "optimizer.epochs=10000000", *LONG)
     wait_for("both are in training", lambda: all(is_in_training(tmp_path, depth, 10_000_000) for depth in (2, 3)))
     sweep.interrupt()
     done = sweep.finish()
@@ -206,8 +206,8 @@ def test_ctrl_c_here_ends_the_jobs_too(start, tmp_path):
     assert not [pid for pid in python_processes() if Path(f"/proc/{pid}/cwd").resolve() == tmp_path]
 
 
-def test_ctrl_c_ends_the_job_in_training_and_begins_no_other(start, tmp_path):
-    sweep = start("-m", "hydra/launcher=basic", "depth=2,3", "optimizer.epochs=10000000", *LONG)
+def test_ctrl_c_ends_the_job_in_training_and_begins_no_other(start_forked, tmp_path):
+    sweep = start_forked("-m", "hydra/launcher=basic", "depth=2,3", "optimizer.epochs=10000000", *LONG)
     wait_for("the first is in training", lambda: is_in_training(tmp_path, 2, 10_000_000))
     sweep.interrupt()
     done = sweep.finish()

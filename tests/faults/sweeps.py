@@ -46,12 +46,14 @@ class How:
     """How a sweep's process is started.
 
     `deeds` are done in it; `fresh` lets Python begin from nothing, without phases and deeds but those of `STARTING`;
-    `slow_disk` seconds pass in every fsync; `environment` is added to this one's.
+    `slow_disk` seconds pass in every fsync; results are stored when there are `store_after`; `environment` is added to
+    this one's.
     """
 
     fresh: bool = False
     deeds: tuple[Deed, ...] = ()
     slow_disk: float = 0.0
+    store_after: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -167,7 +169,7 @@ def live(
     if how.fresh:
         os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
     fork_server_of_workers()
-    note_phases(note, how.slow_disk)
+    note_phases(note, how)
     sys.argv = [module, *arguments]
     sys.path.insert(0, str(folder))
     try:
@@ -189,7 +191,7 @@ def die(after: float, group: bool) -> None:
         kill()
 
 
-def note_phases(note: Callable[[str], Any], slow_disk: float) -> None:
+def note_phases(note: Callable[[str], Any], how: How) -> None:
     """Say what this process begins, by wrapping what it calls; results are stored, and said to be, at once."""
     import jumpstart_exp.store as store
     from jumpstart_exp import launcher
@@ -216,11 +218,13 @@ def note_phases(note: Callable[[str], Any], slow_disk: float) -> None:
     begins(store.Store, "write", lambda *_: STORING, TRAINING)
     begins(runner, "outcome_table", lambda *_: FINISHING)
     progress._PLAIN_EVERY = 0.05
-    if slow_disk:
+    if how.store_after is not None:
+        runner.STORE_AFTER_CELLS = how.store_after
+    if how.slow_disk:
         fsync = os.fsync
 
         def slow(descriptor: Any) -> None:
-            time.sleep(slow_disk)
+            time.sleep(how.slow_disk)
             fsync(descriptor)
 
         os.fsync = slow

@@ -15,9 +15,10 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import ENGINES
 from jumpstart_exp.store import Store
 
-COUNT = 160
-GRID = ["-m", "method=relu,sep_up", "depth=2,3", "width=3", "seed=range(40)", "optimizer.epochs=20", "curve_every=10"]
-"""Stored 64 at a time, so in three parts."""
+COUNT = 40
+GRID = ["-m", "method=relu,sep_up", "depth=2,3", "width=3", "seed=range(10)", "optimizer.epochs=20", "curve_every=10"]
+STORED_AT_A_TIME = 16
+"""So in three parts."""
 
 FASTEST = [name for name, engine in ENGINES.items() if engine.refuses(Cell()) is None][-1]
 MORE = [f"engine={FASTEST}", "device=cpu", "hydra.launcher.workers=1"]
@@ -87,7 +88,9 @@ def assert_goes_on(sweeps: Sweeps, folder: Path, whole: Path) -> None:
 @pytest.mark.parametrize("phase", [pytest.param(CURVES, marks=pytest.mark.soak), CELLS])
 def test_a_disk_that_fills_up_loses_nothing(phase: str, sweeps: Sweeps, whole: Path, tmp_path: Path) -> None:
     with tmpfs(tmp_path / "disk", "3m") as disk, Reader(disk / "results"):
-        code, said = sweeps.run(disk, [*GRID, *MORE], How(deeds=(Deed(phase, 2, fill, (disk,)),)))
+        code, said = sweeps.run(
+            disk, [*GRID, *MORE], How(deeds=(Deed(phase, 2, fill, (disk,)),), store_after=STORED_AT_A_TIME)
+        )
         assert_refused(code, said, "results", errno.ENOSPC)
         assert [path.name for path in disk.rglob(".*")] == []
         (disk / "filler").unlink()
@@ -96,7 +99,9 @@ def test_a_disk_that_fills_up_loses_nothing(phase: str, sweeps: Sweeps, whole: P
 
 def test_a_disk_that_becomes_read_only_loses_nothing(sweeps: Sweeps, whole: Path, tmp_path: Path) -> None:
     with tmpfs(tmp_path / "disk", "3m") as disk, Reader(disk / "results"):
-        code, said = sweeps.run(disk, [*GRID, *MORE], How(deeds=(Deed(CELLS, 2, remount, (disk, "ro")),)))
+        code, said = sweeps.run(
+            disk, [*GRID, *MORE], How(deeds=(Deed(CELLS, 2, remount, (disk, "ro")),), store_after=STORED_AT_A_TIME)
+        )
         assert_refused(code, said, "results", errno.EROFS)
         remount(disk, "rw")
         assert_goes_on(sweeps, disk, whole)
@@ -106,7 +111,7 @@ def test_a_folder_that_becomes_forbidden_loses_nothing(sweeps: Sweeps, whole: Pa
     cells = tmp_path / "here" / "results" / "cells"
     deeds = (Deed(STARTING, 1, obey_permissions), Deed(CELLS, 2, os.chmod, (cells, 0o555)))
     with Reader(cells.parent):
-        code, said = sweeps.run(tmp_path / "here", [*GRID, *MORE], How(deeds=deeds))
+        code, said = sweeps.run(tmp_path / "here", [*GRID, *MORE], How(deeds=deeds, store_after=STORED_AT_A_TIME))
         assert_refused(code, said, "results", errno.EACCES)
         cells.chmod(0o755)
         assert_goes_on(sweeps, tmp_path / "here", whole)
