@@ -182,19 +182,27 @@ def store_at_once() -> None:
 
 
 def stand_still_with_two_stored() -> None:
-    """Let this process store results at once, and stop its workers and itself as soon as two are."""
+    """Let this process store results at once; when two are, and a cell is in training, it and its workers stop."""
     from jumpstart_exp.store import Store
+    from jumpstart_exp.sweep.records import Heartbeat
 
     store_at_once()
-    write = Store.write
+    write, progress = Store.write, Heartbeat.progress
+    stored = 0
 
-    def writing(store: Any, results: Any) -> None:
+    def counting(store: Any, results: Any) -> None:
+        nonlocal stored
         write(store, results)
-        if len(store.stored()) >= 2:
+        stored += len(results)
+
+    def standing_still(heart: Any, key: str, share: float) -> None:
+        progress(heart, key, share)
+        if stored >= 2:
             for pid in [*worker_processes(os.getpid()), os.getpid()]:
                 os.kill(pid, signal.SIGSTOP)
 
-    Store.write = writing  # type: ignore[method-assign]
+    Store.write = counting  # type: ignore[method-assign]
+    Heartbeat.progress = standing_still  # type: ignore[method-assign]
 
 
 def ask_to_end(cells: int, request: int, *, group: bool) -> None:

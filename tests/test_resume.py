@@ -128,7 +128,7 @@ def test_killed_sweep_resumes_to_the_uninterrupted_result(engine, workers, start
     before = cpu_ticks(trainers)
     for pid in trainers:
         os.kill(pid, signal.SIGCONT)
-    until(lambda: cpu_ticks(trainers) > before + 10, "the workers compute", 20)
+    until(lambda: cpu_ticks(trainers) > before + 5, "the workers compute", 20)
     process.send_signal(signal.SIGKILL)
     process.wait()
     kept = store.stored()
