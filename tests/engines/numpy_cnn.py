@@ -59,6 +59,7 @@ class NumpyCnn(NumpyTraining):
 
     def __init__(self, cell: Cell, initial: Mapping[str, Array], data: Data) -> None:
         super().__init__(cell, initial, data)
+        self.evaluated: tuple[int, Evaluation] | None = None  # of the training set, after so many steps
         self.rows, self.columns = data.x_train.shape[2:]
         mean, std = np.array(data.mean)[:, None], np.array(data.std)[:, None]
         self.x_train, self.x_val = (
@@ -102,6 +103,13 @@ class NumpyCnn(NumpyTraining):
             logit_slope = logit_slope + self.weight * slopes.pop()[:, :, 0]
         gradients = self.backward(layers, factors, logit_slope, [self.weight * slope for slope in slopes])
         return Batch(task, penalty, right, gradients)
+
+    def total_loss(self) -> float:
+        """Of the first step's full batch, without gradients."""
+        points = np.arange(len(self.x_train))
+        logits, layers = self.forward(self.x_train, self.dropout(points, 0), training=True)
+        task, _, _ = self.task(logits, self.y_train)
+        return self.cell.task_loss * task + self.weight * self.penalty(self.constrained(logits, layers))[0]
 
     def task(self, logits: Array, y: Points) -> tuple[float, Array, int]:
         """Mean cross-entropy, its slope in the logits, and right predictions; two classes have one logit."""
@@ -152,7 +160,8 @@ class NumpyCnn(NumpyTraining):
         kernel = self.cell.network.kernel
         border = (kernel - 1) // 2
         image = h.reshape(*h.shape[:2], self.rows, self.columns)
-        framed = np.pad(image, ((0, 0), (0, 0), (border, border), (border, border)))
+        framed = np.zeros((*h.shape[:2], self.rows + 2 * border, self.columns + 2 * border))
+        framed[:, :, border : border + self.rows, border : border + self.columns] = image
         for row, column in np.ndindex(kernel, kernel):
             yield (row, column), framed[:, :, row : row + self.rows, column : column + self.columns].reshape(h.shape)
 
@@ -277,17 +286,20 @@ class NumpyCnn(NumpyTraining):
         self.note((most[:, 0] - np.where(tied, -np.inf, candidates).max(axis=1))[violated])
         if self.cell.penalty.ties == "shared":
             return tied / tied.sum(axis=1, keepdims=True)
-        shares = np.zeros_like(candidates)
-        for row, row_tied in enumerate(tied):
-            places = np.flatnonzero(row_tied)
-            shares[row, places[0 if numbers is None else int(numbers[row]) * len(places) // 2**32]] = 1.0
-        return shares
+        count = tied.cumsum(axis=1)
+        place = 0 if numbers is None else numbers.astype(np.int64)[:, None] * count[:, -1:] // 2**32
+        return (tied & (count == place + 1)).astype(np.float64)
 
     def note(self, distances: Array) -> None:
         """Remember the smallest distance of what another rounding could turn round."""
         self.closest = min(self.closest, float(distances.min(initial=np.inf)))
 
     def evaluate_training_set(self) -> Evaluation:
+        if self.evaluated is None or self.evaluated[0] != self.steps:
+            self.evaluated = self.steps, self.evaluate_anew()
+        return self.evaluated[1]
+
+    def evaluate_anew(self) -> Evaluation:
         closest = self.closest
         logits, layers = self.forward(self.x_train, None, training=False)
         penalty, _ = self.penalty(self.constrained(logits, layers))

@@ -8,6 +8,7 @@ input beyond the last position is zero. Gradients and parameters carry torch's n
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -329,21 +330,18 @@ def seen_taps(positions: int) -> list[tuple[int, int]]:
     return [(position, tap) for position in range(positions) for tap in range(positions - position)]
 
 
+@lru_cache(maxsize=200)
 def constraint_entries(shape: tuple[int, ...], kind: str, scope: str) -> NDArray[np.int64]:
     """Flat indices into (points, channels, positions), ascending in each row: one row a constraint."""
     points, channels, positions = shape
     flat = np.arange(math.prod(shape)).reshape(shape)
     if kind == "L":
-        rows = [flat]
-    elif kind == "U" and scope == "channel":
-        rows = [flat[:, channel] for channel in range(channels)]
-    elif kind == "U":
-        rows = [flat[:, channel, position] for channel in range(channels) for position in range(positions)]
-    elif scope == "channel":
-        rows = [flat[point] for point in range(points)]
-    else:
-        rows = [flat[point, :, position] for point in range(points) for position in range(positions)]
-    return np.stack([row.reshape(-1) for row in rows])
+        return flat.reshape(1, -1)
+    if kind == "U":
+        rows = flat.transpose(1, 0, 2) if scope == "channel" else flat.transpose(1, 2, 0)
+        return rows.reshape(channels if scope == "channel" else channels * positions, -1)
+    rows = flat if scope == "channel" else flat.transpose(0, 2, 1)
+    return rows.reshape(points if scope == "channel" else points * positions, -1)
 
 
 def sigmoid(z: Array) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy_cnn import NumpyCnn
-from numpy_training import Epoch, Named
+from numpy_training import Batch, Epoch, Named
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.base import ImageSpec
@@ -22,6 +22,7 @@ from jumpstart_exp.engines.eager import training
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.native import kernels
 from jumpstart_exp.engines.probe import Probe
+from jumpstart_exp.networks.build import build
 from jumpstart_exp.result import ACTIVITY, CENSUS, METRICS, Metric, Result
 from jumpstart_exp.settings import SettingError, setting
 from jumpstart_exp.specs.dropout import DropoutSpec
@@ -142,7 +143,7 @@ def probe(cell: Cell, steps: int = 0, initial: Named | None = None) -> Probe:
 
 def initial_of(cell: Cell) -> Named:
     """The cell's initial weights, which `test_networks_cnn` checks."""
-    return {name: np.array(value) for name, value in probe(cell).parameters.items()}
+    return {name: value.detach().numpy().copy() for name, value in build(cell).named_parameters()}
 
 
 def apart(
@@ -167,15 +168,15 @@ def apart(
     return {name: np.inf if np.isnan(value) else value for name, value in far.items()}
 
 
-def check_first_step(cell: Cell, initial: Named | None = None) -> float:
-    """The probe at step 0 is NumPy's, to 1e-9; returns the smallest distance of what rounding could turn round."""
+def check_first_step(cell: Cell, initial: Named | None = None) -> tuple[float, Probe]:
+    """The probe at step 0 is NumPy's, to 1e-9; returns it after the smallest distance of what rounding could turn."""
     found = probe(cell, 0, initial)
     numpy = NumpyCnn(cell, found.parameters, data_for(cell))
     expected = numpy.full_batch(0)
     if numpy.closest > NEAR_TIE or initial is not None:
         far = apart(cell, found, expected.task, expected.penalty, expected.gradients)
         assert max(far.values()) <= 1e-9, (cell, far)
-    return numpy.closest
+    return numpy.closest, found
 
 
 def test_the_gradient_in_numpy_is_the_slope_of_its_loss() -> None:
@@ -196,9 +197,8 @@ def test_the_gradient_in_numpy_is_the_slope_of_its_loss() -> None:
             losses = []
             for step in (1e-6, -1e-6):
                 initial[name][index] += step
-                batch = NumpyCnn(cell, initial, data_for(cell)).full_batch(0)
+                losses.append(NumpyCnn(cell, initial, data_for(cell)).total_loss())
                 initial[name][index] -= step
-                losses.append(cell.task_loss * batch.task + cell.penalty_weight * batch.penalty)
             assert gradients[name][index] == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-5, abs=1e-7)
     assert checked >= 6
 
@@ -210,8 +210,8 @@ def test_the_gradient_in_numpy_is_the_slope_of_its_loss() -> None:
 def test_the_first_gradient_is_the_formulas(kind: str, scope: str, ties: str, aggregate: str) -> None:
     settings = {"kind": kind, "scope": scope, "ties": ties, "aggregate": aggregate}
     combination = [KINDS.index(kind), SCOPES.index(scope), TIES.index(ties), AGGREGATES.index(aggregate)]
-    clear = sum(check_first_step(random_cell([*combination, number], **settings)) > NEAR_TIE for number in range(5))
-    assert clear >= 3, "near ties are rare"
+    clear = sum(check_first_step(random_cell([*combination, number], **settings))[0] > NEAR_TIE for number in range(3))
+    assert clear >= 2, "near ties are rare"
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -224,8 +224,9 @@ def test_the_first_gradient_without_a_penalty(
     cell = make_cell(
         dataset=pictures(5, image=image), depth=3, width=4, network={**network, "kernel": kernel, "head": head}, seed=3
     )
-    assert check_first_step(cell) > NEAR_TIE
-    assert probe(cell).penalty == 0
+    closest, found = check_first_step(cell)
+    assert closest > NEAR_TIE
+    assert found.penalty == 0
 
 
 CORNERS: dict[str, dict[str, Any]] = {
@@ -262,7 +263,7 @@ def corner_cell(name: str, kind: str, scope: str) -> Cell:
 @pytest.mark.parametrize("kind", ["UP", "L"])
 @pytest.mark.parametrize("name", CORNERS)
 def test_the_first_gradient_in_corners(name: str, kind: str, scope: str) -> None:
-    assert check_first_step(corner_cell(name, kind, scope)) > NEAR_TIE
+    assert check_first_step(corner_cell(name, kind, scope))[0] > NEAR_TIE
 
 
 @pytest.mark.parametrize("aggregate", AGGREGATES)
@@ -297,8 +298,8 @@ def test_exact_ties(kind: str, scope: str, aggregate: str) -> None:
         gradients = []
         for ties in TIES:
             cell, initial = tied_cell(seed, kind=kind, scope=scope, aggregate=aggregate, ties=ties)
-            check_first_step(cell, initial)
-            gradients.append(probe(cell, 0, initial).gradients)
+            _, found = check_first_step(cell, initial)
+            gradients.append(found.gradients)
         told_apart += all(
             any(not np.allclose(one[name], other[name], rtol=1e-6) for name in one)
             for one, other in itertools.combinations(gradients, 2)
@@ -336,8 +337,8 @@ def test_zero_initialisation(kind: str, scope: str, ties: str) -> None:
         cell = make_cell(network={"init": "zero", "head": head}, penalty={**penalty, "weight": 0.3})
         initial = initial_of(cell)
         assert not any(value.any() for value in initial.values())
-        check_first_step(cell, initial)
-        assert probe(cell).gradients["hidden.1.bias"].any()
+        _, found = check_first_step(cell, initial)
+        assert found.gradients["hidden.1.bias"].any()
 
 
 def test_the_two_sides_of_shared_ties_cancel_with_balance_one_half() -> None:
@@ -389,7 +390,8 @@ def test_without_the_cpp_engine_nothing_changes(kind: str, monkeypatch: pytest.M
     monkeypatch.setattr(kernels, "native", None)
     clear = 0
     for number, aggregate in enumerate(AGGREGATES * 2):
-        clear += check_first_step(random_cell([11, number], kind=kind, aggregate=aggregate, ties="single")) > NEAR_TIE
+        cell = random_cell([11, number], kind=kind, aggregate=aggregate, ties="single")
+        clear += check_first_step(cell)[0] > NEAR_TIE
         check_first_step(*tied_cell(number, kind=kind, aggregate=aggregate))
     assert clear >= 6
 
@@ -408,28 +410,28 @@ def moved(values: Named) -> Named:
 
 def check_twenty_steps(cell: Cell) -> bool:
     """The probe after 20 steps is NumPy's, to 1e-7; false where NumPy's own is not so well determined."""
-    initial = initial_of(cell)
-    batches = []
-    for start in (initial, moved(initial)):
-        numpy = NumpyCnn(cell, start, data_for(cell))
-        for epoch in range(20):
-            numpy.adam(numpy.full_batch(epoch).gradients)
-        batches.append(numpy.full_batch(20))
-    expected, other = batches
-    found = probe(cell, 20)
+    initial, found = initial_of(cell), probe(cell, 20)
     assert math.isfinite(found.task_loss + found.penalty)
     assert all(np.isfinite(value).all() for value in [*found.gradients.values(), *found.parameters.values()])
+    expected = numpy_after_twenty_steps(cell, initial)
+    far = apart(cell, found, expected.task, expected.penalty, expected.gradients)
+    if max(far.values()) <= 1e-7:
+        return True
+    other = numpy_after_twenty_steps(cell, moved(initial))
     by_rounding = Probe(other.task, other.penalty, other.gradients, initial)
     own = apart(cell, by_rounding, expected.task, expected.penalty, expected.gradients)
-    if max(own.values()) > 1e-8:
-        return False
-    far = apart(cell, found, expected.task, expected.penalty, expected.gradients)
-    assert max(far.values()) <= 1e-7, (cell, far, own)
-    return True
+    assert max(own.values()) > 1e-8, (cell, far, own)
+    return False
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("kind", ["none", *KINDS])
+def numpy_after_twenty_steps(cell: Cell, initial: Named) -> Batch:
+    numpy = NumpyCnn(cell, initial, data_for(cell))
+    for epoch in range(20):
+        numpy.adam(numpy.full_batch(epoch).gradients)
+    return numpy.full_batch(20)
+
+
+@pytest.mark.parametrize(("kind", "scope"), [("none", "channel"), *itertools.product(KINDS, SCOPES)])
 def test_twenty_steps_stay_with_numpy(kind: str, scope: str) -> None:
     determined = 0
     for number in range(8):
@@ -647,9 +649,9 @@ def test_a_set_that_is_evaluated_in_parts(
 
 
 def test_a_set_larger_than_what_is_evaluated_at_once() -> None:
-    """Five million activations a layer."""
+    """Four and a half million activations a layer, in parts of 4096 points."""
     cell = make_cell(
-        dataset=pictures(5000, val_points=4500, image=(1, 2, 2)),
+        dataset=pictures(4400, val_points=4200, image=(1, 2, 2)),
         depth=1,
         width=256,
         network={"kernel": 1, "head": "max_avg_pool"},
