@@ -20,7 +20,7 @@ from jumpstart_exp.engines import ENGINES, Engine
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWarning
 from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.engines.stacked import engine as stacked
-from jumpstart_exp.result import CENSUS
+from jumpstart_exp.result import CENSUS, Result
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
@@ -49,9 +49,33 @@ def always(tmp_path: Path) -> Checkpoints:
     return Checkpoints(tmp_path / "checkpoints", 0.0)
 
 
+FILES: dict[str, bytes] = {}
+"""Of every engine the file that it leaves after the epochs that are kept."""
+
+RESULTS: dict[str, Result] = {}
+"""Of every engine what an uninterrupted training ends with."""
+
+
+def keep(make: Callable[..., Engine], checkpoints: Checkpoints) -> None:
+    """The checkpoint of a training that was killed."""
+    name, path = make(None).name, path_of(checkpoints, CELL)
+    if name not in FILES:
+        train_kept(make(checkpoints), [CELL], DATA, kill_after(KEPT))
+        FILES[name] = path.read_bytes()
+    checkpoints.folder.mkdir(exist_ok=True)
+    path.write_bytes(FILES[name])
+
+
+def uninterrupted(make: Callable[..., Engine]) -> Result:
+    name = make(None).name
+    if name not in RESULTS:
+        found, _ = train_kept(make(None), [CELL], DATA)
+        RESULTS[name] = what_was_computed(found[CELL.key])
+    return RESULTS[name]
+
+
 def begins_anew(make: Callable[..., Engine], checkpoints: Checkpoints, reason: str) -> None:
     """One warning names the file and the reason; the file is left alone; the result is the uninterrupted one's."""
-    expected, _ = train_kept(make(None), [CELL], DATA)
     path = path_of(checkpoints, CELL)
     before = path.read_bytes()
     epochs: list[int] = []
@@ -67,7 +91,7 @@ def begins_anew(make: Callable[..., Engine], checkpoints: Checkpoints, reason: s
     assert str(path) in message and reason in message and "\n" not in message
     assert path.read_bytes() == before
     assert epochs == list(range(1, EPOCHS))
-    assert what_was_computed(found[CELL.key]) == what_was_computed(expected[CELL.key])
+    assert what_was_computed(found[CELL.key]) == uninterrupted(make)
 
 
 def put(name: str, where: Any, value: float) -> Callable[[State], None]:
@@ -165,7 +189,7 @@ HOSTILE: dict[str, Callable[[State], None]] = {
 def test_a_state_that_no_training_leaves_is_named_and_the_cell_begins_anew(
     name: str, make: Callable[..., Engine], always: Checkpoints
 ) -> None:
-    train_kept(make(always), [CELL], DATA, kill_after(KEPT))
+    keep(make, always)
     state = state_of(always, CELL)
     HOSTILE[name](state)
     always.save(CELL.key, state)
@@ -173,7 +197,7 @@ def test_a_state_that_no_training_leaves_is_named_and_the_cell_begins_anew(
 
 
 def test_a_checkpoint_of_an_older_version_is_refused_by_name(make: Callable[..., Engine], always: Checkpoints) -> None:
-    train_kept(make(always), [CELL], DATA, kill_after(KEPT))
+    keep(make, always)
     path = path_of(always, CELL)
     torch.save({"version": 2, "key": CELL.key, "state": state_of(always, CELL)}, path)
     path.write_bytes(hashlib.sha256(path.read_bytes()).digest() + path.read_bytes())
@@ -182,19 +206,18 @@ def test_a_checkpoint_of_an_older_version_is_refused_by_name(make: Callable[...,
 
 def test_what_is_sound_is_taken(make: Callable[..., Engine], always: Checkpoints) -> None:
     """The counterpart: the same way with nothing spoilt."""
-    train_kept(make(always), [CELL], DATA, kill_after(KEPT))
+    keep(make, always)
     always.save(CELL.key, state_of(always, CELL))
     found, progress = train_kept(make(always), [CELL], DATA)
-    expected, _ = train_kept(make(None), [CELL], DATA)
     assert progress[CELL.key][:2] == [0, KEPT]
-    assert what_was_computed(found[CELL.key]) == what_was_computed(expected[CELL.key])
+    assert what_was_computed(found[CELL.key]) == uninterrupted(make)
 
 
 def test_a_checkpoint_from_before_dead_points_were_counted_at_any_layer_is_taken(
     make: Callable[..., Engine], always: Checkpoints
 ) -> None:
     """Days of training are not lost to a column that joined: what was not counted is not known."""
-    train_kept(make(always), [CELL], DATA, kill_after(KEPT))
+    keep(make, always)
     state = state_of(always, CELL)
     del state["dead_at_some_layer_start"]
     state["census_start"] = state["census_start"][: len(CENSUS)]
@@ -228,7 +251,7 @@ def test_a_damaged_file_is_named_and_runs_no_code(
     damage: str, make: Callable[..., Engine], always: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAN", str(tmp_path / "ran"))
-    train_kept(make(always), [CELL], DATA, kill_after(KEPT))
+    keep(make, always)
     path = path_of(always, CELL)
     content = path.read_bytes()
     if damage == "code":
@@ -257,5 +280,4 @@ def test_a_checkpoint_that_cannot_be_written_does_not_cost_the_cell(
     always.folder.write_text("a file in place of the folder")
     with pytest.warns(CheckpointWarning, match="takes no checkpoint"):
         found, _ = train_kept(make(always), [CELL], DATA)
-    expected, _ = train_kept(make(None), [CELL], DATA)
-    assert what_was_computed(found[CELL.key]) == what_was_computed(expected[CELL.key])
+    assert what_was_computed(found[CELL.key]) == uninterrupted(make)
