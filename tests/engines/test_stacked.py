@@ -117,6 +117,9 @@ def check_fleet(cells: Sequence[Cell], steps: int = 0, data: Data | None = None)
                 name: value.tolist() for name, value in expected.parameters.items()
             }
             continue
+        of_parameters = distances(found.parameters, expected.parameters)
+        if max(of_parameters.values()) <= 1e-9 and is_same_step(found, expected):
+            continue
         initial = {name: value.detach().numpy() for name, value in build(cell).named_parameters()}
         above = {name: np.where(value == 0, value, np.nextafter(value, np.inf)) for name, value in initial.items()}
         moved = EagerEngine().probe(cell, data, steps, above)
@@ -129,9 +132,16 @@ def check_fleet(cells: Sequence[Cell], steps: int = 0, data: Data | None = None)
         least = 1e-7 if cell.network.norm == "batch" else 0.0
         allowed = {name: max(least, 10 * value) for name, value in own.items()}
         check_step(found, expected, allowed)
-        for name, apart in distances(found.parameters, expected.parameters).items():
-            own_apart = distances(moved.parameters, expected.parameters)[name]
-            assert apart <= max(1e-9, least, 10 * own_apart), (name, apart, own_apart)
+        own_parameters = distances(moved.parameters, expected.parameters)
+        for name, apart in of_parameters.items():
+            assert apart <= max(1e-9, least, 10 * own_parameters[name]), (name, apart, own_parameters[name])
+
+
+def is_same_step(found: Probe, expected: Probe) -> bool:
+    with contextlib.suppress(AssertionError):
+        check_step(found, expected)
+        return True
+    return False
 
 
 UP = {"kind": "UP", "weight": 0.1}
