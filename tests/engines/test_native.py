@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +95,17 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
+@cache
+def as_the_reference_trains(cell: Cell) -> Result:
+    return train_one(EagerEngine(curve_every=1), cell)
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_any_shape_trains_as_the_reference_does(instruction_set: str, name: str) -> None:
     fields = {"dataset": cloud(), "depth": 3, "width": 5, "optimizer": OptimizerSpec(epochs=6), **SHAPES[name]}
     fields = {"penalty": PenaltySpec(kind="UP", weight=1e-3), "dropout": DropoutSpec(0.2, 4), **fields}
     cell = Cell(**fields, precision="float64", seed=5)
-    expected = train_one(EagerEngine(curve_every=1), cell)
+    expected = as_the_reference_trains(cell)
     found = train_one(NativeEngine(curve_every=1, instruction_set=instruction_set), cell)
     assert expected.status == "done"
     assert_same_result(found, expected, tolerance=1e-7)
