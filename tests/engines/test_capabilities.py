@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from jumpstart_exp.engines import ENGINES, choose_engines
 from jumpstart_exp.engines.capabilities import SUPPORTED, Values, unsupported
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import SettingError, setting
+from jumpstart_exp.specs.optimizer import OptimizerSpec
 
 Overrides = Mapping[str, Any]
 
@@ -114,6 +116,8 @@ ONLY: dict[str, set[str]] = {
     "resets": {"reset.every", "reset.tau"},
     "regulariser": {"regulariser.function", "regulariser.weight", "regulariser.settings"},
     "a CNN's regulariser": {"penalty.kind"},
+    "rmsprop": {f"optimizer.{field.name}" for field in dataclasses.fields(OptimizerSpec)},
+    "spirals": {f"dataset.{field.name}" for field in dataclasses.fields(DATASETS["spirals"])},
 }
 """Of bases that are there for some fields alone: which; all other fields have their effect in the rest."""
 
@@ -192,6 +196,7 @@ def refusal(engine: str, cell: Cell) -> str | None:
     return None
 
 
+@cache
 def fingerprint(engine: str, cell: Cell) -> tuple[Any, ...]:
     """The second step, and the result of the cell's training but for times and memory."""
     trainer, data = ENGINES[engine](), load(cell.dataset, Path())
