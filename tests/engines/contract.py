@@ -341,7 +341,11 @@ def supported(name: str, known: Known | None = None) -> list[Any]:
 def usually(name: str, *usual: Any, without: Sequence[Any] = (), known: Known | None = None) -> st.SearchStrategy[Any]:
     """In half of the draws one of the usual values, the default where none is given; else any that is supported."""
     usual = usual or (cell_fields()[name].default,)
-    rest = [value for value in supported(name, known) if value not in without]
+    return one_of_both(usual, tuple(value for value in supported(name, known) if value not in without))
+
+
+@cache
+def one_of_both(usual: tuple[Any, ...], rest: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     return st.one_of(st.sampled_from(usual), st.sampled_from(rest))
 
 

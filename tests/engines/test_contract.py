@@ -112,7 +112,7 @@ def test_random_cells_at_initialisation(engine: Engine, share: int) -> None:
     tally.check([*wanted, "width 1", "width 2 to 15", "width 16 and more"] if share == 1 else [], at_least=2)
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(300, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [40, pytest.param(300, marks=pytest.mark.soak)])
 def test_random_cells_after_twenty_steps(engine: Engine, share: int, count: int) -> None:
     """To 1e-9, or ten times what one unit in the last place of the initial weights does to the reference."""
     tally = Tally()
@@ -123,8 +123,9 @@ def test_random_cells_after_twenty_steps(engine: Engine, share: int, count: int)
         assume(engine.refuses(cell) is None)
         case = Case(cell)
         assume(tally.accepts(reference(case, STEPS)))
-        assert not disagreements(engine, case, STEPS, by_ulp=True)
-        to_tolerance += not disagreements(engine, case, STEPS, by_ulp=False)
+        beyond = disagreements(engine, case, STEPS, by_ulp=False)
+        assert not beyond or not disagreements(engine, case, STEPS, by_ulp=True)
+        to_tolerance += not beyond
 
     for_random(contract.cells(is_first_step=False), count // share, check)
     tally.check(["deficit above", "deficit below", "dead layer"] if share == 1 else [], at_least=3)
@@ -165,10 +166,12 @@ def numpy_probe(case: Case, initial: Tensors, steps: int) -> tuple[Probe, float]
 
 
 def tied_cells() -> Iterator[Cell]:
+    """Every shape, kind and rule, one half with balance ½: each shape and kind, and each rule with both balances."""
     shapes = (("mlp", "channel", 2), ("conv2x1", "channel", 2), ("conv2x1", "position", 2), ("mlp", "channel", 5))
-    for (layout, scope, features), kind, ties, balance in itertools.product(
-        shapes, ("U", "P", "UP", "L"), TIES, (0.5, 0.51)
+    for (shape, (layout, scope, features)), (place, kind), (rule, ties) in itertools.product(
+        enumerate(shapes), enumerate(("U", "P", "UP", "L")), enumerate(TIES)
     ):
+        balance = (0.5, 0.51)[(shape + place + rule) % 2]
         yield Cell(
             dataset=cloud(19 if features == 2 else 45, features=features),
             depth=4,
@@ -202,7 +205,7 @@ def test_exact_ties(engine: Engine, start: str) -> None:
             missed.append(case)
         assert not disagreements(engine, case, 0, by_ulp=False), case
     # the one pair of constraints of a layer is met or reached by a single entry in some
-    assert all(case.cell.penalty.kind == "L" for case in missed) and len(missed) <= 24, missed
+    assert all(case.cell.penalty.kind == "L" for case in missed) and len(missed) <= 12, missed
 
 
 @pytest.mark.parametrize("ties", TIES)
@@ -218,7 +221,7 @@ def test_a_constraint_that_is_just_met_has_no_gradient(engine: Engine, ties: str
             penalty=PenaltySpec(kind=kind, weight=1.0, margin_above=margin, margin_below=-margin, ties=ties),
             precision="float64",
         )
-        for seed in range(4):
+        for seed in range(2):
             case = Case(dataclasses.replace(cell, seed=seed), "coarse")
             reached.update(
                 f"{kind} {layout} {fact}" for fact in reference(case, 0).facts if fact.startswith("just met")
@@ -243,10 +246,12 @@ def test_the_two_sides_cancel_exactly_where_nothing_is_alive(engine: Engine, tie
 
     Adam makes a step of whatever is left, and a unit whose pre-activation is 0 wakes up.
     """
-    for kind, weight, (layout, scope) in itertools.product(
-        ("U", "P", "UP", "L"), (1e-4, 0.3), (("mlp", "channel"), ("conv2x1", "channel"), ("conv2x1", "position"))
+    shapes = (("mlp", "channel"), ("conv2x1", "channel"), ("conv2x1", "position"))
+    for (place, kind), (shape, (layout, scope)) in itertools.product(
+        enumerate(("U", "P", "UP", "L")), enumerate(shapes)
     ):
-        for start in ("zero", "dead"):
+        for number, start in enumerate(("zero", "dead")):
+            weight = (1e-4, 0.3)[(place + shape + number) % 2]
             cell = Cell(
                 dataset=cloud(19),
                 depth=4,
@@ -277,7 +282,7 @@ def test_deep_networks_of_every_method(engine: Engine, method: str) -> None:
     for depth, width in ((50, 4), (60, 15)):
         case = Case(Cell(dataset=cloud(85, 15), depth=depth, width=width, precision="float64", **CASES[method]))
         assert not disagreements(engine, case, 0, by_ulp=False), (depth, width)
-        for steps in (1, 3) if method == "relu_bn" else (1, 3, 10, STEPS):
+        for steps in (1, 3) if method == "relu_bn" or depth == 60 else (1, 3, 10, STEPS):
             if reference(case, steps).closest <= NEAR_TIE:
                 break
             assert not disagreements(engine, case, steps, by_ulp=True), (depth, width, steps)
@@ -408,7 +413,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
 }
 
 
-@lru_cache
+@lru_cache(maxsize=200)
 def trained_reference(cell: Cell, curve_every: int | None) -> Result:
     return train_one(EagerEngine(curve_every=curve_every), cell)
 
@@ -416,11 +421,11 @@ def trained_reference(cell: Cell, curve_every: int | None) -> Result:
 @pytest.mark.parametrize("training", TRAININGS)
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_training_has_the_references_result(name: str, training: str) -> None:
-    """Metrics with their best epochs, penalty, the census of every layer and the curve at every spacing."""
+    """Metrics with their best epochs, penalty, the census of every layer and the curve at two spacings."""
     fields = {"dataset": cloud(85, 15), "depth": 4, "width": 6, **TRAININGS[training]}
     optimizer = dataclasses.replace(fields.get("optimizer", OptimizerSpec()), epochs=16)
     cell = Cell(**{**fields, "optimizer": optimizer}, precision="float64", seed=2)
-    for curve_every in (1, 7, None):
+    for curve_every in (1, (7, None)[list(TRAININGS).index(training) % 2]):
         expected = trained_reference(cell, curve_every)
         assert expected.status == "done"
         found = train_one(ENGINES[name](curve_every=curve_every), cell)
