@@ -129,7 +129,7 @@ def cells_of(*typed: str) -> list[Cell]:
         arguments = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
         assert isinstance(arguments, list)
         jobs = expand_jobs(hydra.config_loader, config.hydra.sweeper.params, arguments)
-        return compose_cells(hydra.config_loader, config, jobs)
+        return compose_cells(hydra.config_loader, config, jobs, sampled=False)
 
 
 # The published studies

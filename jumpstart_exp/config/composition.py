@@ -2,7 +2,8 @@
 
 Hydra takes about 0.1 s a job. Jobs that differ only in plain values (depth, width, seed, a learning rate) are
 composed once for each distinct set of everything else (group choices, additions, deletions, lists) and get their
-values by a plain merge. A sample is composed by Hydra itself; should it differ, every job is.
+values by a plain merge. A sample is composed by Hydra itself; should it differ, every job is. So is every job of a
+sweep that is no longer than its sets and its sample together.
 """
 
 import itertools
@@ -116,7 +117,8 @@ def compose_cells(
         loader: Hydra's configuration loader.
         master: the sweep's own composed configuration, Hydra's node included.
         jobs: each job's task overrides, all jobs overriding the same names.
-        sampled: whether Hydra composes a sample; False for the package's own studies, of which the tests compare all.
+        sampled: whether Hydra composes a sample, or all of a few; False for the package's own studies, of which the
+            tests compare all.
 
     Raises:
         SettingError: a job sets something that does not exist or is not allowed.
@@ -124,10 +126,14 @@ def compose_cells(
     """
     assert isinstance(loader, ConfigLoaderImpl)
     composer = _Composer(loader, master)
+    spread = {round(i * (len(jobs) - 1) / (_SAMPLE - 1)) for i in range(_SAMPLE)} if jobs else set()
+    if sampled and len(jobs) <= _MOST_BASES_CHECKED:
+        first = {composer.split(job)[0]: index for index, job in reversed([*enumerate(jobs)])}
+        if len(jobs) <= len(first) + len(spread.union(first.values())):
+            return [composer.slow(job) for job in jobs]
     cells = [composer.fast(job, index) for index, job in enumerate(jobs)]
     if not sampled:
         return cells
-    spread = {round(i * (len(jobs) - 1) / (_SAMPLE - 1)) for i in range(_SAMPLE)} if jobs else set()
     for index in sorted(spread | set(composer.first_jobs[:_MOST_BASES_CHECKED])):
         slow = composer.slow(jobs[index])
         if slow != cells[index]:
@@ -256,7 +262,8 @@ class _Composer:
         self.run_checked: Mapping[str, Any] | None = None
         self.is_group: Callable[[str], bool] = cache(loader.repository.group_exists)
 
-    def fast(self, job: Sequence[str], index: int) -> Cell:
+    def split(self, job: Sequence[str]) -> tuple[tuple[str, ...], dict[tuple[str, ...], Any]]:
+        """The overrides that Hydra has to compose, and the plain values of the others by their paths."""
         structural: list[str] = []
         values: dict[tuple[str, ...], Any] = {}
         overrides = [(text, self._parse(text)) for text in job]
@@ -269,9 +276,12 @@ class _Composer:
             else:
                 value = override.value()
                 values[tuple(name.split("."))] = value.text if isinstance(value, QuotedString) else value
-        key = tuple(structural)
+        return tuple(structural), values
+
+    def fast(self, job: Sequence[str], index: int) -> Cell:
+        key, values = self.split(job)
         if key not in self.bases:
-            self.bases[key] = self._compose(structural)
+            self.bases[key] = self._compose([*key])
             self.first_jobs.append(index)
         config = self.bases[key].with_values(values)
         run = {name: value for name, value in config.items() if name in RUN_NAMES}

@@ -94,13 +94,13 @@ def own_conf(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
-def sweep_of(master: Master, *typed: str) -> tuple[list[list[str]], list[Cell]]:
-    """The jobs and the cells of a sweep as it is typed."""
+def sweep_of(master: Master, *typed: str, sampled: bool = True) -> tuple[list[list[str]], list[Cell]]:
+    """The jobs and the cells of a sweep as it is typed; all of them by the fast way where no sample is taken."""
     loader, config = master(*typed)
     arguments = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     assert isinstance(arguments, list)
     jobs = expand_jobs(loader, config.hydra.sweeper.params, arguments)
-    return jobs, compose_cells(loader, config, jobs)
+    return jobs, compose_cells(loader, config, jobs, sampled=sampled)
 
 
 def alone(master: Master, job: Sequence[str], *shared: str) -> Cell:
@@ -162,7 +162,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[tuple[str, ...]
     ids=" ".join,
 )
 def test_every_job_is_composed_as_hydra_does(hydra: Master, typed: list[str]) -> None:
-    jobs, cells = sweep_of(hydra, *typed)
+    jobs, cells = sweep_of(hydra, *typed, sampled=False)
     assert len(jobs) == len(cells) > 0
     for job, cell in zip(jobs, cells, strict=True):
         by_hydra = alone(hydra, job)
@@ -206,11 +206,8 @@ def test_any_job_is_composed_as_hydra_does(hydra: Master, chosen: dict[str, Any]
     job = [f"{name}={value!r}" if isinstance(value, float) else f"{name}={value}" for name, value in chosen.items()]
     order.shuffle(job)
     loader, config = hydra()
-    # many of one kind, so that the sample does not compose this one
-    other = [text for text in job if not text.startswith("seed=")]
-    jobs = [[*other, f"seed={seed}"] for seed in range(2)] + [job] + [[*other, f"seed={seed}"] for seed in (2, 3, 4)]
-    found, by_hydra = outcome(lambda: compose_cells(loader, config, jobs)[2]), outcome(lambda: alone(hydra, job))
-    assert found == by_hydra
+    found = outcome(lambda: compose_cells(loader, config, [job], sampled=False)[0])
+    assert found == outcome(lambda: alone(hydra, job))
 
 
 def test_hydra_is_asked_once_per_set_of_choices_not_once_a_cell(hydra: Master, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,6 +222,25 @@ def test_hydra_is_asked_once_per_set_of_choices_not_once_a_cell(hydra: Master, m
     assert 1 <= len(sample) <= 3 + len(choices), "three over the whole sweep, one for each set of choices"
     assert sample <= {tuple(job) for job in jobs}
     assert tuple(jobs[0]) in sample
+
+
+@pytest.mark.parametrize(
+    ("typed", "loads"),
+    [
+        (["depth=1,2,3"], 3),
+        (["method=relu,sep_up,sep_p,sep_u"], 4),
+        (["method=relu,sep_up", "depth=1,2"], 4),
+        (["depth=1,2,3,4,5"], 4),  # one that all share, and a sample of three
+    ],
+)
+def test_a_sweep_of_few_jobs_is_composed_by_hydra_alone(
+    hydra: Master, monkeypatch: pytest.MonkeyPatch, typed: list[str], loads: int
+) -> None:
+    with counted(monkeypatch) as asked:
+        jobs, cells = sweep_of(hydra, *typed)
+    assert asked.total() == loads and max(asked.values()) == 1
+    assert (len(jobs) == loads) == ({tuple(job) for job in jobs} == set(asked))
+    assert cells == sweep_of(hydra, *typed, sampled=False)[1]
 
 
 def test_no_jobs_are_no_cells(hydra: Master) -> None:
@@ -242,10 +258,10 @@ def test_a_fast_way_that_differs_is_given_up_with_a_warning(
 
     monkeypatch.setattr(compose._Composer, "fast", differing)
     with counted(monkeypatch) as asked, caplog.at_level(logging.WARNING):
-        jobs, cells = sweep_of(hydra, "depth=1,2,3", "method=sep_up,relu")
+        jobs, cells = sweep_of(hydra, "depth=1,2,3,4", "method=sep_up,relu")
     assert {tuple(job) for job in jobs} <= set(asked)
     assert [(cell.depth, cell.method) for cell in cells] == [
-        (depth, method) for depth in (1, 2, 3) for method in ("sep_up", "relu")
+        (depth, method) for depth in (1, 2, 3, 4) for method in ("sep_up", "relu")
     ]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -254,7 +270,7 @@ def test_a_fast_way_that_differs_is_given_up_with_a_warning(
 
 
 def test_a_sweep_that_agrees_warns_of_nothing(hydra: Master, caplog: pytest.LogCaptureFixture) -> None:
-    sweep_of(hydra, "depth=1,2,3", "penalty.weight=1,2")
+    sweep_of(hydra, "depth=1,2,3", "penalty.weight=1,2")  # more than Hydra composes alone
     assert caplog.records == []
 
 
@@ -263,7 +279,7 @@ def test_a_sweep_that_agrees_warns_of_nothing(hydra: Master, caplog: pytest.LogC
 
 def test_a_new_method_is_a_yaml_file_and_nothing_else(hydra: Master, own_conf: Callable[..., str]) -> None:
     path = own_conf(method__mine="# @package _global_\npenalty: {kind: P, weight: 0.25, aggregate: mean}\n")
-    jobs, cells = sweep_of(hydra, path, "method=relu,mine", "depth=2,3")
+    jobs, cells = sweep_of(hydra, path, "method=relu,mine", "depth=2,3", sampled=False)
     assert [(cell.method, cell.depth, cell.penalty_weight) for cell in cells] == [
         ("relu", 2, 0.0),
         ("relu", 3, 0.0),
@@ -280,25 +296,26 @@ def test_a_method_that_sets_what_does_not_exist_is_refused(hydra: Master, own_co
 
 def test_interpolations_follow_swept_values(hydra: Master, own_conf: Callable[..., str]) -> None:
     path = own_conf(method__tied="# @package _global_\npenalty: {kind: UP, weight: '${optimizer.lr}'}\n")
-    jobs, cells = sweep_of(hydra, path, "method=tied,sep_up", "optimizer.lr=0.5,0.25,1", "seed=0,1")
+    jobs, cells = sweep_of(hydra, path, "method=tied,sep_up", "optimizer.lr=0.5,0.25,1", "seed=0,1", sampled=False)
     assert len(jobs) == 12
     assert [cell.penalty.weight for cell in cells] == [
         *itertools.chain.from_iterable([lr] * 2 for lr in (0.5, 0.25, 1.0)),
         *[1e-4] * 6,
     ]
-    for job, cell in zip(jobs, cells, strict=True):
-        by_hydra = alone(hydra, job, path)
-        assert (cell, cell.key) == (by_hydra, by_hydra.key)
+    for index in (0, 3, 4, 7):  # every rate, either seed and method
+        by_hydra = alone(hydra, jobs[index], path)
+        assert (cells[index], cells[index].key) == (by_hydra, by_hydra.key)
 
 
 def test_an_interpolation_over_depth_and_width(hydra: Master, own_conf: Callable[..., str]) -> None:
     path = own_conf(method__grown="# @package _global_\npenalty: {kind: U}\noptimizer: {epochs: '${depth}${width}'}\n")
-    _, cells = sweep_of(hydra, path, "method=grown", "depth=1,2", "width=3,4")
+    _, cells = sweep_of(hydra, path, "method=grown", "depth=1,2", "width=3,4", sampled=False)
     assert [cell.optimizer.epochs for cell in cells] == [13, 14, 23, 24]
 
 
 def test_an_interpolation_that_is_typed(hydra: Master) -> None:
-    jobs, cells = sweep_of(hydra, "penalty.weight=${optimizer.lr}", "optimizer.lr=0.5,0.25,0.125,0.0625")
+    typed = ["penalty.weight=${optimizer.lr}", "optimizer.lr=0.5,0.25,0.125,0.0625"]
+    jobs, cells = sweep_of(hydra, *typed, sampled=False)
     assert [cell.penalty.weight for cell in cells] == [0.5, 0.25, 0.125, 0.0625]
     assert [alone(hydra, job).key for job in jobs] == [cell.key for cell in cells]
 
@@ -308,10 +325,10 @@ def test_an_interpolation_that_is_typed(hydra: Master) -> None:
 )
 def test_a_number_out_of_the_environment_is_one(hydra: Master, monkeypatch: pytest.MonkeyPatch, typed: str) -> None:
     monkeypatch.setenv("JUMPSTART_INDEX", "7")
-    for name in ("seed", "width", "optimizer.epochs", "dataset.n_train"):
-        jobs, cells = sweep_of(hydra, f"{name}={typed}", "depth=2,3")
-        same = sweep_of(hydra, f"{name}=7", "depth=2,3")[1]
-        assert cells == same == [alone(hydra, job) for job in jobs]
+    names = ("seed", "width", "optimizer.epochs", "dataset.n_train")
+    jobs, cells = sweep_of(hydra, *(f"{name}={typed}" for name in names), "depth=2,3", sampled=False)
+    same = sweep_of(hydra, *(f"{name}=7" for name in names), "depth=2,3", sampled=False)[1]
+    assert cells == same == [alone(hydra, job) for job in jobs]
 
 
 def test_an_interpolating_method_refuses_what_does_not_exist(hydra: Master, own_conf: Callable[..., str]) -> None:
@@ -467,7 +484,7 @@ def test_what_cannot_change_a_result_cannot_be_swept(hydra: Master, typed: str) 
 @pytest.mark.parametrize("variant", ["paper", "code"])
 @pytest.mark.parametrize("study", [study for study in STUDIES if study not in GRIDS and not ON_IMAGES.search(study)])
 def test_a_study_of_our_own_has_no_cell_twice(hydra: Master, study: str, variant: str) -> None:
-    _, cells = sweep_of(hydra, f"+experiment={study}", f"variant={variant}")
+    _, cells = sweep_of(hydra, f"+experiment={study}", f"variant={variant}", sampled=False)
     assert len(cells) == len({cell.key for cell in cells}) > 0
 
 
@@ -478,8 +495,8 @@ def test_a_study_is_its_published_grid(
 ) -> None:
     methods, depths, widths = GRIDS[study]
     with counted(monkeypatch) as asked:
-        _, cells = sweep_of(hydra, f"+experiment={study}", f"variant={variant}")
-    assert asked.total() <= 2 * len(methods) + 3, "each method composed and checked once, and a sample"
+        _, cells = sweep_of(hydra, f"+experiment={study}", f"variant={variant}", sampled=False)
+    assert asked.total() == len(methods), "each method composed once"
     expected = set(itertools.product(methods, depths, widths))
     assert {(cell.method, cell.depth, cell.width) for cell in cells} == expected
     assert len(cells) == len({cell.key for cell in cells}) == len(expected)
@@ -521,7 +538,9 @@ def test_the_sizes_of_the_published_grids() -> None:
 
 
 def test_a_studys_grid_can_be_replaced_from_the_command_line(hydra: Master) -> None:
-    _, cells = sweep_of(hydra, "+experiment=cpaior_moons", "depth=2,3", "width=4", "seed=0,1", "optimizer.epochs=10")
+    _, cells = sweep_of(
+        hydra, "+experiment=cpaior_moons", "depth=2,3", "width=4", "seed=0,1", "optimizer.epochs=10", sampled=False
+    )
     assert {(cell.method, cell.depth, cell.width, cell.seed) for cell in cells} == set(
         itertools.product(("relu", "sep_up"), (2, 3), (4,), (0, 1))
     )
@@ -529,7 +548,9 @@ def test_a_studys_grid_can_be_replaced_from_the_command_line(hydra: Master) -> N
 
 
 def test_the_variants_of_a_study_are_different_cells(hydra: Master) -> None:
-    _, cells = sweep_of(hydra, "+experiment=cpaior_moons", "variant=paper,code", "depth=1,2", "width=1,2")
+    _, cells = sweep_of(
+        hydra, "+experiment=cpaior_moons", "variant=paper,code", "depth=1,2", "width=1,2", sampled=False
+    )
     assert len({cell.key for cell in cells}) == len(cells) == 16
 
 
