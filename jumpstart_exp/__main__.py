@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import hydra
 import yaml
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -144,20 +145,29 @@ def _train() -> None:
 
 @contextlib.contextmanager
 def _for_hydra() -> Iterator[None]:
-    """Arguments and environment as Hydra has to have them; afterwards they, and the log, are as they were."""
-    arguments, before = sys.argv, os.environ.get(_FULL_ERROR)
+    """Arguments, environment and mode as Hydra has to have them; afterwards they, and the log, are as they were."""
+    arguments, before, get_mode = sys.argv, os.environ.get(_FULL_ERROR), Hydra.get_mode
     level, handlers = logging.root.level, [*logging.root.handlers]
     sys.argv = [arguments[0], *tidied_arguments(arguments[1:])]
     os.environ[_FULL_ERROR] = "1"  # Hydra then raises its errors, which `explain` puts into one line
+    if not _may_choose_mode(arguments[1:]):
+        Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]  # it would compose everything once more
     try:
         yield
     finally:
-        sys.argv = arguments
+        sys.argv, Hydra.get_mode = arguments, get_mode  # type: ignore[method-assign]
         logging.root.setLevel(level)
         logging.root.handlers[:] = handlers
         os.environ.pop(_FULL_ERROR, None)
         if before is not None:
             os.environ[_FULL_ERROR] = before
+
+
+def _may_choose_mode(arguments: list[str]) -> bool:
+    """Whether Hydra has to look for a `hydra.mode` beside -m: typed, or in a study or a folder of the user's own."""
+    if any(argument in ("-m", "--multirun") for argument in arguments):
+        return any("hydra.mode" in argument for argument in arguments)
+    return any(argument.startswith(("-", "+")) or "hydra" in argument for argument in arguments)
 
 
 def _plot(cell: Cell, settings: RunSettings) -> None:
