@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from jumpstart_exp.__main__ import tidied_arguments
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.cluster_settings import PREFIX, ClusterSettings, launcher_settings
-from jumpstart_exp.config.composition import compose_cells
+from jumpstart_exp.config.composition import compose_cells, reading_once
 from jumpstart_exp.config.ellipsis import MOST_VALUES
 from jumpstart_exp.config.errors import check_override, explain
 from jumpstart_exp.config.expansion import expand_jobs
@@ -371,7 +371,7 @@ def line() -> Iterator[CommandLine]:
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         master = hydra.compose_config("config", [], RunMode.MULTIRUN, with_log_configuration=False)
-        yield CommandLine(hydra.config_loader, master)
+        yield CommandLine(reading_once(hydra.config_loader), master)
 
 
 def last(name: str) -> str:
