@@ -471,7 +471,8 @@ def test_from_c_and_from_standard_input(tmp_path: Path) -> None:
 
 def test_the_documented_example_is_a_script_without_a_guard(tmp_path: Path) -> None:
     assert EXAMPLE is not None
-    (tmp_path / "example.py").write_text(EXAMPLE[1])
+    assert "optimizer__epochs=500" in EXAMPLE[1]
+    (tmp_path / "example.py").write_text(EXAMPLE[1].replace("epochs=500", "epochs=20"))
     said = program(tmp_path, "example.py")
     assert said.count("72 cells: 0 stored") == 1, "workers do not run the script again"
     assert (tmp_path / "heatmap.png").read_bytes().startswith(b"\x89PNG")

@@ -140,13 +140,13 @@ def test_a_sweep_of_more_than_an_hour_says_how_to_see_what_it_would_do(
 
 
 def test_the_command_line_says_how_many_it_would_have_been(answer, tmp_path):
-    line = ["-m", "depth=1,2,...,20", "width=1,2,...,50", "method=relu,sep_up", "max_cells=1000"]
+    line = ["-m", "depth=1,2,...,20", "width=1,2,...,10", "method=relu,sep_up", "max_cells=300"]
     done = answer(*line)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "the sweep has 2000 cells (20 depth × 50 width × 2 method), more than max_cells=1000 allows" in done.stderr
+    assert "the sweep has 400 cells (20 depth × 10 width × 2 method), more than max_cells=300 allows" in done.stderr
     assert not (tmp_path / "results").exists()
     few = answer(*line, "where=depth<3", "dry_run=true")
-    assert few.returncode == 0 and "where keeps 200 of 2000 cells" in few.stdout and "refused" not in few.stdout
+    assert few.returncode == 0 and "where keeps 40 of 400 cells" in few.stdout and "refused" not in few.stdout
     assert answer("-m", "depth=1,2", "max_hours=1,2").stderr.count("max_hours cannot be swept") == 1
     for name, value in (("max_cells", "0"), ("max_hours", "-0.5"), ("fail_fast", "2")):
         wrong = answer("depth=2", f"{name}={value}")

@@ -175,9 +175,9 @@ def test_a_sweep_a_study_and_a_single_cell_take_one(answer, tmp_path):
     done = answer(*line, "where=depth*width<=40 and method!='relu'", "dry_run=true")
     assert done.returncode == 0, done.stderr
     assert "where keeps 4 of 12 cells" in done.stdout and " 4 (4 sep_up)" in done.stdout
-    nothing = answer(*line, "where=depth>100")
+    nothing = answer("-m", "depth=1,10,100", "where=depth>100")
     assert (nothing.returncode, nothing.stderr.count("\n")) == (2, 1)
-    assert "where='depth>100' leaves none of 12 cells: depth is 1, 10, 100" in nothing.stderr
+    assert "where='depth>100' leaves none of 3 cells: depth is 1, 10, 100" in nothing.stderr
     assert not (tmp_path / "results").exists()
     folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)
