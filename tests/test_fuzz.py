@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle
 from typing import Any
@@ -133,6 +134,7 @@ FIELDS = [(group, field.name) for group, spec in SPECS.items() for field in data
 def is_shown(value: Any, message: str) -> bool:
     try:
         texts = [repr(value), repr(int(value)) if isinstance(value, float) and value.is_integer() else repr(value)]
+        texts += [repr(float(value))] if isinstance(value, int) and abs(value) <= sys.float_info.max else []
     except (ValueError, RecursionError):
         return f"a {type(value).__name__} too long to show" in message
     visible = ["".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text) for text in texts]
