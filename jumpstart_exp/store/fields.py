@@ -148,7 +148,7 @@ def rows_where(table: pd.DataFrame, where: str | None) -> pd.DataFrame:
 
 def plain(value: Any) -> Hashable:
     """A hashable value that is equal wherever the setting is: numbers as floats, every null as None."""
-    if type(value) in (str, bool):  # most are
+    if type(value) is str or type(value) is bool:  # most are
         return value
     if type(value) in (int, float):
         return None if value != value else float(value)
