@@ -67,3 +67,9 @@ def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         return subprocess.CompletedProcess(line, code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are files of nothing, where a test asks which there are."""
+    monkeypatch.setattr("jumpstart_exp.report.figures.drawing.figure_files", lambda draw: {"png": b"", "pdf": b""})
