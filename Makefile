@@ -45,7 +45,7 @@ bench: .venv/installed ## the engines side by side, and the penalty's cost on im
 	.venv/bin/python scripts/bench.py --json results/bench.json
 	.venv/bin/python scripts/bench_images.py --json results/bench_images.json
 
-test: .venv/installed ## everything once, a process a core (about 17 minutes on two)
+test: .venv/installed ## everything once, a process a core (about 12 minutes on two)
 	$(RUN) pytest $(PARALLEL) -m "not soak and not cluster"
 
 soak: .venv/installed ## what only repeats or is large: random kills, 100,000 cells, fuzzing, benchmarks, studies (about half an hour)
