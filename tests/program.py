@@ -109,6 +109,7 @@ def _become(
     first: Callable[[], None] | None,
 ) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
