@@ -207,15 +207,17 @@ def stand_still_with_two_stored() -> None:
 
 
 def ask_to_end(cells: int, request: int, *, group: bool) -> None:
-    """Let this process, or its group, be asked to end as soon as it knows that so many cells are in training."""
+    """Let this process, or its group, be asked to end as soon as it knows of so many cells that a part is trained."""
     from jumpstart_exp.sweep.records import Heartbeat
 
-    progress = Heartbeat.progress
+    progress, begun = Heartbeat.progress, set[str]()
 
     def asking(heart: Any, key: str, share: float) -> None:
-        known = len(heart.training)
+        known = len(begun)
         progress(heart, key, share)
-        if known < len(heart.training) == cells:
+        if share > 0:
+            begun.add(key)
+        if known < len(begun) == cells:
             (os.killpg if group else os.kill)(os.getpid(), request)
 
     Heartbeat.progress = asking  # type: ignore[method-assign]
