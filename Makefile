@@ -46,7 +46,7 @@ bench: .venv/installed ## the engines side by side, and the penalty's cost on im
 	.venv/bin/python scripts/bench.py --json results/bench.json
 	.venv/bin/python scripts/bench_images.py --json results/bench_images.json
 
-test: .venv/installed ## everything once, on all cores (about 11 minutes on two)
+test: .venv/installed ## everything once, on all cores (about 12 minutes on two)
 	$(RUN) pytest $(PARALLEL) -m "not soak and not cluster"
 
 soak: .venv/installed ## what only repeats or is large: random kills, 100,000 cells, fuzzing, benchmarks, studies (about a quarter of an hour)
