@@ -164,10 +164,9 @@ def _for_hydra() -> Iterator[None]:
 
 
 def _may_choose_mode(arguments: list[str]) -> bool:
-    """Whether Hydra has to look for a `hydra.mode` beside -m: typed, or in a study or a folder of the user's own."""
-    if any(argument in ("-m", "--multirun") for argument in arguments):
-        return any("hydra.mode" in argument for argument in arguments)
-    return any(argument.startswith(("-", "+")) or "hydra" in argument for argument in arguments)
+    """Whether Hydra has to look for a `hydra.mode`: typed, or in a study or a folder of the user's own."""
+    others = [argument for argument in arguments if argument not in ("-m", "--multirun")]
+    return any(argument.startswith(("-", "+")) or "hydra" in argument for argument in others)
 
 
 def _plot(cell: Cell, settings: RunSettings) -> None:
