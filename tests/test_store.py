@@ -30,6 +30,7 @@ from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import STORE_VERSION, Store, StoreError, StoreWarning, cell_schema
+from jumpstart_exp.store.parts import make_folder
 
 # What people and scripts rely on.
 COLUMNS = {
@@ -934,3 +935,21 @@ def test_rows_chosen_by_what_is_no_setting_come_without_empty_ones(store: Store)
         assert set(found["seed"]) == seeds
         assert len(found) == len(seeds)
         assert [list(labels) for labels in found["labels"]] == [["a" if seed % 2 else "b"] for seed in found["seed"]]
+
+
+def test_a_folder_that_another_process_makes_at_that_instant_is_used(tmp_path, monkeypatch):
+    wanted, is_dir = tmp_path / "results" / "runs", Path.is_dir
+
+    def another_is_faster(path: Path) -> bool:
+        if found := is_dir(path):
+            return found
+        monkeypatch.undo()
+        path.mkdir(parents=True)
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", another_is_faster)
+    make_folder(wanted)
+    assert wanted.is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError):
+        make_folder(tmp_path / "file")
