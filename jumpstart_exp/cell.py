@@ -33,6 +33,7 @@ from jumpstart_exp.specs.dropout import DropoutSpec
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
+from jumpstart_exp.specs.rai import RaiSpec
 from jumpstart_exp.specs.regulariser import RegulariserSpec
 from jumpstart_exp.specs.reset import ResetSpec
 
@@ -47,6 +48,7 @@ SPECS: dict[str, type] = {
     "network": NetworkSpec,
     "penalty": PenaltySpec,
     "regulariser": RegulariserSpec,
+    "rai": RaiSpec,
     "dropout": DropoutSpec,
     "optimizer": OptimizerSpec,
     "reset": ResetSpec,
@@ -68,6 +70,9 @@ OWN_FUNCTIONS = {
     "regulariser.function": "regulariser.source",
 }
 """Fields that may name a function of the user's, with the field of its source's hash."""
+
+_OF_RELAXED = "its statistics would be of relaxed values"
+_NO_NORM = "the gradients of θ and z have no norm in common"
 
 OF_OPTIMIZER = {
     "adam": {"beta1", "beta2", "eps", "eps_rule"},
@@ -156,6 +161,7 @@ class Cell:
     network: NetworkSpec = dataclasses.field(default_factory=NetworkSpec)
     penalty: PenaltySpec = dataclasses.field(default_factory=PenaltySpec)
     regulariser: RegulariserSpec = dataclasses.field(default_factory=RegulariserSpec)
+    rai: RaiSpec = dataclasses.field(default_factory=RaiSpec)
     dropout: DropoutSpec = dataclasses.field(default_factory=DropoutSpec)
     optimizer: OptimizerSpec = dataclasses.field(default_factory=OptimizerSpec)
     reset: ResetSpec = dataclasses.field(default_factory=ResetSpec)
@@ -176,7 +182,7 @@ class Cell:
             if not isinstance(spec, kind):
                 raise setting_error(name, spec, f"a {kind.__name__}")
             check_settings(spec, f"{name}.")
-            if isinstance(spec, DatasetSpec | NetworkSpec | PenaltySpec | OptimizerSpec):
+            if isinstance(spec, DatasetSpec | NetworkSpec | PenaltySpec | RaiSpec | OptimizerSpec):
                 spec.check()
         if (self.network.layout, self.network.init) == ("conv2x1", "glorot_uniform_2x1"):
             # the fans that this layout has anyway: one network, one key
@@ -186,6 +192,9 @@ class Cell:
             object.__setattr__(self, "width", max(self.network.widths))
             if len(set(self.network.widths)) == 1:  # a rectangular network: one network, one key
                 object.__setattr__(self, "network", dataclasses.replace(self.network, widths=None))
+        if (layers := self.rai.layers) is not None and layers == tuple(range(layers[0], self.depth + 1, layers[0])):
+            # every so many layers: one training, one key
+            object.__setattr__(self, "rai", dataclasses.replace(self.rai, layers=None, every=layers[0]))
         self._check_sense()
 
     @classmethod
@@ -230,6 +239,8 @@ class Cell:
             flat["penalty.kind"] = "none"
         elif self.penalty.aggregate == "balanced" and self.penalty.kind != "UP":
             flat["penalty.aggregate"] = "mean"  # of one kind
+        if self.rai_weight and not self._rai_rises:
+            flat["rai.schedule"] = "constant"
         if self.optimizer.name == "adamw" and self.optimizer.weight_decay == 0:
             flat["optimizer.name"] = "adam"
         if self.optimizer.schedule == "step" and not self._rate_falls:
@@ -275,6 +286,27 @@ class Cell:
     def regulariser_weight(self) -> float:
         """Weight of the user's own term as it acts: 0 without one."""
         return 0.0 if self.regulariser.function is None else self.regulariser.weight
+
+    @property
+    def relaxed_layers(self) -> tuple[int, ...]:
+        """The hidden layers whose values are trained, counted from 0; empty without relaxation."""
+        return self.rai.relaxed_layers(self.depth) if self.rai.weight else ()
+
+    @property
+    def rai_weight(self) -> float:
+        """Weight of the hidden loss as it acts: 0 where nothing is relaxed."""
+        return self.rai.weight if self.relaxed_layers or self.rai.include_output else 0.0
+
+    @property
+    def _rai_rises(self) -> bool:
+        """Whether the weight of the hidden loss changes within the training."""
+        match self.rai.schedule:
+            case "constant":
+                return False
+            case "geometric":
+                return self.rai.final_weight != self.rai.weight and self.optimizer.epochs > 1
+            case other:
+                raise setting_error("rai.schedule", other, "constant or geometric")
 
     @property
     def batch_size(self) -> int:
@@ -349,6 +381,8 @@ class Cell:
             found.append(
                 f"the learning rate never falls: optimizer.step_every={self.optimizer.step_every}, and {epochs}"
             )
+        if self.rai.weight and self.rai_weight == 0:
+            found.append("no layer is relaxed: rai.every is beyond the depth, and rai.include_output is false")
         if self.penalty_weight == 0:
             return found
         per_constraint = {"channel": self.positions, "position": 1}[self.penalty.scope]
@@ -432,8 +466,48 @@ class Cell:
             }.items():
                 if is_other:
                     raise setting_error("reset.every", self.reset.every, f"0, or take {name}")
+        if self.rai_weight:
+            self._check_relaxation()
         if not self.task_loss and self.penalty_weight == 0 and self.regulariser_weight == 0:
             raise setting_error("task_loss", False, "true where there is no penalty", "nothing would be trained")
+
+    def _check_relaxation(self) -> None:
+        """What relaxed layers do not go together with."""
+        if self.rai.layers is not None and self.rai.layers[-1] > self.depth:
+            raise setting_error("rai.layers", list(self.rai.layers), f"layers from 1 to depth={self.depth}")
+        by = f"with rai.weight={self.rai.weight:g}"
+        n_train = self.dataset.sizes()[0]
+        for name, value, is_other, allowed, about in (
+            (
+                "optimizer.batch_size",
+                self.optimizer.batch_size,
+                self.batch_size < n_train,
+                "null",
+                "z is of all points",
+            ),
+            ("network.layout", self.network.layout, self.network.layout != "mlp", "mlp", ""),
+            (
+                "network.skip_every",
+                self.network.skip_every,
+                self.blocks > 0,
+                "0",
+                "a skip goes past the relaxed values",
+            ),
+            ("network.farkas", True, self.network.farkas, "false", "its last unit is bound to the others"),
+            ("network.norm", self.network.norm, self.network.norm == "batch", "none or layer", _OF_RELAXED),
+            ("dropout.rate", self.dropout.rate, self.dropout.rate > 0, "0", "z is trained, not dropped"),
+            ("reset.every", self.reset.every, self._resets, "0", "units have no inputs of their own to begin anew"),
+            ("optimizer.clip_norm", self.optimizer.clip_norm, self.optimizer.clip_norm is not None, "null", _NO_NORM),
+            ("task_loss", False, not self.task_loss, "true", "nothing would tell the points apart"),
+        ):
+            if is_other:
+                raise setting_error(name, value, f"{allowed} {by}", about)
+        if self.rai.loss == "cross_entropy":
+            if self.network.activation != "logistic":
+                raise setting_error("rai.loss", self.rai.loss, "squared without network.activation=logistic")
+            is_binary = (self.dataset.task, self.dataset.outputs) == ("classification", 1)
+            if self.rai.include_output and self.dataset.is_examined and not is_binary:
+                raise setting_error("rai.loss", self.rai.loss, "squared where rai.include_output, but for two classes")
 
     def _without_effect(self) -> list[str]:
         none: list[str] = []
@@ -450,6 +524,16 @@ class Cell:
             none += [name for name, counts in zip(margins, self.penalty.counts, strict=True) if not counts]
         if self.regulariser_weight == 0:
             none += [f"regulariser.{name}" for name in ("function", "weight", "settings", "source")]
+        if self.rai_weight == 0:
+            none += [f"rai.{field.name}" for field in dataclasses.fields(self.rai)]
+        elif not self._rai_rises:
+            none.append("rai.final_weight")
+        if self.rai.layers is not None:
+            none.append("rai.every")
+        if self.rai_weight and not self.relaxed_layers:  # but for the outputs, which have no activation
+            none += ["rai.relax", "rai.every"]
+        if self.rai.period == 0 or (self.rai.period >= self.total_steps and self.dataset.is_examined):
+            none.append("rai.period")
         for name in ("activation", "init"):
             if not is_function_name(getattr(self.network, name)):
                 none.append(f"network.{name}_source")

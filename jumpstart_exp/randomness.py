@@ -33,6 +33,7 @@ class Stream(IntEnum):
     TIE_LAYER_ABOVE = 7
     TIE_LAYER_BELOW = 8
     AUGMENTATION = 9
+    RELAXATION = 10
 
 
 def random_bits(

@@ -3,7 +3,7 @@
 import math
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from jumpstart_exp.cell import Cell
@@ -119,6 +119,10 @@ class CurveRow:
     """What one epoch (counted from 1) looked like; penalty and census are taken after it, in evaluation mode.
 
     They are None where only the scores and losses, which the training has anyway, were taken.
+
+    Of a training with relaxed layers (relaxed activation identity), after the epoch: `logit_gap`, the mean over
+    training points and outputs of |what its loss is of − outputs of the plain composition|; `largest_z`, the largest
+    |relaxed value|; `hidden_losses` of each relaxed layer from input to output, before their weight. Else None.
     """
 
     epoch: int
@@ -131,6 +135,19 @@ class CurveRow:
     linear_units: float | None
     dead_points: float | None
     linear_points: float | None
+    logit_gap: float | None = None
+    largest_z: float | None = None
+    hidden_losses: tuple[float, ...] | None = None
+
+
+RELAXED = ("logit_gap", "largest_z", "hidden_losses")
+"""What only a training with relaxed layers has in the rows of its curve."""
+
+
+def relaxed_row(row: CurveRow, measured: Sequence[float]) -> CurveRow:
+    """A curve's row with what is measured of relaxed layers: `logit_gap`, `largest_z`, then the hidden losses."""
+    gap, largest, *losses = measured
+    return replace(row, logit_gap=gap, largest_z=largest, hidden_losses=tuple(losses))
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,21 @@ _BLOCKS: Supported = {
     "optimizer.shuffle": _TRUTH,
 }
 
+_RELAXATION: Supported = {
+    "rai.weight": _ANY,
+    "rai.relax": Values(("activation", "pre_activation")),
+    "rai.include_output": _TRUTH,
+    "rai.every": _ANY,
+    "rai.layers": _ANY,
+    "rai.loss": Values(("squared", "cross_entropy")),
+    "rai.reduce": Values(("sum", "mean")),
+    "rai.schedule": Values(("constant", "geometric")),
+    "rai.final_weight": _ANY,
+    "rai.start": Values(("forward", "random", "targets")),
+    "rai.period": _ANY,
+    "rai.rate": _ANY,
+}
+
 _OWN_FUNCTIONS: Supported = {
     "network.activation": Values(tuple(ACTIVATIONS), functions=True),
     "network.activation_source": Texts(),
@@ -162,6 +177,7 @@ _EAGER: Supported = {
     **_FULL_BATCH_MLP,
     **_BLOCKS,
     **_OWN_FUNCTIONS,
+    **_RELAXATION,
     "network.layout": Values(("mlp", "conv2x1", "cnn")),
     "network.kernel": _ANY,
     "network.head": Values(("flatten", "max_avg_pool")),

@@ -1,7 +1,7 @@
 """What the engines' equality contract compares: the next step's loss, penalty and gradients after some steps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,15 @@ Tensors = Mapping[str, npt.NDArray[np.float64]]
 class Probe:
     """One full-batch step as an engine computes it, before its update.
 
-    Losses are before λ; the gradients are of the total loss, task loss + λ·penalty. Everything is float64, rounded
-    to the cell's precision where the engine works in it.
+    Losses are before their weights; the gradients are of the total loss, task loss + λ·penalty + weight·relaxation.
+    Everything is float64, rounded to the cell's precision where the engine works in it. What methods train beside the
+    network stands under its own names.
     """
 
     task_loss: float
     penalty: float
     gradients: Tensors
     parameters: Tensors
+    relaxation: float = 0.0
+    method_gradients: Tensors = field(default_factory=dict)
+    method_parameters: Tensors = field(default_factory=dict)

@@ -14,12 +14,15 @@ from torch import Tensor
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.checkpoint import CheckpointWriter
 from jumpstart_exp.engines.optimizers import optimizer
+from jumpstart_exp.methods.relaxation import relaxed_shapes
 from jumpstart_exp.networks.build import dtype, parameter_shapes, running_shape
-from jumpstart_exp.result import ACTIVITY, CENSUS, METRICS, CurveRow
+from jumpstart_exp.result import ACTIVITY, CENSUS, METRICS, RELAXED, CurveRow, relaxed_row
 
 Array = npt.NDArray[np.float64]
 
-CURVE_COLUMNS = len(fields(CurveRow))
+CURVE_COLUMNS = len(fields(CurveRow)) - len(RELAXED)
+"""Numbers of a curve's row without relaxed layers."""
+
 _PENALTY = [field.name for field in fields(CurveRow)].index("penalty")
 
 _BRANCHES = ("network", "method", "optimizer")
@@ -37,13 +40,14 @@ class TrainingState:
         epochs: that are trained, from 1 to the last but one.
         network: `parameters` (parameters,) in torch's order and `running` (2, depth, width), the norms' running means
             and variances; width 0 without them.
-        method: what the cell's methods train beside the network, by name.
-        optimizer: every slot by its name, (parameters,) in torch's order.
+        method: `z` (numbers,), where layers are relaxed: all relaxed values, in the order of `relaxed_shapes`.
+        optimizer: every slot by its name, (parameters,) in torch's order, then those of `z`.
         metrics: (metrics, 3) in the order of `METRICS`: last, best, and the epoch of the best, 0 where there is none.
         penalty_start: before λ, in evaluation mode; 0 without one.
         census_start: (6, depth) in the order of `CENSUS`, then `ACTIVITY`; NaN for what the activation has not.
         dead_at_some_layer_start: fraction of the points; NaN where it is not known.
-        curve: (rows, 10), as the fields of `CurveRow`; the penalty is 0 without one, a census NaN without.
+        curve: (rows, 10), as the fields of `CurveRow`; the penalty is 0 without one, a census NaN without. With relaxed
+            layers (rows, 12 + layers): then the gap, the largest |z|, the hidden losses.
         pending: (2,) if the last epoch is not validated yet: its training accuracy and its loss; else (0,).
         seconds: of training so far.
         started: when it began, in ISO's form.
@@ -77,8 +81,20 @@ def known(number: float) -> float | None:
 
 def curve_row(epoch: int, *numbers: Any) -> CurveRow:
     """A row of a curve from its numbers, NaN in its census for None."""
-    before = len(numbers) - len(CENSUS)
-    return CurveRow(epoch, *numbers[:before], *(None if one is None else known(one) for one in numbers[before:]))
+    plain, relaxed = numbers[: CURVE_COLUMNS - 1], numbers[CURVE_COLUMNS - 1 :]
+    before = len(plain) - len(CENSUS)
+    row = CurveRow(epoch, *plain[:before], *(None if one is None else known(one) for one in plain[before:]))
+    return relaxed_row(row, relaxed) if relaxed else row
+
+
+def curve_columns(cell: Cell) -> int:
+    """Numbers of a row of the cell's curve."""
+    return CURVE_COLUMNS + (2 + len(relaxed_shapes(cell)) if cell.rai_weight else 0)
+
+
+def method_count(cell: Cell) -> int:
+    """How many numbers the cell's methods train beside the network."""
+    return sum(map(math.prod, relaxed_shapes(cell).values())) if cell.rai_weight else 0
 
 
 def load_training_state(keeper: CheckpointWriter, cell: Cell) -> TrainingState | None:
@@ -95,8 +111,11 @@ def load_training_state(keeper: CheckpointWriter, cell: Cell) -> TrainingState |
 
 def curve_array(rows: "list[CurveRow] | tuple[CurveRow, ...]") -> Array:
     """(rows, 10), a penalty that is None as 0, a census that is None as NaN."""
-    numbers = [[math.nan if value is None else value for value in astuple(row)] for row in rows]
+    numbers = [[math.nan if value is None else value for value in astuple(row)[:CURVE_COLUMNS]] for row in rows]
+    relaxed = [[row.logit_gap, row.largest_z, *(row.hidden_losses or ())] for row in rows if row.hidden_losses]
     found = np.array(numbers, dtype=np.float64).reshape(-1, CURVE_COLUMNS)
+    if relaxed:
+        found = np.concatenate([found, np.array(relaxed, dtype=np.float64)], 1)
     found[:, _PENALTY] = np.nan_to_num(found[:, _PENALTY], posinf=np.inf, neginf=-np.inf)
     return found
 
@@ -118,8 +137,8 @@ def _training_state(content: dict[str, Any], cell: Cell) -> TrainingState:
     parameters = (sum(math.prod(shape) for shape in parameter_shapes(cell).values()),)
     shapes: dict[str, dict[str, tuple[int, ...]]] = {
         "network": {"parameters": parameters, "running": running_shape(cell)},
-        "method": {},
-        "optimizer": dict.fromkeys(optimizer(cell.optimizer).slots, parameters),
+        "method": {"z": (method_count(cell),)} if cell.rai_weight else {},
+        "optimizer": dict.fromkeys(optimizer(cell.optimizer).slots, (parameters[0] + method_count(cell),)),
     }
     tree: dict[str, Any] = {}
     for branch, names in shapes.items():
@@ -134,16 +153,17 @@ def _training_state(content: dict[str, Any], cell: Cell) -> TrainingState:
     exact_shapes = {
         "metrics": (len(METRICS), 3),
         "census_start": (len(CENSUS) + len(ACTIVITY), cell.depth),
-        "curve": (min(rows, epochs), CURVE_COLUMNS),
+        "curve": (min(rows, epochs), curve_columns(cell)),
         "pending": (2,) if pending else (0,),
     }
     exact: dict[str, Any] = {name: _array(content, name, torch.float64, exact_shapes[name]) for name in _EXACT}
     best_epoch, curve_epoch = exact["metrics"][:, 2], exact["curve"][:, 0]
     is_sound = {
         "parameters": np.isfinite(tree["network"]["parameters"]).all(),
+        "z": np.isfinite(tree["method"].get("z", 0.0)).all(),
         "metrics": (np.isin(best_epoch, np.arange(epochs + 1)) & (best_epoch == np.floor(best_epoch))).all()
         and np.isfinite(exact["metrics"][best_epoch > 0]).all(),
-        "curve": np.isfinite(exact["curve"][:, : -len(CENSUS)]).all()
+        "curve": np.isfinite(exact["curve"][:, : CURVE_COLUMNS - len(CENSUS)]).all()
         and not np.isinf(exact["curve"]).any()
         and np.isin(curve_epoch, np.arange(1, epochs + 1)).all()
         and (np.diff(curve_epoch) > 0).all(),

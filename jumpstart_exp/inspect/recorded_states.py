@@ -27,13 +27,13 @@ from jumpstart_exp.networks.build import build, dtype, parameter_shapes, running
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.networks.mlp import RectangularMLP
 from jumpstart_exp.networks.norms import NORMS
-from jumpstart_exp.result import ACTIVITY, CENSUS, CurveRow
+from jumpstart_exp.result import ACTIVITY, CENSUS, RELAXED, CurveRow
 from jumpstart_exp.settings import SettingError, legible
 
 FOLDER = "snapshots"
 """Where the files lie in a results folder."""
 
-CURVE = tuple(field.name for field in fields(CurveRow))
+CURVE = tuple(field.name for field in fields(CurveRow) if field.name not in RELAXED)
 """What a row of a curve has, the epoch first; `train_acc` and `val_acc` are R² of a regression."""
 
 _VERSION = 2

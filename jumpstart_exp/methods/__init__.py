@@ -1,14 +1,28 @@
 """Methods: what is added to a training beside the task's loss. One that is code is a file here."""
 
+from collections.abc import Sequence
+
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.methods.interface import Batch, Method
 from jumpstart_exp.methods.regulariser import Regulariser
+from jumpstart_exp.methods.relaxation import Relaxation
 from jumpstart_exp.methods.separation import Separation
 
-__all__ = ["Batch", "Method", "methods_of"]
+__all__ = ["Batch", "Method", "methods_of", "relaxation_of"]
 
 
 def methods_of(cell: Cell) -> tuple[Method, ...]:
     """What the cell's training has beside the task's loss."""
-    separation = (Separation(cell),) if cell.penalty_weight else ()
-    return (*separation, Regulariser(cell)) if cell.regulariser_weight else separation
+    found: list[Method] = []
+    if cell.penalty_weight:
+        found.append(Separation(cell))
+    if cell.regulariser_weight:
+        found.append(Regulariser(cell))
+    if cell.rai_weight:
+        found.append(Relaxation(cell))
+    return tuple(found)
+
+
+def relaxation_of(methods: Sequence[Method]) -> Relaxation | None:
+    """The one of a training's methods that relaxes layers, if there is one."""
+    return next((method for method in methods if isinstance(method, Relaxation)), None)

@@ -22,6 +22,7 @@ class Batch:
         tie_draws: draws for random ties of that penalty.
         parameters: what the methods train beside the network, by name.
         network: the network's own parameters by torch's names; empty where the pass does not hand them on.
+        relaxed: hidden losses of the relaxed layers, scalars; None where the pass relaxes nothing.
     """
 
     outputs: Tensor
@@ -30,6 +31,7 @@ class Batch:
     tie_draws: TieDraws | None = None
     parameters: Mapping[str, Tensor] = field(default_factory=dict)
     network: Mapping[str, Tensor] = field(default_factory=dict)
+    relaxed: Sequence[Tensor] | None = None
 
     @property
     def pre_activations(self) -> Sequence[Tensor]:
@@ -48,13 +50,18 @@ class Method(Protocol):
 
     needs_pre_activations: ClassVar[bool]
     """Whether its terms are of the pre-activations themselves, which a CNN's pass does not keep."""
+    rate: float
+    """Learning rate of its parameters as a multiple of the network's."""
 
     @property
     def weights(self) -> Mapping[str, float]:
         """Of its terms in the loss, by name."""
 
     def extra_parameters(self, cell: Cell, data: Data) -> dict[str, Tensor]:
-        """What is trained beside the network, as it begins, by name; the optimizer sees it, and checkpoints keep it."""
+        """What is trained beside the network, as it begins, by name; checkpoints keep it.
+
+        An optimizer of its own descends it, the cell's with a learning rate `rate` times as large and without decay.
+        """
 
     def loss_terms(self, batch: Batch) -> dict[str, Tensor]:
         """Its terms of the loss, by name: scalars before their weights."""

@@ -24,6 +24,7 @@ class Regulariser:
     """
 
     needs_pre_activations: ClassVar[bool] = True
+    rate = 1.0
 
     def __init__(self, cell: Cell) -> None:
         spec = cell.regulariser

@@ -16,6 +16,7 @@ class Separation:
     """The penalty that a cell describes, with λ as its weight (CPAIOR, section 3)."""
 
     needs_pre_activations: ClassVar[bool] = False  # a CNN's pass computes it by itself
+    rate = 1.0
 
     def __init__(self, cell: Cell) -> None:
         self.penalty = SeparationPenalty.from_spec(cell.penalty)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from jumpstart_exp.networks.rectangular import RectangularNetwork
+from jumpstart_exp.networks.rectangular import RectangularNetwork, Relay
 from jumpstart_exp.settings import setting_error
 from jumpstart_exp.specs.network import NetworkSpec
 
@@ -43,19 +43,22 @@ class RectangularMLP(RectangularNetwork):
         seen = widths[-1] * self.activation.outputs
         self.output = nn.Linear(seen * (features if is_conv else 1), outputs)
 
-    def forward(self, x: Tensor, dropout: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, x: Tensor, dropout: Sequence[Tensor] | None = None, relay: Relay | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Logits (points, outputs) and the pre-activation of every hidden layer.
 
         Args:
             x: points, shape (points, features).
             dropout: a factor for the input of every hidden layer, 0 where dropped, 1/(1−p) where kept, shaped
                 like that input: (points, units), in the 2×1 layout (points, channels, 2).
+            relay: what a hidden layer hands on in place of its output; None for the output itself.
 
         Returns:
             logits, and one pre-activation (what the activation sees) a hidden layer: (points, width), in the 2×1
             layout (points, width, 2).
         """
-        x, pre_activations = self.through_hidden(x.unsqueeze(1) if self.is_conv else x, dropout)
+        x, pre_activations = self.through_hidden(x.unsqueeze(1) if self.is_conv else x, dropout, relay)
         return self.output(x.flatten(1)), pre_activations
 
     def padded(self, x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -85,6 +86,10 @@ class Farkas(nn.Module):
         return torch.cat([y, torch.maximum(-bias.mean(), self.bias[-1]) - z.mean(1, keepdim=True)], 1)
 
 
+Relay = Callable[[int, Tensor, Callable[[Tensor], Tensor]], Tensor]
+"""(hidden layer, counted from 0; its pre-activations; its activation) → what is handed on to the next layer."""
+
+
 class RectangularNetwork(nn.Module, ABC):
     """Hidden layers, each affine → norm → activation, with skips or without, then an affine output layer.
 
@@ -135,12 +140,15 @@ class RectangularNetwork(nn.Module, ABC):
         """A hidden layer's input as its affine map takes it."""
         return x
 
-    def through_hidden(self, x: Tensor, dropout: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
+    def through_hidden(
+        self, x: Tensor, dropout: Sequence[Tensor] | None = None, relay: Relay | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """What leaves the last hidden layer, and the pre-activation of each.
 
         Args:
             x: what enters the first, (points, channels, …).
             dropout: a factor for the input of every hidden layer, shaped like that input.
+            relay: what a layer hands on in place of its output; None for the output itself.
         """
         pre_activations, entered = [], x
         for index, place in enumerate(self.places):
@@ -150,7 +158,7 @@ class RectangularNetwork(nn.Module, ABC):
                 x = x * dropout[index]
             pre = self._pre_activation(index, x, entered)
             pre_activations.append(pre)
-            x = self.activation.value(pre, self.number_of(index))
+            x = self._activate(index, pre) if relay is None else relay(index, pre, partial(self._activate, index))
             if place is not None and place.position == self.skip_every - 1:
                 match self.skip_scale:
                     case "1":
@@ -175,6 +183,9 @@ class RectangularNetwork(nn.Module, ABC):
         """The number of a hidden layer's activation: a parameter of shape (1,) where it is trained."""
         slope: Number = self.slopes[layer] if self.activation.is_trained else self.number
         return slope
+
+    def _activate(self, index: int, pre: Tensor) -> Tensor:
+        return self.activation.value(pre, self.number_of(index))
 
     def _pre_activation(self, index: int, x: Tensor, entered: Tensor) -> Tensor:
         place = self.places[index]

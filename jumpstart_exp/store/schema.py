@@ -129,7 +129,8 @@ def result_row(result: Result) -> dict[str, Any]:
 def curve_schema() -> pa.Schema:
     """The columns of `curves`: key, and what a row of a curve has."""
     names = dict.fromkeys([*(field.name for field in dataclasses.fields(CurveRow)), *STORED_METRICS])
-    kinds = [("key", pa.string()), *((name, pa.int64() if name == "epoch" else pa.float64()) for name in names)]
+    others = {"epoch": pa.int64(), "hidden_losses": pa.list_(pa.float64())}
+    kinds = [("key", pa.string()), *((name, others.get(name, pa.float64())) for name in names)]
     return pa.schema(kinds, metadata={VERSION_KEY: str(STORE_VERSION).encode()})
 
 

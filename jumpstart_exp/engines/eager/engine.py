@@ -148,10 +148,21 @@ class EagerEngine:
             for epoch in range(steps):
                 training.step(training.loss(x, y, epoch, 0, None).total)
             loss = training.loss(x, y, steps, 0, None)
-            gradients = torch.autograd.grad(loss.total, list(named.values()), allow_unused=True, materialize_grads=True)
+            own = training.method_parameters
+            found = torch.autograd.grad(
+                loss.total, [*named.values(), *own.values()], allow_unused=True, materialize_grads=True
+            )
         terms = {name: term.item() for name, term in loss.terms.items()}
-        of_parameters = _arrays(dict(zip(named, gradients, strict=True)))
-        return Probe(terms["task"], terms.get("separation", 0.0), of_parameters, _arrays(named))
+        gradients = _arrays(dict(zip([*named, *own], found, strict=True)))
+        return Probe(
+            terms["task"],
+            terms.get("separation", 0.0),
+            {name: gradients[name] for name in named},
+            _arrays(named),
+            terms.get("relaxation", 0.0),
+            {name: gradients[name] for name in own},
+            _arrays(own),
+        )
 
     def train(
         self,

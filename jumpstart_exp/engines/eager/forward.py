@@ -12,6 +12,7 @@ from jumpstart_exp.engines.eager import convolution
 from jumpstart_exp.losses.separation import SeparationPenalty, TieDraws
 from jumpstart_exp.measures.census import fractions_of_layers
 from jumpstart_exp.methods.interface import Batch
+from jumpstart_exp.methods.relaxation import RelaxedPass
 from jumpstart_exp.networks.activations import Activation, Number
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.networks.cnn import RectangularCNN
@@ -62,6 +63,12 @@ class DenseForward(Forward):
         """A batch in training mode."""
         outputs, pre_activations = self.network(x.flatten(1), dropout)
         return Batch(outputs, pre_activations, tie_draws=tie_draws)
+
+    def relaxed(self, x: Tensor, relay: RelaxedPass, tie_draws: TieDraws | None = None) -> tuple[Batch, Tensor]:
+        """All points in training mode through relaxed layers, and what the task's loss is of."""
+        outputs, pre_activations = self.network(x.flatten(1), relay=relay)
+        judged = relay.judged(outputs)
+        return Batch(outputs, pre_activations, tie_draws=tie_draws, relaxed=relay.losses), judged
 
     @torch.no_grad()
     def outputs(self, x: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ def state_of(training: "Training") -> dict[str, Any]:
         "network": training.network.state_dict(),
         "method": {name: parameter.detach() for name, parameter in training.method_parameters.items()},
         "optimizer": training.optimizer.state_dict(),
+        "method_optimizers": [own.state_dict() for own, _ in training.optimizers[1:]],
         "steps": training.steps,
         "epochs_run": training.epochs_run,
         "batches_done": training.batches_done,
@@ -46,20 +47,23 @@ def restore(training: "Training", state: Mapping[str, Any]) -> None:
             if state["method"][name].shape != parameter.shape:
                 raise ValueError(f"{name} is of shape {tuple(state['method'][name].shape)}")
             parameter.copy_(state["method"][name])
-    settings = [{**group} for group in training.optimizer.param_groups]
-    training.optimizer.load_state_dict(state["optimizer"])
-    for group, own in zip(training.optimizer.param_groups, settings, strict=True):
-        group.update(own)  # the cell's, and this device's: the checkpoint may come from another
+    kept_states = [state["optimizer"], *state.get("method_optimizers", [])]
+    for (optimizer_of, _), kept_state in zip(training.optimizers, kept_states, strict=True):
+        settings = [{**group} for group in optimizer_of.param_groups]
+        optimizer_of.load_state_dict(kept_state)
+        for group, own in zip(optimizer_of.param_groups, settings, strict=True):
+            group.update(own)  # the cell's, and this device's: the checkpoint may come from another
     # on the penalty alone nothing but weight decay moves the output layer, so nothing is kept of it
     is_moved = training.cell.task_loss or training.cell.optimizer.weight_decay > 0
     unmoved = set() if is_moved else {*training.network.output.parameters()}
-    for parameter in training.parameters:
-        kept = training.optimizer.state[parameter]
-        if not kept and parameter in unmoved:
-            continue
-        for slot in optimizer(training.cell.optimizer).slots:
-            if kept[slot].shape != parameter.shape:
-                raise ValueError(f"{slot} does not have its parameter's shape")
+    for one, _ in training.optimizers:
+        for parameter in one.param_groups[0]["params"]:
+            kept = one.state[parameter]
+            if not kept and parameter in unmoved:
+                continue
+            for slot in optimizer(training.cell.optimizer).slots:
+                if kept[slot].shape != parameter.shape:
+                    raise ValueError(f"{slot} does not have its parameter's shape")
     training.steps, training.epochs_run, training.batches_done = (
         int(state[name]) for name in ("steps", "epochs_run", "batches_done")
     )

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -15,7 +15,7 @@ from jumpstart_exp.data.augmentation import flip_and_crop
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import CheckpointWriter
-from jumpstart_exp.engines.eager.forward import forward_of
+from jumpstart_exp.engines.eager.forward import DenseForward, evaluation_mode, forward_of
 from jumpstart_exp.engines.eager.metrics import Tracker, trackers
 from jumpstart_exp.engines.eager.random_draws import Points, batches, dropout_factors, tie_draws
 from jumpstart_exp.engines.eager.resets import is_due, reset_dormant_units
@@ -25,13 +25,15 @@ from jumpstart_exp.engines.replay import Replayed
 from jumpstart_exp.engines.schedules import penalty_factor, rate_factor
 from jumpstart_exp.losses.task import spread_of, task_of
 from jumpstart_exp.memory import peak_memory_bytes
-from jumpstart_exp.methods import methods_of
+from jumpstart_exp.methods import methods_of, relaxation_of
 from jumpstart_exp.methods.interface import Batch
 from jumpstart_exp.methods.regulariser import Regulariser
+from jumpstart_exp.methods.relaxation import RelaxedPass, weight_factor
 from jumpstart_exp.networks.build import count_parameters, dtype
 from jumpstart_exp.randomness import Stream, random_bits
-from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Result
+from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Result, relaxed_row
 from jumpstart_exp.settings import setting_error
+from jumpstart_exp.specs.optimizer import OptimizerSpec
 
 _TOLD_EVERY = 1.0
 """Seconds in an epoch after which its progress is told."""
@@ -106,6 +108,7 @@ class Training:
             x.to(device) if data.mean else x.to(device, dtype(cell)) for x in (data.x_train, data.x_val)
         )
         self.task, self.methods = task_of(cell.dataset), methods_of(cell)
+        self.relaxation = relaxation_of(self.methods)
         self.spreads = [spread_of(cell.dataset, y) for y in (data.y_train, data.y_val)]
         self.y_train, self.y_val = (self.task.targets(y, dtype(cell)).to(device) for y in (data.y_train, data.y_val))
         self.weights = {"task": float(cell.task_loss)}
@@ -147,7 +150,8 @@ class Training:
                     penalty, seen = self._evaluate_training_set()
                     self.penalty_last, self.census_last = penalty, seen
                 if math.isfinite(penalty or 0.0):
-                    self.curve.append(_curve_row(epoch, train_acc, val_acc, train_loss, val_loss, penalty, seen))
+                    row = _curve_row(epoch, train_acc, val_acc, train_loss, val_loss, penalty, seen)
+                    self.curve.append(row if self.relaxation is None else self._with_relaxation(row))
                 elif is_last:  # an earlier one is met by the next epoch's training, whatever the curve asks for
                     self.diverged_epoch = epoch
                     return
@@ -194,20 +198,44 @@ class Training:
         """
         rows: Points = np.arange(len(x)) if points is None else points.cpu().numpy()
         dropout = dropout_factors(self.cell, epoch, rows, self.device)
-        seen = self._with_parameters(self.forward.train(x, dropout, tie_draws(self.cell, epoch, batch, rows)))
+        ties = tie_draws(self.cell, epoch, batch, rows)
+        if self.relaxation is None:
+            seen = self.forward.train(x, dropout, ties)
+            judged = seen.outputs
+        else:
+            if self.relaxation.is_renewed(self.steps):
+                self._renew(x)
+            seen, judged = self._dense.relaxed(x, RelaxedPass(self.relaxation, self.method_parameters), ties)
+        seen = self._with_parameters(seen)
         self.latest = seen if self.cell.reset.every else None
-        terms = {"task": self.task.loss(seen.outputs, y)}
+        terms = {"task": self.task.loss(judged, y)}
         for method in self.methods:
             terms |= method.loss_terms(seen)
             if isinstance(method, Regulariser):
                 method.check_gradient(terms["regulariser"])
-        return Loss(terms, self._weights_now(), self.task.right(seen.outputs, y))
+        return Loss(terms, self._weights_now(), self.task.right(judged, y))
+
+    @torch.no_grad()
+    def _renew(self, x: Tensor) -> None:
+        """Relaxed values anew, from a plain pass of all points."""
+        assert self.relaxation is not None
+        seen = self._dense.train(x, None, None)
+        outs = self._dense.network.activated(seen.pre_activations)
+        for name, value in self.relaxation.renewed(seen.pre_activations, outs, seen.outputs).items():
+            self.method_parameters[name].copy_(value)
+
+    @property
+    def _dense(self) -> DenseForward:
+        assert isinstance(self.forward, DenseForward)
+        return self.forward
 
     def _weights_now(self) -> dict[str, float]:
         """Of the loss's terms in the step to come, λ by its schedule."""
         weights = dict(self.weights)
         if "separation" in weights:
             weights["separation"] *= penalty_factor(self.cell.penalty, self.steps, self.total_steps)
+        if "relaxation" in weights:
+            weights["relaxation"] *= weight_factor(self.cell.rai, self.steps, self.total_steps)
         return weights
 
     def full_batch(self) -> tuple[Tensor, Tensor]:
@@ -218,19 +246,20 @@ class Training:
         """One step of the optimizer down the gradient of the total loss."""
         self.steps += 1
         spec = self.cell.optimizer
-        self.optimizer.param_groups[0]["lr"] = spec.lr * rate_factor(
-            spec, self.steps, self.total_steps, self.batch_count
-        )
-        optimizer(spec).before_step(self.optimizer, spec, self.steps)
-        self.optimizer.zero_grad()
+        factor = rate_factor(spec, self.steps, self.total_steps, self.batch_count)
+        for own, own_spec in self.optimizers:
+            own.param_groups[0]["lr"] = own_spec.lr * factor
+            optimizer(own_spec).before_step(own, own_spec, self.steps)
+            own.zero_grad()
         torch.autograd.backward(total)
         if spec.weight_decay:
-            for parameter in self.parameters:  # it acts on those too that the loss does not reach
+            for parameter in self.named_parameters.values():  # it acts on those too that the loss does not reach
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
         if spec.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, spec.clip_norm)
-        self.optimizer.step()
+        for own, _ in self.optimizers:
+            own.step()
         if self.latest is not None and is_due(self.cell, self.steps):
             seen = self.latest.pre_activations
             reset_dormant_units(self.cell, self.network, self.optimizer, seen, self.steps)
@@ -246,8 +275,12 @@ class Training:
         }
         self.named_parameters = dict(self.network.named_parameters())
         self.parameters = [*self.named_parameters.values(), *self.method_parameters.values()]
-        spec = self.cell.optimizer
-        self.optimizer = optimizer(spec).build(self.parameters, spec, self.device.type == "cuda")
+        self.optimizers = [self._optimizer_of(list(self.named_parameters.values()), self.cell.optimizer)]
+        for method in self.methods:
+            if own := [self.method_parameters[name] for name in method.extra_parameters(self.cell, self.data)]:
+                spec = replace(self.cell.optimizer, lr=self.cell.optimizer.lr * method.rate, weight_decay=0.0)
+                self.optimizers.append(self._optimizer_of(own, spec))
+        self.optimizer = self.optimizers[0][0]
         self.latest = None
         self.steps = 0
         self.epochs_run = 0
@@ -258,6 +291,11 @@ class Training:
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.metrics = trackers()
         self.curve: list[CurveRow] = []
+
+    def _optimizer_of(
+        self, parameters: Sequence[Tensor], spec: OptimizerSpec
+    ) -> tuple[torch.optim.Optimizer, OptimizerSpec]:
+        return optimizer(spec).build(parameters, spec, self.device.type == "cuda"), spec
 
     def _goes_on(self) -> bool:
         """Take the state of the cell's checkpoint, if there is one that can be used."""
@@ -307,10 +345,15 @@ class Training:
                 x = flip_and_crop(x, random_bits(Stream.AUGMENTATION, self.cell.seed, epoch, [0], rows, 3)[0])
             case other:
                 raise setting_error("dataset.augment", other, "none or flip_crop")
-        loss = self.loss(self.data.inputs(x, dtype(self.cell)), y, epoch, batch, points)
+        inputs = self.data.inputs(x, dtype(self.cell))
+        loss = self.loss(inputs, y, epoch, batch, points)
+        found, right = loss.terms["task"], loss.right
+        if self.relaxation is not None:  # what is told is of the plain composition
+            outputs = self.forward.outputs(inputs)
+            found, right = self.task.loss(outputs, y), self.task.right(outputs, y)
         self.step(loss.total)
-        task, *terms = (loss.terms[name].detach().double() for name in self.weights)
-        self.sums += torch.stack([loss.right.double(), task * len(x), *terms])
+        terms = (loss.terms[name].detach().double() for name in self.weights if name != "task")
+        self.sums += torch.stack([right.double(), found.detach().double() * len(x), *terms])
 
     def _is_graph(self) -> bool:
         """Whether the steps are replayed as a CUDA graph."""
@@ -348,6 +391,17 @@ class Training:
             raise ValueError(f"there is no column for what a method measures: {', '.join(measured)}")
         return penalty, census
 
+    @torch.no_grad()
+    def _with_relaxation(self, row: CurveRow) -> CurveRow:
+        """With how far the relaxed pass is from the plain one, in evaluation mode."""
+        assert self.relaxation is not None
+        x, _ = self.full_batch()
+        plain = self.forward.outputs(x)
+        with evaluation_mode(self._dense.network.norms):
+            seen, judged = self._dense.relaxed(x, RelaxedPass(self.relaxation, self.method_parameters))
+        measured = self.relaxation.measured(seen.relaxed or [], judged, plain, self.method_parameters)
+        return relaxed_row(row, measured.tolist())
+
     def _with_parameters(self, seen: Batch) -> Batch:
         """With what is trained: the network's parameters, and what the methods have beside them."""
         return replace(seen, parameters=self.method_parameters, network=self.named_parameters)
@@ -382,8 +436,8 @@ def _curve_row(
     penalty: float | None,
     seen: LayerCensus | None,
 ) -> CurveRow:
-    fractions = (None if seen is None else seen.mean(name) for name in CENSUS)
-    return CurveRow(epoch, train_acc, val_acc, train_loss, val_loss, penalty, *fractions)
+    dead_units, linear_units, dead, linear = (None if seen is None else seen.mean(name) for name in CENSUS)
+    return CurveRow(epoch, train_acc, val_acc, train_loss, val_loss, penalty, dead_units, linear_units, dead, linear)
 
 
 def _peak_memory_bytes(device: torch.device) -> int:
