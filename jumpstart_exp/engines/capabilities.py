@@ -189,6 +189,7 @@ _STACKED: Supported = {
     **_FULL_BATCH_MLP,
     **_BLOCKS,
     **_OWN_FUNCTIONS,
+    **_RELAXATION,
     "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
 }
 

@@ -73,7 +73,7 @@ class HiddenLoss:
             case "pre_activation", "squared":
                 return self._reduced((z - pre).square())
             case "activation", "cross_entropy":
-                return self._reduced(_negative_entropy(z) + _softplus(pre) - z * pre)
+                return self._reduced(_cross_entropy(z, pre, out))
             case "pre_activation", "cross_entropy":
                 return self._reduced(_divergence(z, pre))
             case relax, loss:
@@ -169,7 +169,7 @@ class Relaxation:
         return self.spec.period > 0 and step % self.spec.period == 0
 
     def renewed(self, pre_activations: Sequence[Tensor], outs: Sequence[Tensor], outputs: Tensor) -> dict[str, Tensor]:
-        """Relaxed values of a plain pass by name, from the hidden layers' pre-activations and outputs, and the network's."""
+        """Relaxed values of a plain pass, by name: of its pre-activations, the layers' outputs, and the network's."""
         match self.spec.relax:
             case "activation":
                 values = outs
@@ -238,11 +238,28 @@ def _softplus(x: Tensor) -> Tensor:
 
 def _divergence(z: Tensor, pre: Tensor) -> Tensor:
     """Of the probabilities σ(pre) from σ(z), in nats."""
-    return _softplus(pre) - _softplus(z) - z.sigmoid() * (pre - z)
+    z_now, now = z.detach(), pre.detach()
+    aim, found = z_now.sigmoid(), now.sigmoid()
+    value = _softplus(now) - _softplus(z_now) - aim * (now - z_now)
+    return _known(value, (z, -aim * (1 - aim) * (now - z_now)), (pre, found - aim), now == z_now)
 
 
-def _negative_entropy(z: Tensor) -> Tensor:
-    """z·log z + (1 − z)·log(1 − z), beyond `CLAMP` from either end its tangent."""
-    inside = z.detach().clamp(CLAMP, 1 - CLAMP)  # of which the tangent has the derivative
+def _cross_entropy(z: Tensor, pre: Tensor, out: Tensor) -> Tensor:
+    """Of σ(pre) = out from z, less the entropy of z, in nats; nearer than `CLAMP` to 0 and 1 that is its tangent."""
+    z_now, now, found = z.detach(), pre.detach(), out.detach()
+    inside = z_now.clamp(CLAMP, 1 - CLAMP)
     slope = torch.logit(inside)
-    return inside * inside.log() + (1 - inside) * (1 - inside).log() + slope * (z - inside)
+    negative_entropy = inside * inside.log() + (1 - inside) * (1 - inside).log() + slope * (z_now - inside)
+    value = negative_entropy + _softplus(now) - z_now * now
+    return _known(value, (z, slope - now), (pre, found - z_now), found == z_now)
+
+
+def _known(value: Tensor, of_z: tuple[Tensor, Tensor], of_pre: tuple[Tensor, Tensor], is_met: Tensor) -> Tensor:
+    """A loss of that value and of those derivatives, which are 0 where its aim is met to the bit.
+
+    By autograd they would be 0 but for rounding, of which Rprop and Adam make whole steps.
+    """
+    found = torch.where(is_met, 0.0, value.clamp_min(0))
+    for tensor, derivative in (of_z, of_pre):
+        found = found + torch.where(is_met, 0.0, derivative) * (tensor - tensor.detach())
+    return found

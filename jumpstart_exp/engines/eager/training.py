@@ -252,8 +252,8 @@ class Training:
             optimizer(own_spec).before_step(own, own_spec, self.steps)
             own.zero_grad()
         torch.autograd.backward(total)
-        if spec.weight_decay:
-            for parameter in self.named_parameters.values():  # it acts on those too that the loss does not reach
+        if spec.weight_decay or self.relaxation is not None:
+            for parameter in self.parameters:  # those too that the loss does not reach decay, and count the step
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
         if spec.clip_norm is not None:

@@ -66,6 +66,8 @@ def _functional_bytes(cell: Cell) -> int:
     kept = 6 + (6 if cell.penalty_weight else 0) + (3 if cell.network.norm != "none" else 0)
     kept += 3 if cell.dropout.rate else 0
     weights = cell.depth * cell.width**2 + cell.width * cell.dataset.features + units
+    if cell.rai_weight:
+        weights += units * n_train  # relaxed values are trained as weights are
     points = cell.batch_size * (kept * units + 3 * cell.dataset.features)
     return _number(cell) * (
         points + 3 * units * (n_train + n_val) + (6 + len(optimizer(cell.optimizer).slots)) * weights

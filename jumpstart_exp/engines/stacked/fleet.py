@@ -129,7 +129,7 @@ class Fleet(FleetRecord):
         return WholeSet(None if penalty is None else array(penalty), census, dead_at_some_layer)
 
     def branches(self) -> Callable[[int], Branches]:
-        """What gives a network's branches `network` and `optimizer` of its training state, as they are now."""
+        """What gives a network's branches of its training state, as they are now."""
         stack = self.stack
         flats = {"parameters": stack.weights.flat, **self.optimizer.slots}
         parts = {name: Blocks.of(flat.cpu(), stack.block_shapes) for name, flat in flats.items()}
@@ -142,7 +142,7 @@ class Fleet(FleetRecord):
                 "parameters": own.pop("parameters"),
                 "running": np.zeros((2, cell.depth, 0)) if running is None else array(running[:, rows, : cell.width]),
             }
-            return network, own
+            return network, {}, own
 
         return of_network
 

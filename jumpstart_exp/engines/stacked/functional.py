@@ -7,6 +7,7 @@ initial weights, weights of the terms, dropout, the optimizer's settings.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,18 +25,21 @@ from jumpstart_exp.engines.schedules import penalty_factor
 from jumpstart_exp.engines.stacked.draws import Draws, TieNotes, tie_draws
 from jumpstart_exp.engines.stacked.optimizers import OWN_SETTINGS, optimizer_of
 from jumpstart_exp.engines.stacked.record import Array, Branches, FleetRecord, WholeSet, array, tensor
+from jumpstart_exp.engines.stacked.relaxed import RelaxedValues
 from jumpstart_exp.engines.training_state import TrainingState
 from jumpstart_exp.losses.task import spread_of, task_of
-from jumpstart_exp.methods import methods_of
+from jumpstart_exp.methods import methods_of, relaxation_of
 from jumpstart_exp.methods.interface import Batch
 from jumpstart_exp.methods.regulariser import Regulariser
 from jumpstart_exp.methods.separation import Separation
 from jumpstart_exp.networks.build import affine_layer, build, count_parameters, dtype, parameter_shapes, running_shape
 from jumpstart_exp.networks.initialisation import drawn
+from jumpstart_exp.networks.mlp import RectangularMLP
 from jumpstart_exp.networks.norms import NORMS
 
 OWN_NUMBERS = frozenset(
     {"seed", "network.init", "penalty.weight", "regulariser.weight", "dropout.rate", "dropout.anneal_epochs"}
+    | {"rai.weight", "rai.final_weight", "rai.rate"}
     | OWN_SETTINGS
 )
 """Fields of which every network of a fleet has its own value; mates agree in all others, also in those to come."""
@@ -56,9 +60,6 @@ class FunctionalFleet(FleetRecord):
         curve_every: epochs between evaluations of the training set; None for about 100 in all.
         initial: weights by torch's names for the network of a single cell; None for the cells' own.
         states: where the cells go on from, all after the same epoch; None to begin.
-
-    Raises:
-        ValueError: a method trains something beside the network.
     """
 
     @torch.no_grad()
@@ -86,8 +87,6 @@ class FunctionalFleet(FleetRecord):
         for method in self.methods:
             if isinstance(method, Separation):
                 method.penalty.by_indices = False
-        if any(method.extra_parameters(one, data) for method in self.methods):
-            raise ValueError("the engine stacked trains nothing beside the network")
         self.weights_of_terms = {"task": torch.tensor([float(cell.task_loss) for cell in cells])}
         for name in {name for method in self.methods for name in method.weights}:
             of_cells = [
@@ -101,9 +100,14 @@ class FunctionalFleet(FleetRecord):
         self._load(initial)
         owners = torch.arange(len(cells), device=device).repeat_interleave(self.numbers)
         self.optimizer = optimizer_of(cells, self.weights, self.gradients, lambda: owners, self.batch_count)
+        self.relaxed = None
+        if relaxation_of(self.methods) is not None:
+            assert isinstance(self.network, RectangularMLP)
+            self.relaxed = RelaxedValues(self.cells, data, self.weights, self.network)
+        self.plain: tuple[Tensor, Tensor] | None = None  # score and loss of the training points, by the plain network
         self.ties: dict[int, TieNotes] = {}  # by batch size
         # of batches of every network's own, and of the same points
-        self.loss_of_own, self.loss_of_same = (vmap(self._loss, in_dims=(0, 0, 0, of, of, 0)) for of in (0, None))
+        self.loss_of_own, self.loss_of_same = (vmap(self._loss, in_dims=(0, 0, 0, of, of, 0, 0)) for of in (0, None))
         self.begin(states)
 
     def _load(self, initial: Tensors | None) -> None:
@@ -131,6 +135,9 @@ class FunctionalFleet(FleetRecord):
         epoch, n_train = self.epochs_done, len(self.x_train)
         right = loss = torch.zeros(len(self.cells), dtype=torch.float64, device=self.device)
         others = torch.zeros_like(right)
+        if self.relaxed is not None and self.plain is None:  # where it begins, or goes on
+            self._validate()
+        plain = self.plain
         orders = None if self.batch_count == 1 else self.draws.orders(epoch, n_train)
         for batch in range(self.batch_count):
             points, size = None, n_train
@@ -142,8 +149,12 @@ class FunctionalFleet(FleetRecord):
             for term in terms.values():
                 others = others + term.double()
         is_finite = (others + self.weights.view(len(self.cells), -1).mul(0).sum(1)).isfinite()
-        score = self.score(loss / n_train, right / n_train, self.spreads[0])
-        self.ledger.record_training(score, loss / n_train, is_finite)
+        score, loss = self.score(loss / n_train, right / n_train, self.spreads[0]), loss / n_train
+        if self.relaxed is not None:
+            assert plain is not None
+            score, loss = plain
+            is_finite &= self.relaxed.rows.mul(0).sum(1).isfinite()
+        self.ledger.record_training(score, loss, is_finite)
         if not self._is_looked_at(epoch + 1):
             self.ledger.record_validation(*self._validate())
 
@@ -154,7 +165,10 @@ class FunctionalFleet(FleetRecord):
     def step(self, epoch: int, batch: int, points: Tensor | None) -> tuple[Named, Tensor]:
         """One step of all networks; arguments and result as `compute` has them."""
         terms, right = self.compute(epoch, batch, points)
-        self.optimizer.step(torch.tensor(self.steps, device=self.device))
+        steps = torch.tensor(self.steps, device=self.device)
+        self.optimizer.step(steps)
+        if self.relaxed is not None:
+            self.relaxed.optimizer.step(steps)
         self.steps += 1
         if is_due(self.cells[0], self.steps):
             self._reset_dormant_units()
@@ -212,16 +226,22 @@ class FunctionalFleet(FleetRecord):
         draws: dict[str, Any] = {"dropout": self.draws.dropout(epoch, indices), "ties": {}}
         if self.cells[0].penalty_weight and self.cells[0].penalty.ties == "random":
             draws["ties"] = self.draws.ties(self._tie_requests(x, y, points is None), epoch, batch, indices)
+        if self.relaxed is not None and self.relaxed.of.is_renewed(self.steps):
+            self.relaxed.renew(self._all(), self.buffers, self.weights.view(len(self.cells), -1), x.flatten(1))
         with torch.enable_grad():
-            weights = self.weights.view(len(self.cells), -1).detach().requires_grad_()
+            leaves = [self.weights.view(len(self.cells), -1).detach().requires_grad_()]
+            if self.relaxed is not None:
+                leaves.append(self.relaxed.rows.detach().requires_grad_())
             total, terms, right, buffers, pre_activations = (self.loss_of_same if points is None else self.loss_of_own)(
-                self._named(weights), self.buffers, self._weights_now(), x, y, draws
+                self._named(leaves[0]), self.buffers, self._weights_now(), x, y, draws, leaves
             )
-            (gradients,) = torch.autograd.grad(total.sum(), weights)
+            gradients, *of_relaxed = torch.autograd.grad(total.sum(), leaves)
             for method in self.methods:
                 if isinstance(method, Regulariser):
                     method.check_gradient(terms["regulariser"])
         self.gradients.view(len(self.cells), -1).copy_(gradients)
+        if self.relaxed is not None:
+            self.relaxed.gradients.view(len(self.cells), -1).copy_(of_relaxed[0])
         self.buffers = {name: buffer.detach() for name, buffer in buffers.items()}
         self.pre_activations = [pre.detach() for pre in pre_activations]
         return {name: term.detach() for name, term in terms.items()}, right
@@ -232,23 +252,40 @@ class FunctionalFleet(FleetRecord):
         if "separation" in weights:
             factor = penalty_factor(self.cells[0].penalty, self.steps, self.epochs * self.batch_count)
             weights["separation"] = weights["separation"] * factor
+        if self.relaxed is not None:
+            factors = self.relaxed.factors(self.steps, self.epochs * self.batch_count)
+            weights["relaxation"] = weights["relaxation"] * factors
         return weights
 
     def _loss(
-        self, parameters: Named, buffers: Named, weights: Named, x: Tensor, y: Tensor, draws: Mapping[str, Any]
+        self,
+        parameters: Named,
+        buffers: Named,
+        weights: Named,
+        x: Tensor,
+        y: Tensor,
+        draws: Mapping[str, Any],
+        leaves: Sequence[Tensor],
     ) -> tuple[Tensor, Named, Tensor, Named, Sequence[Tensor]]:
         """One network's loss of a batch, as the reference has it: total, terms, right predictions, new buffers.
 
-        And the pre-activations, where dormant units begin anew.
+        And the pre-activations, where dormant units begin anew. `leaves` are its parameters in one vector, and z.
         """
-        outputs, pre_activations, buffers = self._forward(parameters, buffers, x, draws["dropout"])
+        relaxed: Sequence[Tensor] | None = None
+        if self.relaxed is None:
+            outputs, pre_activations, buffers = self._forward(parameters, buffers, x, draws["dropout"])
+            judged = outputs
+        else:
+            (flat, z), state = leaves, {**parameters, **buffers}
+            outputs, pre_activations, judged, losses = self.relaxed.forward(state, flat, z, x.flatten(1))
+            relaxed = losses.unbind(0)
         ties = tie_draws(draws["ties"]) if draws["ties"] else None
-        seen = Batch(outputs, pre_activations, tie_draws=ties, network=parameters)
-        terms = {"task": self.task.loss(outputs, y)}
+        seen = Batch(outputs, pre_activations, tie_draws=ties, network=parameters, relaxed=relaxed)
+        terms = {"task": self.task.loss(judged, y)}
         for method in self.methods:
             terms |= method.loss_terms(seen)
         descended = [weights[name] * term for name, term in terms.items() if name != "task" or self.cells[0].task_loss]
-        right = self.task.right(outputs, y)
+        right = self.task.right(judged, y)
         kept = pre_activations if self.cells[0].reset.every else []
         return torch.stack(descended).sum(), terms, right, buffers, kept
 
@@ -268,7 +305,8 @@ class FunctionalFleet(FleetRecord):
             parameters, buffers = ({name: own[0] for name, own in of.items()} for of in (self._all(), self.buffers))
             outputs, pre_activations, _ = self._forward(parameters, buffers, x if is_whole else x[0])
             for method in self.methods:
-                method.loss_terms(Batch(outputs, pre_activations, tie_draws=notes, network=parameters))
+                if isinstance(method, Separation):
+                    method.loss_terms(Batch(outputs, pre_activations, tie_draws=notes, network=parameters))
         return self.ties[size].requests
 
     @torch.no_grad()
@@ -283,9 +321,22 @@ class FunctionalFleet(FleetRecord):
         def own(of: Named, index: int) -> dict[str, Array]:
             return {name: array(values[index]).copy() for name, values in of.items()}
 
-        return [
+        probes = [
             Probe(terms["task"][index].item(), penalty[index].item(), own(gradients, index), own(weights, index))
             for index in range(len(self.cells))
+        ]
+        if (relaxed := self.relaxed) is None:
+            return probes
+        flats = (relaxed.gradients.view(len(self.cells), -1), relaxed.rows)
+        gradients, values = map(relaxed.named, flats)
+        return [
+            replace(
+                probe,
+                relaxation=terms["relaxation"][index].item(),
+                method_gradients=own(gradients, index),
+                method_parameters=own(values, index),
+            )
+            for index, probe in enumerate(probes)
         ]
 
     def evaluate_training_set(self) -> WholeSet:
@@ -307,18 +358,53 @@ class FunctionalFleet(FleetRecord):
         self.ledger.record_validation(
             *self._validate(), penalty.isfinite() if is_last and penalty is not None else None
         )
-        return WholeSet(None if penalty is None else array(penalty), list(array(census)), array(dead_at_some_layer))
+        return WholeSet(
+            None if penalty is None else array(penalty),
+            list(array(census)),
+            array(dead_at_some_layer),
+            None if self.relaxed is None else array(self._measured(x)),
+        )
+
+    def _measured(self, x: Tensor) -> Tensor:
+        """How far relaxed passes are from the plain ones, (networks, 2 + relaxed layers), in evaluation mode."""
+        relaxed = self.relaxed
+        assert relaxed is not None
+
+        def measure(parameters: Named, rest: tuple[Named, Sequence[Tensor]], x: Tensor) -> Tensor:
+            buffers, (flat, z) = rest
+            plain = self._forward(parameters, buffers, x)[0]
+            _, _, judged, losses = relaxed.forward({**parameters, **buffers}, flat, z, x.flatten(1))
+            return relaxed.measured(plain, judged, losses, z)
+
+        rows = [self.weights.view(len(self.cells), -1), relaxed.rows]
+        found: Tensor = self._evaluated(measure, len(x))(self._all(), (self.buffers, rows), x)
+        return found
 
     def _validate(self) -> tuple[Tensor, Tensor]:
-        """Accuracy or R², and mean loss, of the validation points in evaluation mode, (networks,) each."""
+        """Accuracy or R², and mean loss, of the validation points in evaluation mode, (networks,) each.
 
-        def judge(parameters: Named, buffers: Named, x: Tensor) -> tuple[Tensor, Tensor]:
+        With relaxed layers of the training points, too, for the epoch to come: what is told is of the plain network.
+        """
+        train, val = (self.data.inputs(x, self.dtype) for x in (self.x_train, self.x_val))
+        if self.relaxed is None:
+            return self._judged(val, [self.y_val], self.spreads[1:])[0]
+        self.plain, found = self._judged(torch.cat([train, val]), [self.y_train, self.y_val], self.spreads)
+        return found
+
+    def _judged(self, x: Tensor, targets: Sequence[Tensor], spreads: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
+        """Score and mean loss, (networks,) each, of sets of points that follow each other, by the plain networks."""
+        sizes = list(map(len, targets))
+
+        def judge(parameters: Named, buffers: Named, x: Tensor) -> list[tuple[Tensor, Tensor]]:
             outputs = self._forward(parameters, buffers, x)[0]
-            return self.task.right(outputs, self.y_val), self.task.loss(outputs, self.y_val)
+            parts = zip(torch.split(outputs, sizes), targets, strict=True)
+            return [(self.task.right(own, y), self.task.loss(own, y)) for own, y in parts]
 
-        x = self.data.inputs(self.x_val, self.dtype)
-        right, loss = self._evaluated(judge, len(x))(self._all(), self.buffers, x)
-        return self.score(loss.double(), right.double() / len(x), self.spreads[1]), loss
+        found = self._evaluated(judge, len(x))(self._all(), self.buffers, x)
+        return [
+            (self.score(loss.double(), right.double() / size, spread), loss)
+            for (right, loss), size, spread in zip(found, sizes, spreads, strict=True)
+        ]
 
     def _evaluated(self, what: Callable[..., Any], points: int) -> Callable[..., Any]:
         """What is computed of one network (parameters, buffers, points), of all, in evaluation mode."""
@@ -334,14 +420,18 @@ class FunctionalFleet(FleetRecord):
         return in_evaluation_mode
 
     def branches(self) -> Callable[[int], Branches]:
-        """What gives a network's branches `network` and `optimizer` of its training state, as they are now."""
+        """What gives a network's branches of its training state, as they are now."""
         flats = {"parameters": self.weights, **self.optimizer.slots}
         host = {name: array(flat.view(len(self.cells), -1)) for name, flat in flats.items()}
-        running = self._running()
+        running, relaxed = self._running(), None
+        if self.relaxed is not None:
+            relaxed = array(self.relaxed.rows)
+            host |= {name: np.concatenate([host[name], own], 1) for name, own in self.relaxed.slots().items()}
 
         def of_network(index: int) -> Branches:
             own = {name: values[index] for name, values in host.items()}
-            return {"parameters": own.pop("parameters"), "running": running[index]}, own
+            method = {} if relaxed is None else {"z": relaxed[index]}
+            return {"parameters": own.pop("parameters"), "running": running[index]}, method, own
 
         return of_network
 
@@ -363,7 +453,9 @@ class FunctionalFleet(FleetRecord):
 
         filled(self.weights, [own.network["parameters"] for own in states])
         for name, slot in self.optimizer.slots.items():
-            filled(slot, [own.optimizer[name] for own in states])
+            filled(slot, [own.optimizer[name][: self.numbers] for own in states])
+        if self.relaxed is not None:
+            self.relaxed.fill(states)
         for number, name in enumerate(NORMS[self.cells[0].network.norm].statistics):
             for layer, width in enumerate(self.cells[0].widths):
                 rows = np.stack([own.network["running"][number, layer, :width] for own in states])

@@ -18,7 +18,8 @@ from jumpstart_exp.result import CENSUS, CurveRow, LayerCensus, Metric
 
 Array = npt.NDArray[np.float64]
 
-Branches = tuple[Mapping[str, Array], Mapping[str, Array]]
+Branches = tuple[Mapping[str, Array], Mapping[str, Array], Mapping[str, Array]]
+"""`network`, `method` and `optimizer` of a training state."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,13 @@ class WholeSet:
     """The training points in evaluation mode: penalty (networks,), of every network its census (6, depth).
 
     In the order of `CENSUS`, then `ACTIVITY`. And which share of the points is dead at some layer, (networks,). NaN is
-    what was not counted.
+    what was not counted. With relaxed layers what a curve has of them, (networks, 2 + relaxed layers).
     """
 
     penalty: Array | None
     census: Sequence[Array]
     dead_at_some_layer: Array
+    relaxed: Array | None = None
 
     def penalty_of(self, index: int) -> float | None:
         """A network's penalty before λ; None without one."""
@@ -92,7 +94,7 @@ class FleetRecord(ABC):
 
     @abstractmethod
     def branches(self) -> Callable[[int], Branches]:
-        """What gives a network's branches `network` and `optimizer` of its training state, as they are now."""
+        """What gives a network's branches of its training state, as they are now."""
 
     @abstractmethod
     def fill(self, states: Sequence[TrainingState]) -> None:
@@ -139,11 +141,11 @@ class FleetRecord(ABC):
         for index, place in enumerate(self.places):
             if index in self.handed_over or not goes_on[index]:
                 continue
-            network, optimizer = branches(index)
+            network, method, optimizer = branches(index)
             found[place] = TrainingState(
                 epochs=self.epochs_done,
                 network=network,
-                method={},
+                method=method,
                 optimizer=optimizer,
                 metrics=metrics[:, index],
                 penalty_start=self.at_start.penalty_of(index) or 0.0,
@@ -199,7 +201,10 @@ class FleetRecord(ABC):
         if seen.penalty is not None:
             penalty = seen.penalty
             kept &= np.isfinite(penalty)
-        self.curve.append((epoch, np.concatenate([array(self.ledger.last), penalty[None], fractions]), kept))
+        parts = [array(self.ledger.last), penalty[None], fractions]
+        if seen.relaxed is not None:
+            parts.append(seen.relaxed.T)
+        self.curve.append((epoch, np.concatenate(parts), kept))
 
     def _outcomes(self) -> dict[int, Outcome]:
         ledger = self.ledger
