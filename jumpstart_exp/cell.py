@@ -525,7 +525,7 @@ class Cell:
         if self.regulariser_weight == 0:
             none += [f"regulariser.{name}" for name in ("function", "weight", "settings", "source")]
         if self.rai_weight == 0:
-            none += [f"rai.{field.name}" for field in dataclasses.fields(self.rai)]
+            none += [f"rai.{field.name}" for field in dataclasses.fields(RaiSpec)]
         elif not self._rai_rises:
             none.append("rai.final_weight")
         if self.rai.layers is not None:

@@ -43,7 +43,7 @@ ARROWS: dict[str, set[str]] = {
     "networks": {*_CELLS, "randomness", "user_functions"},
     "measures": {*_CELLS, "result"},
     "losses": {*_CELLS, "measures"},
-    "methods": {*_CELLS, "networks", "losses", "measures", "user_functions"},
+    "methods": {*_CELLS, "randomness", "networks", "losses", "measures", "user_functions"},
     "engines": _ENGINES,
     "store": {*_CELLS, "result", "arguments", "config"},
     "config": {*_CELLS, "user_functions"},

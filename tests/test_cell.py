@@ -138,6 +138,30 @@ CHANGED_CNN: dict[str, Any] = {
 }
 
 
+EFFECTIVE_RAI: dict[str, Any] = {
+    "depth": 5,
+    "width": 4,
+    "network": {"activation": "logistic"},
+    "rai": {"weight": 0.5, "schedule": "geometric"},
+    "optimizer": {"epochs": 200},
+}
+
+CHANGED_RAI: dict[str, Any] = {
+    "rai.weight": 0.6,
+    "rai.relax": "pre_activation",
+    "rai.include_output": True,
+    "rai.every": 2,
+    "rai.layers": [1, 3],
+    "rai.loss": "cross_entropy",
+    "rai.reduce": "mean",
+    "rai.schedule": "constant",
+    "rai.final_weight": 10.0,
+    "rai.start": "random",
+    "rai.period": 10,
+    "rai.rate": 10.0,
+}
+
+
 def changed(config: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
     """A copy of a nested configuration with dotted names (two underscores for a dot) set."""
     copy: dict[str, Any] = {name: dict(part) if isinstance(part, dict) else part for name, part in config.items()}
@@ -291,6 +315,7 @@ def test_every_field_is_covered_here() -> None:
         "network.kernel",
         "network.head",
         "penalty.layers",
+        *CHANGED_RAI,
     }
     assert {"network.kernel", "network.head", "penalty.layers"} < set(CHANGED_CNN)
 
@@ -353,6 +378,78 @@ def test_changing_any_field_of_a_cnn_changes_the_key() -> None:
     keys = {name: cell(EFFECTIVE_CNN, **dotted({name: value})).key for name, value in CHANGED_CNN.items()}
     keys["nothing"] = cell(EFFECTIVE_CNN).key
     assert len(set(keys.values())) == len(keys)
+
+
+def test_changing_any_field_of_relaxed_layers_changes_the_key_where_they_are_relaxed() -> None:
+    keys = {name: cell(EFFECTIVE_RAI, **dotted({name: value})).key for name, value in CHANGED_RAI.items()}
+    keys["nothing"] = cell(EFFECTIVE_RAI).key
+    assert len(set(keys.values())) == len(keys)
+    plain = {"rai__weight": 0.0}
+    without = {name: value for name, value in CHANGED_RAI.items() if name != "rai.weight"}
+    assert {cell(EFFECTIVE_RAI, **plain, **dotted({name: value})).key for name, value in without.items()} == {
+        cell(changed(EFFECTIVE_RAI, rai={})).key
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"layers": [1, 2, 3, 4, 5]}, {}),
+        ({"layers": [2, 4]}, {"every": 2}),
+        ({"schedule": "geometric", "final_weight": 0.5}, {"schedule": "constant"}),
+        ({"schedule": "constant", "final_weight": 3}, {"schedule": "constant"}),
+        ({"period": 200}, {"period": 0}),
+        ({"every": 6, "include_output": True, "relax": "pre_activation"}, {"every": 7, "include_output": True}),
+    ],
+)
+def test_relaxed_layers_that_train_alike_have_one_key(one: dict[str, Any], other: dict[str, Any]) -> None:
+    base = {**EFFECTIVE_RAI["rai"]}
+    assert cell(EFFECTIVE_RAI, rai={**base, **one}).key == cell(EFFECTIVE_RAI, rai={**base, **other}).key
+
+
+def test_where_no_layer_is_relaxed_the_training_is_a_plain_one_and_says_so() -> None:
+    nothing = cell(EFFECTIVE_RAI, rai__every=6)
+    assert nothing.key == cell(EFFECTIVE_RAI, rai__weight=0.0).key
+    assert any("no layer is relaxed" in warning for warning in nothing.warnings())
+    assert cell(EFFECTIVE_RAI).warnings() == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"optimizer__batch_size": 16},
+            "optimizer.batch_size=16 is not allowed: it must be null with rai.weight=0.5 (z",
+        ),
+        ({"network__layout": "conv2x1"}, "network.layout='conv2x1' is not allowed: it must be mlp with rai.weight=0.5"),
+        ({"network__skip_every": 2}, "network.skip_every=2 is not allowed: it must be 0 with rai.weight=0.5"),
+        ({"network__farkas": True}, "network.farkas=True is not allowed: it must be false with rai.weight=0.5"),
+        (
+            {"network__norm": "batch"},
+            "network.norm='batch' is not allowed: it must be none or layer with rai.weight=0.5",
+        ),
+        ({"dropout__rate": 0.5}, "dropout.rate=0.5 is not allowed: it must be 0 with rai.weight=0.5"),
+        ({"reset__every": 3}, "reset.every=3 is not allowed: it must be 0 with rai.weight=0.5"),
+        ({"optimizer__clip_norm": 1}, "optimizer.clip_norm=1.0 is not allowed: it must be null with rai.weight=0.5"),
+        ({"task_loss": False}, "task_loss=False is not allowed: it must be true with rai.weight=0.5"),
+        ({"rai__layers": [2, 6]}, "rai.layers=[2, 6] is not allowed: it must be layers from 1 to depth=5"),
+        ({"rai__layers": [3, 2]}, "rai.layers=[3, 2] is not allowed: it must be a list of layers that rises"),
+        ({"rai__layers": [2], "rai__every": 2}, "rai.every=2 is not allowed: it must be 1 where rai.layers says"),
+        (
+            {"rai__loss": "cross_entropy", "network__activation": "relu"},
+            "rai.loss='cross_entropy' is not allowed: it must be squared without network.activation=logistic",
+        ),
+        (
+            {"rai__loss": "cross_entropy", "rai__include_output": True}
+            | {"dataset": {"name": "mnist"}, "optimizer__batch_size": None},
+            "rai.loss='cross_entropy' is not allowed: it must be squared where rai.include_output, but for two classes",
+        ),
+    ],
+)
+def test_what_relaxed_layers_do_not_go_with_is_refused(settings: dict[str, Any], words: str) -> None:
+    assert refusal(EFFECTIVE_RAI, **settings).startswith(words)
+    if not any(name.startswith("rai") for name in settings):
+        cell(EFFECTIVE_RAI, rai__weight=0.0, penalty={"kind": "UP"}, **settings)
 
 
 def test_what_only_a_cnn_has_is_nothing_to_an_mlp() -> None:

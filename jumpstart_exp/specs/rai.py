@@ -71,6 +71,8 @@ class RaiSpec:
 
     def check(self) -> None:
         """Raise SettingError where values do not fit together."""
+        if self.weight == 0:
+            return
         if self.layers is not None and self.every != 1:
             raise setting_error("rai.every", self.every, "1 where rai.layers says which layers are relaxed")
         if self.layers is not None and list(self.layers) != sorted(set(self.layers)):

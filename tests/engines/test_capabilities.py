@@ -23,6 +23,7 @@ from jumpstart_exp.engines.capabilities import SUPPORTED, Values, unsupported
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import SettingError, setting
 from jumpstart_exp.specs.optimizer import OptimizerSpec
+from jumpstart_exp.specs.rai import RaiSpec
 
 Overrides = Mapping[str, Any]
 
@@ -64,6 +65,10 @@ BASES: dict[str, tuple[type[DatasetSpec], Overrides]] = {
         DATASETS["moons"],
         {**_MOONS, "regulariser.function": "own_functions:squared_mean", "regulariser.settings": {"scale": 2}}
         | {"regulariser.weight": 0.5},
+    ),
+    "relaxed": (
+        DATASETS["moons"],
+        {**_MOONS, "depth": 4, "network.activation": "logistic", "rai.weight": 0.5, "rai.schedule": "geometric"},
     ),
     "a CNN's regulariser": (
         Thumbnails,
@@ -115,6 +120,7 @@ ONLY: dict[str, set[str]] = {
     "skips": {"network.skip_every", "network.skip_scale"},
     "resets": {"reset.every", "reset.tau"},
     "regulariser": {"regulariser.function", "regulariser.weight", "regulariser.settings"},
+    "relaxed": {f"rai.{field.name}" for field in dataclasses.fields(RaiSpec)},
     "a CNN's regulariser": {"penalty.kind"},
     "rmsprop": {f"optimizer.{field.name}" for field in dataclasses.fields(OptimizerSpec)},
     "spirals": {f"dataset.{field.name}" for field in dataclasses.fields(DATASETS["spirals"])},
@@ -261,7 +267,7 @@ def test_fields_without_effect_change_nothing(engine: str, base: str) -> None:
 def test_a_choice_that_nobody_knows_is_refused(base: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     widen(name, "fancy", monkeypatch)
     known = cell_of(base, {})
-    of_cells = ("network.layout", "network.norm", "penalty.sides", "penalty.point_sides")
+    of_cells = ("network.layout", "network.norm", "penalty.sides", "penalty.point_sides", "rai.schedule")
     if name in (*of_cells, "optimizer.name", "optimizer.schedule"):
         with pytest.raises(SettingError, match=r"[a-z._]+='fancy' is not allowed"):
             assert cell_of(base, {name: "fancy"}).key
