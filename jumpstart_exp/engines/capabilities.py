@@ -212,6 +212,7 @@ SUPPORTED: Mapping[str, Supported] = {
         "network.norm": Values(native_names(NORMS)),
         "network.skip_every": _ANY,
         "network.skip_scale": Values(("1", "zero")),
+        **_RELAXATION,
         "optimizer.name": Values(native_names(OPTIMIZERS)),
     },
 }

@@ -13,6 +13,7 @@ from jumpstart_exp.engines.native.cost import seconds_of
 from jumpstart_exp.engines.native.exchange import (
     arrays_of,
     initial_of,
+    relaxed_initial_of,
     result_of,
     resumed,
     spec_of,
@@ -24,6 +25,7 @@ from jumpstart_exp.engines.native.kernels import instruction_sets
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.state_recorder import StateRecorder, running_tensors
 from jumpstart_exp.engines.training_state import load_training_state
+from jumpstart_exp.methods.relaxation import relaxed_shapes
 from jumpstart_exp.networks.build import parameter_shapes
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import setting_error
@@ -96,6 +98,8 @@ class NativeEngine:
             return "the engine native trains full batches only"
         if cell.width > WIDEST or cell.depth > DEEPEST:
             return f"the engine native trains networks up to depth {DEEPEST} and width {WIDEST}"
+        if cell.rai_weight and cell.network.activation in ("prelu", "crelu"):
+            return f"the engine native relaxes no layers with network.activation={cell.network.activation}"
         if cell.least_eps < _LEAST_EPS.get(cell.precision, 0.0):
             return f"the engine native takes no ε below {_LEAST_EPS[cell.precision]:g} in {cell.precision}"
         points = max(cell.dataset.sizes()) + _MOST_LANES
@@ -151,7 +155,9 @@ class NativeEngine:
             state = resumed(load_training_state(keeper, cell))
             initial = initial_of(cell) if state is None else None
             spec = spec_of(cell, every, self.evaluate)
-            specs.append({**spec, "initial": initial, "state": state, "watched": watched})
+            relaxed = relaxed_initial_of(cell, data) if state is None else None
+            own = {"initial": initial, "relaxed_initial": relaxed, "state": state, "watched": watched}
+            specs.append({**spec, **own})
 
         def progress(index: int, epochs: int) -> None:
             keeper.begin([largest_first[index].key])
@@ -190,11 +196,16 @@ class NativeEngine:
         """The full-batch step after `steps` steps, from the cell's initial weights or from `initial`."""
         shapes = parameter_shapes(cell)
         values = [] if initial is None else np.concatenate([np.ravel(initial[name]) for name in shapes]).tolist()
-        spec = {**spec_of(cell, 1, True), "initial": initial_of(cell)}
+        own = {"initial": initial_of(cell), "relaxed_initial": relaxed_initial_of(cell, data)}
+        spec = {**spec_of(cell, 1, True), **own}
         found = native.probe(spec, *arrays_of(data), self.instruction_set, steps, values)
+        relaxed = relaxed_shapes(cell) if cell.rai_weight else {}
         return Probe(
             found["task_loss"],
             found["penalty"],
             gradients=tensors_of(found["gradients"], shapes),
             parameters=tensors_of(found["parameters"], shapes),
+            relaxation=found["relaxation"],
+            method_gradients=tensors_of(found["relaxed_gradients"], relaxed),
+            method_parameters=tensors_of(found["relaxed"], relaxed),
         )

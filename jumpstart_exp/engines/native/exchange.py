@@ -12,8 +12,9 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Tensors
-from jumpstart_exp.engines.training_state import CURVE_COLUMNS, TrainingState, curve_row
+from jumpstart_exp.engines.training_state import TrainingState, curve_columns, curve_row
 from jumpstart_exp.memory import peak_memory_bytes
+from jumpstart_exp.methods.relaxation import Relaxation
 from jumpstart_exp.networks.activations import activation_of
 from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.networks.build import initial_parameters, running_shape
@@ -80,9 +81,37 @@ def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
         "curve_every": curve_every,
         "evaluate": evaluate,
         "seed": cell.seed,
+        **_relaxation_of(cell),
+        "relaxed_initial": None,
         "state": None,
         "watched": [],
     }
+
+
+def _relaxation_of(cell: Cell) -> dict[str, Any]:
+    """What the C++ engine has to know of relaxed layers; a weight of 0 stands for none."""
+    spec = cell.rai
+    return {
+        "hidden_weight": cell.rai_weight,
+        "hidden_final_weight": spec.final_weight,
+        "hidden_schedule": spec.schedule,
+        "hidden_loss": spec.loss if cell.rai_weight else "squared",
+        "hidden_reduce": spec.reduce,
+        "relax": spec.relax,
+        "relaxed_layers": list(cell.relaxed_layers) if cell.rai_weight else [],
+        "relaxes_outputs": spec.include_output and cell.rai_weight > 0,
+        "relaxed_period": spec.period,
+        "relaxed_rate": spec.rate,
+        "relaxed_points": cell.dataset.sizes()[0],
+    }
+
+
+def relaxed_initial_of(cell: Cell, data: Data) -> np.ndarray[Any, Any] | None:
+    """Relaxed values that a cell begins with, in the order of `relaxed_shapes`; None for those of a forward pass."""
+    if not cell.rai_weight or cell.rai.start == "forward":
+        return None
+    begins = Relaxation(cell).extra_parameters(cell, data)
+    return np.concatenate([value.double().numpy().ravel() for value in begins.values()])
 
 
 def initial_of(cell: Cell) -> np.ndarray[Any, Any] | None:
@@ -96,10 +125,12 @@ def resumed(state: TrainingState | None) -> dict[str, Any] | None:
     """A training as the C++ engine takes it up."""
     if state is None:
         return None
+    count, empty = len(state.network["parameters"]), np.empty(0)
     return {
         "epochs": state.epochs,
         "parameters": state.network["parameters"],
-        "slots": np.concatenate([np.empty(0), *state.optimizer.values()]),
+        "slots": np.concatenate([np.empty(0), *(slot[:count] for slot in state.optimizer.values())]),
+        "relaxed": np.concatenate([state.method.get("z", empty), *(slot[count:] for slot in state.optimizer.values())]),
         "running": state.network["running"].ravel(),
         "metrics": state.metrics,
         "penalty_start": state.penalty_start,
@@ -115,16 +146,18 @@ def training_state(cell: Cell, found: Mapping[str, Any]) -> TrainingState:
     """A training as the C++ engine hands it over."""
     names = optimizer(cell.optimizer).slots
     slots = np.split(found["slots"], len(names)) if names else []
+    relaxed, *of_relaxed = np.split(found["relaxed"], 1 + len(names))
+    slots = [np.concatenate(both) for both in zip(slots, of_relaxed, strict=True)]
     return TrainingState(
         epochs=found["epochs"],
         network={"parameters": found["parameters"], "running": found["running"].reshape(running_shape(cell))},
-        method={},
+        method={"z": relaxed} if cell.rai_weight else {},
         optimizer=dict(zip(names, slots, strict=True)),
         metrics=found["metrics"].reshape(len(METRICS), 3),
         penalty_start=found["penalty_start"],
         census_start=_layers(found["census_start"]),
         dead_at_some_layer_start=found["dead_at_some_layer_start"],
-        curve=found["curve"].reshape(-1, CURVE_COLUMNS),
+        curve=found["curve"].reshape(-1, curve_columns(cell)),
         pending=np.empty(0),
         seconds=found["seconds"],
         started=_started(found["started"]),
@@ -162,7 +195,8 @@ def result_of(cell: Cell, found: Mapping[str, Any], *, evaluated: bool) -> Resul
         Metric(last if done else None, best, best_epoch) for last, best, best_epoch in (found[name] for name in METRICS)
     )
     has_penalty = bool(cell.penalty_weight) and evaluated
-    rows = [curve_row(*row) for row in found["curve"]]
+    relaxed = np.reshape(found["relaxed_curve"], (len(found["curve"]), -1)) if found["curve"] else np.empty((0, 0))
+    rows = [curve_row(*row, *own) for row, own in zip(found["curve"], relaxed.tolist(), strict=True)]
     return Result(
         cell,
         "done" if done else "diverged",

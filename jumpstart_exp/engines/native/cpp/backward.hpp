@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "network.hpp"
+#include "relaxation.hpp"
 
 namespace jumpstart {
 namespace INSTRUCTION_SET {
@@ -236,6 +237,27 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
     }
     if constexpr (ROWS_ARE != Rows::plain) return;
     if (is_inlined_) return;
+    if (const T* const z = layer.z) {
+        const T share = hidden_weight_ * hidden_share(segments_);
+        V<T> loss = {};
+        for (int segment = 0; segment < segments_; ++segment)
+            for (int points = 0; points < stride; points += lanes<T>) {
+                const std::size_t place = std::size_t(segment) * stride + points;
+                const V<T> pre = load(layer.pre + place);
+                const Mask<T> valid = load(set.valid + points) > T(0);
+                const HiddenTerms terms =
+                    hidden_terms(load(z + place), pre, load(layer.outputs + place), load(layer.slopes + place));
+                V<T> of_z = load(to_gradient + place);
+                if (layer.z_slopes) of_z *= load(layer.z_slopes + place);
+                store(z_gradient_ + place, of_z + (valid ? terms.of_z * share : V<T>{}));
+                V<T> gradient = valid ? terms.of_pre * share : V<T>{};
+                loss += valid ? terms.value : V<T>{};
+                add_penalties(pre, points, place, gradient);
+                store(to_gradient + place, gradient);
+            }
+        relaxation_ += double(horizontal_sum<T>(loss)) * double(hidden_share(segments_));
+        return;
+    }
     const bool is_double = activation_.outputs == 2;
     V<T> of_slope = {};
     for (int segment = 0; segment < segments_; ++segment)
@@ -553,12 +575,16 @@ void Network<T>::update_clipped() {
 template <class T>
 void Network<T>::start_step() {
     step_now_ = numbers_of_step<T>(spec_, ++steps_);
+    if (is_relaxed_) z_step_ = numbers_of_step<T>(z_spec_, steps_);
 }
 
 template <class T>
 void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
     const bool dropping = dropout_scale > 0, in_registers = normalises_in_registers(train_);
     penalty_weight_ = T(spec_.weight * penalty_factor(spec_, epoch));
+    relaxation_ = 0;
+    if (is_relaxed_) hidden_weight_ = T(hidden_weight(spec_, epoch));
+    if (z_outputs_) relax_outputs(probe ? probe->relaxed_gradients : nullptr);
     const T* gradient = logit_gradient_;
     for (int l = spec_.depth; l >= 0; --l) {
         if (stopped()) return;
@@ -585,7 +611,7 @@ void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
                                        gradient_of(l - 1));
             }
             if (has_unit_fast && !in_registers) add_unit_fast(hidden_[l - 1], next);
-            in = is_inlined_ ? activations_[0] : hidden_[l - 1].outputs;
+            in = is_inlined_ ? activations_[0] : hidden_[l - 1].z ? hidden_[l - 1].handed : hidden_[l - 1].outputs;
         }
         if (dropping && l < spec_.depth) in = hidden_[l].dropped;
         for (int i = block.used(); i < block.length; ++i) parameters[i] = T(0);
@@ -599,6 +625,10 @@ void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
             });
         } else if (!block.gradient) {
             update(block, parameters);
+        }
+        if (l > 0 && hidden_[l - 1].z) {
+            if (probe) copy_rows(z_gradient_, segments_, room_of_layer(probe->relaxed_gradients, l - 1));
+            else update_relaxed(hidden_[l - 1].z, segments_);
         }
         if (l > 0 && has_batch_norm_)
             normalise_backward(blocks_[l - 1], hidden_[l - 1], next, gradient_of(l - 1));

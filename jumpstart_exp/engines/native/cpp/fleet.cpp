@@ -53,7 +53,7 @@ std::int64_t running_count(const Spec& spec) {
 }
 
 std::int64_t state_count(const Spec& spec) {
-    return (1 + slots_of(spec)) * parameter_count(spec) + running_count(spec);
+    return (1 + slots_of(spec)) * (parameter_count(spec) + relaxed_count(spec)) + running_count(spec);
 }
 
 Workspace::Workspace(std::size_t bytes) : data_(std::aligned_alloc(64, (bytes + 63) / 64 * 64)) {
@@ -76,6 +76,7 @@ public:
           so_far_(so_far),
           epochs_(job.spec.epochs),
           count_(std::size_t(state_count(job.spec))),
+          columns_(relaxed_columns(job.spec)),
           watched_(job.watched) {}
 
     double* room_if_due(std::int64_t epoch) noexcept override {
@@ -100,7 +101,11 @@ public:
             State& state = kept.state;
             state.outcome = outcome;
             state.census_start = so_far_.census_start;
-            if (is_due_) state.curve.assign(so_far_.curve.begin(), so_far_.curve.begin() + outcome.curve_rows);
+            if (is_due_) {
+                state.curve.assign(so_far_.curve.begin(), so_far_.curve.begin() + outcome.curve_rows);
+                const auto relaxed = so_far_.relaxed_curve.begin();
+                state.relaxed_curve.assign(relaxed, relaxed + outcome.curve_rows * columns_);
+            }
             state.seconds = so_far_.seconds + seconds_since(begun_);
             state.started = so_far_.started;
             state.numbers = std::move(numbers_);
@@ -126,6 +131,7 @@ private:
     const State& so_far_;
     const std::int64_t epochs_;
     const std::size_t count_;
+    const std::int64_t columns_;
     const std::vector<std::int64_t>& watched_;
     std::size_t next_ = 0;
     bool is_watched_ = false, is_due_ = false;
@@ -247,16 +253,19 @@ Finished Fleet::train(std::size_t index, Running& mine) {
             state.census_start.resize(6 * std::size_t(spec.depth));
             state.census_last.resize(6 * std::size_t(spec.depth));
             state.curve.resize(state.curve.size() + std::size_t(spec.epochs / spec.curve_every) + 2);
+            state.relaxed_curve.resize(state.curve.size() * std::size_t(relaxed_columns(spec)));
         }
         state.outcome.census_start = state.census_start.data();
         state.outcome.census_last = state.census_last.data();
         state.outcome.curve = state.curve.data();
+        state.outcome.relaxed_curve = state.relaxed_curve.data();
         state.outcome.curve_capacity = std::int64_t(state.curve.size());
         Handover handover(*this, mine, state, jobs_[index]);
         mine.control.keeper = std::isinf(keep_every_) && jobs_[index].watched.empty() ? nullptr : &handover;
         mine.control.state = state.numbers.empty() ? nullptr : state.numbers.data();
         kernel_.train(spec, data_.train(), data_.val(), workspace.data(), mine.control, state.outcome);
         state.curve.resize(std::size_t(state.outcome.curve_rows));
+        state.relaxed_curve.resize(state.curve.size() * std::size_t(relaxed_columns(spec)));
     } catch (const std::bad_alloc&) {
         result.error = "MemoryError: not enough memory for the network and its curve";
     } catch (const std::exception& error) {

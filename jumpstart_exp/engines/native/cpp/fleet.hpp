@@ -34,12 +34,14 @@ struct State {
     std::vector<double> numbers;  // `state_count`
     std::vector<double> census_start, census_last;
     std::vector<CurvePoint> curve;
+    std::vector<double> relaxed_curve;  // `relaxed_columns` of each of its rows
     double seconds = 0, started = 0;  // `started` in seconds since 1970
 };
 
 struct Job {
     Spec spec{};
-    std::vector<double> layer_weights, initial;
+    std::vector<double> layer_weights, initial, relaxed_initial;
+    std::unique_ptr<bool[]> is_relaxed;  // of every hidden layer
     std::optional<State> state;        // to go on from
     std::vector<std::int64_t> watched;  // epochs after which the state is handed over whatever the time, ascending
 
@@ -47,6 +49,8 @@ struct Job {
         Spec complete = spec;
         complete.layer_weights = layer_weights.empty() ? nullptr : layer_weights.data();
         complete.initial = initial.empty() ? nullptr : initial.data();
+        complete.relaxed_initial = relaxed_initial.empty() ? nullptr : relaxed_initial.data();
+        complete.is_relaxed = is_relaxed.get();
         return complete;
     }
 };

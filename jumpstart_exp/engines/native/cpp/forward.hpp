@@ -433,7 +433,7 @@ void Network<T>::count_census(const Set& set, int layer, const T* pre, const T* 
 template <class T>
 void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64_t dropout_threshold,
                          std::int64_t epoch, double* census) {
-    const bool training = mode == Mode::train, dropping = training && dropout_scale > 0;
+    const bool training = mode == Mode::train || mode == Mode::relaxed, dropping = training && dropout_scale > 0;
     const bool with_extremes = mode == Mode::whole_set || (training && has_penalty_);
     const T* in = set.x;
     const T* skipped = nullptr;  // the input of the block in hand
@@ -505,6 +505,14 @@ void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64
         if (begins_block(spec_, l)) skipped = out;
         if (with_extremes && has_penalty_) finish_extremes(set, layer);
         in = out;
+        if (mode != Mode::relaxed || !layer.z) continue;
+        switch (spec_.relax) {
+            case Relax::activation: break;
+            case Relax::pre_activation:
+                activate_all<T>(spec_.activation, spec_.activation_number, layer.z, layer.handed, layer.z_slopes,
+                                z_length(segments_));
+        }
+        in = layer.handed;
     }
     if (with_extremes) end_penalty();
     affine(set, blocks_[spec_.depth], true, in, nullptr, logits_, nullptr, nullptr, false);

@@ -34,12 +34,27 @@ double mean_of(const double* census, int depth, int which) {
     return sum / depth;
 }
 
+// A step's forward pass, before its number is counted: the task's loss, and its gradient.
+template <class T>
+typename Network<T>::Score Network<T>::look(std::int64_t step, T dropout_scale, std::uint64_t dropout_threshold,
+                                            bool with_loss) {
+    if (is_relaxed_) {
+        const bool is_renewed = step == 0 ? !spec_.relaxed_initial
+                                          : spec_.relaxed_period > 0 && step % spec_.relaxed_period == 0;
+        if (is_renewed) renew();
+    }
+    forward(train_, is_relaxed_ ? Mode::relaxed : Mode::train, dropout_scale, dropout_threshold, step, nullptr);
+    judge_relaxed_outputs();
+    return score(train_, with_loss, true);
+}
+
 template <class T>
 void Network<T>::run(Control& control, Outcome& outcome) {
     control_ = &control;
     if (control.state) {
         const double* numbers = control.state;
         each_of_state([&](T& number) { number = T(*numbers++); });
+        fill_padding();
         steps_ = outcome.epochs_run;
     } else {
         initialise(nullptr);
@@ -51,8 +66,13 @@ void Network<T>::run(Control& control, Outcome& outcome) {
     }
     for (std::int64_t epoch = outcome.epochs_run + 1; epoch <= spec_.epochs; ++epoch) {
         const DropoutNow dropout = dropout_at(spec_, epoch - 1);
-        forward(train_, Mode::train, T(dropout.scale), dropout.threshold, epoch - 1, nullptr);
-        const Score train = score(train_, spec_.evaluate, true);
+        Score plain = {0, 0};  // relaxed layers are no part of what is told
+        if (is_relaxed_ && spec_.evaluate) {
+            forward(train_, Mode::evaluate, 0, 0, 0, nullptr);
+            plain = score(train_, true, false);
+        }
+        const Score seen = look(epoch - 1, T(dropout.scale), dropout.threshold, spec_.evaluate && !is_relaxed_);
+        const Score train = is_relaxed_ ? plain : seen;
         const double penalty = has_penalty_ ? penalty_ : 0;
         start_step();
         backward(epoch - 1, T(dropout.scale), nullptr);
@@ -66,7 +86,7 @@ void Network<T>::run(Control& control, Outcome& outcome) {
             val_acc = val.accuracy;
         }
         if (stopped()) break;
-        if (!std::isfinite(train_loss + val_loss + penalty) || any<T>(parameters_bad_ != parameters_bad_)) {
+        if (!std::isfinite(train_loss + val_loss + penalty + relaxation_) || any<T>(parameters_bad_ != parameters_bad_)) {
             outcome.diverged_epoch = epoch;
             return;
         }
@@ -84,6 +104,9 @@ void Network<T>::run(Control& control, Outcome& outcome) {
                         epoch, train_acc, val_acc, train_loss, val_loss, penalty_,
                         mean_of(census, depth, 0), mean_of(census, depth, 1),
                         mean_of(census, depth, 2), mean_of(census, depth, 3)};
+                    if (is_relaxed_)
+                        measure_relaxed(outcome.relaxed_curve + (outcome.curve_rows - 1) * relaxed_columns(spec_));
+                    if (stopped()) break;
                 }
             } else if (is_last) {
                 outcome.diverged_epoch = epoch;
@@ -112,14 +135,19 @@ void Network<T>::probe(Probe& probe) {
     initialise(probe.initial);
     for (std::int64_t step = 0;; ++step) {
         const DropoutNow dropout = dropout_at(spec_, step);
-        forward(train_, Mode::train, T(dropout.scale), dropout.threshold, step, nullptr);
-        const Score train = score(train_, true, true);
+        const Score train = look(step, T(dropout.scale), dropout.threshold, true);
         if (step == probe.steps) {
             probe.task_loss = train.loss;
             probe.penalty = has_penalty_ ? penalty_ : 0;
             double* values = probe.parameters;
             each_parameter([&](int l, int offset) { *values++ = double(blocks_[l].values[offset]); });
+            double* relaxed = probe.relaxed;
+            each_relaxed([&](T* z, int rows) {
+                copy_rows(z, rows, relaxed);
+                relaxed += std::size_t(train_.layout.count) * rows;
+            });
             backward(step, T(dropout.scale), &probe);
+            probe.relaxation = relaxation_;
             return;
         }
         start_step();

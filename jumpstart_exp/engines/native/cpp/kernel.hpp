@@ -28,6 +28,11 @@ enum class Optimizer { adam, adamw, sgd, rmsprop, rprop };
 enum class RateSchedule { constant, cosine, step };
 enum class PenaltySchedule { constant, cosine, linear };
 enum class EpsRule { torch, keras };
+// Of relaxed layers: what is trained of a layer, and the loss between that and what the layer makes of its input.
+enum class Relax { activation, pre_activation };
+enum class HiddenLoss { squared, cross_entropy };
+enum class Reduce { sum, mean };
+enum class HiddenSchedule { constant, geometric };
 
 constexpr int positions_of(Architecture architecture) {
     switch (architecture) {
@@ -151,7 +156,31 @@ struct Spec {
     double step_factor;
     std::int64_t epochs, curve_every;
     std::uint32_t seed;
+    // Relaxed activation identity: its weight is 0 without it.
+    double hidden_weight, hidden_final_weight, relaxed_rate;
+    Relax relax;
+    HiddenLoss hidden_loss;
+    Reduce hidden_reduce;
+    HiddenSchedule hidden_schedule;
+    const bool* is_relaxed;  // of every hidden layer
+    int relaxed_layers;      // how many of them
+    bool relaxes_outputs;
+    std::int64_t relaxed_period;    // steps after which the relaxed values begin anew, 0 for never
+    const double* relaxed_initial;  // `relaxed_count` numbers; null to begin with a forward pass
+    int relaxed_points;             // training points
 };
+
+constexpr bool relaxes(const Spec& spec) { return spec.hidden_weight > 0; }
+// Relaxed values: of each layer in turn, point by point, those of the outputs last.
+constexpr std::int64_t relaxed_count(const Spec& spec) {
+    if (!relaxes(spec)) return 0;
+    const std::int64_t units = std::int64_t(spec.relaxed_layers) * spec.width + (spec.relaxes_outputs ? spec.outputs : 0);
+    return units * spec.relaxed_points;
+}
+// What a row of the curve has of them: the gap to the plain outputs, the largest of them, every layer's hidden loss.
+constexpr int relaxed_columns(const Spec& spec) {
+    return relaxes(spec) ? 2 + spec.relaxed_layers + int(spec.relaxes_outputs) : 0;
+}
 
 constexpr bool has_momentum(const Spec& spec) { return spec.momentum > 0; }
 // Numbers that an optimizer keeps beside every parameter.
@@ -205,6 +234,7 @@ struct Outcome {
     double* census_last;
     double dead_at_some_layer_start, dead_at_some_layer_last;  // of the points; NaN for what is not known
     CurvePoint* curve;
+    double* relaxed_curve;  // `relaxed_columns` of each row
     std::int64_t curve_capacity, curve_rows;
 };
 
@@ -233,6 +263,9 @@ struct Probe {
     double task_loss, penalty;
     double* parameters;      // before that step
     double* gradients;
+    double relaxation;       // the sum of the hidden losses
+    double* relaxed;         // `relaxed_count` numbers, before that step
+    double* relaxed_gradients;
 };
 
 // One layer of a CNN: its activations (images, positions, channels), and the extremes of its channels and images.
@@ -291,7 +324,8 @@ struct Kernel {
 std::int64_t parameter_count(const Spec&);
 // Running means of all hidden layers, then their running variances.
 std::int64_t running_count(const Spec&);
-// Parameters in torch's order, every slot of the optimizer likewise, the running statistics.
+// Parameters in torch's order, every slot of the optimizer likewise, the running statistics; relaxed values, and every
+// slot of theirs likewise.
 std::int64_t state_count(const Spec&);
 
 }  // namespace jumpstart

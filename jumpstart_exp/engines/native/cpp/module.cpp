@@ -76,7 +76,8 @@ State state_from(const nb::dict& values, const Spec& spec) {
     outcome.epochs_run = epochs;
     const std::size_t parameters = std::size_t(parameter_count(spec)), slots = std::size_t(slots_of(spec));
     for (const auto& [name, count] : {std::pair{"parameters", parameters}, std::pair{"slots", slots * parameters},
-                                      std::pair{"running", std::size_t(running_count(spec))}}) {
+                                      std::pair{"running", std::size_t(running_count(spec))},
+                                      std::pair{"relaxed", (1 + slots) * std::size_t(relaxed_count(spec))}}) {
         const std::vector<double> part = numbers_from(values, name, count);
         state.numbers.insert(state.numbers.end(), part.begin(), part.end());
     }
@@ -89,12 +90,15 @@ State state_from(const nb::dict& values, const Spec& spec) {
         *best = {numbers[0], numbers[1], epoch_from(numbers[2], epochs)};
         numbers += 3;
     }
-    const std::size_t rows = get<Numbers>(values, "curve").size() / curve_columns;
-    const std::vector<double> curve = numbers_from(values, "curve", rows * curve_columns);
+    const std::size_t columns = curve_columns + std::size_t(relaxed_columns(spec));
+    const std::size_t rows = get<Numbers>(values, "curve").size() / columns;
+    const std::vector<double> curve = numbers_from(values, "curve", rows * columns);
     if (rows > std::size_t(epochs)) throw std::invalid_argument("curve has more rows than epochs");
-    for (const double* row = curve.data(); row < curve.data() + curve.size(); row += curve_columns)
+    for (const double* row = curve.data(); row < curve.data() + curve.size(); row += columns) {
         state.curve.push_back({epoch_from(row[0], epochs), row[1], row[2], row[3], row[4], row[5], row[6], row[7],
                                row[8], row[9]});
+        state.relaxed_curve.insert(state.relaxed_curve.end(), row + curve_columns, row + columns);
+    }
     outcome.curve_rows = std::int64_t(rows);
     state.seconds = get<double>(values, "seconds");
     state.started = get<double>(values, "started");
@@ -200,6 +204,35 @@ Job job_from(const nb::dict& values) {
     spec.epochs = get<std::int64_t>(values, "epochs");
     spec.curve_every = get<std::int64_t>(values, "curve_every");
     spec.seed = get<std::uint32_t>(values, "seed");
+    spec.hidden_weight = get<double>(values, "hidden_weight");
+    spec.hidden_final_weight = get<double>(values, "hidden_final_weight");
+    spec.relaxed_rate = get<double>(values, "relaxed_rate");
+    spec.relax =
+        choice<Relax>(values, "relax", {{"activation", Relax::activation}, {"pre_activation", Relax::pre_activation}});
+    spec.hidden_loss = choice<HiddenLoss>(
+        values, "hidden_loss", {{"squared", HiddenLoss::squared}, {"cross_entropy", HiddenLoss::cross_entropy}});
+    spec.hidden_reduce = choice<Reduce>(values, "hidden_reduce", {{"sum", Reduce::sum}, {"mean", Reduce::mean}});
+    spec.hidden_schedule =
+        choice<HiddenSchedule>(values, "hidden_schedule",
+                               {{"constant", HiddenSchedule::constant}, {"geometric", HiddenSchedule::geometric}});
+    job.is_relaxed = std::make_unique<bool[]>(std::size_t(spec.depth));
+    spec.relaxed_layers = 0;
+    for (const int layer : get<std::vector<int>>(values, "relaxed_layers")) {
+        if (layer < 0 || layer >= spec.depth || job.is_relaxed[std::size_t(layer)])
+            throw std::invalid_argument("relaxed_layers must be hidden layers, each once");
+        job.is_relaxed[std::size_t(layer)] = true;
+        ++spec.relaxed_layers;
+    }
+    spec.relaxes_outputs = get<bool>(values, "relaxes_outputs");
+    spec.relaxed_period = get<std::int64_t>(values, "relaxed_period");
+    spec.relaxed_points = get<int>(values, "relaxed_points");
+    if (relaxes(spec) && (traits_of(spec.activation).is_trained || traits_of(spec.activation).outputs > 1 ||
+                          positions_of(spec.architecture) > 1 || spec.norm == Norm::batch || blocks_of(spec) > 0 ||
+                          spec.dropout_rate > 0 || !std::isinf(spec.clip_norm) ||
+                          (spec.hidden_loss == HiddenLoss::cross_entropy && spec.activation != Activation::logistic)))
+        throw std::invalid_argument("relaxed layers are not known with this activation, layout, norm, skip or dropout");
+    if (!nb::borrow<nb::object>(values["relaxed_initial"]).is_none())
+        job.relaxed_initial = numbers_from(values, "relaxed_initial", std::size_t(relaxed_count(spec)));
     if (!nb::borrow<nb::object>(values["initial"]).is_none())
         job.initial = numbers_from(values, "initial", std::size_t(parameter_count(spec)));
     job.watched = get<std::vector<std::int64_t>>(values, "watched");
@@ -234,6 +267,8 @@ Dataset dataset_from(const Numbers& x_train, const Labels& y_train, const Number
 }
 
 void check(const Job& job, const Dataset& data) {
+    if (relaxes(job.spec) && std::size_t(job.spec.relaxed_points) != data.y_train.size())
+        throw std::invalid_argument("relaxed_points are not the training points");
     if (job.spec.features != data.features) throw std::invalid_argument("the points do not have the network's features");
     if (job.spec.init == Init::given && job.initial.empty() && !job.state)
         throw std::invalid_argument("init='given' without initial parameters");
@@ -279,9 +314,14 @@ nb::dict to_dict(Kept& kept, const Spec& spec) {
     std::vector<double> metrics, curve;
     for (const Best* best : metrics_of(outcome))
         metrics.insert(metrics.end(), {best->last, best->best, double(best->best_epoch)});
-    for (const CurvePoint& row : kept.state.curve)
+    const int columns = relaxed_columns(spec);
+    auto relaxed = kept.state.relaxed_curve.cbegin();
+    for (const CurvePoint& row : kept.state.curve) {
         curve.insert(curve.end(), {double(row.epoch), row.train_acc, row.val_acc, row.train_loss, row.val_loss,
                                    row.penalty, row.dead_units, row.linear_units, row.dead_points, row.linear_points});
+        curve.insert(curve.end(), relaxed, relaxed + columns);
+        relaxed += columns;
+    }
     nb::dict result;
     result["is_watched"] = kept.is_watched;
     result["is_due"] = kept.is_due;
@@ -290,10 +330,13 @@ nb::dict to_dict(Kept& kept, const Spec& spec) {
         const auto begin = kept.state.numbers.begin();
         return array(std::vector<double>(begin + first, begin + last));
     };
-    const std::int64_t parameters = parameter_count(spec), all = state_count(spec), running = all - running_count(spec);
+    const std::int64_t parameters = parameter_count(spec), all = state_count(spec);
+    const std::int64_t relaxed_from = all - (1 + slots_of(spec)) * relaxed_count(spec);
+    const std::int64_t running = relaxed_from - running_count(spec);
     result["parameters"] = part(0, parameters);
     result["slots"] = part(parameters, running);
-    result["running"] = part(running, all);
+    result["running"] = part(running, relaxed_from);
+    result["relaxed"] = part(relaxed_from, all);
     result["census_start"] = array(std::move(kept.state.census_start));
     result["penalty_start"] = outcome.penalty_start;
     result["dead_at_some_layer_start"] = outcome.dead_at_some_layer_start;
@@ -328,6 +371,7 @@ nb::dict to_dict(const Finished& finished, const Job& job) {
         curve.append(nb::make_tuple(row.epoch, row.train_acc, row.val_acc, row.train_loss, row.val_loss, row.penalty,
                                     row.dead_units, row.linear_units, row.dead_points, row.linear_points));
     result["curve"] = curve;
+    result["relaxed_curve"] = finished.state.relaxed_curve;
     return result;
 }
 
@@ -381,8 +425,10 @@ nb::dict probe(const nb::dict& values, const Numbers& x_train, const Labels& y_t
     const Spec spec = job.ready();
     const std::size_t count = std::size_t(parameter_count(spec));
     if (!initial.empty() && initial.size() != count) throw std::invalid_argument("not one initial value a parameter");
-    std::vector<double> parameters(count), gradients(count);
-    Probe probed{steps, initial.empty() ? nullptr : initial.data(), 0, 0, parameters.data(), gradients.data()};
+    const std::size_t relaxed_size = std::size_t(relaxed_count(spec));
+    std::vector<double> parameters(count), gradients(count), relaxed(relaxed_size), relaxed_gradients(relaxed_size);
+    Probe probed{steps, initial.empty() ? nullptr : initial.data(), 0, 0, parameters.data(), gradients.data(),
+                 0,     relaxed.data(), relaxed_gradients.data()};
     {
         const nb::gil_scoped_release release;
         const Workspace workspace(kernel.workspace_bytes(spec, data.train().count, data.val().count));
@@ -393,6 +439,9 @@ nb::dict probe(const nb::dict& values, const Numbers& x_train, const Labels& y_t
     result["penalty"] = probed.penalty;
     result["parameters"] = parameters;
     result["gradients"] = gradients;
+    result["relaxation"] = probed.relaxation;
+    result["relaxed"] = relaxed;
+    result["relaxed_gradients"] = relaxed_gradients;
     return result;
 }
 

@@ -51,6 +51,9 @@ struct Hidden {
     T* unit_low;
     T* point_high;  // as rows of points
     T* point_low;
+    T* z;         // of a relaxed layer what is trained, then the optimizer's slots; else null
+    T* handed;    // what it hands on: z, or the activations of z, and
+    T* z_slopes;  // their derivatives
     T layer_high, layer_low, weight;
     bool unit_violated, point_above, point_below;  // whether any constraint is violated
 };
@@ -87,6 +90,8 @@ private:
     const T bound_;  // infinite for none
     const bool is_bounded_;
     double constraints_;
+    const bool is_relaxed_;  // any layer, or the outputs
+    Spec z_spec_;            // the optimizer of relaxed values
     Set train_, val_;
     Block<T>* blocks_;
     Hidden<T>* hidden_;
@@ -108,6 +113,10 @@ private:
     T penalty_weight_ = 0;  // λ at the step in hand
     T coefficient_constant_ = 0, coefficient_slope_ = 0;
     V<T> parameters_bad_ = {};
+    StepNumbers<T> z_step_ = {};
+    T hidden_weight_ = 0;  // at the step in hand
+    double relaxation_ = 0;
+    T *z_outputs_ = nullptr, *outputs_ = nullptr, *z_gradient_ = nullptr, *plain_ = nullptr;
 
     static int whole_vectors(int count) { return (count + lanes<T> - 1) / lanes<T> * lanes<T>; }
     Set take_set(const Points& points);
@@ -132,7 +141,7 @@ private:
         return is_inlined_ && has_layer_norm_ && positions_ == 1 && spec_.width <= together;
     }
 
-    enum class Mode { train, whole_set, evaluate };
+    enum class Mode { train, whole_set, evaluate, relaxed };  // relaxed: training, with relaxed layers
     void forward(const Set& set, Mode mode, T dropout_scale, std::uint64_t dropout_threshold, std::int64_t epoch,
                  double* census);
     template <Rows ROWS_ARE = Rows::plain>
@@ -176,6 +185,28 @@ private:
         else store(totals, reduced_rows<T, Add>(all));
     }
     const T* running_scale(const Block<T>& block, const Hidden<T>& layer);
+    // Relaxed layers (relaxation.hpp).
+    struct HiddenTerms {
+        V<T> value, of_z, of_pre;
+    };
+    std::size_t z_length(int rows) const { return std::size_t(rows) * train_.layout.stride; }
+    template <class Visit>
+    void each_relaxed(Visit visit);
+    void renew();
+    void fill_padding();
+    T hidden_share(int rows) const;
+    HiddenTerms hidden_terms(V<T> z, V<T> pre, V<T> out, V<T> slope) const;
+    HiddenTerms output_terms(V<T> z, V<T> output) const;
+    template <class Terms>
+    double hidden_loss(int rows, Terms terms) const;
+    double loss_of_layer(const Hidden<T>& layer) const;
+    double loss_of_outputs() const;
+    void judge_relaxed_outputs();
+    void relax_outputs(double* gradients);
+    void update_relaxed(T* z, int rows);
+    void measure_relaxed(double* columns);
+    double* room_of_layer(double* numbers, int layer) const;
+    void copy_rows(const T* rows, int count, double* to) const;
     void drop(const Set& set, const T* in, int segments, const Hidden<T>& to, int layer, std::int64_t epoch, T scale,
               std::uint64_t threshold);
     template <int COUNT>
@@ -188,6 +219,7 @@ private:
     Score score_classes(const Set& set, bool with_loss, bool with_gradient);
     Score score_numbers(const Set& set, bool with_gradient);
 
+    Score look(std::int64_t step, T dropout_scale, std::uint64_t dropout_threshold, bool with_loss);
     void backward(std::int64_t epoch, T dropout_scale, Probe* probe);
     template <Rows ROWS_ARE>
     void propagate(int to, bool dropping, T dropout_scale, bool with_extra, const T* from_gradient, T* to_gradient,
@@ -272,13 +304,15 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
       has_batch_norm_(spec.norm == Norm::batch),
       has_layer_norm_(spec.norm == Norm::layer),
       per_position_(has_a_constraint_a_position(spec.scope)),
-      is_inlined_(spec.activation == Activation::relu && blocks_of(spec) == 0),
-      is_joined_(spec.activation == Activation::relu && !is_inlined_ && spec.norm == Norm::none),
+      is_inlined_(spec.activation == Activation::relu && blocks_of(spec) == 0 && !relaxes(spec)),
+      is_joined_(spec.activation == Activation::relu && !is_inlined_ && spec.norm == Norm::none && !relaxes(spec)),
       ties_(rule_of(spec.ties)),
       has_penalty_(constrained_.units || constrained_.points || constrained_.layers),
       fast_penalty_(positions_ == 1 && !ties_.counts && !constrained_.layers),
       bound_(T(spec.upper_bound)),
       is_bounded_(!std::isinf(spec.upper_bound)),
+      is_relaxed_(relaxes(spec)),
+      z_spec_(spec),
       train_(take_set(train)),
       val_(take_set(val)) {
     const int stride = train_.layout.stride;
@@ -320,6 +354,16 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
             layer.dropped = arena_.take<T>(inputs);
             if (!is_inlined_) layer.kept = arena_.take<T>(inputs);
         }
+        if (is_relaxed_ && spec.is_relaxed[l]) {
+            layer.z = arena_.take<T>((1 + slots_of(spec)) * z_length(segments_));
+            layer.handed = layer.z;
+            switch (spec.relax) {
+                case Relax::activation: break;
+                case Relax::pre_activation:
+                    layer.handed = arena_.take<T>(z_length(segments_));
+                    layer.z_slopes = arena_.take<T>(z_length(segments_));
+            }
+        }
         if (has_penalty_) {
             layer.unit_high = arena_.take<T>(whole_vectors(segments_));
             layer.unit_low = arena_.take<T>(whole_vectors(segments_));
@@ -351,6 +395,16 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
     norm_scale_ = arena_.take<T>(seen_);
     norm_shift_ = arena_.take<T>(seen_);
     dead_so_far_ = arena_.take<bool>(train.count);
+    if (is_relaxed_) {
+        z_gradient_ = arena_.take<T>(z_length(segments_ > spec.outputs ? segments_ : spec.outputs));
+        plain_ = arena_.take<T>(z_length(spec.outputs));
+        if (spec.relaxes_outputs) {
+            z_outputs_ = arena_.take<T>((1 + slots_of(spec)) * z_length(spec.outputs));
+            outputs_ = arena_.take<T>(z_length(spec.outputs));
+        }
+        z_spec_.lr *= spec.relaxed_rate;
+        z_spec_.weight_decay = 0;
+    }
     const double each = per_position_ ? positions_ : 1;
     constraints_ = spec.depth * ((constrained_.units ? each * spec.width : 0.0) +
                                  (constrained_.points ? each * train.count : 0.0) + (constrained_.layers ? 1.0 : 0.0));
@@ -365,6 +419,10 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
     for (int l = 0; l <= spec.depth; ++l)
         for (int slot = 0; slot < slots_of(spec); ++slot)
             for (int i = 0; i < blocks_[l].length; ++i) blocks_[l].slot(slot)[i] = T(slot_start(spec, slot));
+    each_relaxed([&](T* z, int rows) {
+        for (int slot = 0; slot < slots_of(spec); ++slot)
+            for (std::size_t i = 0; i < z_length(rows); ++i) z[(1 + slot) * z_length(rows) + i] = T(slot_start(z_spec_, slot));
+    });
     fill_set(train_, train);
     fill_set(val_, val);
     for (int i = 0; i < positions_ * stride; ++i) ones_[i] = T(1);
@@ -411,11 +469,15 @@ template <class Visit>
 void Network<T>::each_of_state(Visit visit) {
     for (int part = 0; part <= slots_of(spec_); ++part)
         each_parameter([&](int l, int offset) { visit(blocks_[l].values[part * blocks_[l].length + offset]); });
-    if (!has_batch_norm_) return;
-    for (int l = 0; l < spec_.depth; ++l)
+    for (int l = 0; l < (has_batch_norm_ ? spec_.depth : 0); ++l)
         for (int r = 0; r < spec_.width; ++r) visit(hidden_[l].running_mean[r]);
-    for (int l = 0; l < spec_.depth; ++l)
+    for (int l = 0; l < (has_batch_norm_ ? spec_.depth : 0); ++l)
         for (int r = 0; r < spec_.width; ++r) visit(hidden_[l].running_variance[r]);
+    for (int part = 0; part <= (is_relaxed_ ? slots_of(spec_) : -1); ++part)
+        each_relaxed([&](T* z, int rows) {
+            for (int p = 0; p < train_.layout.count; ++p)
+                for (int r = 0; r < rows; ++r) visit(z[part * z_length(rows) + std::size_t(r) * train_.layout.stride + p]);
+        });
 }
 
 template <class T>
@@ -462,6 +524,13 @@ void Network<T>::initialise(const double* initial) {
     if (has_batch_norm_)
         for (int l = 0; l < spec_.depth; ++l)
             for (int r = 0; r < spec_.width; ++r) hidden_[l].running_variance[r] = T(1);
+    if (const double* values = is_relaxed_ ? spec_.relaxed_initial : nullptr) {
+        each_relaxed([&](T* z, int rows) {
+            for (int p = 0; p < train_.layout.count; ++p)
+                for (int r = 0; r < rows; ++r) z[std::size_t(r) * train_.layout.stride + p] = T(*values++);
+        });
+        fill_padding();
+    }
 }
 
 }  // namespace
