@@ -177,8 +177,9 @@ def arrays_of(data: Data) -> tuple[np.ndarray[Any, Any], ...]:
 
 def tensors_of(values: Sequence[float] | np.ndarray[Any, Any], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
     """Parts of a vector by their names, in the shapes' order."""
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])
-    parts = np.split(np.asarray(values, dtype=np.float64), ends[:-1])
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()], dtype=np.int64)
+    *parts, rest = np.split(np.asarray(values, dtype=np.float64), ends)
+    assert rest.size == 0
     return {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
 
