@@ -17,7 +17,7 @@ unsigned pick(unsigned count) {
     return (state >> 16) % count;
 }
 
-Job job_at_random(int features, int outputs) {
+Job job_at_random(int features, int outputs, int points) {
     Job job;
     Spec& spec = job.spec;
     const int widths[] = {1, 2, 3, 4, 5, 7, 9, 16, 17, 25};
@@ -74,6 +74,29 @@ Job job_at_random(int features, int outputs) {
     spec.epochs = 12;
     spec.curve_every = 1 + pick(5);
     spec.seed = pick(1000);
+    job.is_relaxed.reset(new bool[std::size_t(spec.depth)]{});
+    spec.relaxed_points = points;
+    const ActivationTraits traits = traits_of(spec.activation);
+    if (pick(3) == 0 && !traits.is_trained && traits.outputs == 1) {
+        spec.architecture = Architecture::mlp;
+        spec.norm = spec.norm == Norm::batch ? Norm::layer : spec.norm;
+        spec.skip_every = 0;
+        spec.dropout_rate = 0;
+        spec.clip_norm = INFINITY;
+        spec.task_loss = true;
+        spec.hidden_weight = 0.5;
+        spec.hidden_final_weight = 5;
+        spec.relaxed_rate = 2;
+        spec.relax = Relax(pick(2));
+        spec.hidden_loss = spec.activation == Activation::logistic ? HiddenLoss(pick(2)) : HiddenLoss::squared;
+        spec.hidden_reduce = Reduce(pick(2));
+        spec.hidden_schedule = HiddenSchedule(pick(2));
+        for (int l = 0; l < spec.depth; ++l) spec.relaxed_layers += job.is_relaxed[std::size_t(l)] = pick(2);
+        spec.relaxes_outputs = spec.relaxed_layers == 0 || pick(2);
+        spec.relaxed_period = pick(4);
+        if (pick(2)) job.relaxed_initial.assign(std::size_t(relaxed_count(spec)), 0.3);
+        if (spec.init == Init::given) job.initial.assign(std::size_t(parameter_count(spec)), 0.1);
+    }
     if (pick(2))
         for (std::int64_t epoch = 0; epoch <= spec.epochs + 1; ++epoch)
             if (pick(3) == 0) job.watched.push_back(epoch);  // some are not of the training
@@ -139,12 +162,13 @@ int main() {
             const int sizes[] = {2, 15, 16, 17, 33, 85};
             const Dataset data = points_at_random(features, outputs, sizes[round % 6], 1 + int(pick(20)));
             std::vector<Job> jobs;
-            for (int i = 0; i < 24; ++i) jobs.push_back(job_at_random(features, outputs));
+            for (int i = 0; i < 24; ++i) jobs.push_back(job_at_random(features, outputs, data.train().count));
             for (const Job& job : jobs) {
                 const Spec spec = job.ready();
                 const std::size_t count = std::size_t(parameter_count(spec));
-                std::vector<double> parameters(count), gradients(count);
-                Probe probe{2, nullptr, 0, 0, parameters.data(), gradients.data()};
+                const std::size_t relaxed = std::size_t(relaxed_count(spec));
+                std::vector<double> parameters(count), gradients(count), z(relaxed), of_z(relaxed);
+                Probe probe{2, nullptr, 0, 0, parameters.data(), gradients.data(), 0, z.data(), of_z.data()};
                 const Workspace workspace(kernel->workspace_bytes(spec, data.train().count, data.val().count));
                 kernel->probe(spec, data.train(), data.val(), workspace.data(), probe);
             }
@@ -195,7 +219,7 @@ int main() {
         }
         // a fleet that is dropped while it trains
         const Dataset data = points_at_random(2, 1, 20, 5);
-        std::vector<Job> jobs(8, job_at_random(2, 1));
+        std::vector<Job> jobs(8, job_at_random(2, 1, 20));
         for (Job& job : jobs) job.spec.epochs = 1000000;
         const Fleet fleet(*kernel, jobs, data, 2, 0);  // with states that nobody takes
     }

@@ -41,7 +41,7 @@ struct State {
 struct Job {
     Spec spec{};
     std::vector<double> layer_weights, initial, relaxed_initial;
-    std::unique_ptr<bool[]> is_relaxed;  // of every hidden layer
+    std::shared_ptr<bool[]> is_relaxed;  // of every hidden layer
     std::optional<State> state;        // to go on from
     std::vector<std::int64_t> watched;  // epochs after which the state is handed over whatever the time, ascending
 

@@ -215,7 +215,7 @@ Job job_from(const nb::dict& values) {
     spec.hidden_schedule =
         choice<HiddenSchedule>(values, "hidden_schedule",
                                {{"constant", HiddenSchedule::constant}, {"geometric", HiddenSchedule::geometric}});
-    job.is_relaxed = std::make_unique<bool[]>(std::size_t(spec.depth));
+    job.is_relaxed.reset(new bool[std::size_t(spec.depth)]{});
     spec.relaxed_layers = 0;
     for (const int layer : get<std::vector<int>>(values, "relaxed_layers")) {
         if (layer < 0 || layer >= spec.depth || job.is_relaxed[std::size_t(layer)])
