@@ -42,6 +42,7 @@ CHANGED: dict[str, Any] = {
     "dataset.random_state": 11,
     "dataset.test_size": 0.2,
     "dataset.split_random_state": 43,
+    "dataset.n_fresh_val": 20,
     "width": 5,
     "network.layout": "mlp",
     "network.norm": "none",

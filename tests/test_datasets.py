@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.datasets import make_moons
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.augmentation import flip_and_crop
@@ -96,6 +97,49 @@ def test_the_splits_seed_and_size_act() -> None:
     )
     larger = load(Moons(test_size=0.305), NOWHERE)  # the validation share is rounded up
     assert (len(larger.y_train), len(larger.y_val)) == (69, 31) == Moons(test_size=0.305).sizes()
+
+
+def spread_of(points: NDArray[np.float64]) -> float:
+    return float(points.max() - points.min())
+
+
+def test_fresh_points_are_of_the_next_seed_and_all_samples_train() -> None:
+    spec = Moons(noise=0.1, random_state=42, n_fresh_val=1000)
+    data = load(spec, NOWHERE)
+    x, y = moons_formula(100, 42, 0.1)
+    fresh, fresh_y = moons_formula(1000, 43, 0.1)
+    assert (len(data.y_train), len(data.y_val)) == (100, 1000) == spec.sizes()
+    np.testing.assert_allclose(data.x_train.numpy(), x, rtol=0, atol=1e-12)
+    assert data.y_train.tolist() == y.tolist() and data.y_val.tolist() == fresh_y.tolist()
+    # both by the range of the training points: before they are divided, fresh points have another one
+    before = [make_moons(n_samples=n, noise=0.1, random_state=seed)[0] for n, seed in ((100, 42), (1000, 43))]
+    by = spread_of(before[1]) / spread_of(before[0])
+    assert by > 1.01
+    np.testing.assert_allclose(data.x_val.numpy(), fresh * by, rtol=0, atol=1e-12)
+
+
+def test_how_to_split_what_is_not_split_is_no_part_of_the_key() -> None:
+    def key(**fields: float) -> str:
+        return Cell(dataset=Moons(**fields)).key
+
+    assert key(n_fresh_val=50) == key(n_fresh_val=50, test_size=0.5, split_random_state=1)
+    assert key(n_fresh_val=50, n_val=50) == key(n_fresh_val=50) != key(n_fresh_val=50, n_val=40)
+    assert len({key(), key(n_fresh_val=15), key(n_fresh_val=50)}) == 3
+    assert key() == "e6c80e8ecf9066ad7b139f02f8258458"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"n_fresh_val": 1}, r"dataset\.n_fresh_val=1 .*at least 2"),
+        ({"n_fresh_val": 20, "n_val": 21}, r"dataset\.n_val=21 .*at most 20"),
+        ({"n_fresh_val": 20, "n_train": 101}, r"dataset\.n_train=101 .*at most 100"),
+        ({"n_fresh_val": 20, "random_state": 2**32 - 1}, r"dataset\.random_state=4294967295 .*at most 4294967294"),
+    ],
+)
+def test_fresh_points_that_cannot_be_are_refused(fields: dict[str, int], words: str) -> None:
+    with pytest.raises(SettingError, match=words):
+        Cell.from_config({"dataset": fields}, "test")
 
 
 def rows_of(data: Data) -> tuple[list[tuple[float, ...]], list[tuple[float, ...]]]:

@@ -13,7 +13,11 @@ from jumpstart_exp.settings import setting, setting_error
 
 @dataclass(frozen=True)
 class Moons(DatasetSpec):
-    """MOONS as published: `make_moons` over its range, split 85 / 15 (paper CPAIOR, section 4)."""
+    """MOONS as published: `make_moons` over its range, split 85 / 15 (paper CPAIOR, section 4).
+
+    With `n_fresh_val` nothing is split: all `n_samples` train, and so many points of the same distribution, drawn by
+    the seed `random_state` + 1, validate; they are divided by the range of the training points.
+    """
 
     name: str = setting("moons")
     n_samples: int = setting(100, low=4, about="points before the split")
@@ -23,6 +27,9 @@ class Moons(DatasetSpec):
     random_state: int = setting(10, low=0, high=2**32 - 1, about="seed of make_moons")
     test_size: float = setting(0.15, above=0, high=0.9, about="share of the points that validates")
     split_random_state: int = setting(42, low=0, high=2**32 - 1, about="seed of train_test_split")
+    n_fresh_val: int | None = setting(
+        None, low=2, about="validation points that are drawn anew, by random_state + 1; null splits n_samples"
+    )
 
     title: ClassVar[str] = "MOONS"
     task: ClassVar[str] = "classification"
@@ -32,24 +39,40 @@ class Moons(DatasetSpec):
     imports: ClassVar[tuple[str, ...]] = ("sklearn.datasets", "sklearn.model_selection")
 
     def full_sizes(self) -> tuple[int, int]:
-        """Training and validation points as `train_test_split` counts them: the test share is rounded up."""
+        """Training and validation points; where they are split the validation share is rounded up, as sklearn does."""
+        if self.n_fresh_val is not None:
+            return self.n_samples, self.n_fresh_val
         val = math.ceil(self.n_samples * self.test_size)
         return self.n_samples - val, val
 
+    def without_effect(self) -> list[str]:
+        """How to split what is not split."""
+        is_split = self.n_fresh_val is None
+        return [*super().without_effect(), *([] if is_split else ["test_size", "split_random_state"])]
+
     def load(self, data_dir: Path) -> Split:
-        """`make_moons` over its range X.max() − X.min(), then split; it has no files."""
+        """`make_moons` over its range X.max() − X.min(), then split, or beside fresh points; it has no files."""
         from sklearn.datasets import make_moons
         from sklearn.model_selection import train_test_split
 
         x, y = make_moons(n_samples=self.n_samples, shuffle=True, noise=self.noise, random_state=self.random_state)
-        x = x / (x.max() - x.min())
+        spread = x.max() - x.min()
+        x = x / spread
+        if self.n_fresh_val is not None:
+            x_val, y_val = make_moons(
+                n_samples=self.n_fresh_val, shuffle=True, noise=self.noise, random_state=self.random_state + 1
+            )
+            return x, y.astype(np.int64), x_val / spread, y_val.astype(np.int64)
         x_train, x_val, y_train, y_val = train_test_split(
             x, y, test_size=self.full_sizes()[1], random_state=self.split_random_state
         )
         return x_train, y_train.astype(np.int64), x_val, y_val.astype(np.int64)
 
     def check(self) -> None:
-        """Raise SettingError where the split leaves no training point."""
+        """Raise SettingError where the split leaves no training point, or there is no seed for fresh points."""
+        if self.n_fresh_val is not None and self.random_state == 2**32 - 1:
+            allowed = f"at most {2**32 - 2} with dataset.n_fresh_val"
+            raise setting_error("dataset.random_state", self.random_state, allowed, "fresh points take the next seed")
         if self.full_sizes()[0] < 2:
             raise setting_error("dataset.test_size", self.test_size, "small enough to leave two training points")
         super().check()
