@@ -29,6 +29,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "gelu": {"activation": "gelu", "init": "he_normal"},
     "silu": {"activation": "silu", "init": "he_normal"},
     "tanh": {"activation": "tanh", "init": "glorot_uniform"},
+    "logistic": {"activation": "logistic"},
     "asymmetric": {"init": "asymmetric"},
     "deep_narrow": {"init": "deep_narrow"},
     "farkas": {"farkas": True, "init": "he_normal"},
@@ -57,6 +58,36 @@ def test_a_comparator_is_the_published_recipe(name: str) -> None:
     assert config.pop("network") == RECIPES[name]
     assert config == ({"reset": {"every": 1000, "tau": 0.1}} if name == "dormant_reset" else {})
     assert re.search(r"(19|20)\d\d", FILES[name].read_text()), "with the year of its source"
+
+
+@pytest.mark.parametrize(
+    ("name", "baseline"),
+    [
+        ("rai", "relu"),
+        ("rai_best", "relu"),
+        ("rai_logistic", "logistic"),
+        ("rai_best_logistic", "logistic"),
+    ],
+)
+def test_relaxation_is_all_that_tells_a_relaxed_method_from_its_baseline(name: str, baseline: str) -> None:
+    config = config_of(name)
+    assert config.pop("rai")["weight"] == 1
+    assert config == config_of(baseline)
+
+
+@pytest.mark.parametrize("name", ["sep_up", "zero_init", "rai", "rai_best"])
+def test_a_method_of_logistic_units_differs_by_its_units_alone(name: str) -> None:
+    config = config_of(f"{name}_logistic")
+    network = config.pop("network")
+    assert network.pop("activation") == "logistic"
+    assert config | ({"network": network} if network else {}) == config_of(name)
+
+
+@pytest.mark.parametrize("name", ["rai_best", "rai_best_logistic"])
+def test_the_best_settings_are_the_authors_own_for_the_time_being(name: str) -> None:
+    author = OmegaConf.load(Path(conf_dir()) / "variant" / "of" / "rai_code.yaml").rai
+    cell = Cell.from_config(config_of(name), name)
+    assert {field: getattr(cell.rai, field) for field in author} == author
 
 
 def test_no_two_methods_are_the_same() -> None:
