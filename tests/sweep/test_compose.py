@@ -25,7 +25,9 @@ from jumpstart_exp.config import composition as compose
 from jumpstart_exp.config.composition import compose_cells, compose_one
 from jumpstart_exp.config.errors import explain
 from jumpstart_exp.config.expansion import expand_jobs
+from jumpstart_exp.config.filters import kept
 from jumpstart_exp.config.schema import conf_dir, plain_config, register_schema, split_config
+from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.settings import SettingError
 
 METHODS = ("relu", "relu_bn", "sep_l", "sep_p", "sep_u", "sep_up", "zero_init")
@@ -101,6 +103,12 @@ def sweep_of(master: Master, *typed: str, sampled: bool = True) -> tuple[list[li
     assert isinstance(arguments, list)
     jobs = expand_jobs(loader, config.hydra.sweeper.params, arguments)
     return jobs, compose_cells(loader, config, jobs, sampled=sampled)
+
+
+def kept_of(master: Master, cells: Sequence[Cell], *typed: str) -> list[Cell]:
+    """What the study's filter leaves of its grid."""
+    _, config = master(*typed)
+    return [cell for cell, is_kept in zip(cells, kept(cells, config.where), strict=True) if is_kept]
 
 
 def alone(master: Master, job: Sequence[str], *shared: str) -> Cell:
@@ -371,7 +379,7 @@ def test_unknown_names_and_bad_values_are_refused_in_one_line(hydra: Master, job
         (
             "dataset=moon",
             "dataset='moon' is not allowed: it must be one of "
-            "cifar10, cifar100, csv, mnist, moons, npz, sklearn, spirals; did you mean moons?",
+            "cifar10, cifar100, csv, mnist, moons, moons_noisy, npz, sklearn, spirals; did you mean moons?",
         ),
         ("+experiment=cpaior_moon", "did you mean cpaior_moons?"),
     ],
@@ -484,7 +492,9 @@ def test_what_cannot_change_a_result_cannot_be_swept(hydra: Master, typed: str) 
 @pytest.mark.parametrize("variant", ["paper", "code"])
 @pytest.mark.parametrize("study", [study for study in STUDIES if study not in GRIDS and not ON_IMAGES.search(study)])
 def test_a_study_of_our_own_has_no_cell_twice(hydra: Master, study: str, variant: str) -> None:
-    _, cells = sweep_of(hydra, f"+experiment={study}", f"variant={variant}", sampled=False)
+    typed = (f"+experiment={study}", f"variant={variant}", "seed=0")
+    _, cells = sweep_of(hydra, *typed, sampled=False)
+    cells = kept_of(hydra, cells, *typed)
     assert len(cells) == len({cell.key for cell in cells}) > 0
 
 
@@ -527,6 +537,94 @@ def test_a_study_is_its_published_grid(
                 assert penalty.scope == "position"
         kinds = {"sep_u": "U", "sep_p": "P", "sep_up": "UP", "sep_l": "L", "zero_init": "UP"}
         assert penalty.kind == kinds.get(cell.method, "none")
+
+
+RELAXED = ("activation", "pre_activation")
+NOISY: dict[str, Any] = {"noise": 0.1, "random_state": 42, "n_samples": 100, "n_fresh_val": 1000}
+"""The RAI proposal's data."""
+
+
+@pytest.mark.parametrize("variant", ["paper", "code"])
+@pytest.mark.parametrize("dataset", ["moons_noisy", "moons"])
+@pytest.mark.parametrize("study", ["rai_shallow", "rai_deep"])
+def test_the_proposals_networks_are_trained_as_usual_and_relaxed_but_else_alike(
+    hydra: Master, study: str, dataset: str, variant: str
+) -> None:
+    typed = [] if dataset == "moons_noisy" else [f"dataset={dataset}"]
+    _, cells = sweep_of(hydra, f"+experiment={study}", f"variant={variant}", *typed, sampled=False)
+    units, code = ("relu" if study == "rai_shallow" else "logistic"), variant == "code"
+    plain, relaxed = ("relu", "rai") if study == "rai_shallow" else ("logistic", "rai_logistic")
+    assert [(cell.method, cell.seed) for cell in cells] == list(itertools.product((plain, relaxed), range(10)))
+    assert {cell.widths for cell in cells} == {(42, 100, 100, 42) if study == "rai_shallow" else (100,) * 100}
+    for cell in cells:
+        assert (cell.network.activation, cell.network.layout) == (units, "mlp")
+        assert cell.network.init == ("kaiming_uniform" if code else "glorot_uniform")
+        assert (cell.optimizer.name, cell.optimizer.lr) == (("rprop", 0.1) if code else ("adam", 0.01))
+        assert cell.optimizer.epochs == 10_000 and cell.batch_size == cell.dataset.sizes()[0]
+        assert cell.dataset == (Moons(**NOISY) if dataset == "moons_noisy" else Moons())
+        rai = cell.rai
+        assert rai.weight == (cell.method == relaxed)
+        assert rai.relax == ("pre_activation" if code else "activation")
+        assert (rai.include_output, rai.reduce, rai.loss) == (code, "mean" if code else "sum", "squared")
+        assert (rai.start, rai.schedule, rai.period, rai.rate) == ("forward", "constant", 0, 1)
+        assert cell.relaxed_layers == (tuple(range(cell.depth)) if cell.method == relaxed else ())
+    others = {"method": None, "seed": None}
+    for one, other in zip(cells[:10], cells[10:], strict=True):
+        told = {name: value for name, value in one.description().items() if not name.startswith("rai.")} | others
+        assert told == {n: v for n, v in other.description().items() if not n.startswith("rai.")} | others
+
+
+@pytest.mark.parametrize("study", ["rai_settings", "rai_settings_deep"])
+def test_rais_settings_are_tried_in_every_way_that_makes_sense(hydra: Master, study: str) -> None:
+    typed = (f"+experiment={study}", "seed=3")
+    _, cells = sweep_of(hydra, *typed, sampled=False)
+    thin, deep = (("rai", depth, 4) for depth in (10, 30, 50)), [("rai_logistic", 100, 100)]
+    trained = [("adam", 0.01, rate) for rate in (1.0, 10.0, 100.0)] + [("rprop", 0.1, 1.0)]
+    weights = [("constant", weight) for weight in (0.1, 1.0, 10.0, 100.0)] + [("geometric", 0.1)]
+    of = itertools.product(
+        thin if study == "rai_settings" else deep,
+        ("activation", "pre_activation"),
+        (False, True),
+        trained,
+        weights,
+        (None, 100),
+    )
+    found = []
+    for cell in kept_of(hydra, cells, *typed):
+        told = cell.description()
+        assert cell.dataset == Moons(**NOISY)
+        assert told["rai.final_weight"] == (100.0 if told["rai.schedule"] == "geometric" else None)
+        optimizer = (told["optimizer.name"], told["optimizer.lr"], told["rai.rate"])
+        weight = (told["rai.schedule"], told["rai.weight"])
+        network = (cell.method, cell.depth, cell.width)
+        found.append((network, cell.rai.relax, cell.rai.include_output, optimizer, weight, told["rai.period"]))
+    assert Counter(found) == Counter(of)
+
+
+def test_rai_and_the_others_have_the_same_grid_and_optimizers(hydra: Master) -> None:
+    typed = ("+experiment=rai_grid", "seed=0,1")
+    _, cells = sweep_of(hydra, *typed, sampled=False)
+    places: dict[str, list[Any]] = {}
+    for cell in kept_of(hydra, cells, *typed):
+        assert cell.optimizer.lr == {"adam": 0.01, "rprop": 0.1}[cell.optimizer.name]
+        assert cell.network.activation == ("logistic" if cell.method.endswith("logistic") else "relu")
+        assert cell.dataset == Moons()
+        place = (cell.depth, cell.width, cell.seed, cell.optimizer.name)
+        places.setdefault(cell.method.removesuffix("_logistic"), []).append((place, cell.network.activation))
+    grid = itertools.product([1, 10, 20, 30, 50, 100], [2, 4, 10, 25], [0, 1], ["adam", "rprop"])
+    expected = Counter(itertools.product(grid, ["relu", "logistic"]))
+    assert expected == Counter(places["relu"] + places["logistic"])
+    assert all(Counter(places[method]) == expected for method in ("sep_up", "zero_init", "rai_best"))
+    assert {(depth, width) for (depth, width, *_), _ in expected} < set(itertools.product(CPAIOR_DEPTHS, WIDTHS))
+
+
+def test_the_authors_relaxation_takes_an_mlp_on_moons(hydra: Master) -> None:
+    cell = sweep_of(hydra, "method=rai", "variant=code", "network=mlp")[1][0]
+    assert (cell.rai.relax, cell.rai.include_output, cell.rai.reduce) == ("pre_activation", True, "mean")
+    refused = refusal(lambda: sweep_of(hydra, "method=rai", "variant=code"))
+    assert "network.layout='conv2x1'" in refused and "must be mlp with rai.weight=1" in refused
+    alike = [sweep_of(hydra, "method=relu", "variant=code", f"rai.relax={relax}")[1][0] for relax in RELAXED]
+    assert len({cell.key for cell in alike}) == 1
 
 
 def test_the_sizes_of_the_published_grids() -> None:
