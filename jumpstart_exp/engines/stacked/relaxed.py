@@ -64,7 +64,8 @@ class RelaxedValues:
         """What the weights of the hidden losses are at a step of what they are in the settings."""
         if not self.is_rising:
             return 1.0
-        return torch.tensor([weight_factor(cell.rai, step, steps) for cell in self.cells]).to(self.flat)
+        factors = [weight_factor(cell.rai, step, steps) for cell in self.cells]
+        return torch.tensor(factors, dtype=torch.float64).to(self.flat)
 
     def named(self, rows: Tensor) -> dict[str, Tensor]:
         """By name, (…, points, units) each, of (…, numbers)."""
