@@ -25,11 +25,12 @@ from hypothesis import strategies as st
 
 import jumpstart_exp.store as stores
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS, CurveRow, LayerCensus, Metric, Result
+from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS, RELAXED, CurveRow, LayerCensus, Metric, Result
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import STORE_VERSION, Store, StoreError, StoreWarning, cell_schema
+from jumpstart_exp.store.compaction import compact
 from jumpstart_exp.store.parts import make_folder
 
 # What people and scripts rely on.
@@ -112,6 +113,8 @@ curve_rows = st.builds(
     *[losses | st.just(math.inf)] * 2,
     numbers,
     *[shares] * 4,
+    *[st.none() | losses] * 2,
+    st.none() | st.lists(losses, min_size=1, max_size=4).map(tuple),
 )
 texts = st.text(st.characters(codec="utf-8"))
 results = st.builds(
@@ -172,8 +175,12 @@ def test_what_is_written_is_read_back(tmp_path: Path, written: Result) -> None:
         assert found_row["key"] == written.cell.key
         for name in ("train_acc", "val_acc", "train_loss", "val_loss", *CENSUS):
             assert found_row[name] == getattr(by_epoch[found_row["epoch"]], name)
-        penalty = by_epoch[found_row["epoch"]].penalty
-        assert np.isnan(found_row["penalty"]) if penalty is None else found_row["penalty"] == penalty
+        own = by_epoch[found_row["epoch"]]
+        for name in ("penalty", "logit_gap", "largest_z"):
+            value = getattr(own, name)
+            assert pd.isna(found_row[name]) if value is None else found_row[name] == value
+        hidden = found_row["hidden_losses"]
+        assert hidden is None if own.hidden_losses is None else tuple(hidden) == own.hidden_losses
 
 
 def test_every_promised_column_is_there(store: Store) -> None:
@@ -244,6 +251,28 @@ def test_other_tools_read_the_folders_as_one_dataset(store: Store) -> None:
         store.write([result(cell(seed), curve=curve(1, 2))])
     assert len(pd.read_parquet(store.cells_dir)) == 3
     assert len(pq.read_table(store.curves_dir)) == 6
+
+
+def test_curves_from_before_relaxed_layers_are_read_and_compacted(store: Store) -> None:
+    """Parts without their columns stand beside parts with them."""
+    older, newer = cell(1), cell(2)
+    store.write([result(older, curve=curve(1, 2))])
+    (path,) = store.curves_dir.iterdir()
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns([*RELAXED]).replace_schema_metadata(table.schema.metadata), path)
+    rows = tuple(replace(row, logit_gap=0.5, largest_z=2.0, hidden_losses=(0.25, 4.0)) for row in curve(1))
+    store.write([result(newer, curve=rows)])
+
+    def check(curves: pd.DataFrame) -> None:
+        old, new = (curves[curves["key"] == one.key] for one in (older, newer))
+        assert list(old["epoch"]) == [1, 2] and old[[*RELAXED]].isna().all(axis=None)
+        assert (new["logit_gap"].item(), new["largest_z"].item()) == (0.5, 2.0)
+        assert list(new["hidden_losses"].item()) == [0.25, 4.0]
+
+    check(store.curves())
+    compact(store)
+    assert len(list(store.curves_dir.iterdir())) == 1
+    check(Store(store.results_dir).curves())
 
 
 def test_curves_are_ordered_by_key_and_epoch(store: Store) -> None:

@@ -258,19 +258,26 @@ def facts(cell: Cell, g: Array) -> Iterator[str]:
 
 
 def distances(found: Probe, expected: Probe, cell: Cell) -> dict[str, float]:
-    """How far loss, penalty and every gradient tensor are apart, relative to their size, a tensor's largest entry.
+    """How far losses, penalty and every gradient tensor are apart, relative to their size, a tensor's largest entry.
 
     What cancels but for rounding has no size of its own, so it is measured against what it was summed from: a tensor
     against a ten-thousandth of its layer's largest gradient and of λ, the output's bias also of the loss, a hidden
     bias that batch norm takes out again against its layer's largest gradient, a penalty that is almost nothing against
     a millionth of the margins, a loss that is almost nothing against a hundred-thousandth: torch takes it as a
-    difference of logits, which at 25 are known to 4e-15.
+    difference of logits, which at 25 are known to 4e-15. How far relaxed values are from what they stand for is known
+    to a rounding of theirs: its gradients are measured against a hundred-thousandth of its weight.
     """
     assert found.gradients.keys() == expected.gradients.keys()
+    assert found.method_gradients.keys() == expected.method_gradients.keys()
     apart = {
         "task_loss": abs(found.task_loss - expected.task_loss) / max(abs(expected.task_loss), 1e-5),
         "penalty": abs(found.penalty - expected.penalty) / max(abs(expected.penalty), 1e-6),
+        "relaxation": abs(found.relaxation - expected.relaxation) / max(abs(expected.relaxation), 1e-6),
     }
+    relaxing = 1e-5 * max(cell.rai_weight, cell.rai.final_weight if cell.rai.schedule != "constant" else 0.0)
+    for name, value in expected.method_gradients.items():
+        size = max(np.abs(value).max(), relaxing / len(value), 1e-300)
+        apart[name] = float(np.abs(found.method_gradients[name] - value).max() / size)
     largest: Counter[str] = Counter()
     for name, value in expected.gradients.items():
         largest[_layer(name)] = max(largest[_layer(name)], np.abs(value).max())
@@ -280,6 +287,7 @@ def distances(found: Probe, expected: Probe, cell: Cell) -> dict[str, float]:
             np.abs(value).max(),
             (1.0 if is_taken_out else 1e-4) * largest[_layer(name)],
             1e-4 * cell.penalty_weight,
+            relaxing if cell.rai_weight else 0.0,
             1e-4 * min(1.0, expected.task_loss) if name == "output.bias" and cell.task_loss else 0.0,
             1e-300,
         )
@@ -422,7 +430,7 @@ def cells(draw: st.DrawFn, deepest: int = 60, *, is_first_step: bool = True, kno
         if draw(st.integers(0, 5)) == 0
         else cell_fields()[name].default
         for name in rest  # few of them at a time: no engine but the reference takes all together
-        if not name.startswith("dataset.")
+        if not name.startswith(("dataset.", "rai."))  # of relaxed layers: `relaxed_cells`
     }
     return cell_of(fields | others)
 
@@ -445,6 +453,43 @@ def cases(draw: st.DrawFn) -> Case:
         ),
         start,
     )
+
+
+@st.composite
+def relaxed_cells(draw: st.DrawFn, deepest: int = 15) -> Cell:
+    """Any relaxation of the layers of any network that can be relaxed, in float64."""
+    depth = draw(st.integers(1, deepest))
+    plain = st.sampled_from([*["logistic"] * 4, *supported("network.activation")])
+    layers = st.none() | st.lists(st.integers(1, depth), min_size=1, unique=True).map(lambda own: tuple(sorted(own)))
+    fields = {
+        "dataset": cloud(
+            draw(st.integers(1, 60)),
+            classes=draw(st.sampled_from([2, 2, 3, 5])),
+            features=draw(st.sampled_from([2, 1, 7])),
+        ),
+        "depth": depth,
+        "width": draw(st.integers(2, 12)),
+        "seed": draw(st.integers(0, 2**32 - 1)),
+        "network.activation": draw(plain),
+        "network.norm": draw(st.sampled_from(["none", "none", "layer"])),
+        "network.norm_eps": 1e-3,
+        "penalty.kind": draw(st.sampled_from(["none", "none", "UP"])),
+        "penalty.weight": 0.1,
+        "rai.weight": draw(st.sampled_from([0.1, 1.0, 20.0])),
+        "rai.layers": draw(layers),
+        "rai.final_weight": draw(st.sampled_from([0.5, 100.0])),
+        "rai.period": draw(st.sampled_from([0, 0, 1, 5, 12])),
+        "rai.rate": draw(st.sampled_from([0.1, 1.0, 3.0])),
+        "optimizer.name": draw(usually("optimizer.name", "adam", "rprop")),
+        "optimizer.lr": draw(st.sampled_from([0.01, 0.001])),
+        "optimizer.epochs": 30,
+        "precision": "float64",
+    }
+    if fields["rai.layers"] is None:
+        fields["rai.every"] = draw(st.integers(1, depth))
+    for name in ("relax", "include_output", "loss", "reduce", "schedule", "start"):
+        fields[f"rai.{name}"] = draw(st.sampled_from(supported(f"rai.{name}")))
+    return cell_of(fields)
 
 
 class Tally:

@@ -39,6 +39,7 @@ from jumpstart_exp.specs.dropout import DropoutSpec
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
+from jumpstart_exp.specs.rai import RaiSpec
 
 STEPS = 20
 SIDES = ("above", "below")
@@ -132,6 +133,22 @@ def test_random_cells_after_twenty_steps(engine: Engine, share: int, count: int)
     assert to_tolerance >= 0.8 * (tally.drawn - tally.drawn_again), (
         "the allowance by units in the last place is for few"
     )
+
+
+@pytest.mark.parametrize("steps", [0, 12])
+def test_random_relaxed_cells(engine: Engine, share: int, steps: int) -> None:
+    """Losses and gradients, those of relaxed values too: to 1e-9, after steps as above."""
+    if reason := engine.refuses(Cell(rai=RaiSpec(weight=1.0), precision="float64")):
+        pytest.skip(reason)
+    tally = Tally()
+
+    def check(cell: Cell) -> None:
+        assume(cell.rai_weight and engine.refuses(cell) is None)
+        case = Case(cell)
+        assume(tally.accepts(reference(case, steps)))
+        assert not disagreements(engine, case, steps, by_ulp=steps > 0)
+
+    for_random(contract.relaxed_cells(), 80 // share, check)
 
 
 def test_random_cells_against_numpy(engine: Engine, share: int) -> None:
