@@ -113,6 +113,7 @@ def test_every_stream_has_its_own_number() -> None:
         "TIE_LAYER_ABOVE": 7,
         "TIE_LAYER_BELOW": 8,
         "AUGMENTATION": 9,
+        "RELAXATION": 10,
     }
 
 

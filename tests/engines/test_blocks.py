@@ -114,7 +114,10 @@ def test_a_name_that_no_table_has_is_refused() -> None:
             build()
 
 
-NAMES = "task layout activation norm init precision kind scope layers aggregate ties optimizer eps_rule"
+NAMES = (
+    "task layout activation norm init precision kind scope layers aggregate ties optimizer eps_rule "
+    "relax hidden_loss hidden_reduce hidden_schedule"
+)
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the C++ engine is not built")
@@ -129,6 +132,7 @@ class Shift:
     """A method with a parameter of its own, drawn to 1."""
 
     weights: Mapping[str, float] = {"shift": 3.0}
+    rate = 1.0
 
     def extra_parameters(self, cell: Cell, data: Data) -> dict[str, Tensor]:
         return {"shift": torch.zeros(2)}

@@ -268,18 +268,18 @@ class Training:
         """The state before the first step."""
         self.forward = forward_of(self.cell, self.device)
         self.network = self.forward.network
-        self.method_parameters = {
-            name: value.to(self.device, dtype(self.cell)).requires_grad_()
-            for method in self.methods
-            for name, value in method.extra_parameters(self.cell, self.data).items()
-        }
+        of_methods = [
+            {name: value.to(self.device, dtype(self.cell)).requires_grad_() for name, value in extra.items()}
+            for extra in (method.extra_parameters(self.cell, self.data) for method in self.methods)
+        ]
+        self.method_parameters = {name: value for own in of_methods for name, value in own.items()}
         self.named_parameters = dict(self.network.named_parameters())
         self.parameters = [*self.named_parameters.values(), *self.method_parameters.values()]
         self.optimizers = [self._optimizer_of(list(self.named_parameters.values()), self.cell.optimizer)]
-        for method in self.methods:
-            if own := [self.method_parameters[name] for name in method.extra_parameters(self.cell, self.data)]:
+        for method, own in zip(self.methods, of_methods, strict=True):
+            if own:
                 spec = replace(self.cell.optimizer, lr=self.cell.optimizer.lr * method.rate, weight_decay=0.0)
-                self.optimizers.append(self._optimizer_of(own, spec))
+                self.optimizers.append(self._optimizer_of(list(own.values()), spec))
         self.optimizer = self.optimizers[0][0]
         self.latest = None
         self.steps = 0
