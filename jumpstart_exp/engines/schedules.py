@@ -1,10 +1,11 @@
-"""What changes from step to step: the learning rate's factor and λ's, as numbers; `stacked` has both as tensors."""
+"""What changes from step to step, as numbers: factors of the learning rate, of λ and of the hidden losses' weight."""
 
 import math
 
 from jumpstart_exp.settings import setting_error
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
+from jumpstart_exp.specs.rai import RaiSpec
 
 
 def rate_factor(spec: OptimizerSpec, step: int, steps: int, batches: int) -> float:
@@ -52,3 +53,23 @@ def penalty_factor(spec: PenaltySpec, step: int, steps: int) -> float:
             return 1 - step / steps
         case other:
             raise setting_error("penalty.schedule", other, "constant, cosine or linear")
+
+
+def hidden_factor(spec: RaiSpec, step: int, steps: int) -> float:
+    """What the hidden loss's weight is at a step, of `rai.weight`.
+
+    Args:
+        spec: of the relaxation.
+        step: number of the step, from 0.
+        steps: of the whole training.
+
+    Raises:
+        SettingError: there is no such schedule.
+    """
+    match spec.schedule:
+        case "constant":
+            return 1.0
+        case "geometric":
+            return float((spec.final_weight / spec.weight) ** (step / max(1, steps - 1)))
+        case other:
+            raise setting_error("rai.schedule", other, "constant or geometric")

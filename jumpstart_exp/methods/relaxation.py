@@ -39,26 +39,6 @@ def relaxed_shapes(cell: Cell) -> dict[str, tuple[int, int]]:
     return shapes
 
 
-def weight_factor(spec: RaiSpec, step: int, steps: int) -> float:
-    """What the hidden loss's weight is at a step, of `rai.weight`.
-
-    Args:
-        spec: of the relaxation.
-        step: number of the step, from 0.
-        steps: of the whole training.
-
-    Raises:
-        SettingError: there is no such schedule.
-    """
-    match spec.schedule:
-        case "constant":
-            return 1.0
-        case "geometric":
-            return float((spec.final_weight / spec.weight) ** (step / max(1, steps - 1)))
-        case other:
-            raise setting_error("rai.schedule", other, "constant or geometric")
-
-
 class HiddenLoss:
     """The loss between relaxed values and what the layer makes of its input, means over points (equation 4)."""
 

@@ -20,6 +20,7 @@ from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.native import extension
 from jumpstart_exp.engines.native.exchange import spec_of
 from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.stacked import functional
 from jumpstart_exp.engines.stacked.engine import StackedEngine
 from jumpstart_exp.losses.separation import SeparationPenalty
 from jumpstart_exp.methods import Batch
@@ -169,3 +170,11 @@ def test_what_a_method_trains_beside_the_network(tmp_path: Path, monkeypatch: py
     assert states[0]["steps"] == 7, "it goes on"
     assert again.val_loss == plain.val_loss
     assert torch.equal(states[-1]["method"]["shift"], shift)
+
+
+def test_stacked_refuses_what_a_method_would_train_beside_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functional, "methods_of", lambda cell: (Shift(),))
+    cell = Cell(dataset=cloud(), depth=2, width=3, network=NetworkSpec(activation="elu"))
+    (result,) = train(StackedEngine(), cell, data_of(cloud()))
+    assert result.status == "failed"
+    assert "trains nothing beside the network" in str(result.error)

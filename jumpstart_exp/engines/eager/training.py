@@ -22,13 +22,13 @@ from jumpstart_exp.engines.eager.resets import is_due, reset_dormant_units
 from jumpstart_exp.engines.eager.states import restore, state_of
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.replay import Replayed
-from jumpstart_exp.engines.schedules import penalty_factor, rate_factor
+from jumpstart_exp.engines.schedules import hidden_factor, penalty_factor, rate_factor
 from jumpstart_exp.losses.task import spread_of, task_of
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.methods import methods_of, relaxation_of
 from jumpstart_exp.methods.interface import Batch
 from jumpstart_exp.methods.regulariser import Regulariser
-from jumpstart_exp.methods.relaxation import RelaxedPass, weight_factor
+from jumpstart_exp.methods.relaxation import RelaxedPass
 from jumpstart_exp.networks.build import count_parameters, dtype
 from jumpstart_exp.randomness import Stream, random_bits
 from jumpstart_exp.result import CENSUS, METRICS, CurveRow, LayerCensus, Result, relaxed_row
@@ -235,7 +235,7 @@ class Training:
         if "separation" in weights:
             weights["separation"] *= penalty_factor(self.cell.penalty, self.steps, self.total_steps)
         if "relaxation" in weights:
-            weights["relaxation"] *= weight_factor(self.cell.rai, self.steps, self.total_steps)
+            weights["relaxation"] *= hidden_factor(self.cell.rai, self.steps, self.total_steps)
         return weights
 
     def full_batch(self) -> tuple[Tensor, Tensor]:
@@ -252,8 +252,8 @@ class Training:
             optimizer(own_spec).before_step(own, own_spec, self.steps)
             own.zero_grad()
         torch.autograd.backward(total)
-        if spec.weight_decay or self.relaxation is not None:
-            for parameter in self.parameters:  # those too that the loss does not reach decay, and count the step
+        if spec.weight_decay:
+            for parameter in self.parameters:  # it acts on those too that the loss does not reach
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
         if spec.clip_norm is not None:

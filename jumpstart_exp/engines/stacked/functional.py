@@ -31,6 +31,7 @@ from jumpstart_exp.losses.task import spread_of, task_of
 from jumpstart_exp.methods import methods_of, relaxation_of
 from jumpstart_exp.methods.interface import Batch
 from jumpstart_exp.methods.regulariser import Regulariser
+from jumpstart_exp.methods.relaxation import Relaxation
 from jumpstart_exp.methods.separation import Separation
 from jumpstart_exp.networks.build import affine_layer, build, count_parameters, dtype, parameter_shapes, running_shape
 from jumpstart_exp.networks.initialisation import drawn
@@ -60,6 +61,9 @@ class FunctionalFleet(FleetRecord):
         curve_every: epochs between evaluations of the training set; None for about 100 in all.
         initial: weights by torch's names for the network of a single cell; None for the cells' own.
         states: where the cells go on from, all after the same epoch; None to begin.
+
+    Raises:
+        ValueError: a method trains something of its own beside the network.
     """
 
     @torch.no_grad()
@@ -87,6 +91,8 @@ class FunctionalFleet(FleetRecord):
         for method in self.methods:
             if isinstance(method, Separation):
                 method.penalty.by_indices = False
+        if any(method.extra_parameters(one, data) for method in self.methods if not isinstance(method, Relaxation)):
+            raise ValueError("the engine stacked trains nothing beside the network but relaxed values")
         self.weights_of_terms = {"task": torch.tensor([float(cell.task_loss) for cell in cells])}
         for name in {name for method in self.methods for name in method.weights}:
             of_cells = [

@@ -11,10 +11,11 @@ from torch.func import functional_call, vmap
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
+from jumpstart_exp.engines.schedules import hidden_factor
 from jumpstart_exp.engines.stacked.optimizers import optimizer_of
 from jumpstart_exp.engines.stacked.record import Array, array, tensor
 from jumpstart_exp.engines.training_state import TrainingState
-from jumpstart_exp.methods.relaxation import Relaxation, RelaxedPass, relaxed_shapes, weight_factor
+from jumpstart_exp.methods.relaxation import Relaxation, RelaxedPass, relaxed_shapes
 from jumpstart_exp.networks.mlp import RectangularMLP
 from jumpstart_exp.settings import setting_error
 
@@ -64,7 +65,7 @@ class RelaxedValues:
         """What the weights of the hidden losses are at a step of what they are in the settings."""
         if not self.is_rising:
             return 1.0
-        factors = [weight_factor(cell.rai, step, steps) for cell in self.cells]
+        factors = [hidden_factor(cell.rai, step, steps) for cell in self.cells]
         return torch.tensor(factors, dtype=torch.float64).to(self.flat)
 
     def named(self, rows: Tensor) -> dict[str, Tensor]:
