@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 USAGE = """\
 Usage: python -m jumpstart_exp.inspect key=KEY[,KEY...] [epochs=0,10,100] [snapshots=100]
-       python -m jumpstart_exp.inspect study=NAME [variant=paper|code] [seed=0] [method=NAME[,NAME...]]
+       python -m jumpstart_exp.inspect study=NAME [variant=paper|code] [seed=0[,1...]] [method=NAME[,NAME...]]
        python -m jumpstart_exp.inspect key=KEY verify=true
 
 Trains stored cells again, keeps their parameters at chosen epochs in RESULTS_DIR/snapshots, and says whether
 they became what is stored. `python -m jumpstart_exp.report` then draws their inside.
   key          a stored key, or a beginning of one that no other has; several with commas
-  study        the stored cells of a study (a file of conf/experiment) of one seed
+  study        the stored cells of a study (a file of conf/experiment) of one seed, or of several with commas
   epochs       epochs to keep, beside the first and the last one
   snapshots    without epochs: about so many, spread, and dense where the accuracy turns (100; of large
                networks fewer, for a file of 20 MB). The cell is then trained twice, once to see where.
@@ -55,7 +55,7 @@ class _Order:
     keys: tuple[str, ...]
     study: str
     variant: str
-    seed: int
+    seeds: tuple[int, ...]
     methods: tuple[str, ...]
     epochs: tuple[int, ...] | None
     count: int | None
@@ -103,7 +103,7 @@ def _order(values: Mapping[str, str], results_dir: Path, data_dir: Path) -> _Ord
         keys=keys,
         study=values.get("study", ""),
         variant=values["variant"],
-        seed=_integer("seed", values["seed"], 0),
+        seeds=tuple(dict.fromkeys(_integer("seed", part, 0) for part in values["seed"].split(","))),
         methods=tuple(dict.fromkeys(values["method"].split(","))) if "method" in values else (),
         epochs=epochs,
         count=_integer("snapshots", values["snapshots"], _FEWEST, _MOST) if "snapshots" in values else None,
@@ -274,7 +274,7 @@ def _stored_keys(store: "Store", beginnings: Sequence[str]) -> list[str]:
 
 
 def _study_keys(store: "Store", order: _Order) -> list[str]:
-    """Keys of the stored cells of a study, of the seed and methods asked for, in the study's order of the methods.
+    """Keys of the stored cells of a study, of the seeds and methods asked for, in the study's order of the methods.
 
     Raises:
         SettingError: there is no such study, or the store has none of its cells.
@@ -286,8 +286,8 @@ def _study_keys(store: "Store", order: _Order) -> list[str]:
         unknown = setting_error("study", order.study, "one of " + ", ".join(names))
         raise SettingError(f"{unknown}{nearest(order.study, names)}")
     stored = store.stored()
-    of_seed = {key: own for key, own in _study_cells(order, order.seed).items() if key in stored}
-    trained = {key: own for key, own in of_seed.items() if stored[key].status != "failed"}
+    of_seeds = {key: own for seed in order.seeds for key, own in _study_cells(order, seed).items() if key in stored}
+    trained = {key: own for key, own in of_seeds.items() if stored[key].status != "failed"}
     if order.methods:
         known = dict.fromkeys(label for own in trained.values() for label in own)
         for method in order.methods:
@@ -298,11 +298,12 @@ def _study_keys(store: "Store", order: _Order) -> list[str]:
     keys = [key for key, own in trained.items() if not order.methods or {*own} & {*order.methods}]
     if not keys:
         variant = "" if order.variant == "paper" else f" variant={order.variant}"
-        command = f"python -m jumpstart_exp -m +experiment={order.study}{variant} seed={order.seed}"
-        seeds = {*store.cells(["seed"])["seed"].tolist()} - {order.seed}
+        wanted = ",".join(map(str, order.seeds))
+        command = f"python -m jumpstart_exp -m +experiment={order.study}{variant} seed={wanted}"
+        seeds = {*store.cells(["seed"])["seed"].tolist()} - {*order.seeds}
         of_others = sum(len(_study_cells(order, seed).keys() & stored.keys()) for seed in seeds)
         others = f" ({of_others} of other seeds)" if of_others else ""
-        raise SettingError(f"the store has no cell of study={order.study} with seed={order.seed}{others}: {command}")
+        raise SettingError(f"the store has no cell of study={order.study} with seed={wanted}{others}: {command}")
     return keys
 
 

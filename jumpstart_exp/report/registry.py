@@ -63,6 +63,10 @@ KINDS = {
         "jumpstart_exp.inspect has trained again.",
         "kept states of a stored cell: make inspect, or python -m jumpstart_exp.inspect key=…",
     ),
+    "relaxation": Kind(
+        "losses of every relaxed layer over the training, and how far the relaxed values are from the network's own.",
+        "networks with relaxed layers (method=rai) and their curves",
+    ),
     "initialisation": Kind(
         "dead units and points before training, measured and by the papers' formulas.",
         "networks with Glorot's initial weights and without batch norm",

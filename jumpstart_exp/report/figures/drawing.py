@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.style
+import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
 from jumpstart_exp.report.files import write_files
@@ -98,6 +99,11 @@ def figure_title(grid: FigureGrid, at_epoch: str, letters: float) -> str:
 def in_lines(title: str) -> str:
     """A method's title in lines that fit above a panel or into a legend."""
     return textwrap.fill(title, width=24) or title
+
+
+def power_of_ten(value: float, _: int | None = None) -> str:
+    """A power of ten in plain letters: the report draws no formulas."""
+    return "10" + str(round(np.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def wrapped(text: str, room: float, size: float, letter: float, indent: str = "") -> list[str]:

@@ -1,6 +1,8 @@
 """What a network makes of the data at each of its layers, and over the input plane: computed, not drawn."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -124,10 +126,30 @@ def surface(
     network = snapshots.network(state)
     with torch.no_grad(), torch_for(cell):
         over_plane = network(torch.from_numpy(plane).to(dtype(cell)))[0]
-        on_points = network(data.inputs(data.x_train, dtype(cell)))[0]
     probability = torch.sigmoid(over_plane.double()).reshape(resolution, resolution).numpy()
-    accuracy = float(((on_points[:, 0] > 0).long() == data.y_train).double().mean())
+    accuracy = accuracy_on(snapshots, state, data.inputs(data.x_train, dtype(cell)), data.y_train)
     return probability, (float(left), float(right), float(lower), float(upper)), accuracy
+
+
+def accuracy_on(snapshots: RecordedStates, state: int, x: Tensor, y: Tensor) -> float:
+    """The share of the inputs, (points, features), of two classes, (points,), on which the network is right."""
+    network = snapshots.network(state)
+    with torch.no_grad(), torch_for(snapshots.cell):
+        logits = network(x)[0]
+    return float(((logits[:, 0] > 0).long() == y).double().mean())
+
+
+def disagreement(probabilities: Sequence[Array]) -> float | None:
+    """The share of the plane that two networks decide differently, a mean over all pairs; None for a network alone.
+
+    Each network's probability of class 1 over the same grid of points, of any one shape; a point belongs to class 1
+    where it is above ½.
+    """
+    decided = [probability > 0.5 for probability in probabilities]
+    if len({one.shape for one in decided}) > 1:
+        raise ValueError("networks are compared over the same grid of points")
+    pairs = [float(np.mean(one != other)) for one, other in combinations(decided, 2)]
+    return float(np.mean(pairs)) if pairs else None
 
 
 def _layer(number: int, h: Tensor, depth: int) -> Layer:

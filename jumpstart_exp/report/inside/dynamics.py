@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
@@ -20,10 +18,13 @@ from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.loading import Data, load
 from jumpstart_exp.inspect.recorded_states import RecordedStates
 from jumpstart_exp.inspect.turning_points import largest, turning_points
+from jumpstart_exp.report.figures.drawing import power_of_ten
 from jumpstart_exp.report.inside.activations import Array, surface
 from jumpstart_exp.report.inside.style import (
     NORMAL,
     SMALL,
+    SURFACE,
+    TICKS,
     bare,
     figure_words,
     method_name,
@@ -61,11 +62,6 @@ _SCORES = {"classification": "accuracy", "regression": "R² (from 0 on)"}
 
 _ONE_EPOCH_LATER = ("train_loss", "train_acc")
 """Measured before the epoch's step: of the parameters one epoch earlier."""
-
-_SURFACE = LinearSegmentedColormap.from_list("surface", ["#56A0CF", "#FFFFFF", "#EE9A5E"])
-"""Probability of class 1, from class 0's colour to class 1's."""
-
-_TICKS: dict[str, Any] = {"length": 2, "width": 0.5, "labelsize": SMALL}
 
 
 def dynamics_figure(
@@ -132,7 +128,7 @@ def census_figure(snapshots: RecordedStates, width_inches: float) -> Figure:
         across, shares = np.sqrt(column_edges(epochs)), snapshots.census[:, names.index(name)].T
         mesh = ax.pcolormesh(across, layers, shares, cmap=rocket_r, vmin=0, vmax=1, rasterized=True)
         ax.set_title(name.replace("_", " "), fontsize=NORMAL, pad=3)
-        ax.tick_params(pad=2, **_TICKS)
+        ax.tick_params(pad=2, **TICKS)
         ax.xaxis.set_major_locator(FixedLocator(np.sqrt(root_ticks(int(epochs[-1]))).tolist()))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda root, _: f"{round(root**2):,}"))
     for ax in axes[-1]:
@@ -141,7 +137,7 @@ def census_figure(snapshots: RecordedStates, width_inches: float) -> Figure:
         ax.set_ylabel("layer", fontsize=NORMAL)
     bar = figure.colorbar(mesh, ax=axes, aspect=30, pad=0.01)
     bar.set_label("share of the layer", fontsize=NORMAL)
-    bar.ax.tick_params(**_TICKS)
+    bar.ax.tick_params(**TICKS)
     bar.outline.set_linewidth(0.5)
     return figure
 
@@ -223,7 +219,7 @@ def _draw_curves(ax: Axes, snapshots: RecordedStates, panel: str) -> None:
             handles.append(Line2D([], [], color=colour, linewidth=1.4, label=words))
     if is_loss:
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(FuncFormatter(_power))
+        ax.yaxis.set_major_formatter(FuncFormatter(power_of_ten))
         ax.yaxis.set_minor_formatter(NullFormatter())
         y = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in ax.lines] or [np.ones(1)])
         low, high = np.floor(np.log10(y.min())), np.ceil(np.log10(y.max()))
@@ -233,7 +229,7 @@ def _draw_curves(ax: Axes, snapshots: RecordedStates, panel: str) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
     ax.set_xlim(0, max(int(snapshots.epochs[-1]), 1))
     ax.set_ylabel(_SCORES[task] if panel == "accuracy" else panel, fontsize=NORMAL)
-    ax.tick_params(pad=2, **_TICKS)
+    ax.tick_params(pad=2, **TICKS)
     if handles:
         ax.legend(
             handles=handles,
@@ -244,11 +240,6 @@ def _draw_curves(ax: Axes, snapshots: RecordedStates, panel: str) -> None:
             handlelength=1.2,
             borderaxespad=0.3,
         )
-
-
-def _power(value: float, _: int | None = None) -> str:
-    """A power of ten in plain letters: the report draws no formulas."""
-    return "10" + str(round(np.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _letter(axes: NDArray[np.object_], snapshots: RecordedStates, states: Sequence[int]) -> None:
@@ -275,7 +266,7 @@ def _letter(axes: NDArray[np.object_], snapshots: RecordedStates, states: Sequen
 
 def _draw_surface(ax: Axes, snapshots: RecordedStates, state: int, data: Data, letter: str) -> None:
     probability, extent, accuracy = surface(snapshots, state, data)
-    ax.imshow(probability, extent=extent, origin="lower", cmap=_SURFACE, vmin=0, vmax=1, aspect="auto")
+    ax.imshow(probability, extent=extent, origin="lower", cmap=SURFACE, vmin=0, vmax=1, aspect="auto")
     scatter_classes(ax, data.x_train.double().numpy(), data.y_train.numpy(), 1.6, zorder=2)
     scatter_classes(ax, data.x_val.double().numpy(), data.y_val.numpy(), 2.6, zorder=3, hollow=True)
     ax.set_title(f"({letter}) {snapshots.epochs[state]:,}: {accuracy:.2f}", fontsize=SMALL, pad=2)

@@ -1,11 +1,15 @@
 """What the figures of the inside share: sizes, colours, how points and titles look."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
+from jumpstart_exp.cell import Cell
 from jumpstart_exp.inspect.recorded_states import RecordedStates
 from jumpstart_exp.report.table.names import method_title
 from jumpstart_exp.result import LOSSES
@@ -40,11 +44,16 @@ def method_name(snapshots: RecordedStates) -> str:
     return name if cell.task_loss else f"{name}, no {LOSSES[cell.dataset.task]}"
 
 
+def network_words(cell: Cell) -> str:
+    """Dataset, size and layout: "MOONS, 50×4"; the units of each layer where they differ."""
+    layout = {"mlp": "", "conv2x1": " (2×1)", "cnn": " (CNN)"}[cell.network.layout]
+    size = f"{cell.depth}×{cell.width}" if cell.network.widths is None else "-".join(map(str, cell.widths))
+    return f"{cell.dataset.title}, {size}{layout}"
+
+
 def figure_words(snapshots: RecordedStates) -> str:
     """Dataset, layout, size and seed of the network, and whether it is the stored one."""
-    cell = snapshots.cell
-    layout = {"mlp": "", "conv2x1": " (2×1)", "cnn": " (CNN)"}[cell.network.layout]
-    words = f"{cell.dataset.title}, {cell.depth}×{cell.width}{layout}, seed {cell.seed}"
+    words = f"{network_words(snapshots.cell)}, seed {snapshots.cell.seed}"
     return f"{words} · trained again, otherwise than stored" if snapshots.agreement else words
 
 
@@ -73,6 +82,12 @@ def scatter_classes(
             zorder=zorder,
             gid=f"class {label}",
         )
+
+
+SURFACE = LinearSegmentedColormap.from_list("surface", ["#56A0CF", "#FFFFFF", "#EE9A5E"])
+"""Probability of class 1, from class 0's colour to class 1's."""
+
+TICKS: dict[str, Any] = {"length": 2, "width": 0.5, "labelsize": SMALL}
 
 
 def bare(ax: Axes) -> None:

@@ -22,6 +22,7 @@ from jumpstart_exp.report.figures.heatmaps import LETTER, SMALL, method_panel, p
 from jumpstart_exp.report.figures.scatters import print_scatters
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.inside.dynamics import dynamics_figure
+from jumpstart_exp.report.inside.landscapes import landscapes_figure
 from jumpstart_exp.report.inside.transforms import transforms_figure
 from jumpstart_exp.report.papers.figures import (
     PAPERS,
@@ -38,6 +39,9 @@ from jumpstart_exp.report.table.studies import StudyTable
 from jumpstart_exp.report.tables.summaries import paper_summary_table, performance_table
 from jumpstart_exp.report.tables.table import as_latex, as_markdown
 
+_OF_EVERY_SEED = f" seed={','.join(map(str, range(10)))} epochs=0"
+"""Of figures that show the last state of each network: no other need be kept."""
+
 DPI = 300
 """Dots per inch of the PNG files."""
 
@@ -48,11 +52,12 @@ def paper_commands(figure: PaperFigure, variant: str | None = None, *, results_d
     chosen = "" if variant is None else f" variant={variant}"
     needed = [study(name) for name in figure.studies]
     # of images one seed takes hours, and the inside is shown of one
-    has_seeds = needed[0].dataset == "moons" and not figure.is_inside
+    has_seeds = figure.has_every_seed or (needed[0].dataset == "moons" and not figure.is_inside)
     commands = [each.command(variant or "paper", "0,1,...,9" if has_seeds else "0") for each in needed]
     if figure.is_inside:
+        of = f"{chosen * (variant != 'paper')}{_OF_EVERY_SEED * figure.has_every_seed}"
         commands += [
-            f"python -m jumpstart_exp.inspect study={name} method={','.join(labels)}{chosen * (variant != 'paper')}"
+            f"python -m jumpstart_exp.inspect study={name} method={','.join(labels)}{of}"
             for name, labels in figure.shows.items()
         ]
     commands.append(f"python -m jumpstart_exp.report figure={figure.name}{chosen}")
@@ -89,8 +94,9 @@ def write_paper_figure(
     figure = paper_figure(name)
     try:
         if figure.is_inside:
-            of, snapshots = _snapshots(figure, results_dir, table, variant)
-            contents, words = figure_files(partial(_draw_inside, figure, snapshots, of), dpi), [of]
+            of, is_small, snapshots = _snapshots(figure, results_dir, table, variant)
+            words = [of, "small" * is_small]
+            contents = figure_files(partial(_draw_inside, figure, snapshots, of, is_small), dpi)
         elif source := paper_source(figure, table, variant):
             words = [source.variant, "small" * source.is_small, at_epoch]
             if figure.is_table:
@@ -187,34 +193,52 @@ def _table(figure: PaperFigure, source: PaperSource, at_epoch: str, threshold: f
 
 def _snapshots(
     figure: PaperFigure, results_dir: Path, table: pd.DataFrame, variant: str | None
-) -> tuple[str, tuple[RecordedStates, ...]]:
-    """The variant, and snapshots of the figure's networks, from above, of the lowest seed that has them all.
+) -> tuple[str, bool, tuple[RecordedStates, ...]]:
+    """The variant, whether they are of the study in small, and snapshots of the figure's networks, from above.
+
+    Of the lowest seed that has them all, or of every such seed where the figure shows them. The study in small stands
+    in only where there is nothing of the study itself.
 
     Raises:
         PaperError: there is no such variant, or no seed has them all.
         RecordedStatesError: a file of snapshots cannot be used.
     """
-    wanted = [(name, label) for name, labels in figure.shows.items() for label in labels]
     kept, index = {*stored_keys(results_dir)}, StudyTable(table)
-    for of in variants_of(variant):
-        found: dict[int, dict[tuple[str, str], str]] = {}
-        for name in figure.studies:
-            rows = index.rows(name, of)
-            for key, label, seed in zip(*(rows.get(column, []) for column in ("key", "method", "seed")), strict=True):
-                if key in kept:
-                    found.setdefault(int(seed), {})[name, str(label)] = str(key)
-        complete = [keys for _, keys in sorted(found.items()) if {*wanted} <= keys.keys()]
-        if complete:
-            return of, tuple(read_recorded_states(results_dir, complete[0][each]) for each in wanted)
+    small = small_study(figure.studies[0]) if len(figure.studies) == 1 else None
+    for shows in (figure.shows, *([] if small is None else [{small.name: figure.shows[figure.studies[0]]}])):
+        wanted = [(name, label) for name, labels in shows.items() for label in labels]
+        for of in variants_of(variant):
+            found: dict[int, dict[tuple[str, str], str]] = {}
+            for name in shows:
+                rows = index.rows(name, of)
+                columns = (rows.get(column, []) for column in ("key", "method", "seed"))
+                for key, label, seed in zip(*columns, strict=True):
+                    if key in kept:
+                        found.setdefault(int(seed), {})[name, str(label)] = str(key)
+            complete = [keys for _, keys in sorted(found.items()) if {*wanted} <= keys.keys()]
+            shown = complete if figure.has_every_seed else complete[:1]
+            if shown:
+                states = tuple(read_recorded_states(results_dir, keys[each]) for keys in shown for each in wanted)
+                return of, shows is not figure.shows, states
     raise _lacking(figure, variant, results_dir)
 
 
-def _draw_inside(figure: PaperFigure, snapshots: tuple[RecordedStates, ...], variant: str) -> Figure:
+def _draw_inside(figure: PaperFigure, snapshots: tuple[RecordedStates, ...], variant: str, is_small: bool) -> Figure:
     """The figure of the inside at the paper's width and with its name of Sep-UP, the one that papers name otherwise."""
-    is_over_time, width = figure.kind == "dynamics", figure.width
-    drawn = dynamics_figure(snapshots[0], width) if is_over_time else transforms_figure(snapshots, width)
+    width = figure.width
+    match figure.kind:
+        case "dynamics":
+            drawn = dynamics_figure(snapshots[0], width)
+        case "transforms":
+            drawn = transforms_figure(snapshots, width)
+        case "landscapes":
+            drawn = landscapes_figure(snapshots, width)
+        case _:
+            raise ValueError(f"{figure.name} is no figure of the inside")
     for text in [artist for artist in drawn.findobj() if isinstance(artist, Text)]:
-        text.set_text(text.get_text().replace("Sep-UP", PAPERS[figure.paper].methods["sep_up"]))
-    line = f"{figure.paper}, {figure.place}, ours · {drawn.get_suptitle()} · variant={variant}"
+        name = PAPERS[figure.paper].methods.get("sep_up", "Sep-UP")
+        text.set_text(text.get_text().replace("Sep-UP", name))
+    parts = [f"{figure.paper}, {figure.place}, ours", drawn.get_suptitle(), f"variant={variant}"]
+    line = " · ".join([*parts, *(["only in small"] if is_small else [])])
     drawn.suptitle("\n".join(textwrap.wrap(line, int(width / LETTER))), fontsize=SMALL)
     return drawn

@@ -14,7 +14,7 @@ from jumpstart_exp.report.captions import counted
 from jumpstart_exp.report.table.studies import StudyTable
 from jumpstart_exp.settings import legible
 
-Kind = Literal["heatmaps", "rows", "scatters", "summary", "performance", "transforms", "dynamics"]
+Kind = Literal["heatmaps", "rows", "scatters", "summary", "performance", "transforms", "dynamics", "landscapes"]
 """How a figure is drawn; figures.yaml says what each is."""
 
 _NETWORK = ["method", "depth", "width", "optimizer.lr"]
@@ -65,7 +65,12 @@ class PaperFigure:
     @property
     def is_inside(self) -> bool:
         """Whether it shows the inside of trained networks, for which they are trained once more."""
-        return self.kind in ("transforms", "dynamics")
+        return self.kind in ("transforms", "dynamics", "landscapes")
+
+    @property
+    def has_every_seed(self) -> bool:
+        """Whether it shows the inside of every seed's network; otherwise of one."""
+        return self.kind == "landscapes"
 
     @property
     def is_table(self) -> bool:

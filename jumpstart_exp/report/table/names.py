@@ -20,6 +20,9 @@ _TITLES = {
     "sep_up": "Sep-UP",
     "sep_l": "Sep-L",
     "zero_init": "Zero init",
+    "logistic": "Logistic",
+    "rai": "RAI",
+    "rai_logistic": "RAI, logistic",
 }
 _AGGREGATES = {"sum": "sum", "mean": "mean", "l2": "ℓ₂", "sum_sq": "Σ²"}
 _VARIANT = re.compile(r"(sep_(?:up|u|p|l))_(sum_sq|sum|mean|l2)_(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
