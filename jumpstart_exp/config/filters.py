@@ -2,8 +2,9 @@
 
 A filter is an expression over a cell's settings under their override names: arithmetic (+ - * / // % **), comparisons
 (== != < <= > >=, in chains too), `in` and `not in` of a list or a text, `and`, `or`, `not`, numbers, texts in quotes,
-true, false, null. A setting that has no effect in a cell is null there; λ is 0 without a penalty, and a dropout's rate
-without dropout. Null can be compared by == and != alone. What has no one answer (another kind of value, a division
+true, false, null. A setting that has no effect in a cell is null there; λ is 0 without a penalty, a dropout's rate
+without dropout, the hidden losses' weight without relaxed layers, and their period where
+z never begins anew. Null can be compared by == and != alone. What has no one answer (another kind of value, a division
 by 0) is an error and not false.
 """
 
@@ -26,7 +27,7 @@ _WORDS = {"true": True, "false": False, "null": None}
 _SIGNS = {"&&": "and", "||": "or", "!": "not"}
 """What other languages have for words of this one."""
 
-_OFF = {"penalty.weight": 0.0, "dropout.rate": 0.0}
+_OFF = {"penalty.weight": 0.0, "dropout.rate": 0.0, "rai.weight": 0.0, "rai.period": 0}
 """Strengths that are 0 where a description has null."""
 
 _ALLOWED = (

@@ -63,7 +63,7 @@ class RaiSpec:
         tunes=True,
     )
     period: int = setting(
-        0, low=0, about="steps after which z begins anew from a forward pass; 0 for never", role="method", tunes=True
+        0, low=0, neutral=0, about="steps after which z begins anew from a forward pass; 0 for never", role="method"
     )
     rate: float = setting(
         1.0, above=0, about="learning rate of z as a multiple of optimizer.lr", role="method", tunes=True

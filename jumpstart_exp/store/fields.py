@@ -70,13 +70,17 @@ def optimizers_own() -> frozenset[str]:
     return frozenset(f"optimizer.{name}" for of_one in OF_OPTIMIZER.values() for name in of_one)
 
 
-def follows_from_optimizer(settings: Iterable[Settings]) -> frozenset[str]:
-    """The settings of optimizers that, among these, each optimizer has with one value: its name tells them."""
+def follows_from_optimizer(settings: Iterable[Settings], *, rate: bool = False) -> frozenset[str]:
+    """The settings of optimizers that, among these, each optimizer has with one value: its name tells them.
+
+    With `rate` the learning rate is one of them: optimizers are compared each at its own.
+    """
+    names = optimizers_own() | {"optimizer.lr"} if rate else optimizers_own()
     found: dict[tuple[str, Hashable], set[Hashable]] = defaultdict(set)
     for of in settings:
-        for name in optimizers_own() & of.keys():
+        for name in names & of.keys():
             found[name, of.get("optimizer.name")].add(of[name])
-    return optimizers_own() - {name for (name, _), values in found.items() if len(values) > 1}
+    return names - {name for (name, _), values in found.items() if len(values) > 1}
 
 
 def told(settings: Settings) -> dict[str, Hashable]:

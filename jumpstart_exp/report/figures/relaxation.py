@@ -1,4 +1,4 @@
-"""What a training with relaxed layers goes through: its losses, the layers' hidden losses, how far z is from the network."""
+"""Trainings with relaxed layers: losses, hidden losses layer by layer, how far z is from the network; drawing only."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -122,7 +122,9 @@ def relaxation_figure(grid: FigureGrid, trainings: Sequence[RelaxedTraining]) ->
         title="\n".join(wrapped(grid.title, size[0] - 0.3, 9, 0.55)),
         title_fontsize=9,
     )
-    figure.supxlabel("\n".join(wrapped(_caption(shown, len(trainings)), size[0] - 0.2, 7, 0.56)), fontsize=7, x=0.02, ha="left")
+    figure.supxlabel(
+        "\n".join(wrapped(_caption(shown, len(trainings)), size[0] - 0.2, 7, 0.56)), fontsize=7, x=0.02, ha="left"
+    )
     return figure
 
 

@@ -33,6 +33,7 @@ from jumpstart_exp.report.figures.scatters import Look, method_looks
 from jumpstart_exp.report.registry import Job, Stored, of_store
 from jumpstart_exp.report.statistics import values as of_values
 from jumpstart_exp.report.statistics.differences import LEVEL
+from jumpstart_exp.report.statistics.effects import SettingEffect, setting_effects
 from jumpstart_exp.report.statistics.values import MOST_TESTED, PERMUTATIONS, compare_values, mean_over
 from jumpstart_exp.report.table.grid import MOMENTS, GridWarning, spelled
 from jumpstart_exp.report.table.sweeps import Sweep, SweptMethod, has_effect, value_words
@@ -164,7 +165,7 @@ def best_values_figure(sweep: Sweep) -> Figure:
     caption = (
         f"Best: with which most seeds train ({threshold_of(methods[0].grid)}), of equal shares the highest mean "
         f"training {methods[0].grid.score}, over the seeds that all values have; where several are equal, or no "
-        f"network trains, none is. A dot: the values differ there at all. {tests_told(sweep)} The p-values of a "
+        f"network trains, none is. A dot: the values differ there at all. {how_tested(sweep)} The p-values of a "
         "method's depth × width pairs are corrected by Benjamini and Hochberg."
     )
     return draw_captioned(
@@ -213,9 +214,78 @@ def values_caption(sweep: Sweep, spread: str) -> str:
         f"Every method over the depth × width pairs that all of its values have ({places}), {' or '.join(seeds)}"
         f"{spread}. {_capital(threshold_of(first))}, one that diverged or failed does not; validation "
         f"{first.scores} are means over pairs of means over the seeds that have one. Best: with which most networks "
-        f"train, of equal shares the highest training {first.score}. {tests_told(sweep)} Told apart from the best: by "
+        f"train, of equal shares the highest training {first.score}. {how_tested(sweep)} Told apart from the best: by "
         f"the share that trains or by training {first.score}, paired by seed, signs flipped, corrected by Benjamini "
         f"and Hochberg for all pairs of values, so that picking the best is allowed for{few}.{clipped_told(first)}"
+    )
+
+
+def effects_figure(sweep: Sweep) -> Figure:
+    """Which of several swept settings decide: networks that train at each value, the others held; a column a method.
+
+    Settings from above by how far their values' shares are apart; a dot a seed.
+
+    Raises:
+        ValueError: no setting has two values that compare.
+    """
+    methods = [(method, found) for method in sweep.methods if (found := setting_effects(sweep, method, "best"))]
+    if not methods:
+        raise ValueError(f"{sweep.title}: no setting has two values in the same combination of the others")
+    rows = max(sum(len(effect.values) + 1 for effect in found) for _, found in methods)
+    width = max(len(methods) * _EFFECT_PANEL, _LEAST_EFFECTS)
+    title = wrapped(f"{sweep.title}: which settings decide (best epoch)", width - 0.3, _TITLE_SIZE, 0.56)
+    caption = wrapped(effects_caption(sweep), width - 0.3, _TEXT_SIZE, _LETTER)
+    below = (len(caption) + 1) * line_height(_TEXT_SIZE)
+    height = rows * _EFFECT_ROW + 0.2 * len(title) + 0.75 + below
+    figure = Figure(figsize=(width, height))
+    figure.suptitle("\n".join(title), fontsize=_TITLE_SIZE, y=1 - 0.07 / height, va="top")
+    panel = rows * _EFFECT_ROW / height
+    for column, (method, found) in enumerate(methods):
+        left = (column * width / len(methods) + _EFFECT_WORDS) / width
+        across = (width / len(methods) - _EFFECT_WORDS - 0.2) / width
+        ax = figure.add_axes((left, (below + 0.4) / height, across, panel))
+        _draw_effects(ax, found)
+        ax.set_title(in_lines(method.title), fontsize=8.5)
+    write_lines(figure, caption, (0.15 / width, below / height), _TEXT_SIZE)
+    return figure
+
+
+_EFFECT_PANEL, _EFFECT_WORDS, _EFFECT_ROW, _LEAST_EFFECTS = 4.2, 1.75, 0.17, 6.0
+"""Inches of a method's column, of the words left of its panel, of a value, and the least width."""
+
+
+def _draw_effects(ax: Axes, found: Sequence[SettingEffect]) -> None:
+    place, ticks, words = 0.0, [], []
+    for effect in found:
+        p = "" if effect.found.p is None else f", p {effect.found.p:.2g}"
+        ax.text(0.01, place + 0.1, f"{effect.name}{p}", fontsize=7, fontweight="bold", va="center")
+        for number, word in enumerate(effect.words):
+            place += 1
+            share, seeds = effect.found.share[number], effect.found.by_seed[number]
+            ax.barh(place, share, height=0.62, color="#9ecae1", gid=f"{effect.name}={word}")
+            ax.plot(seeds, np.full(len(seeds), place), color="#08519c", **_MARK | {"marker": "o"})
+            ticks.append(place)
+            words.append(f"{word}  ({effect.found.trained[number]} of {effect.found.networks[number]})")
+        place += 1
+    ax.set_yticks(ticks, words)
+    ax.set_ylim(place - 0.4, -0.7)
+    ax.set_xlim(0, 1.02)
+    ax.set_xlabel("share of networks that train", fontsize=8, labelpad=1)
+    ax.tick_params(length=2, width=0.6, pad=2, labelsize=7)
+    ax.grid(axis="x", color="0.92", linewidth=0.5)
+    ax.set_axisbelow(True)
+
+
+def effects_caption(sweep: Sweep) -> str:
+    """What is compared setting by setting, and how it is tested."""
+    first = sweep.methods[0].grid
+    return (
+        f"Each value over all combinations of the other settings in which all of the setting's values were trained, "
+        f"{seeds_of(first)}; bars are the share of networks that train, dots (in brackets: lowest and highest) seeds; "
+        "the setting whose values are furthest apart first. A share is of these combinations: a setting may decide "
+        f"more in the best of them. {_capital(threshold_of(first))}, one that diverged or failed does not. "
+        f"{how_tested(sweep, max(map(len, sweep.values.values())))} What a seed has in all of them is permuted "
+        "together; p is not corrected for the number of settings."
     )
 
 
@@ -227,9 +297,9 @@ def has_pairs(sweep: Sweep) -> bool:
 _NAMED = 3  # best values that are named
 
 
-def tests_told(sweep: Sweep) -> str:
-    """How it is tested whether values differ, in words."""
-    most = max(len(method.values) for method in sweep.methods)
+def how_tested(sweep: Sweep, most: int | None = None) -> str:
+    """How it is tested whether values differ, in words; `most` values are compared, by default all of a method's."""
+    most = max(len(method.values) for method in sweep.methods) if most is None else most
     if all(method.grid.seed_range()[1] < 2 for method in sweep.methods):
         return "With one seed there is no test."
     beyond = f" More than {MOST_TESTED} values are not tested." if most > MOST_TESTED else ""
@@ -413,3 +483,5 @@ def _sweeps(stored: Stored) -> Iterator[Job]:
             yield figure_job(sweep.slug, partial(draw, sweep))
         if has_pairs(sweep):
             yield figure_job(f"{sweep.slug}_best_values", partial(best_values_figure, sweep))
+        if any(setting_effects(sweep, method, "best") for method in sweep.methods) and len(sweep.names) > 1:
+            yield figure_job(f"{sweep.slug}_effects", partial(effects_figure, sweep))

@@ -64,7 +64,7 @@ def landscapes_figure(
     bar = figure.colorbar(axes[0].images[0], ax=axes.tolist(), aspect=20 * down, pad=0.01, ticks=[0, 0.5, 1])
     bar.set_label("probability of class 1", fontsize=SMALL)
     bar.ax.tick_params(**TICKS)
-    bar.outline.set_linewidth(0.4)  # type: ignore[operator]
+    bar.outline.set_linewidth(0.4)
     figure.suptitle(_title(snapshots, [probability for probability, *_ in found]), fontsize=NORMAL + 1)
     return figure
 

@@ -211,7 +211,7 @@ def _snapshots(
             found: dict[int, dict[tuple[str, str], str]] = {}
             for name in shows:
                 rows = index.rows(name, of)
-                columns = (rows.get(column, []) for column in ("key", "method", "seed"))
+                columns = [rows[column] if len(rows) else () for column in ("key", "method", "seed")]
                 for key, label, seed in zip(*columns, strict=True):
                     if key in kept:
                         found.setdefault(int(seed), {})[name, str(label)] = str(key)

@@ -289,7 +289,17 @@ def _figures(entries: list[_Entry]) -> list[tuple[Settings, tuple[_Entry, ...]]]
 
 
 def _with_zero_weight(entries: list[_Entry]) -> list[_Entry]:
-    """One label's entries, where those without penalty are λ = 0 of the label's one penalty if it has one."""
+    """One label's entries, where those without penalty are λ = 0 of the label's one penalty if it has one.
+
+    Those without relaxed layers likewise are of weight 0 where others of the label relax some.
+    """
+    if any(entry.settings.get("rai.weight") is not None for entry in entries):
+        entries = [
+            replace(entry, settings={**entry.settings, "rai.weight": 0.0})
+            if entry.settings.get("rai.weight") is None
+            else entry
+            for entry in entries
+        ]
     kinds = {entry.settings.get("penalty.kind") for entry in entries} - {"none", None}
     if len(kinds) != 1:
         return entries

@@ -104,7 +104,7 @@ def _neighbours(grids: Sequence[FigureGrid]) -> NDArray[np.bool_]:
                 members[tuple(sorted(grid.settings[label].items()))].append(place)
         settings = [dict(items) for items in members]
         unlike = np.zeros((len(settings), len(settings)), np.int64)
-        of_optimizers = follows_from_optimizer(settings)
+        of_optimizers = follows_from_optimizer(settings, rate=True)
         for name in {name for of in settings for name in of.keys() - follows(of) - of_optimizers}:
             unlike += _unlike(name, [of.get(name) for of in settings])
         own = np.zeros((len(settings), len(grids)), np.int64)
@@ -155,7 +155,7 @@ def _sweep(grids: list[FigureGrid], table: pd.DataFrame, *, each: bool) -> Sweep
     labels = sorted({label for grid in grids for label in grid.methods}, key=method_rank)
     of_labels = {label: [grid.settings[label] for grid in grids if label in grid.methods] for label in labels}
     values: dict[str, set[Hashable]] = defaultdict(set)
-    of_optimizers = follows_from_optimizer(itertools.chain(*of_labels.values()))
+    of_optimizers = follows_from_optimizer(itertools.chain(*of_labels.values()), rate=True)
     for settings in of_labels.values():
         for name in settings[0].keys() - follows(settings[0]) - of_optimizers:
             own = {of[name] for of in settings if has_effect(name, of[name])}
@@ -296,7 +296,7 @@ def _of_optimizers(grids: Sequence[FigureGrid]) -> list[str]:
     """What each optimizer of the figures has that is not as usual: sgd with momentum=0.9."""
     settings = [of for grid in grids for of in grid.settings.values()]
     words: dict[str, set[str]] = defaultdict(set)
-    for of, name in itertools.product(settings, sorted(follows_from_optimizer(settings))):
+    for of, name in itertools.product(settings, sorted(follows_from_optimizer(settings, rate=True))):
         if of.get(name) not in (None, usual(name)):
             words[str(of[_OPTIMIZER])].add(in_words(name, of[name]).partition(".")[2])
     return [f"{optimizer} with {', '.join(sorted(words[optimizer]))}" for optimizer in sorted(words)]

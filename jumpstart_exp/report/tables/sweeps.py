@@ -9,9 +9,10 @@ import pandas as pd
 
 from jumpstart_exp.report.captions import threshold_of
 from jumpstart_exp.report.figures.panel_grid import ALIKE, NONE_TRAINS
-from jumpstart_exp.report.figures.sweeps import has_pairs, tests_told, values_caption
+from jumpstart_exp.report.figures.sweeps import effects_caption, has_pairs, how_tested, values_caption
 from jumpstart_exp.report.registry import Job, Stored, of_store
 from jumpstart_exp.report.statistics import values as of_values
+from jumpstart_exp.report.statistics.effects import setting_effects
 from jumpstart_exp.report.statistics.values import compare_values
 from jumpstart_exp.report.table.grid import MOMENTS
 from jumpstart_exp.report.table.sweeps import Sweep, SweptMethod, has_effect
@@ -30,6 +31,8 @@ def _sweeps(stored: Stored) -> Iterator[Job]:
         yield table_job(sweep.slug, partial(values_table, sweep))
         if has_pairs(sweep):
             yield table_job(f"{sweep.slug}_best_values", partial(best_values_table, sweep))
+        if len(sweep.names) > 1 and any(setting_effects(sweep, method, "best") for method in sweep.methods):
+            yield table_job(f"{sweep.slug}_effects", partial(effects_table, sweep))
 
 
 def values_table(sweep: Sweep) -> Table:
@@ -91,7 +94,7 @@ def best_values_table(sweep: Sweep) -> Table:
     caption = (
         f"{sweep.title} over {', '.join(sweep.names)}: the best value at every depth × width: with which most seeds "
         f"train ({threshold_of(first)}), of equal shares the highest mean training {first.score}, over the seeds that "
-        f"all values have. {tests_told(sweep)} p: corrected by Benjamini and Hochberg for a method's depth × width "
+        f"all values have. {how_tested(sweep)} p: corrected by Benjamini and Hochberg for a method's depth × width "
         "pairs."
     )
     columns = (
@@ -103,6 +106,41 @@ def best_values_table(sweep: Sweep) -> Table:
         Column("values differ, p", "{p_adjusted:.2g}"),
     )
     return Table(caption, pd.DataFrame(rows, dtype=object), columns, shown_only=("title", "words"))
+
+
+def effects_table(sweep: Sweep) -> Table:
+    """Which of the swept settings decide: every setting's values over the same values of all others."""
+    rows = []
+    for at_epoch in MOMENTS:
+        for method in sweep.methods:
+            for effect in setting_effects(sweep, method, at_epoch):
+                found = effect.found
+                for number, words in enumerate(effect.words):
+                    row: dict[str, Any] = {"method": method.label, "moment": at_epoch, "setting": effect.name}
+                    row |= {"value": words, "combinations": effect.combinations}
+                    row |= {"trained": found.trained[number], "networks": found.networks[number]}
+                    for name in ("share", "low", "high", "train_acc", "val_acc"):
+                        row[name] = getattr(found, name)[number]
+                    row |= {"best": int(found.best[number]), "spread": effect.spread}
+                    row |= {"values_differ_p": np.nan if found.p is None else found.p}
+                    rows.append(row | {"title": method.title})
+    return Table(effects_caption(sweep), pd.DataFrame(rows), _EFFECT_COLUMNS, shown_only=("title",))
+
+
+_EFFECT_COLUMNS = (
+    Column("method", "{title}", "l"),
+    Column("epoch", "{moment}", "l"),
+    Column("setting", "{setting}", "l"),
+    Column("value", "{value}", "l"),
+    Column("combinations", "{combinations}"),
+    Column("train", "{trained} of {networks}"),
+    Column("share", interval("share", "", "{:.2f} ({:.2f} to {:.2f})")),
+    Column("training", "{train_acc:.3f}"),
+    Column("validation", "{val_acc:.3f}"),
+    Column("best", lambda row: "best" if row.best else ""),
+    Column("highest − lowest share", "{spread:.2f}"),
+    Column("values differ, p", "{values_differ_p:.2g}"),
+)
 
 
 def _settings(sweep: Sweep, method: SweptMethod, number: int) -> list[Any]:
