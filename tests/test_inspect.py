@@ -305,12 +305,17 @@ def test_a_study(tmp_path: Path, inspect: Said, monkeypatch: pytest.MonkeyPatch)
     seen.clear()
     assert inspect("study=table2_50x4", "method=sep_up")[0] == 0
     assert seen == ["sep_up"]
+    seen.clear()
+    Store(tmp_path).write([Result(dataclasses.replace(of_study["relu"], seed=3), "done", "eager")])
+    assert inspect("study=table2_50x4", "seed=3,0,7,3")[0] == 0
+    assert seen == ["relu", "relu", "sep_up"], "every seed that is stored, once, in the order asked for"
     for arguments, words in (
         (
             ("study=table2_50x4", "method=sep_p"),
             "'sep_p' is not allowed: it must be one that is stored: relu, sep_up",
         ),
         (("study=table2_50x4", "seed=7"), "+experiment=table2_50x4 seed=7"),
+        (("study=table2_50x4", "seed=7,8"), "+experiment=table2_50x4 seed=7,8"),
         (("study=table2_50x4", "variant=code"), "+experiment=table2_50x4 variant=code seed=0"),
         (("study=tabel2_50x4",), "did you mean table2_50x4?"),
     ):

@@ -135,7 +135,7 @@ def accuracy_on(snapshots: RecordedStates, state: int, x: Tensor, y: Tensor) -> 
     """The share of the inputs, (points, features), of two classes, (points,), on which the network is right."""
     network = snapshots.network(state)
     with torch.no_grad(), torch_for(snapshots.cell):
-        logits = network(x)[0]
+        logits = network(x.to(dtype(snapshots.cell)))[0]
     return float(((logits[:, 0] > 0).long() == y).double().mean())
 
 

@@ -68,7 +68,7 @@ def compared_of(stored: Stored) -> Compared:
 
 def comparison_jobs(found: Compared) -> Iterator[Job]:
     """The files that show a comparison; nothing where there is nothing to compare."""
-    if not found.grids:
+    if not found.grids and all(own.measure is None for claim in found.claims for own in claim.findings):
         return
     yield table_job("published_claims", partial(tables.claims_table, found.claims))
     for (name, variant), grid in found.grids.items():

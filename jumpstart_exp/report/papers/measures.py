@@ -20,7 +20,7 @@ from jumpstart_exp.report.statistics.frontier import (
     deepest_frontier,
     frontier_ratio,
 )
-from jumpstart_exp.report.statistics.intervals import CONFIDENCE, LEAST_FOR_INTERVAL, Floats, student_interval
+from jumpstart_exp.report.statistics.intervals import CONFIDENCE, LEAST_FOR_INTERVAL, Floats, student_interval, wilson
 from jumpstart_exp.report.statistics.seedwise import (
     MOMENT,
     Interval,
@@ -217,6 +217,30 @@ def difference_at(cells: StudyCells, method: str, other: str, metric: str, depth
     return _over_seeds((one - two).mean(axis=0))
 
 
+def success_share(cells: StudyCells, method: str) -> Measure | None:
+    """The share of a method's networks at a study's one place that train, with Wilson's interval, a network a seed."""
+    grid = cells.figure
+    if grid is None or method not in grid.methods:
+        return None
+    own = on_axes(grid, [method])
+    count = int(own.present.sum())
+    if not count:
+        return None
+    trains = int(trained(own, MOMENT).sum())
+    low, high = (float(end) for end in wilson(trains, count))
+    return Measure(trains / count, low, high, None, None, count)
+
+
+def mean_loss(cells: StudyCells, method: str, column: str) -> Measure | None:
+    """A method's mean loss at a study's one place, of the seeds that did not diverge.
+
+    `column` is one of the store's losses: train_loss_last, say.
+    """
+    rows = cells.rows
+    values = rows.loc[rows["method"] == method, column] if len(rows) else pd.Series(dtype=np.float64)
+    return _over_seeds(values.to_numpy(np.float64)) if len(values) else None
+
+
 def of_each_seed(number: Callable[..., Floats]) -> Callable[..., Measure | None]:
     """The measure of one number a seed, over the seeds that have every cell of all methods that its arguments name.
 
@@ -308,7 +332,7 @@ MEASURES: Mapping[str, Callable[..., Measure | None]] = {
     measure.__name__: measure
     for measure in (
         *(frontier_depth, times_deeper, lowest_mean, difference_at, networks_that_train, depth_range, deepest_trained),
-        *(best_accuracy, best_difference, pairs_won, mean_gain, cost_ratio),
+        *(best_accuracy, best_difference, pairs_won, mean_gain, cost_ratio, success_share, mean_loss),
     )
 }
 """What a claim's `measure` can be."""

@@ -17,7 +17,7 @@ from jumpstart_exp.data.mnist import Mnist
 from jumpstart_exp.inspect.recorded_states import CURVE, RecordedStates, write_recorded_states
 from jumpstart_exp.networks.build import parameter_shapes
 from jumpstart_exp.report.figures.drawing import save_figure
-from jumpstart_exp.report.inside.activations import layers_of, projected, surface
+from jumpstart_exp.report.inside.activations import accuracy_on, disagreement, layers_of, projected, surface
 from jumpstart_exp.report.inside.dynamics import (
     census_figure,
     column_edges,
@@ -26,6 +26,7 @@ from jumpstart_exp.report.inside.dynamics import (
     root_ticks,
 )
 from jumpstart_exp.report.inside.jobs import RecordedStatesWarning, inside_figures
+from jumpstart_exp.report.inside.landscapes import landscapes_figure
 from jumpstart_exp.report.inside.style import CLASS_COLOURS
 from jumpstart_exp.report.inside.transforms import transforms_figure
 from jumpstart_exp.result import CENSUS
@@ -301,3 +302,47 @@ def test_seeds_are_figures_of_their_own_and_methods_rows(tmp_path: Path) -> None
     # that without cross-entropy is another experiment
     assert kinds(figures) == ["transforms"] * 3 + ["dynamics", "census"] * 4
     assert len({name for name, _ in figures}) == len(figures)
+
+
+def test_seeds_disagree_where_their_classes_differ() -> None:
+    """Of three networks the pairs differ at 1, 2 and 3 of four points; a probability of a half is of class 0."""
+    planes = [
+        np.array([[0.1, 0.9], [0.5, 0.2]]),
+        np.array([[0.1, 0.9], [0.6, 0.2]]),
+        np.array([[0.8, 0.1], [0.1, 0.1]]),
+    ]
+    assert disagreement(planes) == pytest.approx((1 + 2 + 3) / 3 / 4)
+    assert disagreement(planes[:1]) is None
+    with pytest.raises(ValueError, match="same grid"):
+        disagreement([planes[0], np.zeros(4)])
+
+
+def test_landscapes_are_of_the_last_state_of_every_seed() -> None:
+    states = [kept(cell_of("relu", seed=seed)) for seed in (0, 1, 2)]
+    figure = landscapes_figure(states, 5.5)
+    panels = [ax for ax in figure.axes if ax.images]
+    assert len(panels) == 3
+    data, found = moons(), []
+    for ax, one in zip(panels, states, strict=True):
+        probability, extent, accuracy = surface(one, -1, data, 120)
+        found.append(probability)
+        assert np.asarray(ax.images[0].get_array()) == pytest.approx(probability)
+        assert ax.images[0].get_extent() == pytest.approx(list(extent))
+        validation = accuracy_on(one, -1, data.x_val, data.y_val)
+        assert ax.get_title() == f"seed {one.cell.seed}\n{accuracy:.3f} / {validation:.3f}"
+        assert accuracy == accuracy_on(one, -1, data.x_train, data.y_train)
+        crosses = probability.min() < 0.5 < probability.max()
+        boundary = [each for each in ax.collections if not str(each.get_gid()).startswith("class")]
+        assert bool(boundary) == crosses, "a boundary where there is one"
+    title = figure.get_suptitle()
+    assert f"two seeds decide {disagreement(found):.1%} of the plane differently" in title and "3 seeds" in title
+    assert "differently" not in landscapes_figure(states[:1], 5.5).get_suptitle()
+    other = made_up(cell_of("relu", seed=9), [0.5] * 40, [40], agreement="train_acc_last")
+    assert "trained again, otherwise than stored" in landscapes_figure([*states, other], 5.5).get_suptitle()
+
+
+def test_landscapes_refuse_unlike_networks_and_data_without_a_plane() -> None:
+    with pytest.raises(ValueError, match="nothing but the seed"):
+        landscapes_figure([kept(cell_of("relu")), kept(cell_of("sep_up"))], 5.5)
+    with pytest.raises(ValueError, match="nothing but the seed"):
+        landscapes_figure([], 5.5)

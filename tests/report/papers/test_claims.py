@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from stored_tables import cell as stored_cell
@@ -386,6 +387,41 @@ def test_costs_of_the_study_in_small_are_toys(published: Published) -> None:
     assert own.measure.value == pytest.approx(expected) and own.verdict == "toy"
     whole = finding(claims(priced("cpaior_cifar100"), published), "cifar100_time")
     assert whole.measure is not None and whole.measure.count > 6 and whole.verdict == "reproduced"
+
+
+def test_relaxed_training_by_hand(published: Published) -> None:
+    """Seven of ten relaxed networks train; ordinary ones stay at ln 2, and one diverged."""
+
+    def accuracy(cell: Cell) -> tuple[float, float] | None:
+        if cell.method == "logistic":
+            return None if cell.seed == 9 else (0.5, 0.5)
+        return (0.97, 0.9) if cell.seed < 7 else (0.8, 0.8)
+
+    def of_study(name: str, variant: str, of: Accuracy) -> pd.DataFrame:
+        return study_table(name, variant, range(10), of, lambda cell: cell.seed == 0)
+
+    store = of_study("rai_deep", "code", accuracy)
+    plain = (store["method"] == "logistic").to_numpy()
+    losses = np.where(plain, np.where(store["status"] == "diverged", np.nan, 0.69314), store["seed"] / 1e5)
+    found = claims(store.assign(train_loss_last=losses), published)
+
+    def of(name: str) -> tuple[str, str]:
+        own = finding(found, name, "code")
+        return own.verdict, own.ours
+
+    assert of("rai_deep_trains") == ("undecided", "0.70 [0.40, 0.89], 10 seeds")
+    assert of("rai_deep_fails") == ("reproduced", "0.00 [0.00, 0.28], 10 seeds"), "one that diverged failed"
+    assert of("rai_deep_plain_loss") == ("reproduced", "0.6931 [range 0.6931, 0.6931], 9 seeds")
+    verdict, ours = of("rai_deep_loss")
+    assert verdict == "reproduced" and ours.startswith("0.0000 [0.0000, 0.0001]")
+    assert finding(found, "rai_deep_trains").verdict == "not trained", "the paper's variant"
+
+    def behind(cell: Cell) -> tuple[float, float]:
+        return 1.0, (0.95 if cell.method == "rai" else 0.99) + cell.seed / 1000
+
+    shallow = of_study("rai_shallow", "paper", behind)
+    own = finding(claims(shallow, published), "rai_shallow_generalises")
+    assert own.verdict == "not reproduced" and own.measure is not None and own.measure.value == pytest.approx(-0.04)
 
 
 def test_constant_accuracy_is_measured_as_such(published: Published) -> None:

@@ -355,6 +355,27 @@ def test_figures_of_the_inside_are_drawn_of_the_lowest_seed_with_all_snapshots(t
         write_paper_figure("iclr-12", tmp_path, stored, tmp_path / "figures")
 
 
+def test_landscapes_show_every_seed_and_the_study_in_small_only_alone(tmp_path: Path) -> None:
+    def keep(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
+        unseeded = {dataclasses.replace(each, seed=0) for each in study_cells(name, "paper") if each.method == "rai"}
+        cells = [dataclasses.replace(each, seed=seed) for each in unseeded for seed in seeds]
+        for each in cells[:-1]:
+            kept(each, tmp_path)
+        return [row(each, 0.6) for each in cells]
+
+    small = keep("rai_shallow_small", (0, 2, 3))
+    _, pdf = write_paper_figure("rai-3", tmp_path, table(small), tmp_path / "figures", dpi=40)
+    assert pdf.name == "rai-3_small.pdf" and "only in small" in pdf_text(pdf.read_bytes()).replace("\n", " ")
+    both = [*small, *keep("rai_shallow", (1, 4, 5, 6))]
+    png, pdf = write_paper_figure("rai-3", tmp_path, table(both), tmp_path / "figures", dpi=40)
+    text = pdf_text(pdf.read_bytes())
+    assert (png.name, pdf.name) == ("rai-3.png", "rai-3.pdf")
+    assert [f"seed {seed}" in text for seed in range(7)] == [False, True, False, False, True, True, False]
+    assert "42-100-100-42" in text and "3 seeds" in text
+    with pytest.raises(PaperError, match=r"inspect study=rai_shallow method=relu seed=0,1,2,3,4,5,6,7,8,9 epochs=0"):
+        write_paper_figure("rai-2", tmp_path, table(both), tmp_path / "figures")
+
+
 def test_a_damaged_file_of_snapshots_is_named(tmp_path: Path) -> None:
     (cell,) = (cell for cell in study_cells("table2_50x4", "paper") if cell.method == "relu")
     (tmp_path / "snapshots").mkdir()
