@@ -70,6 +70,7 @@ def test_every_figure_and_table_of_the_papers_has_a_name() -> None:
         *(f"cpaior-{n}" for n in (2, 3, 4)),
         *(f"iclr-{n}" for n in range(1, 13)),
         *(f"sepcons-{n}" for n in range(1, 9)),
+        *(f"rai-{n}" for n in range(2, 6)),
         *("cpaior-table-1", "iclr-table-1", "sepcons-table-2"),
     }
 
