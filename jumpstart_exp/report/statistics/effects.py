@@ -1,7 +1,7 @@
 """Which of several swept settings decide: each one's values against each other, the others held; statistics only."""
 
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,7 +42,8 @@ class SettingEffect:
 def setting_effects(sweep: Sweep, method: SweptMethod, at_epoch: str) -> list[SettingEffect]:
     """The effects of a method's swept settings at an epoch, "best" or "last", the one that decides most first.
 
-    Of a setting without two values that stand in one combination of the others there is none.
+    Of a setting without two values that stand in one combination of the others there is none; a value that stands in
+    few, as ordinary training does in none but its own, is left out.
     """
     found = []
     for at, name in enumerate(sweep.names):
@@ -50,15 +51,30 @@ def setting_effects(sweep: Sweep, method: SweptMethod, at_epoch: str) -> list[Se
         for number, value in enumerate(method.values):
             if has_effect(name, value[at]):
                 places[value[:at] + value[at + 1 :]][value[at]] = number
-        values = tuple(value for value in sweep.values[name] if any(value in own for own in places.values()))
-        matched = [own for own in places.values() if len(own) == len(values)]
-        if len(values) < 2 or not matched:
+        values = _compared(sweep.values[name], [*places.values()])
+        matched = [own for own in places.values() if own.keys() >= {*values}]
+        if len(values) < 2:
             continue
         index = np.array([[own[value] for own in matched] for value in values])
         words = tuple(value_words(name, values))
         grid = _of_values(method.grid, index, words)
         found.append(SettingEffect(name, values, words, len(matched), compare_values(grid, at_epoch)))
     return sorted(found, key=lambda effect: (-effect.spread, -np.nan_to_num(effect.accuracy_spread)))
+
+
+def _compared(values: Sequence[Hashable], combinations: Sequence[Collection[Hashable]]) -> tuple[Hashable, ...]:
+    """Those of a setting's values that compare the most: as many as can be in as many combinations as can be."""
+    found = {frozenset(own) for own in combinations if len(own) > 1}
+
+    def compared(own: frozenset[Hashable]) -> tuple[int, int]:
+        return len(own) * sum(own <= {*other} for other in combinations), len(own)
+
+    best: frozenset[Hashable] = max(sorted(found, key=_in_order), key=compared, default=frozenset())
+    return tuple(value for value in values if value in best)
+
+
+def _in_order(values: Collection[Hashable]) -> list[str]:
+    return sorted(map(repr, values))
 
 
 def _of_values(grid: FigureGrid, index: NDArray[np.int64], words: tuple[str, ...]) -> FigureGrid:
