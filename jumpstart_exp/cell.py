@@ -72,6 +72,7 @@ OWN_FUNCTIONS = {
 """Fields that may name a function of the user's, with the field of its source's hash."""
 
 _OF_RELAXED = "its statistics would be of relaxed values"
+_OF_LAYOUT = "the author's own settings are dataset=moons_noisy variant=code"
 _NO_NORM = "the gradients of θ and z have no norm in common"
 
 OF_OPTIMIZER = {
@@ -485,7 +486,7 @@ class Cell:
                 "null",
                 "z is of all points",
             ),
-            ("network.layout", self.network.layout, self.network.layout != "mlp", "mlp", ""),
+            ("network.layout", self.network.layout, self.network.layout != "mlp", "mlp", _OF_LAYOUT),
             (
                 "network.skip_every",
                 self.network.skip_every,

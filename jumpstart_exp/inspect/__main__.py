@@ -286,9 +286,10 @@ def _study_keys(store: "Store", order: _Order) -> list[str]:
         unknown = setting_error("study", order.study, "one of " + ", ".join(names))
         raise SettingError(f"{unknown}{nearest(order.study, names)}")
     stored = store.stored()
-    of_seeds = {key: own for seed in order.seeds for key, own in _study_cells(order, seed).items() if key in stored}
+    by_seed = {seed: _study_cells(order, seed) for seed in order.seeds}
+    of_seeds = {key: own for cells in by_seed.values() for key, own in cells.items() if key in stored}
     trained = {key: own for key, own in of_seeds.items() if stored[key].status != "failed"}
-    if order.methods:
+    if order.methods and trained:
         known = dict.fromkeys(label for own in trained.values() for label in own)
         for method in order.methods:
             if method not in known:
@@ -304,6 +305,8 @@ def _study_keys(store: "Store", order: _Order) -> list[str]:
         of_others = sum(len(_study_cells(order, seed).keys() & stored.keys()) for seed in seeds)
         others = f" ({of_others} of other seeds)" if of_others else ""
         raise SettingError(f"the store has no cell of study={order.study} with seed={wanted}{others}: {command}")
+    if missing := [str(seed) for seed, cells in by_seed.items() if not cells.keys() & {*keys}]:
+        notes().print(f"seed={','.join(missing)}: the store has no cell of study={order.study}", markup=False)
     return keys
 
 

@@ -1,5 +1,6 @@
 """Trainings with relaxed layers: losses, hidden losses layer by layer, how far z is from the network; drawing only."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +21,13 @@ from jumpstart_exp.report.figures.drawing import figure_job, power_of_ten, wrapp
 from jumpstart_exp.report.registry import Job, Stored, of_store
 from jumpstart_exp.report.table.grid import FigureGrid
 from jumpstart_exp.result import LOSSES
+from jumpstart_exp.store.fields import Settings
 
 _MOST_ROWS = 6
 _PANEL, _AROUND = (2.5, 1.35), (0.9, 1.25)
 """Inches of a panel, and of what is beside and around all."""
 _SMALL = 7
+_MOST_LAYERS = 5  # that are labelled
 _RELAXED, _ORDINARY, _GAP, _LARGEST = "#D55E00", "#7F7F7F", "#0072B2", "#CC79A7"
 _LEAST = 1e-12  # of a hidden loss's colour: a forward start's rounding, and 0
 
@@ -35,6 +38,7 @@ Floats = NDArray[np.float64]
 class RelaxedTraining:
     """A method with relaxed layers at one depth and width, and the ordinary training of the same network.
 
+    `layers` are the relaxed layers in words, as a curve's hidden losses have them; `diverged` seeds of the `seeds` did.
     `seeds` and `ordinary` are the curves of each seed, the columns of the store; the latter is empty where the figure
     has no method that differs in the relaxation alone.
     """
@@ -42,6 +46,8 @@ class RelaxedTraining:
     title: str
     depth: int
     width: int
+    layers: tuple[str, ...]
+    diverged: int
     seeds: tuple[pd.DataFrame, ...]
     ordinary: tuple[pd.DataFrame, ...]
 
@@ -56,23 +62,47 @@ def relaxed_trainings(grid: FigureGrid, table: pd.DataFrame, curves: pd.DataFram
     """
     by_key = {str(key): own for key, own in curves.groupby("key")}
 
-    def of(method: int, depth: int, width: int) -> tuple[pd.DataFrame, ...]:
+    def of(method: int, depth: int, width: int) -> dict[str, pd.DataFrame]:
         rows = grid.rows[method, depth, width]
         keys = [str(table["key"].iloc[row]) for row in rows if row >= 0]
-        return tuple(by_key[key] for key in keys if key in by_key)
+        return {key: by_key[key] for key in keys if key in by_key}
 
-    found = []
+    found, shown = [], set[str]()
     for index, label in enumerate(grid.methods):
         if not is_relaxed(grid, label):
             continue
         plain = _without_relaxation(grid, label)
         others = [grid.methods.index(name) for name in grid.methods if name != label and _same(grid, name, plain)]
         for place in np.argwhere(grid.present[index].any(axis=-1)).tolist():
-            if seeds := tuple(own for own in of(index, *place) if own["logit_gap"].notna().any()):
-                ordinary = of(others[0], *place) if others else ()
-                depth, width = grid.depths[place[0]], grid.widths[place[1]]
-                found.append(RelaxedTraining(grid.method_titles[index], depth, width, seeds, ordinary))
+            seeds = {key: own for key, own in of(index, *place).items() if own["logit_gap"].notna().any()}
+            if not seeds or seeds.keys() <= shown:  # the same cells under another label
+                continue
+            shown |= seeds.keys()
+            depth, width = grid.depths[place[0]], grid.widths[place[1]]
+            found.append(
+                RelaxedTraining(
+                    title=grid.method_titles[index],
+                    depth=depth,
+                    width=width,
+                    layers=_layers(grid.settings[label], depth),
+                    diverged=int(grid.diverged[index, place[0], place[1]].sum()),
+                    seeds=tuple(seeds.values()),
+                    ordinary=tuple(of(others[0], *place).values()) if others else (),
+                )
+            )
     return sorted(found, key=lambda each: (-each.depth, -each.width))
+
+
+def _layers(settings: Settings, depth: int) -> tuple[str, ...]:
+    """The relaxed layers, from 1 on, and "out" for the outputs."""
+    layers, every = settings.get("rai.layers"), settings.get("rai.every")
+    if isinstance(layers, tuple):
+        own = [int(layer) for layer in layers]
+    elif isinstance(every, float):
+        own = [*range(int(every), depth + 1, int(every))]
+    else:  # the outputs alone
+        own = []
+    return (*map(str, own), *(["out"] if settings.get("rai.include_output") is True else []))
 
 
 def is_relaxed(grid: FigureGrid, label: str) -> bool:
@@ -131,9 +161,10 @@ def relaxation_figure(grid: FigureGrid, trainings: Sequence[RelaxedTraining]) ->
 def _caption(shown: Sequence[RelaxedTraining], count: int) -> str:
     some = "" if count == len(shown) else f"{len(shown)} of {counted(count, 'network')}, the deepest and widest. "
     return (
-        f"{some}A thin line a seed. Losses, as all scores, are those of the network by itself, without relaxed values. "
-        "Hidden losses before their weight, the median over seeds; white: 0. The gap is between what the training's "
-        "loss is of and the network's own output, a mean over the training points."
+        f"{some}A thin line a seed, to where it diverged, if it did. Losses, as all scores, are those of the network "
+        "by itself, without relaxed values. Hidden losses before their weight, the median of the seeds that have one; "
+        "white: 0, black: not finite. The gap is between what the training's loss is of and the network's own output, "
+        "a mean over the training points."
     )
 
 
@@ -141,7 +172,8 @@ def _draw_losses(ax: Axes, training: RelaxedTraining, task: str) -> None:
     for curves, colour, gid in ((training.ordinary, _ORDINARY, "ordinary"), (training.seeds, _RELAXED, "relaxed")):
         _draw_lines(ax, curves, "train_loss", colour, gid)
     _in_powers(ax)
-    ax.set_ylabel(f"{training.title}\n{training.depth}×{training.width}\n{LOSSES[task]}", fontsize=_SMALL)
+    lost = f", {training.diverged} diverged" if training.diverged else ""
+    ax.set_ylabel(f"{training.title}\n{training.depth}×{training.width}{lost}\n{LOSSES[task]}", fontsize=_SMALL)
 
 
 def _draw_distance(ax: Axes, training: RelaxedTraining) -> None:
@@ -151,7 +183,12 @@ def _draw_distance(ax: Axes, training: RelaxedTraining) -> None:
 
 
 def _in_powers(ax: Axes) -> None:
+    """A logarithmic axis over whole powers of ten, so that two at least are labelled."""
     ax.set_yscale("log")
+    values = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in ax.lines])
+    if np.isfinite(values).any():
+        low, high = np.floor(np.log10(np.nanmin(values))), np.ceil(np.log10(np.nanmax(values)))
+        ax.set_ylim(10**low, 10 ** max(high, low + 1))
     _label_powers(ax.yaxis)
 
 
@@ -165,35 +202,45 @@ def _draw_lines(ax: Axes, curves: Sequence[pd.DataFrame], column: str, colour: s
     for own in curves:
         values = own[column].to_numpy(np.float64)
         values = np.where(np.isfinite(values) & (values > 0), values, np.nan)  # a logarithm has no place for 0
-        ax.plot(own["epoch"], values, color=colour, linewidth=0.7, alpha=0.7, gid=gid)
+        alone = "." if np.isfinite(values).sum() == 1 else ""
+        ax.plot(own["epoch"], values, color=colour, linewidth=0.7, marker=alone, alpha=0.7, gid=gid)
 
 
 def hidden_losses(curves: Sequence[pd.DataFrame]) -> tuple[Floats, Floats]:
-    """The epochs that all these curves have, (epochs,), and the median over the curves of each relaxed layer's loss.
+    """The epochs of these curves, (epochs,), and each relaxed layer's hidden loss, (epochs, relaxed layers).
 
-    The losses are (epochs, relaxed layers), NaN where one of them is not finite.
+    It is the median over the curves that have the epoch and a finite loss; NaN where none has.
     """
     measured = [own[own["hidden_losses"].notna()].set_index("epoch")["hidden_losses"] for own in curves]
-    epochs = sorted(set.intersection(*({*own.index} for own in measured)))
-    values = np.array([np.vstack([own[epoch] for epoch in epochs]) for own in measured], np.float64)
-    return np.array(epochs, np.float64), np.asarray(np.median(np.where(np.isfinite(values), values, np.nan), axis=0))
+    epochs = sorted(set().union(*({*own.index} for own in measured)))
+    values = np.full((len(measured), len(epochs), len(measured[0].iloc[0])), np.nan)
+    for number, own in enumerate(measured):
+        values[number, np.searchsorted(epochs, own.index)] = np.vstack([*own])
+    values[~np.isfinite(values)] = np.nan
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        return np.array(epochs, np.float64), np.asarray(np.nanmedian(values, axis=0))
 
 
 def _draw_layers(figure: Figure, ax: Axes, training: RelaxedTraining) -> None:
     epochs, losses = hidden_losses(training.seeds)
-    layers = np.arange(1, losses.shape[1] + 1)
+    ax.set_ylabel("relaxed layer", fontsize=_SMALL)
     positive = losses[losses > 0]
     if not len(positive):
-        ax.text(0.5, 0.5, "all 0", transform=ax.transAxes, ha="center", va="center", fontsize=_SMALL)
+        words = "all 0" if (losses == 0).all() else "none positive and finite"
+        ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", fontsize=_SMALL)
+        ax.set_yticks([])
         return
     high = float(positive.max())
-    norm = LogNorm(min(max(float(positive.min()), _LEAST), high / 10), high)
-    shown = np.ma.masked_less_equal(np.ma.masked_invalid(losses), 0)
+    low = min(max(float(positive.min()), _LEAST), high / 10)
+    colours = matplotlib.colormaps["viridis"].with_extremes(under="white", bad="black")
+    shown = np.ma.masked_invalid(np.where(losses == 0, low / 2, np.maximum(losses, low)))
+    places = np.arange(losses.shape[1])
     mesh = ax.pcolormesh(
-        epochs, layers, shown.T, norm=norm, cmap=matplotlib.colormaps["viridis"], shading="nearest", rasterized=True
+        epochs, places, shown.T, norm=LogNorm(low, high), cmap=colours, shading="nearest", rasterized=True
     )
-    ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    ax.set_ylabel("relaxed layer", fontsize=_SMALL)
+    ticks = np.unique(np.linspace(0, len(places) - 1, min(len(places), _MOST_LAYERS)).round().astype(int))
+    ax.set_yticks(ticks.tolist(), [training.layers[at] for at in ticks])
     bar = figure.colorbar(mesh, ax=ax, pad=0.02)
     _label_powers(bar.ax.yaxis)
     bar.ax.tick_params(which="both", length=2, width=0.6, labelsize=6)

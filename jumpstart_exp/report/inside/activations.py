@@ -139,17 +139,17 @@ def accuracy_on(snapshots: RecordedStates, state: int, x: Tensor, y: Tensor) -> 
     return float(((logits[:, 0] > 0).long() == y).double().mean())
 
 
-def disagreement(probabilities: Sequence[Array]) -> float | None:
-    """The share of the plane that two networks decide differently, a mean over all pairs; None for a network alone.
+def disagreement(probabilities: Sequence[Array]) -> tuple[float, float, float] | None:
+    """The share of the plane that two networks decide differently: mean, least and most of all pairs; None without one.
 
     Each network's probability of class 1 over the same grid of points, of any one shape; a point belongs to class 1
-    where it is above ½.
+    where it is above ½. A network that has none, because it diverged, is of no pair.
     """
-    decided = [probability > 0.5 for probability in probabilities]
+    decided = [probability > 0.5 for probability in probabilities if not np.isnan(probability).any()]
     if len({one.shape for one in decided}) > 1:
         raise ValueError("networks are compared over the same grid of points")
     pairs = [float(np.mean(one != other)) for one, other in combinations(decided, 2)]
-    return float(np.mean(pairs)) if pairs else None
+    return (float(np.mean(pairs)), min(pairs), max(pairs)) if pairs else None
 
 
 def _layer(number: int, h: Tensor, depth: int) -> Layer:

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from matplotlib.figure import Figure
 
 from jumpstart_exp.cell import Cell, cell_fields
 from jumpstart_exp.console import Notice
+from jumpstart_exp.data.base import DatasetSpec
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.loading import load
 from jumpstart_exp.inspect.recorded_states import RecordedStatesError, read_recorded_states, stored_keys
 from jumpstart_exp.report.figures.drawing import figure_job
 from jumpstart_exp.report.inside.dynamics import census_figure, dynamics_figure
+from jumpstart_exp.report.inside.landscapes import landscapes_figure
 from jumpstart_exp.report.inside.transforms import transforms_figure
 from jumpstart_exp.report.registry import Job, Stored, of_store
 from jumpstart_exp.report.table.names import method_rank
@@ -28,6 +31,10 @@ WIDTH_INCHES = 5.5
 
 _MOST_ROWS = 8
 """Networks of a figure of transforms."""
+
+
+_MOST_SEEDS = 20
+"""Networks of a figure of landscapes."""
 
 
 class RecordedStatesWarning(Notice):
@@ -40,7 +47,8 @@ def inside_figures(
     """What can be drawn of the kept states of the table's cells: a name each, and what draws it.
 
     Of every cell its dynamics and its census over time; of cells that differ in nothing but the method the data
-    transformed, a row a method. A file that cannot be used, or is of a cell that the table lacks, is named in a
+    transformed, a row a method; of those that differ in nothing but the seed, of two classes in a plane, how they
+    decide, a panel a seed. A file that cannot be used, or is of a cell that the table lacks, is named in a
     warning and left out; so are transforms of datasets whose files are missing. `table` has the store's rows, of which
     `key` is used.
     """
@@ -55,12 +63,17 @@ def inside_figures(
     def census(key: str) -> Figure:
         return census_figure(read_recorded_states(results_dir, key), WIDTH_INCHES)
 
+    def landscapes(keys: Sequence[str]) -> Figure:
+        return landscapes_figure([read_recorded_states(results_dir, key) for key in keys], WIDTH_INCHES, data_dir)
+
     cells = sorted(
         _cells(results_dir, {*table["key"]}),
         key=lambda of: (of.dataset.name, of.depth, of.width, of.seed, method_rank(of.method), of.key),
     )
     for name, keys in _groups(cells, data_dir):
         yield name, partial(transforms, keys)
+    for name, keys in _seeds(cells, data_dir):
+        yield name, partial(landscapes, keys)
     for cell in cells:
         name = cell_slug(cell)
         yield f"dynamics_{name}", partial(dynamics, cell.key)
@@ -113,6 +126,28 @@ def _groups(cells: Sequence[Cell], data_dir: Path) -> Iterator[tuple[str, list[s
             size, seed = f"{first.depth}x{first.width}", f"seed{first.seed}"
             name = "transforms_" + _slug(first.dataset.name, size, seed, digest, *number)
             yield name, [cell.key for cell in together[part : part + _MOST_ROWS]]
+
+
+def _seeds(cells: Sequence[Cell], data_dir: Path) -> Iterator[tuple[str, list[str]]]:
+    """Names of the figures of landscapes, and the keys of their panels."""
+    groups: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        if (cell.dataset.features, cell.dataset.classes) == (2, 2):
+            groups[replace(cell, seed=0).key].append(cell)
+    for key, together in groups.items():
+        first = together[0]
+        if len(together) > 1 and _has_files(first.dataset, data_dir):
+            name = _slug(first.dataset.name, f"{first.depth}x{first.width}", first.method, key[:8])
+            yield f"landscapes_{name}", [cell.key for cell in together[:_MOST_SEEDS]]
+
+
+def _has_files(dataset: DatasetSpec, data_dir: Path) -> bool:
+    """Whether the dataset can be read; `_groups` warns where it cannot."""
+    try:
+        load(dataset, data_dir)
+    except DataError:
+        return False
+    return True
 
 
 def _slug(*words: str) -> str:

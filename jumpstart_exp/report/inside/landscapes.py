@@ -95,9 +95,11 @@ def _title(snapshots: Sequence[RecordedStates], probabilities: Sequence[Array]) 
     after = f"after {epochs[0]:,} epochs" if len(epochs) == 1 else f"after {epochs[0]:,} to {epochs[-1]:,} epochs"
     parts = [f"{method_name(first)} · {network_words(first.cell)}, {counted(len(snapshots), 'seed')}, {after}"]
     parts.append("accuracy: training / validation")
-    share = disagreement(probabilities)
-    if share is not None:
-        parts.append(f"two seeds decide {share:.1%} of the plane differently")
+    found = disagreement(probabilities)
+    if found is not None:
+        mean, least, most = found
+        pairs = f" ({least:.1%} to {most:.1%})" if len(snapshots) > 2 else ""
+        parts.append(f"two seeds decide {mean:.1%}{pairs} of the plane differently")
     if any(one.agreement for one in snapshots):
         parts.append("trained again, otherwise than stored")
     return " · ".join(parts)

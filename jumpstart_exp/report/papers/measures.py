@@ -232,13 +232,16 @@ def success_share(cells: StudyCells, method: str) -> Measure | None:
 
 
 def mean_loss(cells: StudyCells, method: str, column: str) -> Measure | None:
-    """A method's mean loss at a study's one place, of the seeds that did not diverge.
+    """A method's mean loss at a study's one place; at least that where a seed has none, because it diverged.
 
     `column` is one of the store's losses: train_loss_last, say.
     """
     rows = cells.rows
-    values = rows.loc[rows["method"] == method, column] if len(rows) else pd.Series(dtype=np.float64)
-    return _over_seeds(values.to_numpy(np.float64)) if len(values) else None
+    if not len(rows) or not (rows["method"] == method).any():
+        return None
+    values = rows.loc[rows["method"] == method, column].to_numpy(np.float64)
+    found = _over_seeds(values)
+    return None if found is None else replace(found, is_at_least=bool(np.isnan(values).any()))
 
 
 def of_each_seed(number: Callable[..., Floats]) -> Callable[..., Measure | None]:

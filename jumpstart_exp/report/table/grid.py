@@ -291,8 +291,18 @@ def _figures(entries: list[_Entry]) -> list[tuple[Settings, tuple[_Entry, ...]]]
 def _with_zero_weight(entries: list[_Entry]) -> list[_Entry]:
     """One label's entries, where those without penalty are λ = 0 of the label's one penalty if it has one.
 
-    Those without relaxed layers likewise are of weight 0 where others of the label relax some.
+    Those without relaxed layers likewise are of weight 0 where others of the label relax some, and those that relax the
+    outputs alone have NULL for every which hidden layer is relaxed.
     """
+    if any(entry.settings.get("rai.every") is not None for entry in entries):
+        entries = [
+            replace(entry, settings={**entry.settings, "rai.every": NULL})
+            if entry.settings["rai.weight"] is not None
+            and entry.settings.get("rai.every") is None
+            and entry.settings.get("rai.layers") is None
+            else entry
+            for entry in entries
+        ]
     if any(entry.settings.get("rai.weight") is not None for entry in entries):
         entries = [
             replace(entry, settings={**entry.settings, "rai.weight": 0.0})

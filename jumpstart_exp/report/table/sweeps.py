@@ -122,7 +122,8 @@ def _unlike(name: str, values: Sequence[Hashable]) -> NDArray[np.int64]:
     code = np.array([codes.setdefault(value, len(codes)) for value in values])
     differ = code[:, None] != code
     field = cell_fields().get(name)
-    if field is None or name in ("dataset", "dataset.content") or any(isinstance(value, tuple) for value in values):
+    lists = name != "rai.layers" and any(isinstance(value, tuple) for value in values)
+    if field is None or name in ("dataset", "dataset.content") or lists:
         return np.asarray(2 * differ)
     acts = np.array([has_effect(name, value) for value in values])
     return np.asarray((differ & acts[:, None] & acts).astype(np.int64))
@@ -293,11 +294,14 @@ def _title(grids: Sequence[FigureGrid], names: Sequence[str]) -> str:
 
 
 def _of_optimizers(grids: Sequence[FigureGrid]) -> list[str]:
-    """What each optimizer of the figures has that is not as usual: sgd with momentum=0.9."""
+    """What each optimizer of the figures has that is not as usual, of one rate each that too: sgd with momentum=0.9."""
     settings = [of for grid in grids for of in grid.settings.values()]
+    follow = follows_from_optimizer(settings, rate=True)
+    rates = {of.get("optimizer.lr") for of in settings}
     words: dict[str, set[str]] = defaultdict(set)
-    for of, name in itertools.product(settings, sorted(follows_from_optimizer(settings, rate=True))):
-        if of.get(name) not in (None, usual(name)):
+    for of, name in itertools.product(settings, sorted(follow)):
+        told = len(rates) > 1 if name == "optimizer.lr" else of.get(name) != usual(name)
+        if told and of.get(name) is not None:
             words[str(of[_OPTIMIZER])].add(in_words(name, of[name]).partition(".")[2])
     return [f"{optimizer} with {', '.join(sorted(words[optimizer]))}" for optimizer in sorted(words)]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,13 +79,42 @@ def test_a_row_has_losses_hidden_losses_and_distances_of_every_seed(tmp_path: Pa
     np.testing.assert_allclose(np.asarray(mesh.get_array()).reshape(3, 3), expected)
 
 
-def test_epochs_that_not_every_seed_has_are_left_out_of_the_median() -> None:
-    def curve(epochs: list[int]) -> pd.DataFrame:
-        return pd.DataFrame({"epoch": epochs, "hidden_losses": [[float(epoch), np.inf] for epoch in epochs]})
+def test_the_median_is_over_the_seeds_that_have_the_epoch_and_a_finite_loss() -> None:
+    def curve(losses: dict[int, float]) -> pd.DataFrame:
+        return pd.DataFrame({"epoch": [*losses], "hidden_losses": [[loss, np.inf] for loss in losses.values()]})
 
-    epochs, losses = hidden_losses([curve([1, 5, 9]), curve([1, 9])])
-    assert epochs.tolist() == [1, 9]
-    assert losses[:, 0].tolist() == [1, 9] and np.isnan(losses[:, 1]).all()
+    epochs, losses = hidden_losses([curve({1: 1.0, 5: 7.0, 9: 3.0}), curve({1: 2.0, 9: np.inf}), curve({1: 6.0})])
+    assert epochs.tolist() == [1, 5, 9]
+    assert losses[:, 0].tolist() == [2.0, 7.0, 3.0] and np.isnan(losses[:, 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "layers"),
+    [
+        ({}, ["1", "2", "3", "4"]),
+        ({"every": 2, "include_output": True}, ["2", "4", "out"]),
+        ({"layers": (1, 4)}, ["1", "4"]),
+        ({"every": 9, "include_output": True}, ["out"]),
+    ],
+)
+def test_layers_bear_their_own_numbers_and_what_diverged_is_told(settings: dict[str, Any], layers: list[str]) -> None:
+    of = cell("rai", 4, 2, 0, rai__weight=1.0, **{f"rai__{name}": value for name, value in settings.items()})
+    cells = [of, dataclasses.replace(of, seed=1)]
+    rows = table([row(cells[0], 0.5), row(cells[1], 0.5, "diverged")])
+    (grid,) = figure_grids(rows)
+    losses = [[1.0, np.inf, 0.0, 1e-3, 1e-2][: len(layers)]] * 2
+    curve = pd.DataFrame({"epoch": [1, 2], "train_loss": [1.0, 0.5], "logit_gap": [0.1, 0.2], "largest_z": [1.0, 2.0]})
+    curves = pd.concat([curve.assign(key=own.key, hidden_losses=losses) for own in cells])
+    (training,) = relaxed_trainings(grid, rows, curves)
+    assert [*training.layers] == layers
+    with plain_style():
+        figure = relaxation_figure(grid, [training])
+    assert [label.get_text() for label in figure.axes[1].get_yticklabels()] == layers
+    assert "1 diverged" in figure.axes[0].get_ylabel()
+    shown = np.ma.asarray(figure.axes[1].collections[0].get_array())
+    if len(layers) > 2:
+        assert shown.mask.reshape(len(layers), 2)[1].all(), "what is not finite has a colour of its own"
+        assert (shown.reshape(len(layers), 2)[2] < figure.axes[1].collections[0].norm.vmin).all(), "and 0 another"
 
 
 def test_the_deepest_networks_are_shown_and_the_rest_is_told(tmp_path: Path) -> None:

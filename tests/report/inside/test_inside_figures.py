@@ -300,7 +300,9 @@ def test_seeds_are_figures_of_their_own_and_methods_rows(tmp_path: Path) -> None
     store = stored(tmp_path, cells)
     figures = [*inside_figures(tmp_path, store.cells())]
     # that without cross-entropy is another experiment
-    assert kinds(figures) == ["transforms"] * 3 + ["dynamics", "census"] * 4
+    assert kinds(figures) == ["transforms"] * 3 + ["landscapes"] + ["dynamics", "census"] * 4
+    (drawn,) = [draw() for name, draw in figures if name.startswith("landscapes")]
+    assert [ax.get_title()[:6] for ax in drawn.axes if ax.images] == ["seed 0", "seed 1"]
     assert len({name for name, _ in figures}) == len(figures)
 
 
@@ -311,7 +313,8 @@ def test_seeds_disagree_where_their_classes_differ() -> None:
         np.array([[0.1, 0.9], [0.6, 0.2]]),
         np.array([[0.8, 0.1], [0.1, 0.1]]),
     ]
-    assert disagreement(planes) == pytest.approx((1 + 2 + 3) / 3 / 4)
+    assert disagreement(planes) == pytest.approx(((1 + 2 + 3) / 3 / 4, 1 / 4, 3 / 4))
+    assert disagreement([*planes, np.full((2, 2), np.nan)]) == disagreement(planes), "one that diverged decides nothing"
     assert disagreement(planes[:1]) is None
     with pytest.raises(ValueError, match="same grid"):
         disagreement([planes[0], np.zeros(4)])
@@ -335,7 +338,9 @@ def test_landscapes_are_of_the_last_state_of_every_seed() -> None:
         boundary = [each for each in ax.collections if not str(each.get_gid()).startswith("class")]
         assert bool(boundary) == crosses, "a boundary where there is one"
     title = figure.get_suptitle()
-    assert f"two seeds decide {disagreement(found):.1%} of the plane differently" in title and "3 seeds" in title
+    share = disagreement(found)
+    assert share is not None and "3 seeds" in title
+    assert "two seeds decide {:.1%} ({:.1%} to {:.1%}) of the plane differently".format(*share) in title
     assert "differently" not in landscapes_figure(states[:1], 5.5).get_suptitle()
     other = made_up(cell_of("relu", seed=9), [0.5] * 40, [40], agreement="train_acc_last")
     assert "trained again, otherwise than stored" in landscapes_figure([*states, other], 5.5).get_suptitle()

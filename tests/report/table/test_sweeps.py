@@ -219,3 +219,17 @@ def test_the_number_of_figures_with_files_is_bounded_where_no_sweep_joins_them(t
         title.endswith("; 7 others of these methods on the page only (swept=all draws each)") for title in titles
     )
     assert len(replace(stored, each=True).alone) == 20
+
+
+def test_which_layers_are_relaxed_is_swept_and_outputs_alone_are_a_value_of_their_own() -> None:
+    """Lists, every layer (null), every second one, and a stride beyond the depth, which leaves the outputs alone."""
+    choices = ({"layers": (1, 2)}, {"layers": (3,)}, {}, {"every": 2}, {"every": 9})
+    cells = [
+        cell("rai", 4, 3, seed, rai__weight=1.0, rai__include_output=True, **{f"rai__{k}": v for k, v in of.items()})
+        for of in choices
+        for seed in (0, 1)
+    ]
+    stored = table([row(each, 0.9) for each in cells])
+    (sweep,) = sweeps(figure_grids(stored), stored)
+    assert set(sweep.names) == {"rai.layers", "rai.every"}
+    assert len(sweep.methods[0].values) == len(choices), "each by itself, and no two results at one place"
