@@ -17,6 +17,7 @@ from jumpstart_exp.settings import SettingError
 from jumpstart_exp.specs.dropout import DropoutSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
+from jumpstart_exp.specs.rai import RaiSpec
 
 GRID = list(itertools.product((1, 10, 50), (2, 4), ("relu", "sep_up"), (0, 1)))
 
@@ -66,6 +67,9 @@ def test_what_only_other_datasets_have_is_null() -> None:
     assert kept([image, cell()], "dataset.augment!=null") == [True, False]
     assert kept([image, cell()], "optimizer.batch_size==64") == [True, False]
     assert kept([cell(dropout=DropoutSpec(rate=0.5)), cell()], "dropout.rate>0.1") == [True, False]
+    relaxed = [cell(rai=RaiSpec(weight=1.0, period=period)) for period in (0, 5)]
+    assert kept([cell(), *relaxed], "rai.weight==0") == [True, False, False]
+    assert kept([cell(), *relaxed], "rai.weight>0 and rai.period==0") == [False, True, False]
 
 
 numbers = st.sampled_from(["depth", "width", "seed", "2", "0.5", "(depth+1)", "-3"])
