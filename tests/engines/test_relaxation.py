@@ -605,7 +605,10 @@ def test_fleet_mates_change_nothing_but_rounding() -> None:
 
 
 def test_thirty_logistic_layers_are_trained_where_plain_training_stays_at_chance() -> None:
-    """All layers but the first two begin at the points' targets, and follow slowly: each learns from near by."""
+    """All layers but the first two begin at the points' targets, and follow slowly: each learns from near by.
+
+    Neither the proposal's variant nor its author's: those leave such a network at what a line tells apart.
+    """
     engine = next(name for name in ("native", "stacked") if name in BUILT)
     relaxed = {"weight": 1.0, "layers": list(range(3, 31)), "start": "targets", "rate": 0.01}
     shape: dict[str, Any] = {"depth": 30, "width": 20, "precision": "float32", "dataset": Moons(n_samples=118)}

@@ -20,9 +20,13 @@ _TITLES = {
     "sep_up": "Sep-UP",
     "sep_l": "Sep-L",
     "zero_init": "Zero init",
-    "logistic": "Logistic",
     "rai": "RAI",
+    "rai_best": "RAI, best settings",
+    "logistic": "Logistic",
+    "sep_up_logistic": "Sep-UP, logistic",
+    "zero_init_logistic": "Zero init, logistic",
     "rai_logistic": "RAI, logistic",
+    "rai_best_logistic": "RAI, best settings, logistic",
 }
 _AGGREGATES = {"sum": "sum", "mean": "mean", "l2": "ℓ₂", "sum_sq": "Σ²"}
 _VARIANT = re.compile(r"(sep_(?:up|u|p|l))_(sum_sq|sum|mean|l2)_(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
