@@ -137,8 +137,10 @@ def _seeds(cells: Sequence[Cell], data_dir: Path) -> Iterator[tuple[str, list[st
     for key, together in groups.items():
         first = together[0]
         if len(together) > 1 and _has_files(first.dataset, data_dir):
-            name = _slug(first.dataset.name, f"{first.depth}x{first.width}", first.method, key[:8])
-            yield f"landscapes_{name}", [cell.key for cell in together[:_MOST_SEEDS]]
+            for part in range(0, len(together), _MOST_SEEDS):
+                number = [f"part{part // _MOST_SEEDS + 1}"] if len(together) > _MOST_SEEDS else []
+                name = _slug(first.dataset.name, f"{first.depth}x{first.width}", first.method, key[:8], *number)
+                yield f"landscapes_{name}", [cell.key for cell in together[part : part + _MOST_SEEDS]]
 
 
 def _has_files(dataset: DatasetSpec, data_dir: Path) -> bool:
