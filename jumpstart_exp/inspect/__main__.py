@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -300,7 +301,8 @@ def _study_keys(store: "Store", order: _Order) -> list[str]:
     if not keys:
         variant = "" if order.variant == "paper" else f" variant={order.variant}"
         wanted = ",".join(map(str, order.seeds))
-        command = f"python -m jumpstart_exp -m +experiment={order.study}{variant} seed={wanted}"
+        where = "" if str(order.results_dir) == "results" else f" results_dir={shlex.quote(str(order.results_dir))}"
+        command = f"python -m jumpstart_exp -m +experiment={order.study}{variant} seed={wanted}{where}"
         seeds = {*store.cells(["seed"])["seed"].tolist()} - {*order.seeds}
         of_others = sum(len(_study_cells(order, seed).keys() & stored.keys()) for seed in seeds)
         others = f" ({of_others} of other seeds)" if of_others else ""

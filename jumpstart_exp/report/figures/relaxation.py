@@ -28,6 +28,7 @@ _PANEL, _AROUND = (2.5, 1.35), (0.9, 1.25)
 """Inches of a panel, and of what is beside and around all."""
 _SMALL = 7
 _MOST_LAYERS = 5  # that are labelled
+_MOST_DECADES = 6  # below the largest value: a loss may fall to 0
 _RELAXED, _ORDINARY, _GAP, _LARGEST = "#D55E00", "#7F7F7F", "#0072B2", "#CC79A7"
 _LEAST = 1e-12  # of a hidden loss's colour: a forward start's rounding, and 0
 
@@ -125,15 +126,17 @@ def relaxation_figure(grid: FigureGrid, trainings: Sequence[RelaxedTraining]) ->
     size = 3 * _PANEL[0] + _AROUND[0], len(shown) * _PANEL[1] + _AROUND[1]
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(shown), 3, squeeze=False)
+    longest = max(int(own["epoch"].max()) for training in shown for own in (*training.seeds, *training.ordinary))
     for row, training in zip(axes, shown, strict=True):
         _draw_losses(row[0], training, grid.task)
         _draw_layers(figure, row[1], training)
         _draw_distance(row[2], training)
         for ax in row:
             ax.tick_params(length=2, width=0.6, labelsize=_SMALL)
+            ax.set_xlim(0, longest)
             ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     for ax, title in zip(
-        axes[0], ("loss of the plain composition", "hidden loss by layer", "relaxed values"), strict=True
+        axes[0], ("loss of the network by itself", "hidden loss by layer", "relaxed values"), strict=True
     ):
         ax.set_title(title, fontsize=8)
     for ax in axes[-1]:
@@ -188,6 +191,7 @@ def _in_powers(ax: Axes) -> None:
     values = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in ax.lines])
     if np.isfinite(values).any():
         low, high = np.floor(np.log10(np.nanmin(values))), np.ceil(np.log10(np.nanmax(values)))
+        low = max(low, high - _MOST_DECADES)
         ax.set_ylim(10**low, 10 ** max(high, low + 1))
     _label_powers(ax.yaxis)
 

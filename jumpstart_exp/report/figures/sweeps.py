@@ -234,7 +234,7 @@ def effects_figure(sweep: Sweep) -> Figure:
     rows = max(sum(len(effect.values) + 1 for effect in found) for _, found in methods)
     width = max(len(methods) * _EFFECT_PANEL, _LEAST_EFFECTS)
     title = wrapped(f"{sweep.title}: which settings decide (best epoch)", width - 0.3, _TITLE_SIZE, 0.56)
-    caption = wrapped(effects_caption(sweep), width - 0.3, _TEXT_SIZE, _LETTER)
+    caption = wrapped(effects_caption(sweep, "bars, dots are seeds"), width - 0.3, _TEXT_SIZE, _LETTER)
     below = (len(caption) + 1) * line_height(_TEXT_SIZE)
     height = rows * _EFFECT_ROW + 0.2 * len(title) + 0.75 + below
     figure = Figure(figsize=(width, height))
@@ -249,6 +249,9 @@ def effects_figure(sweep: Sweep) -> Figure:
     write_lines(figure, caption, (0.15 / width, below / height), _TEXT_SIZE)
     return figure
 
+
+_LEAST_SHARE = 0.2
+"""That the axis of shares has at least."""
 
 _EFFECT_PANEL, _EFFECT_WORDS, _EFFECT_ROW, _LEAST_EFFECTS = 4.2, 1.75, 0.17, 6.0
 """Inches of a method's column, of the words left of its panel, of a value, and the least width."""
@@ -269,19 +272,20 @@ def _draw_effects(ax: Axes, found: Sequence[SettingEffect]) -> None:
         place += 1
     ax.set_yticks(ticks, words)
     ax.set_ylim(place - 0.4, -0.7)
-    ax.set_xlim(0, 1.02)
+    most = max(float(np.nanmax(effect.found.by_seed)) for effect in found)
+    ax.set_xlim(0, min(max(1.1 * most, _LEAST_SHARE), 1.02))
     ax.set_xlabel("share of networks that train", fontsize=8, labelpad=1)
     ax.tick_params(length=2, width=0.6, pad=2, labelsize=7)
     ax.grid(axis="x", color="0.92", linewidth=0.5)
     ax.set_axisbelow(True)
 
 
-def effects_caption(sweep: Sweep) -> str:
-    """What is compared setting by setting, and how it is tested."""
+def effects_caption(sweep: Sweep, shown: str) -> str:
+    """What is compared setting by setting, and how it is tested; `shown` says how the shares are shown."""
     first = sweep.methods[0].grid
     return (
         f"Each value over all combinations of the other settings in which all of the setting's values were trained, "
-        f"{seeds_of(first)}; bars are the share of networks that train, dots (in brackets: lowest and highest) seeds; "
+        f"{seeds_of(first)}: the share of networks that train ({shown}); "
         "the setting whose values are furthest apart first. A share is of these combinations: a setting may decide "
         f"more in the best of them. {_capital(threshold_of(first))}, one that diverged or failed does not. "
         f"{how_tested(sweep, max(map(len, sweep.values.values())))} What a seed has in all of them is permuted "

@@ -124,7 +124,12 @@ def effects_table(sweep: Sweep) -> Table:
                     row |= {"best": int(found.best[number]), "spread": effect.spread}
                     row |= {"values_differ_p": np.nan if found.p is None else found.p}
                     rows.append(row | {"title": method.title})
-    return Table(effects_caption(sweep), pd.DataFrame(rows), _EFFECT_COLUMNS, shown_only=("title",))
+    return Table(
+        effects_caption(sweep, "in brackets the lowest and the highest seed"),
+        pd.DataFrame(rows),
+        _EFFECT_COLUMNS,
+        shown_only=("title",),
+    )
 
 
 _EFFECT_COLUMNS = (
