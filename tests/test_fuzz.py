@@ -418,6 +418,8 @@ def means(value: Any, found: Any) -> bool:
         value = value.text
     if isinstance(found, bool):
         return (str(value).lower() in ("true", "yes", "on", "y", "t", "1")) == found
+    if isinstance(value, bool) and isinstance(found, str):
+        return str(value) == found
     if isinstance(value, str | int) and isinstance(found, int | float):
         return found in (value, float(value))  # 2**53 + 1 is no float
     if isinstance(value, list):

@@ -71,7 +71,7 @@ def test_a_comparator_is_the_published_recipe(name: str) -> None:
 )
 def test_relaxation_is_all_that_tells_a_relaxed_method_from_its_baseline(name: str, baseline: str) -> None:
     config = config_of(name)
-    assert config.pop("rai")["weight"] == 1
+    assert config.pop("rai")["weight"] == (0.1 if "best" in name else 1)
     assert config == config_of(baseline)
 
 
@@ -84,10 +84,15 @@ def test_a_method_of_logistic_units_differs_by_its_units_alone(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["rai_best", "rai_best_logistic"])
-def test_the_best_settings_are_the_authors_own_for_the_time_being(name: str) -> None:
-    author = OmegaConf.load(Path(conf_dir()) / "variant" / "of" / "rai_code.yaml").rai
-    cell = Cell.from_config(config_of(name), name)
-    assert {field: getattr(cell.rai, field) for field in author} == author
+@pytest.mark.parametrize("variant", ["paper", "code"])
+def test_the_best_settings_are_the_same_in_both_variants(name: str, variant: str) -> None:
+    """What most 10×4 networks of rai_settings train with (docs/relaxation.md), all of it said by the method."""
+    of = OmegaConf.load(Path(conf_dir()) / "variant" / "of" / f"rai_{variant}.yaml").rai
+    config = config_of(name)
+    config["rai"] = {**of, **config["rai"]}
+    rai = Cell.from_config(config, name).rai
+    assert (rai.weight, rai.rate, rai.relax, rai.include_output) == (0.1, 10.0, "pre_activation", False)
+    assert (rai.reduce, rai.period, rai.schedule) == ("sum", 0, "constant")
 
 
 def test_no_two_methods_are_the_same() -> None:

@@ -2,7 +2,7 @@ import itertools
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -495,6 +495,8 @@ def test_a_study_of_our_own_has_no_cell_twice(hydra: Master, study: str, variant
     typed = (f"+experiment={study}", f"variant={variant}", "seed=0")
     _, cells = sweep_of(hydra, *typed, sampled=False)
     cells = kept_of(hydra, cells, *typed)
+    if study in ("rai_settings", "rai_settings_deep"):  # a weight of 0 is the same training whatever else is swept
+        cells = [cell for cell in cells if cell.rai_weight]
     assert len(cells) == len({cell.key for cell in cells}) > 0
 
 
@@ -574,31 +576,63 @@ def test_the_proposals_networks_are_trained_as_usual_and_relaxed_but_else_alike(
         assert told == {n: v for n, v in other.description().items() if not n.startswith("rai.")} | others
 
 
-@pytest.mark.parametrize("study", ["rai_settings", "rai_settings_deep"])
-def test_rais_settings_are_tried_in_every_way_that_makes_sense(hydra: Master, study: str) -> None:
-    typed = (f"+experiment={study}", "seed=3")
+_Tried = tuple[str, bool, int, tuple[str, float, float], tuple[str, float], int]
+"""What is relaxed, whether the outputs are, every which layer, optimizer with z's rate, the weight, the period."""
+
+
+def tried(cells: Iterable[Cell]) -> dict[tuple[str, int, int], Counter[_Tried]]:
+    """How often each of RAI's settings is trained, by network."""
+    found: dict[tuple[str, int, int], Counter[_Tried]] = {}
+    for cell in cells:
+        told, rai = cell.description(), cell.rai
+        assert told["rai.final_weight"] == (100.0 if told["rai.schedule"] == "geometric" else None)
+        optimizer = (cell.optimizer.name, cell.optimizer.lr, rai.rate)
+        weight = (told["rai.schedule"], rai.weight)
+        network = (cell.method, cell.depth, cell.width)
+        own = found.setdefault(network, Counter())
+        own[rai.relax, rai.include_output, rai.every, optimizer, weight, rai.period] += 1
+    return found
+
+
+def with_ordinary(hydra: Master, *typed: str) -> tuple[list[Cell], list[Cell]]:
+    """A study's cells with relaxed layers; and the others, which are ordinary training, each once."""
     _, cells = sweep_of(hydra, *typed, sampled=False)
-    thin, deep = (("rai", depth, 4) for depth in (10, 30, 50)), [("rai_logistic", 100, 100)]
+    cells = kept_of(hydra, cells, *typed)
+    ordinary = {cell.key: cell for cell in cells if not cell.rai_weight}
+    return [cell for cell in cells if cell.rai_weight], [*ordinary.values()]
+
+
+def test_rais_settings_are_crossed_on_thin_networks_beside_ordinary_training(hydra: Master) -> None:
+    relaxed, ordinary = with_ordinary(hydra, "+experiment=rai_settings", "seed=3")
     trained = [("adam", 0.01, rate) for rate in (1.0, 10.0, 100.0)] + [("rprop", 0.1, 1.0)]
     weights = [("constant", weight) for weight in (0.1, 1.0, 10.0, 100.0)] + [("geometric", 0.1)]
-    of = itertools.product(
-        thin if study == "rai_settings" else deep,
-        ("activation", "pre_activation"),
-        (False, True),
-        trained,
-        weights,
-        (None, 100),
-    )
-    found = []
-    for cell in kept_of(hydra, cells, *typed):
-        told = cell.description()
-        assert cell.dataset == Moons(**NOISY)
-        assert told["rai.final_weight"] == (100.0 if told["rai.schedule"] == "geometric" else None)
-        optimizer = (told["optimizer.name"], told["optimizer.lr"], told["rai.rate"])
-        weight = (told["rai.schedule"], told["rai.weight"])
-        network = (cell.method, cell.depth, cell.width)
-        found.append((network, cell.rai.relax, cell.rai.include_output, optimizer, weight, told["rai.period"]))
-    assert Counter(found) == Counter(of)
+    relax, every, periods = ("activation", "pre_activation"), (1,), (0, 100)
+    crossed = Counter(itertools.product(relax, (False, True), every, trained, weights, periods))
+    assert tried(relaxed) == {("rai", depth, 4): crossed for depth in (10, 30, 50)}
+    assert {cell.dataset for cell in relaxed + ordinary} == {Moons(**NOISY)}
+    found = {(cell.depth, cell.optimizer.name, cell.optimizer.lr) for cell in ordinary}
+    assert len(ordinary) == 6
+    assert found == {*itertools.product((10, 30, 50), ("adam",), (0.01,)), *((d, "rprop", 0.1) for d in (10, 30, 50))}
+
+
+def test_rais_settings_differ_from_the_authors_one_at_a_time_on_the_deep_network(hydra: Master) -> None:
+    relaxed, ordinary = with_ordinary(hydra, "+experiment=rai_settings_deep", "seed=3")
+    author: _Tried = ("pre_activation", True, 1, ("rprop", 0.1, 1.0), ("constant", 1.0), 0)
+    others: list[list[Any]] = [
+        ["activation"],
+        [False],
+        [2, 10],
+        [("adam", 0.01, rate) for rate in (1.0, 10.0, 100.0)],
+        [("constant", weight) for weight in (0.1, 10.0, 100.0)] + [("geometric", 0.1)],
+        [100],
+    ]
+    one_at_a_time = [(*author[:at], other, *author[at + 1 :]) for at, values in enumerate(others) for other in values]
+    assert tried(relaxed) == {("rai_logistic", 100, 100): Counter([author, *one_at_a_time])}
+    assert {(cell.optimizer.name, cell.optimizer.lr) for cell in ordinary} == {("adam", 0.01), ("rprop", 0.1)}
+    assert {cell.rai.reduce for cell in relaxed} == {"mean"} and {cell.network.activation for cell in relaxed} == {
+        "logistic"
+    }
+    assert {cell.dataset for cell in relaxed + ordinary} == {Moons(**NOISY | {"n_fresh_val": 100})}
 
 
 def test_rai_and_the_others_have_the_same_grid_and_optimizers(hydra: Master) -> None:
