@@ -228,7 +228,7 @@ def success_share(cells: StudyCells, method: str) -> Measure | None:
         return None
     trains = int(trained(own, MOMENT).sum())
     low, high = (float(end) for end in wilson(trains, count))
-    return Measure(trains / count, low, high, None, None, count)
+    return Measure(trains / count, low, high, None, None, count, few_places=int(count < LEAST_FOR_INTERVAL))
 
 
 def mean_loss(cells: StudyCells, method: str, column: str) -> Measure | None:

@@ -412,6 +412,9 @@ def test_relaxed_training_by_hand(published: Published) -> None:
     assert of("rai_deep_trains") == ("undecided", "0.70 [0.40, 0.89], 10 seeds")
     assert of("rai_deep_fails") == ("reproduced", "0.00 [0.00, 0.28], 10 seeds"), "one that diverged failed"
     assert of("rai_deep_plain_loss") == ("undecided", "at least 0.6931 [range 0.6931, 0.6931], 9 seeds"), "one diverged"
+    few = of_study("rai_deep", "code", accuracy)
+    own = finding(claims(few[few["seed"] < 5].assign(train_loss_last=0.5), published), "rai_deep_fails", "code")
+    assert (own.verdict, own.note) == ("undecided", "1 place has fewer than 6 seeds"), "although Wilson's ends at 0.43"
     verdict, ours = of("rai_deep_loss")
     assert verdict == "reproduced" and ours.startswith("0.0000 [0.0000, 0.0001]")
     assert finding(found, "rai_deep_trains").verdict == "not trained", "the paper's variant"
