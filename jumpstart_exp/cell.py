@@ -477,6 +477,7 @@ class Cell:
         if self.rai.layers is not None and self.rai.layers[-1] > self.depth:
             raise setting_error("rai.layers", list(self.rai.layers), f"layers from 1 to depth={self.depth}")
         by = f"with rai.weight={self.rai.weight:g}"
+        layout_told = _OF_LAYOUT if self.network.layout == "conv2x1" else ""
         n_train = self.dataset.sizes()[0]
         for name, value, is_other, allowed, about in (
             (
@@ -486,7 +487,7 @@ class Cell:
                 "null",
                 "z is of all points",
             ),
-            ("network.layout", self.network.layout, self.network.layout != "mlp", "mlp", _OF_LAYOUT),
+            ("network.layout", self.network.layout, self.network.layout != "mlp", "mlp", layout_told),
             (
                 "network.skip_every",
                 self.network.skip_every,

@@ -307,7 +307,8 @@ def test_a_study(tmp_path: Path, inspect: Said, monkeypatch: pytest.MonkeyPatch)
     assert seen == ["sep_up"]
     seen.clear()
     Store(tmp_path).write([Result(dataclasses.replace(of_study["relu"], seed=3), "done", "eager")])
-    assert inspect("study=table2_50x4", "seed=3,0,7,3")[0] == 0
+    code, _, noted = inspect("study=table2_50x4", "seed=3,0,7,3")
+    assert code == 0 and "seed=7: the store has no cell of study=table2_50x4" in noted
     assert seen == ["relu", "relu", "sep_up"], "every seed that is stored, once, in the order asked for"
     for arguments, words in (
         (

@@ -277,10 +277,9 @@ def apart(found: Mapping[str, Array], expected: Mapping[str, Array]) -> float:
     )
 
 
-@pytest.mark.skipif("native" not in BUILT, reason="the C++ engine is not built")
 def test_every_engine_relaxes_all_layers_but_for_what_native_refuses() -> None:
-    refused = {(engine, name): ENGINES[engine].refuses(cell) for engine in ENGINES for name, cell in CASES.items()}
-    assert {case for case, reason in refused.items() if reason} == REFUSED
+    refused = {(engine, name): ENGINES[engine].refuses(cell) for engine in BUILT for name, cell in CASES.items()}
+    assert {case for case, reason in refused.items() if reason} == {case for case in REFUSED if case[0] in BUILT}
     assert all(reason is None or "the engine native" in reason for reason in refused.values())
 
 

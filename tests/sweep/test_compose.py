@@ -670,6 +670,7 @@ def test_the_authors_relaxation_takes_an_mlp_on_moons(hydra: Master) -> None:
     assert (cell.rai.relax, cell.rai.include_output, cell.rai.reduce) == ("pre_activation", True, "mean")
     refused = refusal(lambda: sweep_of(hydra, "method=rai", "variant=code"))
     assert "network.layout='conv2x1'" in refused and "must be mlp with rai.weight=1" in refused
+    assert "dataset=moons_noisy variant=code" in refused, "which is what was meant"
     alike = [sweep_of(hydra, "method=relu", "variant=code", f"rai.relax={relax}")[1][0] for relax in RELAXED]
     assert len({cell.key for cell in alike}) == 1
 

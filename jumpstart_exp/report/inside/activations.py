@@ -132,10 +132,15 @@ def surface(
 
 
 def accuracy_on(snapshots: RecordedStates, state: int, x: Tensor, y: Tensor) -> float:
-    """The share of the inputs, (points, features), of two classes, (points,), on which the network is right."""
+    """The share of the inputs, (points, features), of two classes, (points,), on which the network is right.
+
+    NaN where it has no answer to one of them, because it diverged.
+    """
     network = snapshots.network(state)
     with torch.no_grad(), torch_for(snapshots.cell):
         logits = network(x.to(dtype(snapshots.cell)))[0]
+    if logits.isnan().any():
+        return float("nan")
     return float(((logits[:, 0] > 0).long() == y).double().mean())
 
 

@@ -84,7 +84,8 @@ def _draw(
     cell = snapshots.cell
     validation = accuracy_on(snapshots, -1, data.inputs(data.x_val, dtype(cell)), data.y_val)
     diverged = "" if snapshots.diverged_epoch is None else ", diverged"
-    ax.set_title(f"seed {cell.seed}{diverged}\n{accuracy:.3f} / {validation:.3f}", fontsize=SMALL, pad=2)
+    scores = " / ".join("–" if np.isnan(score) else f"{score:.3f}" for score in (accuracy, validation))
+    ax.set_title(f"seed {cell.seed}{diverged}\n{scores}", fontsize=SMALL, pad=2)
     bare(ax)
 
 

@@ -268,7 +268,9 @@ def _figures(entries: list[_Entry]) -> list[tuple[Settings, tuple[_Entry, ...]]]
     labels: dict[str, list[_Entry]] = defaultdict(list)
     for entry in entries:
         labels[entry.label].append(entry)
-    labels = {label: _with_null_values(_with_zero_weight(of_label)) for label, of_label in labels.items()}
+    labels = {
+        label: _with_null_values(_with_relaxation(_with_zero_weight(of_label))) for label, of_label in labels.items()
+    }
     varying = {label: _varying(of_label) for label, of_label in labels.items()}
     swept = sorted(set().union(*varying.values()))
     members: dict[tuple[Hashable, ...], list[_Entry]] = defaultdict(list)
@@ -289,27 +291,7 @@ def _figures(entries: list[_Entry]) -> list[tuple[Settings, tuple[_Entry, ...]]]
 
 
 def _with_zero_weight(entries: list[_Entry]) -> list[_Entry]:
-    """One label's entries, where those without penalty are λ = 0 of the label's one penalty if it has one.
-
-    Those without relaxed layers likewise are of weight 0 where others of the label relax some, and those that relax the
-    outputs alone have NULL for every which hidden layer is relaxed.
-    """
-    if any(entry.settings.get("rai.every") is not None for entry in entries):
-        entries = [
-            replace(entry, settings={**entry.settings, "rai.every": NULL})
-            if entry.settings["rai.weight"] is not None
-            and entry.settings.get("rai.every") is None
-            and entry.settings.get("rai.layers") is None
-            else entry
-            for entry in entries
-        ]
-    if any(entry.settings.get("rai.weight") is not None for entry in entries):
-        entries = [
-            replace(entry, settings={**entry.settings, "rai.weight": 0.0})
-            if entry.settings.get("rai.weight") is None
-            else entry
-            for entry in entries
-        ]
+    """One label's entries, where those without penalty are λ = 0 of the label's one penalty if it has one."""
     kinds = {entry.settings.get("penalty.kind") for entry in entries} - {"none", None}
     if len(kinds) != 1:
         return entries
@@ -318,6 +300,24 @@ def _with_zero_weight(entries: list[_Entry]) -> list[_Entry]:
         replace(entry, settings={**entry.settings, **zero}) if entry.settings.get("penalty.kind") == "none" else entry
         for entry in entries
     ]
+
+
+def _with_relaxation(entries: list[_Entry]) -> list[_Entry]:
+    """One label's entries, where those without relaxed layers are of weight 0 if others of the label relax some.
+
+    Those that relax the outputs alone have NULL for every which hidden layer is relaxed.
+    """
+    if all(entry.settings.get("rai.weight") is None for entry in entries):
+        return entries
+    found = []
+    for entry in entries:
+        own: dict[str, Hashable] = {}
+        if entry.settings.get("rai.weight") is None:
+            own = {"rai.weight": 0.0}
+        elif entry.settings.get("rai.every") is None and entry.settings.get("rai.layers") is None:
+            own = {"rai.every": NULL}
+        found.append(replace(entry, settings={**entry.settings, **own}) if own else entry)
+    return found
 
 
 def _varying(entries: list[_Entry]) -> set[str]:

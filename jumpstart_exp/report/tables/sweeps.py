@@ -25,6 +25,15 @@ _WHY_NONE = {
 }
 
 
+_OF_A_VALUE = (
+    Column("train", "{trained} of {networks}"),
+    Column("share", interval("share", "", "{:.2f} ({:.2f} to {:.2f})")),
+    Column("training", "{train_acc:.3f}"),
+    Column("validation", "{val_acc:.3f}"),
+    Column("best", lambda row: "best" if row.best else ""),
+)
+
+
 @of_store("sweeps", rank=6, title="swept settings in numbers")
 def _sweeps(stored: Stored) -> Iterator[Job]:
     for sweep in stored.sweeps:
@@ -60,11 +69,7 @@ def values_table(sweep: Sweep) -> Table:
         Column("method", "{title}", "l"),
         Column("epoch", "{moment}", "l"),
         Column(", ".join(sweep.names), "{words}", "l"),
-        Column("train", "{trained} of {networks}"),
-        Column("share", interval("share", "", "{:.2f} ({:.2f} to {:.2f})")),
-        Column("training", "{train_acc:.3f}"),
-        Column("validation", "{val_acc:.3f}"),
-        Column("best", lambda row: "best" if row.best else ""),
+        *_OF_A_VALUE,
         Column("p of the share", "{share_p:.2g}"),
         Column("p of training", "{train_acc_p:.2g}"),
         Column("values differ, p", "{values_differ_p:.2g}"),
@@ -119,8 +124,9 @@ def effects_table(sweep: Sweep) -> Table:
                     row: dict[str, Any] = {"method": method.label, "moment": at_epoch, "setting": effect.name}
                     row |= {"value": words, "combinations": effect.combinations}
                     row |= {"trained": found.trained[number], "networks": found.networks[number]}
-                    for name in ("share", "low", "high", "train_acc", "val_acc"):
-                        row[name] = getattr(found, name)[number]
+                    by_seed = found.by_seed[number]
+                    row |= {"share": found.share[number], "low": np.nanmin(by_seed), "high": np.nanmax(by_seed)}
+                    row |= {"train_acc": found.train_acc[number], "val_acc": found.val_acc[number]}
                     row |= {"best": int(found.best[number]), "spread": effect.spread}
                     row |= {"values_differ_p": np.nan if found.p is None else found.p}
                     rows.append(row | {"title": method.title})
@@ -138,11 +144,7 @@ _EFFECT_COLUMNS = (
     Column("setting", "{setting}", "l"),
     Column("value", "{value}", "l"),
     Column("combinations", "{combinations}"),
-    Column("train", "{trained} of {networks}"),
-    Column("share", interval("share", "", "{:.2f} ({:.2f} to {:.2f})")),
-    Column("training", "{train_acc:.3f}"),
-    Column("validation", "{val_acc:.3f}"),
-    Column("best", lambda row: "best" if row.best else ""),
+    *_OF_A_VALUE,
     Column("highest − lowest share", "{spread:.2f}"),
     Column("values differ, p", "{values_differ_p:.2g}"),
 )

@@ -346,6 +346,16 @@ def test_landscapes_are_of_the_last_state_of_every_seed() -> None:
     assert "trained again, otherwise than stored" in landscapes_figure([*states, other], 5.5).get_suptitle()
 
 
+def test_a_network_without_an_answer_has_no_accuracy() -> None:
+    states = [kept(cell_of("relu", seed=seed)) for seed in (0, 1)]
+    lost = dataclasses.replace(
+        states[1], parameters=np.full_like(states[1].parameters, np.nan), diverged_epoch=7, epochs=states[1].epochs
+    )
+    figure = landscapes_figure([states[0], lost], 5.5)
+    assert [ax.get_title() for ax in figure.axes if ax.images][1] == "seed 1, diverged\n– / –"
+    assert "differently" not in figure.get_suptitle()
+
+
 def test_landscapes_refuse_unlike_networks_and_data_without_a_plane() -> None:
     with pytest.raises(ValueError, match="nothing but the seed"):
         landscapes_figure([kept(cell_of("relu")), kept(cell_of("sep_up"))], 5.5)

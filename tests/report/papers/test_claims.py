@@ -28,7 +28,7 @@ from jumpstart_exp.report.papers.claims import (
     read_assertions,
     up_to,
 )
-from jumpstart_exp.report.papers.compared import compared
+from jumpstart_exp.report.papers.compared import compared, comparison_jobs
 from jumpstart_exp.report.papers.comparison import published_grid
 from jumpstart_exp.report.papers.measures import Measure, StudyCells, frontier_of, lowest_mean, ratio_of
 from jumpstart_exp.report.papers.published import Published, PublishedPlace, read_published
@@ -423,7 +423,9 @@ def test_relaxed_training_by_hand(published: Published) -> None:
         return 1.0, (0.95 if cell.method == "rai" else 0.99) + cell.seed / 1000
 
     shallow = of_study("rai_shallow", "paper", behind)
-    own = finding(claims(shallow, published), "rai_shallow_generalises")
+    alone = compared(shallow, published)
+    assert not alone.grids and len([*comparison_jobs(alone)]) == 1, "the statements, where no grid is published"
+    own = finding(alone.claims, "rai_shallow_generalises")
     assert own.verdict == "not reproduced" and own.measure is not None and own.measure.value == pytest.approx(-0.04)
 
 

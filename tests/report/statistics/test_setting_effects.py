@@ -102,6 +102,20 @@ def test_the_table_and_the_figure_say_the_same() -> None:
     assert (0.5, 0.5, 0.5, 0.5, 0.25, 0.0) in dots
 
 
+def test_the_brackets_are_seeds_of_a_single_network_too() -> None:
+    """One network and one combination, of which other tables have Wilson's interval."""
+    cells = [
+        each
+        for settings in ({}, {"relax": "pre_activation"}, {"relax": "pre_activation", "weight": 10.0})
+        for each in relaxed(**{"weight": 0.1, "relax": "activation", "period": 0} | settings)
+    ]
+    stored = table([row(each, accuracy(each)) for each in cells])
+    (sweep,) = sweeps(figure_grids(stored), stored)
+    values = effects_table(sweep).values
+    own = values[(values["moment"] == "best") & (values["value"] == "pre_activation")].iloc[0]
+    assert (own["trained"], own["networks"], own["low"], own["high"]) == (4, 6, 0.0, 1.0)
+
+
 def test_optimizers_with_a_rate_each_are_one_sweep_and_with_several_are_not() -> None:
     def of(pairs: list[tuple[str, float]]) -> tuple[Sweep, ...]:
         cells = [
