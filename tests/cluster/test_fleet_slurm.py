@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,12 @@ def jobs_on_record(folder: Path) -> dict[str, str]:
 
 def in_training(folder: Path) -> set[str]:
     """Keys that processes say to be training."""
-    records = [json.loads(path.read_bytes()) for path in folder.glob("results/sweeps/*.run.json")]
-    return {one for record in records if record["state"] == "running" for one in record["training"]}
+    found: set[str] = set()
+    for path in folder.glob("results/sweeps/*.run.json"):
+        with suppress(FileNotFoundError):  # a run that has ended since the folder was listed takes its record along
+            record = json.loads(path.read_bytes())
+            found.update(record["training"] if record["state"] == "running" else ())
+    return found
 
 
 def status(folder: Path, results: str = "results") -> tuple[int, dict[str, Any]]:
