@@ -45,13 +45,14 @@ ARROWS: dict[str, set[str]] = {
     "losses": {*_CELLS, "measures"},
     "methods": {*_CELLS, "randomness", "networks", "losses", "measures", "user_functions"},
     "engines": _ENGINES,
+    "geometry": {"settings", "specs", "user_functions", "networks", "losses", "measures"},
     "store": {*_CELLS, "result", "arguments", "config"},
     "config": {*_CELLS, "user_functions"},
     "sweep": _SWEEP,
     "cluster": {*_SWEEP, "cluster"},
     "launcher": {*_SWEEP, "cluster"},
-    "inspect": {*_ENGINES, "arguments", "config", "store"},
-    "report": {*_CELLS, "arguments", "config", "engines", "inspect", "networks", "result", "store"},
+    "inspect": {*_ENGINES, "arguments", "config", "geometry", "store"},
+    "report": {*_CELLS, "arguments", "config", "engines", "geometry", "inspect", "networks", "result", "store"},
     "status": {*_SWEEP, "arguments", "cluster"},
     "datasets": {"arguments", "console", "settings", "data"},
     "plot": {*_SWEEP, "inspect", "report"},
@@ -61,7 +62,10 @@ ARROWS: dict[str, set[str]] = {
 }
 """What each package may import besides itself, settings first and the launcher last."""
 
-_PAGE = ["files", "table", "registry", "statistics", "captions", "figures", "tables", "inside", "papers", "page"]
+_PAGE = [
+    *("files", "table", "registry", "statistics", "captions", "figures", "tables"),
+    *("inside", "geometry", "papers", "page"),
+]
 REPORT: dict[str, set[str]] = {
     **{name: set(_PAGE[:number]) for number, name in enumerate(_PAGE)},
     "__main__": set(_PAGE),
