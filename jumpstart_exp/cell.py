@@ -196,6 +196,8 @@ class Cell:
         if (layers := self.rai.layers) is not None and layers == tuple(range(layers[0], self.depth + 1, layers[0])):
             # every so many layers: one training, one key
             object.__setattr__(self, "rai", dataclasses.replace(self.rai, layers=None, every=layers[0]))
+        if self.optimizer.trained_layers == tuple(range(1, self.depth + 2)):  # all: one training, one key
+            object.__setattr__(self, "optimizer", dataclasses.replace(self.optimizer, trained_layers=None))
         self._check_sense()
 
     @classmethod
@@ -444,6 +446,8 @@ class Cell:
                 f"glorot_uniform, kaiming_uniform or zero for {self.network.layout} on {self.dataset.name}",
                 "it is for an mlp on points of two features",
             )
+        if self.network.init == "hyperplane":
+            self._check_hyperplane()
         if self.network.farkas and min(self.widths) < 2:
             raise setting_error("network.farkas", True, "false with width 1", "the last unit sums up the others")
         if self.network.widths is not None and self.blocks:
@@ -469,8 +473,42 @@ class Cell:
                     raise setting_error("reset.every", self.reset.every, f"0, or take {name}")
         if self.rai_weight:
             self._check_relaxation()
+        self._check_layers()
         if not self.task_loss and self.penalty_weight == 0 and self.regulariser_weight == 0:
             raise setting_error("task_loss", False, "true where there is no penalty", "nothing would be trained")
+
+    def _check_layers(self) -> None:
+        """Whether the network has the layers that the optimizer's settings name, and what these do not go with."""
+        trained, rows = self.optimizer.trained_layers, self.optimizer.row_layers if self.optimizer.acts_on_rows else ()
+        for name, layers in {"trained_layers": trained, "row_layers": rows}.items():
+            if layers and layers[-1] > self.depth + 1:
+                allowed = f"layers from 1 to depth + 1 = {self.depth + 1}, the output layer"
+                raise setting_error(f"optimizer.{name}", list(layers), allowed)
+        if trained is None:
+            return
+        if not {*rows} <= {*trained}:
+            allowed = f"among optimizer.trained_layers={list(trained)}"
+            raise setting_error("optimizer.row_layers", list(rows), allowed, "the others stay as they begin")
+        is_idle = not self.task_loss and self.regulariser_weight == 0 and self.penalty.layers == "hidden"
+        for allowed, is_other, about in (
+            (
+                f"null with network.skip_scale={self.network.skip_scale}",
+                self.blocks > 0 and self.network.skip_scale != "1",
+                "what is trained of a skip is no layer's",
+            ),
+            (
+                f"null with reset.every={self.reset.every}",
+                self.reset.every > 0,
+                "units that begin anew change the layers beside them",
+            ),
+            (
+                "a list with a hidden layer where task_loss=false",
+                is_idle and trained == (self.depth + 1,),
+                "nothing would be trained",
+            ),
+        ):
+            if is_other:
+                raise setting_error("optimizer.trained_layers", list(trained), allowed, about)
 
     def _check_relaxation(self) -> None:
         """What relaxed layers do not go together with."""
@@ -511,6 +549,18 @@ class Cell:
             if self.rai.include_output and self.dataset.is_examined and not is_binary:
                 raise setting_error("rai.loss", self.rai.loss, "squared where rai.include_output, but for two classes")
 
+    def _check_hyperplane(self) -> None:
+        """What an initialisation of one unit in a plane does not go together with."""
+        about = "network.init=hyperplane is of one unit a layer"
+        if max(self.widths) > 1:
+            if self.network.widths is not None:
+                raise setting_error("network.widths", list(self.network.widths), "1 for every layer", about)
+            raise setting_error("width", self.width, "1", about)
+        is_of_plane = (self.dataset.task, self.dataset.classes, self.dataset.features) == ("classification", 2, 2)
+        if self.dataset.is_examined and not is_of_plane:
+            allowed = f"another one for {self.dataset.name}"
+            raise setting_error("network.init", self.network.init, allowed, "it is for two classes in a plane")
+
     def _without_effect(self) -> list[str]:
         none: list[str] = []
         if self.penalty_weight == 0:
@@ -539,6 +589,8 @@ class Cell:
         for name in ("activation", "init"):
             if not is_function_name(getattr(self.network, name)):
                 none.append(f"network.{name}_source")
+        if self.network.init != "hyperplane":
+            none += ["network.init_norm", "network.init_at", "network.init_gain"]
         match self.network.layout:
             case "mlp" | "conv2x1":
                 none += ["network.kernel", "network.head"]
@@ -568,6 +620,8 @@ class Cell:
         none += [f"optimizer.{name}" for name in set().union(*OF_OPTIMIZER.values()) - used]
         if self.optimizer.name == "sgd" and self.optimizer.momentum == 0:
             none.append("optimizer.nesterov")
+        if not self.optimizer.acts_on_rows:
+            none.append("optimizer.row_layers")
         if self.optimizer.warmup_steps == 1:  # the first step's factor is 1
             none.append("optimizer.warmup_steps")
         match self.optimizer.schedule:

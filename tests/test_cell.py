@@ -67,6 +67,9 @@ CHANGED: dict[str, Any] = {
     "optimizer.name": "rmsprop",
     "optimizer.weight_decay": 0.1,
     "optimizer.clip_norm": 1.0,
+    "optimizer.row_penalty": 0.1,
+    "optimizer.row_limit": 2.0,
+    "optimizer.trained_layers": [1, 3],
     "optimizer.schedule": "cosine",
     "optimizer.warmup_steps": 10,
     "optimizer.lr": 0.02,
@@ -112,6 +115,7 @@ CHANGED_UNDER: dict[str, tuple[dict[str, Any], Any]] = {
     "optimizer.momentum": ({"optimizer__name": "sgd"}, 0.5),
     "optimizer.nesterov": ({"optimizer__name": "sgd", "optimizer__momentum": 0.5}, True),
     "optimizer.alpha": ({"optimizer__name": "rmsprop"}, 0.9),
+    "optimizer.row_layers": ({"optimizer__row_limit": 2.0}, [1, 3]),
     "optimizer.step_every": ({"optimizer__schedule": "step"}, 7),
     "optimizer.step_factor": ({"optimizer__schedule": "step", "optimizer__step_every": 7}, 0.5),
 }
@@ -451,6 +455,70 @@ def test_what_relaxed_layers_do_not_go_with_is_refused(settings: dict[str, Any],
     assert refusal(EFFECTIVE_RAI, **settings).startswith(words)
     if not any(name.startswith("rai") for name in settings):
         cell(EFFECTIVE_RAI, rai__weight=0.0, penalty={"kind": "UP"}, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"optimizer__trained_layers": [1, 5]},
+            "optimizer.trained_layers=[1, 5] is not allowed: it must be layers from 1 to depth + 1 = 4, the output",
+        ),
+        (
+            {"optimizer__trained_layers": [2, 1]},
+            "optimizer.trained_layers=[2, 1] is not allowed: it must be a list of layers that rises",
+        ),
+        (
+            {"optimizer__trained_layers": [0]},
+            "optimizer.trained_layers=[0] is not allowed: it must be a list of numbers of at least 1 or null",
+        ),
+        ({"optimizer__trained_layers": []}, "optimizer.trained_layers=[] is not allowed"),
+        (
+            {"optimizer__row_penalty": 1, "optimizer__row_layers": [5]},
+            "optimizer.row_layers=[5] is not allowed: it must be layers from 1 to depth + 1 = 4, the output layer",
+        ),
+        (
+            {"optimizer__row_limit": 1, "optimizer__row_layers": [2, 2]},
+            "optimizer.row_layers=[2, 2] is not allowed: it must be a list of layers that rises",
+        ),
+        (
+            {"optimizer__row_limit": 1, "optimizer__trained_layers": [2, 3]},
+            "optimizer.row_layers=[1] is not allowed: it must be among optimizer.trained_layers=[2, 3] (the others",
+        ),
+        ({"optimizer__row_limit": 0}, "optimizer.row_limit=0 is not allowed: it must be a number above 0 or null"),
+        ({"optimizer__row_penalty": -1}, "optimizer.row_penalty=-1 is not allowed: it must be a number of at least 0"),
+        ({"optimizer__row_layers": None}, "optimizer.row_layers=None is not allowed: it must be a list of numbers"),
+        (
+            {"optimizer__trained_layers": [1], "network__skip_every": 1, "network__skip_scale": "zero"},
+            "optimizer.trained_layers=[1] is not allowed: it must be null with network.skip_scale=zero",
+        ),
+        (
+            {"optimizer__trained_layers": [1], "reset__every": 5},
+            "optimizer.trained_layers=[1] is not allowed: it must be null with reset.every=5",
+        ),
+        (
+            {"optimizer__trained_layers": [4], "task_loss": False},
+            "optimizer.trained_layers=[4] is not allowed: it must be a list with a hidden layer where task_loss=false",
+        ),
+    ],
+)
+def test_layers_of_the_optimizer_that_make_no_sense_are_refused(settings: dict[str, Any], words: str) -> None:
+    assert refusal({"penalty": {"kind": "UP"}}, depth=3, **settings).startswith(words)
+
+
+def test_layers_of_the_optimizer_have_one_key_for_one_training() -> None:
+    plain = cell({}, depth=3)
+    assert cell({}, depth=3, optimizer__trained_layers=[1, 2, 3, 4]).key == plain.key
+    assert cell({}, depth=3, optimizer__row_layers=[9, 2]).key == plain.key, "without effect: nothing is asked of rows"
+    assert cell({}, depth=3, optimizer__row_penalty=0, optimizer__row_limit=None).key == plain.key
+    described = cell({}, depth=3, optimizer__row_limit=2).description()
+    assert described["optimizer.row_layers"] == (1,)
+    assert plain.description()["optimizer.row_layers"] is None
+    keys = {
+        cell({}, depth=3, **{f"optimizer__{name}": value}).key
+        for name, value in (("row_penalty", 0.1), ("row_limit", 0.1), ("trained_layers", [1]), ("weight_decay", 0.1))
+    }
+    assert len(keys) == 4
 
 
 def test_what_only_a_cnn_has_is_nothing_to_an_mlp() -> None:

@@ -9,6 +9,7 @@ from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.data.npz import Npz
 from jumpstart_exp.data.sklearn import Sklearn
 from jumpstart_exp.data.spirals import Spirals
+from jumpstart_exp.data.strip import Strip
 
 DATASETS: dict[str, type[DatasetSpec]] = {
     "moons": Moons,
@@ -16,6 +17,7 @@ DATASETS: dict[str, type[DatasetSpec]] = {
     "cifar10": Cifar10,
     "cifar100": Cifar100,
     "spirals": Spirals,
+    "strip": Strip,
     "sklearn": Sklearn,
     "csv": Csv,
     "npz": Npz,

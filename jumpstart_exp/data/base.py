@@ -29,8 +29,9 @@ class DatasetSpec:
     points are images; `threshold`, the training accuracy (for regression R²) from which on a network counts as trained;
     `is_standardised`, whether features, and targets of a regression, are centred and scaled by the training points;
     `found`, the settings that follow from the others, or from what the files hold: no title needs them, no sweep is
-    over them; `unkeyed`, settings that are no part of a cell's key: what they name is, by what it holds; `imports`,
-    large modules that `load` imports, which worker processes then share.
+    over them; `drawn_by`, the setting that is the seed of the points where a cell's own seed may draw them: cells in
+    which both are equal differ in their seed alone; `unkeyed`, settings that are no part of a cell's key: what they
+    name is, by what it holds; `imports`, large modules that `load` imports, which worker processes then share.
     """
 
     name: str = setting("", about="the dataset's name")
@@ -43,6 +44,7 @@ class DatasetSpec:
     image: ClassVar[tuple[int, int, int] | None] = None
     is_standardised: ClassVar[bool] = False
     found: ClassVar[frozenset[str]] = frozenset()
+    drawn_by: ClassVar[str | None] = None
     unkeyed: ClassVar[frozenset[str]] = frozenset()
     imports: ClassVar[tuple[str, ...]] = ()
 

@@ -89,6 +89,9 @@ _FULL_BATCH_MLP: Supported = {
     "network.sigmoid_gamma": _ANY,
     "network.tat_eta": _ANY,
     "network.init": Values(tuple(INITIALISATIONS)),
+    "network.init_norm": _ANY,
+    "network.init_at": _ANY,
+    "network.init_gain": _ANY,
     "penalty.kind": Values(("none", "U", "P", "UP", "L")),
     "penalty.weight": _ANY,
     "penalty.balance": _ANY,
@@ -162,6 +165,13 @@ _RELAXATION: Supported = {
     "rai.rate": _ANY,
 }
 
+_LAYERS: Supported = {
+    "optimizer.row_penalty": _ANY,
+    "optimizer.row_limit": _ANY,
+    "optimizer.row_layers": _ANY,
+    "optimizer.trained_layers": _ANY,
+}
+
 _OWN_FUNCTIONS: Supported = {
     "network.activation": Values(tuple(ACTIVATIONS), functions=True),
     "network.activation_source": Texts(),
@@ -176,6 +186,7 @@ _OWN_FUNCTIONS: Supported = {
 _EAGER: Supported = {
     **_FULL_BATCH_MLP,
     **_BLOCKS,
+    **_LAYERS,
     **_OWN_FUNCTIONS,
     **_RELAXATION,
     "network.layout": Values(("mlp", "conv2x1", "cnn")),
@@ -188,6 +199,7 @@ _EAGER: Supported = {
 _STACKED: Supported = {
     **_FULL_BATCH_MLP,
     **_BLOCKS,
+    **_LAYERS,
     **_OWN_FUNCTIONS,
     **_RELAXATION,
     "optimizer.name": Values(tuple(name for name, row in OPTIMIZERS.items() if row.stacked)),
@@ -213,6 +225,7 @@ SUPPORTED: Mapping[str, Supported] = {
         "network.skip_every": _ANY,
         "network.skip_scale": Values(("1", "zero")),
         **_RELAXATION,
+        **_LAYERS,
         "optimizer.name": Values(native_names(OPTIMIZERS)),
     },
 }
@@ -230,6 +243,9 @@ _GRAPH: Supported = {
     "network.norm_eps": _ANY,
     "network.norm_momentum": _ANY,
     "network.init": Values(tuple(INITIALISATIONS)),
+    "network.init_norm": _ANY,
+    "network.init_at": _ANY,
+    "network.init_gain": _ANY,
     "penalty.kind": Values(("none", "U", "P", "UP", "L")),
     "penalty.weight": _ANY,
     "penalty.balance": _ANY,

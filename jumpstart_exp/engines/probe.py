@@ -14,7 +14,8 @@ Tensors = Mapping[str, npt.NDArray[np.float64]]
 class Probe:
     """One full-batch step as an engine computes it, before its update.
 
-    Losses are before their weights; the gradients are of the total loss, task loss + λ·penalty + weight·relaxation.
+    Losses are before their weights; the gradients are of the total loss, task loss + λ·penalty + weight·relaxation, and
+    of all layers, whatever the optimizer adds to them (decay, the rows' penalty) and whichever it trains.
     Everything is float64, rounded to the cell's precision where the engine works in it. What methods train beside the
     network stands under its own names.
     """

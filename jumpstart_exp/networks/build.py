@@ -132,6 +132,7 @@ def affine_layer(cell: Cell, index: int, shape: tuple[int, ...], draw: int = 0) 
         is_output=is_output,
         leak=0.0 if activation.leak is None else activation.leak(number),
         gain=activation.gain(number),
+        hyperplane=(spec.init_norm, spec.init_at, spec.init_gain) if spec.init == "hyperplane" else None,
         factor=_fixup_factor(cell, index),
         draw=draw,
     )

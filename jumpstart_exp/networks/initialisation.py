@@ -29,6 +29,7 @@ class AffineLayer:
         is_output: whether it is the output layer.
         leak: slope below 0 of the activation, as the gain of He et al. 2015 reckons with it.
         gain: factor of orthogonal weights before the activation.
+        hyperplane: `network.init_norm`, `init_at` and `init_gain`; None where the initialisation has none.
         factor: of weights and biases, when all is drawn.
         draw: how often it was drawn before.
     """
@@ -40,6 +41,7 @@ class AffineLayer:
     is_output: bool = False
     leak: float = 0.0
     gain: float = 1.0
+    hyperplane: tuple[float, float, float] | None = None
     factor: float = 1.0
     draw: int = 0
 
@@ -237,6 +239,25 @@ def _deep_narrow(layer: AffineLayer) -> Drawn:
     return q_out[:, :shared] @ q_in[:, :shared].T, np.zeros(layer.biases)
 
 
+def _hyperplane(layer: AffineLayer) -> Drawn:
+    """Paper Geometry, section 5.1 and equation 12: one unit whose hyperplane is to be moved; nothing in it is random.
+
+    The first layer is norm·(1, 0.3)/√1.09 through the point (at, 0): the paper's b is A·(at, 0), its layers being
+    ν(Ax − b), and the bias here is −b. Later units have the weight `gain`, the two classes −gain and gain; one output,
+    the log-odds of class 1, has their difference.
+    """
+    if layer.hyperplane is None:
+        raise ValueError("a hyperplane has a norm, a place and a gain")
+    norm, at, gain = layer.hyperplane
+    if layer.index == 0:
+        weights = norm * np.array([[1.0, 0.3]]) / math.sqrt(1.09)
+        return weights, -at * weights[:, 0]
+    weights = (
+        np.array([[gain]]) if not layer.is_output else np.array({1: [[2 * gain]], 2: [[-gain], [gain]]}[layer.rows])
+    )
+    return weights, np.zeros(layer.biases)
+
+
 INITIALISATIONS: dict[str, Initialisation] = {
     "glorot_uniform": Initialisation(_glorot, native=True),
     # the authors' MOONS runs at 50×4, which read the two coordinates by a 'valid' 2×1 convolution
@@ -250,6 +271,7 @@ INITIALISATIONS: dict[str, Initialisation] = {
     "looks_linear": Initialisation(_looks_linear),
     "asymmetric": Initialisation(_asymmetric),
     "deep_narrow": Initialisation(_deep_narrow),
+    "hyperplane": Initialisation(_hyperplane),
     # SepCons, section 3
     "zero": Initialisation(lambda layer: (np.zeros(layer.shape), np.zeros(layer.biases)), native=True),
 }

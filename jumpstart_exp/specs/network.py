@@ -11,10 +11,10 @@ class NetworkSpec:
 
     Sources of the blocks: He et al. 2015 (leaky_relu, prelu, he_normal), Clevert et al. 2016 (elu), Klambauer et al.
     2017 (selu, lecun_normal), Hendrycks and Gimpel 2016 (gelu), Zhang, Botev and Martens 2022 (tat), Shang et al. 2016
-    and Balduzzi et al. 2017 (crelu, looks_linear), van den Berg 2016 (sigmoid), Ba et al. 2016 (layer), He et al. 2016
+    and Balduzzi et al. 2017 (crelu, looks_linear), van den Berg 2014 (sigmoid), Ba et al. 2016 (layer), He et al. 2016
     (skips), Bachlechner et al. 2020 (their scale zero), Zhang et al. 2019 (fixup), Saxe et al. 2014 (orthogonal),
     Burkholz and Dubatovka 2019 (block_orthogonal), Lu et al. 2020 (asymmetric), Lee et al. 2024 (deep_narrow),
-    Pooladian et al. 2020 (farkas).
+    Pooladian et al. 2020 (farkas), paper Geometry, section 5 (hyperplane).
     """
 
     layout: str = setting(
@@ -76,14 +76,24 @@ class NetworkSpec:
         "glorot_uniform",
         choices=(
             *("glorot_uniform", "glorot_uniform_2x1", "kaiming_uniform", "he_normal", "lecun_normal", "orthogonal"),
-            *("block_orthogonal", "looks_linear", "asymmetric", "deep_narrow", "zero"),
+            *("block_orthogonal", "looks_linear", "asymmetric", "deep_narrow", "hyperplane", "zero"),
         ),
         functions=True,
-        about="glorot_uniform_2x1: an MLP's first layer with the fans of a 'valid' 2×1 convolution",
+        about="glorot_uniform_2x1: as of a 'valid' 2×1 convolution, in an MLP's first layer; hyperplane: of one unit",
         role="method",
     )
     init_source: str | None = setting(
         None, about="hash of the source of an initialisation of your own, filled in by itself", role="method"
+    )
+
+    init_norm: float = setting(
+        25.0, above=0, about="hyperplane: length of the first unit's weights, along (1, 0.3)", role="method", tunes=True
+    )
+    init_at: float = setting(
+        2.0, about="hyperplane: where the first unit's cuts the first axis", role="method", tunes=True
+    )
+    init_gain: float = setting(
+        3.0, above=0, about="hyperplane: weight of later units and of the two classes, ±", role="method", tunes=True
     )
 
     def blocks(self, depth: int) -> int:
@@ -94,13 +104,13 @@ class NetworkSpec:
         """Raise SettingError where values do not fit together."""
         if self.init == "looks_linear" and self.activation != "crelu":
             raise setting_error("network.init", self.init, "another one without network.activation=crelu")
-        if self.init == "block_orthogonal" and self.activation == "crelu":
+        if self.init in ("block_orthogonal", "hyperplane") and self.activation == "crelu":
             raise setting_error("network.init", self.init, "another one with network.activation=crelu")
         if self.skip_every == 1 and self.skip_scale == "fixup":
             raise setting_error("network.skip_every", 1, "at least 2 with network.skip_scale=fixup")
         if self.skip_every and self.activation == "crelu":
             raise setting_error("network.skip_every", self.skip_every, "0 with network.activation=crelu")
-        if self.layout != "mlp" and self.init in ("block_orthogonal", "deep_narrow"):
+        if self.layout != "mlp" and self.init in ("block_orthogonal", "deep_narrow", "hyperplane"):
             raise setting_error("network.init", self.init, f"another one for network.layout={self.layout}")
         if self.init == "looks_linear" and (self.layout, self.head) == ("cnn", "max_avg_pool"):
             raise setting_error("network.init", self.init, "another one with network.head=max_avg_pool")
@@ -111,7 +121,7 @@ class NetworkSpec:
 
     def _check_farkas(self) -> None:
         why = "its last unit has no weights"
-        if self.init in ("block_orthogonal", "looks_linear", "asymmetric", "deep_narrow"):
+        if self.init in ("block_orthogonal", "looks_linear", "asymmetric", "deep_narrow", "hyperplane"):
             raise setting_error("network.init", self.init, "another one with network.farkas", why)
         if self.norm != "none":
             raise setting_error("network.norm", self.norm, "none with network.farkas", "a norm would turn units off")

@@ -22,6 +22,9 @@ Settings = Mapping[str, Hashable]
 NULL = "null"
 """Of a setting whose null is a value beside others, in figures: None would say that it has no effect."""
 
+OWN_SEED = "${seed}"
+"""Of a dataset's setting that is the cell's own seed, as configurations have it."""
+
 _LAYER_WEIGHTS = "penalty.layer_weights"
 _IN_FILE_NAMES = ("dataset.augment",)  # file names have always said it, neutral or not
 
@@ -93,6 +96,12 @@ def told(settings: Settings) -> dict[str, Hashable]:
     }
 
 
+def seed_of_points(dataset: Hashable, value: Hashable, seed: Hashable) -> Hashable:
+    """What the setting that draws a dataset's points (`drawn_by`) has: OWN_SEED where it is the cell's own seed."""
+    drawn_by = DATASETS[dataset].drawn_by if isinstance(dataset, str) and dataset in DATASETS else None
+    return OWN_SEED if drawn_by is not None and value is not None and value == seed else value
+
+
 def setting_columns(table: pd.DataFrame) -> dict[str, list[Hashable]]:
     """Every setting's plain values, row by row, by name: what means the same is the same value.
 
@@ -120,6 +129,9 @@ def setting_columns(table: pd.DataFrame) -> dict[str, list[Hashable]]:
             acts = [not fields[name].tunes] * len(table)
         same, one = (None, plain(fields[name].neutral)), usual(name)
         columns[name] = [one if act and value in same else value for act, value in zip(acts, values, strict=True)]
+    for name in {f"dataset.{spec.drawn_by}" for spec in DATASETS.values() if spec.drawn_by} & columns.keys():
+        rows = zip(datasets, columns[name], columns.get("seed", nothing), strict=True)
+        columns[name] = [seed_of_points(*row) for row in rows]
     return dict(sorted(columns.items()))
 
 

@@ -402,7 +402,7 @@ def cells(draw: st.DrawFn, deepest: int = 60, *, is_first_step: bool = True, kno
         "network.init": draw(
             usually("network.init", "glorot_uniform", "zero")
             if is_first_step
-            else usually("network.init", without=["zero", "deep_narrow"])
+            else usually("network.init", without=["zero", "deep_narrow", "hyperplane"])
         ),
         "penalty.kind": kind,
         "penalty.weight": draw(st.sampled_from([1e-4, 0.1, 1.0])),
@@ -432,7 +432,20 @@ def cells(draw: st.DrawFn, deepest: int = 60, *, is_first_step: bool = True, kno
         for name in rest  # few of them at a time: no engine but the reference takes all together
         if not name.startswith(("dataset.", "rai."))  # of relaxed layers: `relaxed_cells`
     }
+    if known is None:
+        others |= draw(st.sampled_from([*[{}] * 9, *layer_rules(depth)]))
     return cell_of(fields | others)
+
+
+def layer_rules(depth: int) -> list[dict[str, Any]]:
+    """What the optimizer's settings may say of layers, output layer included."""
+    ends, middle = (1, depth + 1), (1 + depth // 2,)
+    rules: list[dict[str, Any]] = [
+        {"trained_layers": ends, "row_penalty": 0.1},
+        {"row_layers": ends, "row_limit": 0.5},
+        {"trained_layers": middle, "row_layers": middle, "row_penalty": 0.1, "row_limit": 1.0},
+    ]
+    return [{f"optimizer.{name}": value for name, value in own.items()} for own in rules]
 
 
 @st.composite

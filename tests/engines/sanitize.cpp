@@ -41,6 +41,13 @@ Job job_at_random(int features, int outputs, int points) {
     spec.alpha = 0.99;
     spec.weight_decay = pick(3) ? 0 : 0.1;
     spec.clip_norm = spec.optimizer != Optimizer::rprop && pick(3) == 0 ? 1.0 : double(INFINITY);
+    spec.row_penalty = pick(2) ? 0 : 0.1;
+    spec.row_limit = pick(2) ? double(INFINITY) : 0.5;
+    for (auto* layers : {&job.has_row_rule, &job.is_trained}) {
+        if (pick(2)) continue;
+        layers->reset(new bool[std::size_t(spec.depth) + 1]{});
+        for (int l = 0; l <= spec.depth; ++l) (*layers)[std::size_t(l)] = pick(2);
+    }
     spec.schedule = RateSchedule(pick(3));
     spec.warmup_steps = pick(4);
     spec.step_every = 1 + pick(5);

@@ -97,6 +97,7 @@ BASES: dict[str, tuple[type[DatasetSpec], Overrides]] = {
         {"dataset.n_samples": 30, "network.init": "zero", "penalty.kind": "UP", "penalty.balance": 0.6}
         | {"optimizer.name": "rmsprop", "optimizer.alpha": 0.9, "optimizer.step_every": 1},
     ),
+    "rows": (DATASETS["moons"], {**_MOONS, "optimizer.row_limit": 0.5, "optimizer.row_penalty": 0.1}),
     "cnn": (
         Thumbnails,
         {"network.layout": "cnn", "penalty.kind": "UP", "penalty.margin_above": 2, "penalty.margin_below": -2}
@@ -106,6 +107,10 @@ BASES: dict[str, tuple[type[DatasetSpec], Overrides]] = {
         DATASETS["spirals"],
         {"dataset.n_samples": 30, "dataset.noise": 0.1, "network.init": "zero", "penalty.kind": "UP"}
         | {"penalty.balance": 0.51, "dropout.rate": 0.3},
+    ),
+    "hyperplane": (
+        DATASETS["strip"],
+        {"dataset.n_samples": 30, "width": 1, "network.init": "hyperplane", "network.activation": "sigmoid"},
     ),
 }
 """Of every base its dataset and what differs from the defaults: every field acts in one of them."""
@@ -123,7 +128,12 @@ ONLY: dict[str, set[str]] = {
     "relaxed": {f"rai.{field.name}" for field in dataclasses.fields(RaiSpec)},
     "a CNN's regulariser": {"penalty.kind"},
     "rmsprop": {f"optimizer.{field.name}" for field in dataclasses.fields(OptimizerSpec)},
+    "rows": {"optimizer.row_layers"},
     "spirals": {f"dataset.{field.name}" for field in dataclasses.fields(DATASETS["spirals"])},
+    "hyperplane": {
+        *(f"dataset.{field.name}" for field in dataclasses.fields(DATASETS["strip"])),
+        *("network.init_norm", "network.init_at", "network.init_gain"),
+    },
 }
 """Of bases that are there for some fields alone: which; all other fields have their effect in the rest."""
 
@@ -220,6 +230,8 @@ def test_every_value_of_every_field_is_tried() -> None:
     tried: dict[str, set[str]] = {}
     for _, name, found in CASES:
         tried.setdefault(name, set()).update(found)
+    # of one unit only, of which other initialisations coincide (block_orthogonal is he_normal): its base has it
+    tried["network.init"].add(cell_of("hyperplane", {}).network.init)
     of_tables = {f"dataset.{field.name}" for name in TABLES for field in dataclasses.fields(DATASETS[name])}
     of_others = {name for each in DATASETS.keys() - TABLES for name in fields_of(each)}
     # what they hold is compared where they are loaded

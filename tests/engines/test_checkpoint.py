@@ -94,6 +94,9 @@ CELLS = {
     ),
     "rmsprop, momentum": cell_of(optimizer={"name": "rmsprop", "momentum": 0.5}),
     "rprop": cell_of(optimizer={"name": "rprop", "lr": 1e-3}),
+    "rows, some layers": cell_of(
+        optimizer={"row_penalty": 0.1, "row_limit": 0.5, "row_layers": [1, 4], "trained_layers": [1, 3, 4]}
+    ),
     "λ falls": cell_of(penalty={"schedule": "cosine", "upper_bound": 1.2, "aggregate": "balanced"}),
     "decay of the penalty alone": cell_of(task_loss=False, optimizer={"weight_decay": 0.1}),
     "in order": cell_of(optimizer={"shuffle": False}),

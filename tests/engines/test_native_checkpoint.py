@@ -74,6 +74,9 @@ CELLS = {
     "rmsprop": cell_of(optimizer=OptimizerSpec("rmsprop", epochs=EPOCHS)),
     "rmsprop, momentum": cell_of(optimizer=OptimizerSpec("rmsprop", epochs=EPOCHS, momentum=0.5), network=BATCH),
     "rprop": cell_of(optimizer=OptimizerSpec("rprop", epochs=EPOCHS), penalty=UP),
+    "rows, some layers": cell_of(
+        optimizer=OptimizerSpec(epochs=EPOCHS, row_penalty=0.1, row_limit=0.5, row_layers=(1, 3), trained_layers=(1, 3))
+    ),
     "λ falls": cell_of(
         penalty=dataclasses.replace(UP, schedule="linear", upper_bound=2.0, aggregate="balanced", sides="above")
     ),

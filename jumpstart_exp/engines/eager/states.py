@@ -53,9 +53,11 @@ def restore(training: "Training", state: Mapping[str, Any]) -> None:
         optimizer_of.load_state_dict(kept_state)
         for group, own in zip(optimizer_of.param_groups, settings, strict=True):
             group.update(own)  # the cell's, and this device's: the checkpoint may come from another
-    # on the penalty alone nothing but weight decay moves the output layer, so nothing is kept of it
+    # on the penalty alone nothing but decay and the rows' penalty moves the output layer: nothing is kept of the rest
     is_moved = training.cell.task_loss or training.cell.optimizer.weight_decay > 0
     unmoved = set() if is_moved else {*training.network.output.parameters()}
+    if training.cell.optimizer.row_penalty:
+        unmoved -= {*training.row_weights}
     for one, _ in training.optimizers:
         for parameter in one.param_groups[0]["params"]:
             kept = one.state[parameter]

@@ -20,6 +20,7 @@ from jumpstart_exp.engines.eager.metrics import Tracker, trackers
 from jumpstart_exp.engines.eager.random_draws import Points, batches, dropout_factors, tie_draws
 from jumpstart_exp.engines.eager.resets import is_due, reset_dormant_units
 from jumpstart_exp.engines.eager.states import restore, state_of
+from jumpstart_exp.engines.layers import is_trained, limit_rows, row_weights
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.replay import Replayed
 from jumpstart_exp.engines.schedules import hidden_factor, penalty_factor, rate_factor
@@ -251,15 +252,22 @@ class Training:
             own.param_groups[0]["lr"] = own_spec.lr * factor
             optimizer(own_spec).before_step(own, own_spec, self.steps)
             own.zero_grad()
-        torch.autograd.backward(total)
-        if spec.weight_decay:
-            for parameter in self.parameters:  # it acts on those too that the loss does not reach
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
+        torch.autograd.backward(total, inputs=self.trained if spec.trained_layers is not None else None)
+        # decay and penalty act on those too that the loss does not reach
+        for parameter in self.trained if spec.weight_decay else self.row_weights if spec.row_penalty else ():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        if spec.row_penalty:
+            for weight in self.row_weights:
+                assert weight.grad is not None
+                weight.grad.add_(weight.detach(), alpha=spec.row_penalty)
         if spec.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters, spec.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self.trained, spec.clip_norm)
         for own, _ in self.optimizers:
             own.step()
+        if spec.row_limit is not None:
+            for weight in self.row_weights:
+                limit_rows(weight.detach(), spec.row_limit)
         if self.latest is not None and is_due(self.cell, self.steps):
             seen = self.latest.pre_activations
             reset_dormant_units(self.cell, self.network, self.optimizer, seen, self.steps)
@@ -275,7 +283,10 @@ class Training:
         self.method_parameters = {name: value for own in of_methods for name, value in own.items()}
         self.named_parameters = dict(self.network.named_parameters())
         self.parameters = [*self.named_parameters.values(), *self.method_parameters.values()]
-        self.optimizers = [self._optimizer_of(list(self.named_parameters.values()), self.cell.optimizer)]
+        of_network = [value for name, value in self.named_parameters.items() if is_trained(self.cell, name)]
+        self.trained = [*of_network, *self.method_parameters.values()]
+        self.row_weights = [self.named_parameters[name] for name in row_weights(self.cell)]
+        self.optimizers = [self._optimizer_of(of_network, self.cell.optimizer)]
         for method, own in zip(self.methods, of_methods, strict=True):
             if own:
                 spec = replace(self.cell.optimizer, lr=self.cell.optimizer.lr * method.rate, weight_decay=0.0)

@@ -23,7 +23,8 @@ from jumpstart_exp.engines.eager.resets import dormant_units, is_due
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.schedules import penalty_factor
 from jumpstart_exp.engines.stacked.draws import Draws, TieNotes, tie_draws
-from jumpstart_exp.engines.stacked.optimizers import OWN_SETTINGS, optimizer_of
+from jumpstart_exp.engines.stacked.layer_rules import LayersOptimizer
+from jumpstart_exp.engines.stacked.optimizers import OWN_SETTINGS
 from jumpstart_exp.engines.stacked.record import Array, Branches, FleetRecord, WholeSet, array, tensor
 from jumpstart_exp.engines.stacked.relaxed import RelaxedValues
 from jumpstart_exp.engines.training_state import TrainingState
@@ -40,7 +41,8 @@ from jumpstart_exp.networks.norms import NORMS
 
 OWN_NUMBERS = frozenset(
     {"seed", "network.init", "penalty.weight", "regulariser.weight", "dropout.rate", "dropout.anneal_epochs"}
-    | {"rai.weight", "rai.final_weight", "rai.rate"}
+    | {"network.init_norm", "network.init_at", "network.init_gain"}
+    | {"rai.weight", "rai.final_weight", "rai.rate", "optimizer.row_penalty", "optimizer.row_limit"}
     | OWN_SETTINGS
 )
 """Fields of which every network of a fleet has its own value; mates agree in all others, also in those to come."""
@@ -104,8 +106,7 @@ class FunctionalFleet(FleetRecord):
         self.batch_count = math.ceil(len(self.x_train) / one.batch_size)
         self.steps = 0
         self._load(initial)
-        owners = torch.arange(len(cells), device=device).repeat_interleave(self.numbers)
-        self.optimizer = optimizer_of(cells, self.weights, self.gradients, lambda: owners, self.batch_count)
+        self.optimizer = LayersOptimizer(cells, self.shapes, self.weights, self.gradients, self.batch_count)
         self.relaxed = None
         if relaxation_of(self.methods) is not None:
             assert isinstance(self.network, RectangularMLP)
@@ -183,7 +184,7 @@ class FunctionalFleet(FleetRecord):
     def _reset_dormant_units(self) -> None:
         """As `eager.resets` does it with one network, by the pre-activations of the step before."""
         cell, network, parameters = self.cells[0], self.network, self._all()
-        slots = [self._named(slot.view(len(self.cells), -1)) for slot in self.optimizer.slots.values()]
+        slots = [self._named(slot) for slot in self.optimizer.slots.values()]
 
         def put(name: str, where: Tensor, values: Tensor) -> None:
             """Values into those places of the networks, and 0 into the slots there."""
@@ -427,8 +428,8 @@ class FunctionalFleet(FleetRecord):
 
     def branches(self) -> Callable[[int], Branches]:
         """What gives a network's branches of its training state, as they are now."""
-        flats = {"parameters": self.weights, **self.optimizer.slots}
-        host = {name: array(flat.view(len(self.cells), -1)) for name, flat in flats.items()}
+        rows = {"parameters": self.weights.view(len(self.cells), -1), **self.optimizer.slots}
+        host = {name: array(own) for name, own in rows.items()}
         running, relaxed = self._running(), None
         if self.relaxed is not None:
             relaxed = array(self.relaxed.rows)
@@ -454,12 +455,12 @@ class FunctionalFleet(FleetRecord):
     def fill(self, states: Sequence[TrainingState]) -> None:
         """The other way: every network's, in the fleet's order."""
 
-        def filled(target: Tensor, rows: Sequence[Array]) -> None:
-            target.copy_(tensor(np.concatenate(rows), self.dtype))
+        def of_all(vectors: Sequence[Array]) -> Tensor:
+            return tensor(np.stack(vectors), self.dtype).to(self.device)
 
-        filled(self.weights, [own.network["parameters"] for own in states])
-        for name, slot in self.optimizer.slots.items():
-            filled(slot, [own.optimizer[name][: self.numbers] for own in states])
+        self.weights.view(len(states), -1).copy_(of_all([own.network["parameters"] for own in states]))
+        names = self.optimizer.slots
+        self.optimizer.fill({name: of_all([own.optimizer[name][: self.numbers] for own in states]) for name in names})
         if self.relaxed is not None:
             self.relaxed.fill(states)
         for number, name in enumerate(NORMS[self.cells[0].network.norm].statistics):

@@ -8,6 +8,7 @@ OWN_NUMBERS = frozenset(
     {
         *("depth", "width", "seed", "task_loss"),
         *("network.norm_eps", "network.norm_momentum", "network.init"),
+        *("network.init_norm", "network.init_at", "network.init_gain"),
         *("penalty.weight", "penalty.balance", "penalty.margin_above", "penalty.margin_below", "penalty.layer_weights"),
         *("dropout.rate", "dropout.anneal_epochs"),
         *OWN_SETTINGS,

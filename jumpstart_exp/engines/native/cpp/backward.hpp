@@ -557,14 +557,18 @@ void Network<T>::parameter_gradient(int index, const T* gradient, const T* in, T
 
 template <class T>
 void Network<T>::update(const Block<T>& block, const T* gradient) {
+    if (!block.is_trained) return;
     parameters_bad_ += update_parameters<T>(spec_, step_now_, block.values, gradient, block.length);
+    if (!std::isinf(block.row_limit))
+        parameters_bad_ += limit_rows<T>(block.values, block.rows, block.columns, block.row_limit);
 }
 
 // All gradients are there: they are brought down to the norm asked for.
 template <class T>
 void Network<T>::update_clipped() {
     double squares = 0;
-    for (int l = 0; l <= spec_.depth; ++l) squares += sum_of_squares<T>(blocks_[l].gradient, blocks_[l].length);
+    for (int l = 0; l <= spec_.depth; ++l)
+        if (blocks_[l].is_trained) squares += sum_of_squares<T>(blocks_[l].gradient, blocks_[l].length);
     const T factor = T(clip_factor(spec_.clip_norm, std::sqrt(squares)));
     for (int l = 0; l <= spec_.depth; ++l) {
         scale<T>(blocks_[l].gradient, blocks_[l].length, factor);
@@ -616,6 +620,8 @@ void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
         if (dropping && l < spec_.depth) in = hidden_[l].dropped;
         for (int i = block.used(); i < block.length; ++i) parameters[i] = T(0);
         parameter_gradient(l, gradient, in, parameters);
+        if (!probe && block.row_penalty != T(0))
+            penalise_rows<T>(block.values, parameters, block.rows, block.columns, block.row_penalty);
         if (probe) {
             // in torch's order a block comes after all those before it
             std::int64_t place = 0;

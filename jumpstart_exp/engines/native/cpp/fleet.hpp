@@ -42,6 +42,7 @@ struct Job {
     Spec spec{};
     std::vector<double> layer_weights, initial, relaxed_initial;
     std::shared_ptr<bool[]> is_relaxed;  // of every hidden layer
+    std::shared_ptr<bool[]> has_row_rule, is_trained;  // of every layer; null as in the spec
     std::optional<State> state;        // to go on from
     std::vector<std::int64_t> watched;  // epochs after which the state is handed over whatever the time, ascending
 
@@ -51,6 +52,8 @@ struct Job {
         complete.initial = initial.empty() ? nullptr : initial.data();
         complete.relaxed_initial = relaxed_initial.empty() ? nullptr : relaxed_initial.data();
         complete.is_relaxed = is_relaxed.get();
+        complete.has_row_rule = has_row_rule.get();
+        complete.is_trained = is_trained.get();
         return complete;
     }
 };

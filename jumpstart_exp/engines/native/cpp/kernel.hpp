@@ -150,6 +150,9 @@ struct Spec {
     double dropout_rate, dropout_anneal_epochs;
     double lr, beta1, beta2, eps;
     double momentum, alpha, weight_decay, clip_norm;  // infinite for no clipping
+    double row_penalty, row_limit;  // infinite for no limit
+    const bool* has_row_rule;  // of every layer, the output's last: whether these are of its rows; null for none
+    const bool* is_trained;    // likewise; null for all
     bool nesterov;
     RateSchedule schedule;
     std::int64_t warmup_steps, step_every;

@@ -121,6 +121,18 @@ Activation activation_from(const nb::dict& values) {
                                                      {"crelu", Activation::crelu}});
 }
 
+// Which of `count` layers a list names, counted from 0; null where it names none.
+std::shared_ptr<bool[]> layers_from(const nb::dict& values, const char* name, int count) {
+    std::shared_ptr<bool[]> named;
+    for (const int layer : get<std::vector<int>>(values, name)) {
+        if (!named) named.reset(new bool[std::size_t(count)]{});
+        if (layer < 0 || layer >= count || named[std::size_t(layer)])
+            throw std::invalid_argument(std::string(name) + " must be layers, each once");
+        named[std::size_t(layer)] = true;
+    }
+    return named;
+}
+
 Job job_from(const nb::dict& values) {
     Job job;
     Spec& spec = job.spec;
@@ -198,6 +210,10 @@ Job job_from(const nb::dict& values) {
     spec.alpha = get<double>(values, "alpha");
     spec.weight_decay = get<double>(values, "weight_decay");
     spec.clip_norm = get<double>(values, "clip_norm");
+    spec.row_penalty = get<double>(values, "row_penalty");
+    spec.row_limit = get<double>(values, "row_limit");
+    job.has_row_rule = layers_from(values, "row_layers", spec.depth + 1);
+    job.is_trained = layers_from(values, "trained_layers", spec.depth + 1);
     spec.warmup_steps = get<std::int64_t>(values, "warmup_steps");
     spec.step_every = get<std::int64_t>(values, "step_every");
     spec.step_factor = get<double>(values, "step_factor");

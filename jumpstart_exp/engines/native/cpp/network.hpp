@@ -23,6 +23,9 @@ struct Block {
     T* gradient;  // `length` numbers; null where they are not kept until all are known
     int rows, columns, length;
     bool has_norm, has_slope, has_factor;
+    bool is_trained;
+    T row_penalty;     // 0 for none
+    double row_limit;  // infinite for none
 
     T* weight() const { return values; }
     T* bias() const { return values + columns; }
@@ -328,6 +331,10 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
         block.has_norm = numbers_of(spec.norm).parameters > 0 && l < spec.depth;
         block.has_slope = activation_.is_trained && l < spec.depth;
         block.has_factor = is_scaled(spec.skip_scale) && ends_block(spec, l);
+        const bool has_row_rule = spec.has_row_rule && spec.has_row_rule[l];
+        block.is_trained = !spec.is_trained || spec.is_trained[l];
+        block.row_penalty = has_row_rule ? T(spec.row_penalty) : T(0);
+        block.row_limit = has_row_rule ? spec.row_limit : INFINITY;
         block.length = (block.used() + lanes<T> - 1) / lanes<T> * lanes<T>;
         block.values = arena_.take<T>((1 + slots_of(spec)) * std::size_t(block.length));
         block.gradient = std::isinf(spec.clip_norm) ? nullptr : arena_.take<T>(block.length);

@@ -190,6 +190,33 @@ void scale(T* numbers, int length, T factor) {
     for (int i = 0; i < length; i += lanes<T>) store(numbers + i, load(numbers + i) * factor);
 }
 
+// To the gradient of a layer's rows, behind each of which lies its bias, λ times their weights.
+template <class T>
+void penalise_rows(const T* values, T* gradient, int rows, int columns, T penalty) {
+    for (int r = 0; r < rows; ++r)
+        for (int c = 0; c < columns; ++c) {
+            const int place = r * (columns + 1) + c;
+            gradient[place] += penalty * values[place];
+        }
+}
+
+// Scales rows that are longer than κ back to it (van den Berg 2016, section 5.2: projected training). A row that is no
+// number stays none, and one whose length is infinite becomes none. What is returned is 0 unless one is no number.
+template <class T>
+T limit_rows(T* values, int rows, int columns, double limit) {
+    T bad = 0;
+    for (int r = 0; r < rows; ++r) {
+        T* row = values + std::size_t(r) * (columns + 1);
+        double squares = 0;
+        for (int c = 0; c < columns; ++c) squares += double(row[c]) * double(row[c]);
+        const double norm = std::sqrt(squares);
+        if (!(norm > limit)) continue;
+        const T factor = T(limit / norm + (norm - norm));  // no number, not 0, where the norm is infinite
+        for (int c = 0; c < columns; ++c) bad += (row[c] *= factor) * T(0);
+    }
+    return bad;
+}
+
 }  // namespace
 }  // namespace INSTRUCTION_SET
 }  // namespace jumpstart
