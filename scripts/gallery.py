@@ -100,7 +100,7 @@ def _entries(figure: PaperFigure, results: Path, table: pd.DataFrame) -> list[tu
     Raises:
         PaperError: the store lacks it.
     """
-    if figure.is_inside:
+    if figure.is_inside or figure.is_computed:
         return [_entry(figure, results, table, None)]
     found = [paper_source(figure, table, variant) for variant in (None, *VARIANTS)]
     first = found[0]

@@ -76,7 +76,7 @@ def test_values_and_gradients_are_torchs(name: str) -> None:
 
 
 def test_the_rest_is_its_formula() -> None:
-    """What torch does not have: (van den Berg 2016; Zhang et al. 2022; Shang et al. 2016)."""
+    """What torch does not have: (van den Berg 2014; Zhang et al. 2022; Shang et al. 2016)."""
     x, slope, gamma = points().numpy(), NUMBERS["tat"], NUMBERS["sigmoid"]
     expected = {
         "sigmoid": 2 / (1 + np.exp(-gamma * x)) - 1,

@@ -13,6 +13,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.augmentation import flip_and_crop
 from jumpstart_exp.data.loading import Data, load
 from jumpstart_exp.data.moons import Moons
+from jumpstart_exp.data.strip import Strip
 from jumpstart_exp.settings import SettingError
 
 # train_test_split(test_size=0.15, random_state=42) of 100 points: the first 15 of RandomState(42).permutation(100)
@@ -241,3 +242,33 @@ def test_images_are_cut_and_mirrored_where_they_lie() -> None:
     numbers = rng.integers(0, 2**32, (50, 3), dtype=np.uint32)
     found = flip_and_crop(torch.from_numpy(x).cuda(), numbers)
     assert found.is_cuda and np.array_equal(found.cpu().numpy(), cut_and_mirrored(x, numbers))
+
+
+@pytest.mark.parametrize("n_samples", [25, 50])
+@pytest.mark.parametrize("gap", [0.0, 0.1])
+def test_the_strip_is_divided_by_the_y_axis(n_samples: int, gap: float) -> None:
+    """Geometry, section 5.1: two classes that differ by one point at most, four points next to their boundary."""
+    spec = Strip(half_length=30.0, n_samples=n_samples, gap=gap, n_fresh_val=101)
+    data = load(spec, NOWHERE)
+    assert (len(data.y_train), len(data.y_val)) == spec.sizes() == (n_samples, 101)
+    for x, y in ((data.x_train, data.y_train), (data.x_val, data.y_val)):
+        assert ((x[:, 0] >= 0) == y).all() and x[:, 0].abs().max() <= 30 and x[:, 1].abs().max() <= 1
+        assert abs(2 * y.sum().item() - len(y)) <= 1
+    near = data.x_train[data.x_train[:, 0].abs() <= gap]
+    expected = [(-0.1, -0.5), (-0.1, 0.5), (0.1, -0.5), (0.1, 0.5)] if gap else []
+    assert sorted(map(tuple, near.tolist())) == expected
+
+
+def test_the_strips_points_are_uniform_and_of_their_seed() -> None:
+    first, other, again = (load(Strip(n_samples=4000, gap=0, random_state=s), NOWHERE) for s in (0, 1, 0))
+    assert torch.equal(first.x_train, again.x_train) and not torch.equal(first.x_train, other.x_train)
+    for x in (first.x_train / torch.tensor([3, 1]), other.x_val / torch.tensor([3, 1])):
+        assert x.mean(0).abs().max() < 0.06 and (x.square().mean(0) - 1 / 3).abs().max() < 0.03
+    assert not {*map(tuple, first.x_val.tolist())} & {*map(tuple, first.x_train.tolist())}
+
+
+def test_a_strip_needs_room_for_the_points_at_its_middle() -> None:
+    with pytest.raises(
+        SettingError, match=r"^dataset\.gap=3\.0 is not allowed: it must be below dataset\.half_length=3$"
+    ):
+        Cell(dataset=Strip(gap=3.0))

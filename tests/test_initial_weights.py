@@ -12,7 +12,11 @@ from scipy import stats
 from torch import nn
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.base import DatasetSpec
 from jumpstart_exp.data.mnist import Mnist
+from jumpstart_exp.data.moons import Moons
+from jumpstart_exp.data.spirals import Spirals
+from jumpstart_exp.data.strip import Strip
 from jumpstart_exp.networks.activations import ACTIVATIONS, tat_slope
 from jumpstart_exp.networks.build import build, initial_parameters, parameter_shapes
 from jumpstart_exp.networks.initialisation import INITIALISATIONS
@@ -180,6 +184,46 @@ def test_deep_narrow_weights_are_those_of_the_paper() -> None:
         np.testing.assert_allclose(weights, np.eye(4), atol=1e-14)
     others = matrices(cell_of(3, 4, seed=1, init="deep_narrow"))
     assert all(np.array_equal(one, other) for one, other in zip(matrices(cell), others, strict=True))
+
+
+def strip_cell(depth: int = 1, dataset: DatasetSpec | None = None, **network: Any) -> Cell:
+    spec = NetworkSpec(init="hyperplane", activation="sigmoid", **network)
+    return Cell(dataset=dataset or Strip(), depth=depth, width=1, network=spec)
+
+
+def test_a_hyperplane_goes_through_the_papers_point() -> None:
+    """Geometry, section 5.1.1: A₁ = 25/√1.09·[1, 0.3], b₁ = A₁·[2, 0]ᵀ, A₂ = [3; −3] where class 1 comes first."""
+    cell = strip_cell()
+    (first, output), (bias, *others) = matrices(cell), biases(cell)
+    np.testing.assert_allclose(first, [[25 / 1.09**0.5, 7.5 / 1.09**0.5]], rtol=1e-15)
+    np.testing.assert_allclose(first @ [2, 0] + bias, 0, atol=1e-13)
+    assert output.tolist() == [[-3], [3]] and not np.concatenate(others).any()
+    far = strip_cell(depth=3, init_norm=1.0, init_at=25.0, init_gain=2.0)  # equation 12 has the gain 3
+    first, *later = matrices(far)
+    np.testing.assert_allclose(first @ [25, 0] + biases(far)[0], 0, atol=1e-13)
+    assert np.linalg.norm(first) == pytest.approx(1, abs=1e-15)
+    assert [each.tolist() for each in later] == [[[2]], [[2]], [[-2], [2]]]
+    one = strip_cell(dataset=Moons())
+    assert matrices(one)[-1].tolist() == [[6]], "of one output, the log-odds, the difference"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"width": 2}, "width=2 is not allowed: it must be 1 (network.init=hyperplane is of one unit a layer)"),
+        ({"widths": (1, 3)}, "network.widths=[1, 3] is not allowed: it must be 1 for every layer"),
+        ({"dataset": Spirals(arms=3)}, "another one for spirals (it is for two classes in a plane)"),
+        ({"activation": "crelu"}, "another one with network.activation=crelu"),
+        ({"layout": "conv2x1"}, "another one for network.layout=conv2x1"),
+        ({"farkas": True}, "another one with network.farkas"),
+        ({"init_norm": 0}, "network.init_norm=0 is not allowed: it must be a number above 0"),
+    ],
+)
+def test_a_hyperplane_is_of_one_unit_in_a_plane(fields: dict[str, Any], words: str) -> None:
+    own = {name: fields.pop(name) for name in ("width", "dataset") if name in fields}
+    with pytest.raises(SettingError) as caught:
+        Cell(**{"width": 1, "depth": 2, "dataset": Strip(), **own}, network=NetworkSpec(init="hyperplane", **fields))
+    assert words in str(caught.value)
 
 
 def test_asymmetric_rows_have_one_entry_from_a_beta() -> None:

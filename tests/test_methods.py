@@ -44,10 +44,16 @@ def config_of(name: str) -> dict[str, Any]:
     return dict(config)
 
 
+def cell_of(name: str) -> Cell:
+    config = config_of(name)
+    is_of_one_unit = config.get("network", {}).get("init") == "hyperplane"
+    return Cell.from_config({**config, "depth": 12, "width": 1 if is_of_one_unit else 4}, name)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_method_is_a_cell_that_eager_trains(name: str) -> None:
     assert FILES[name].read_text().startswith("# @package _global_\n# "), "its source comes first"
-    cell = Cell.from_config({**config_of(name), "depth": 12}, name)
+    cell = cell_of(name)
     assert EagerEngine.refuses(cell) is None
 
 
@@ -96,5 +102,5 @@ def test_the_best_settings_are_the_same_in_both_variants(name: str, variant: str
 
 
 def test_no_two_methods_are_the_same() -> None:
-    keys = {Cell.from_config({**config_of(name), "depth": 12}, name).key for name in FILES}
+    keys = {cell_of(name).key for name in FILES}
     assert len(keys) == len(FILES)

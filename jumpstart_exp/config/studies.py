@@ -53,6 +53,24 @@ def study_cells(name: str, variant: str) -> tuple[Cell, ...]:
     return _composed(name, variant)
 
 
+def experiments() -> list[str]:
+    """Names of all files in conf/experiment, published studies or not."""
+    return sorted(own_loader().get_group_options("experiment"))
+
+
+def experiment_cells(name: str, variant: str) -> tuple[Cell, ...]:
+    """Every cell of conf/experiment/NAME.yaml, a published study or not, at its own seeds, without its `where`.
+
+    Raises:
+        ValueError: there is no such file or variant.
+    """
+    if name not in experiments():
+        raise ValueError(f"study={name} is not allowed: one of {', '.join(experiments())}")
+    if variant not in VARIANTS:
+        raise ValueError(f"variant={variant} is not allowed: one of {', '.join(VARIANTS)}")
+    return _composed(name, variant)
+
+
 def study(name: str) -> Study:
     """The study of this name.
 

@@ -25,10 +25,15 @@ if TYPE_CHECKING:
 USAGE = """\
 Usage: python -m jumpstart_exp.inspect key=KEY[,KEY...] [epochs=0,10,100] [snapshots=100]
        python -m jumpstart_exp.inspect study=NAME [variant=paper|code] [seed=0[,1...]] [method=NAME[,NAME...]]
+       python -m jumpstart_exp.inspect key=KEY probe=regions,gradients[,...]|all [epochs=0,10,100]
        python -m jumpstart_exp.inspect key=KEY verify=true
 
 Trains stored cells again, keeps their parameters at chosen epochs in RESULTS_DIR/snapshots, and says whether
 they became what is stored. `python -m jumpstart_exp.report` then draws their inside.
+  probe        what the network does to the plane, and where its gradient lives, in RESULTS_DIR/probes:
+               regions (linear regions, by layer), decisions (soft boundary and its width), gradients (how
+               local they are, by layer), variation (how noisy those of batches are); all for every one.
+               Of the kept states at `epochs`, the first and the last; what is not kept is trained again
   key          a stored key, or a beginning of one that no other has; several with commas
   study        the stored cells of a study (a file of conf/experiment) of one seed, or of several with commas
   epochs       epochs to keep, beside the first and the last one
@@ -41,8 +46,11 @@ Cells that have such snapshots already are left out. Exit code: 0, 1 if a cell c
 (verify=true) came out otherwise, 2 for a bad argument.
 """
 
-_NAMES = ("key", "study", "variant", "seed", "method", "epochs", "snapshots", "verify", "results_dir", "data_dir")
+_NAMES = ("key", "study", "variant", "seed", "method", "epochs", "snapshots", "probe", "verify", *FOLDERS)
 _DEFAULTS = {"variant": "paper", "seed": "0", "verify": "false"}
+PROBES = ("regions", "decisions", "gradients", "variation")
+"""What `probe=` takes, the names in `inspect/probes.py`."""
+
 _FEWEST, _MOST = 2, 100_000
 _LEAST_LETTERS = 4
 
@@ -60,6 +68,8 @@ class _Order:
     methods: tuple[str, ...]
     epochs: tuple[int, ...] | None
     count: int | None
+    probes: tuple[str, ...]
+    all_probes: bool
     verify: bool
 
 
@@ -86,16 +96,18 @@ def _order(values: Mapping[str, str], results_dir: Path, data_dir: Path) -> _Ord
         raise setting_error("variant", values["variant"], "one of paper, code")
     if values["verify"] not in ("true", "false"):
         raise setting_error("verify", values["verify"], "true or false")
-    for name in ("epochs", "snapshots"):
+    for name in ("epochs", "snapshots", "probe"):
         if name in values and values["verify"] == "true":
             raise SettingError(f"{name} and verify=true do not go together: nothing is kept of what is compared")
+    if "snapshots" in values and "probe" in values:
+        raise SettingError("snapshots and probe do not go together: probes are of the states at epochs=…")
     if "method" in values and "study" not in values:
         raise SettingError("method is for study=NAME: a key says its method")
     keys = tuple(dict.fromkeys(values["key"].split(","))) if "key" in values else ()
     for key in keys:
         if not re.fullmatch(rf"[0-9a-f]{{{_LEAST_LETTERS},32}}", key):
             raise setting_error("key", key, f"{_LEAST_LETTERS} to 32 digits 0-9 and a-f, the beginning of a stored key")
-    epochs = None
+    epochs: tuple[int, ...] | None = () if "probe" in values else None
     if "epochs" in values:
         epochs = tuple(sorted({_integer("epochs", part, 0) for part in values["epochs"].split(",")}))
     return _Order(
@@ -108,8 +120,21 @@ def _order(values: Mapping[str, str], results_dir: Path, data_dir: Path) -> _Ord
         methods=tuple(dict.fromkeys(values["method"].split(","))) if "method" in values else (),
         epochs=epochs,
         count=_integer("snapshots", values["snapshots"], _FEWEST, _MOST) if "snapshots" in values else None,
+        probes=_probes(values["probe"]) if "probe" in values else (),
+        all_probes=values.get("probe") == "all",
         verify=values["verify"] == "true",
     )
+
+
+def _probes(text: str) -> tuple[str, ...]:
+    """The probes that are asked for, each once."""
+    if text == "all":
+        return PROBES
+    for name in text.split(","):
+        if name not in PROBES:
+            allowed = f"all, or some of {', '.join(PROBES)} with commas"
+            raise SettingError(f"{setting_error('probe', name, allowed)}{nearest(name, PROBES)}")
+    return tuple(dict.fromkeys(text.split(",")))
 
 
 def _integer(name: str, text: str, low: int, high: int = 2**53) -> int:
@@ -122,6 +147,7 @@ def _integer(name: str, text: str, low: int, high: int = 2**53) -> int:
 def _inspect(order: _Order) -> int:
     # imported here so that --help and a bad argument answer at once
     from jumpstart_exp.data.image_files import DataError
+    from jumpstart_exp.inspect.probe_files import ProbesError
     from jumpstart_exp.inspect.recorded_states import RecordedStatesError
     from jumpstart_exp.inspect.retraining import InspectError, cell_of_row, epochs_of
     from jumpstart_exp.store import Store, StoreError
@@ -144,7 +170,9 @@ def _inspect(order: _Order) -> int:
                 if order.epochs and order.epochs[-1] > last:
                     raise setting_error("epochs", order.epochs[-1], f"at most {last}, the epochs of key={key}")
                 _inspect_cell(order, row, cell)
-            except (DataError, InspectError, RecordedStatesError) as error:
+                if order.probes:
+                    failed += not _probe_cell(order, cell, last)
+            except (DataError, InspectError, ProbesError, RecordedStatesError) as error:
                 failed += 1
                 complain(str(error))
     except StoreError as error:
@@ -221,14 +249,19 @@ def _inspect_cell(order: _Order, row: dict[str, Any], cell: "Cell") -> None:
     from jumpstart_exp.inspect.retraining import epochs_of, passes, retrain, states_to_keep, trainer_of
 
     count, title = states_to_keep(cell, order.count), f"{cell.title()} ({cell.key[:8]})"
-    if _is_there(order, cell, epochs_of(row, cell), count):
-        output().print(f"{title}: its snapshots are there already", markup=False)
+    kept = _kept(order, cell)
+    if kept is not None and _has_all(order, kept, epochs_of(row, cell), count):
+        if not order.probes:
+            output().print(f"{title}: its snapshots are there already", markup=False)
         return
+    epochs = order.epochs
+    if kept is not None and order.probes and epochs is not None:
+        epochs = tuple(sorted({*epochs, *kept.epochs.tolist()}))  # what is there stays
     if doubt := trainer_of(row, cell).doubt:
         notes().print(f"{title}: {doubt}", markup=False)
-    begun, times = time.monotonic(), passes(epochs_of(row, cell), order.epochs, count)
+    begun, times = time.monotonic(), passes(epochs_of(row, cell), epochs, count)
     with _progress(title, times * cell.optimizer.epochs) as on_progress:
-        snapshots = retrain(row, cell, order.data_dir, epochs=order.epochs, count=count, on_progress=on_progress)
+        snapshots = retrain(row, cell, order.data_dir, epochs=epochs, count=count, on_progress=on_progress)
     path = write_recorded_states(snapshots, order.results_dir)
     size = path.stat().st_size
     verdict = "the same values as stored"
@@ -239,20 +272,61 @@ def _inspect_cell(order: _Order, row: dict[str, Any], cell: "Cell") -> None:
     output().print(f"{title}: {verdict}; {states}, {seconds}, {size / 1e6:.2f} MB in {path}", markup=False)
 
 
-def _is_there(order: _Order, cell: "Cell", last: int, count: int) -> bool:
-    """Whether the cell's file has what is asked for."""
+def _probe_cell(order: _Order, cell: "Cell", last: int) -> bool:
+    """Apply the probes to the cell's states, and say what came out; whether all that were named could be applied."""
+    from jumpstart_exp.inspect.probe_files import NO_PROBES, ProbesError, joined, probes_path, read_probes, write_probes
+    from jumpstart_exp.inspect.probes import probe
+    from jumpstart_exp.inspect.recorded_states import read_recorded_states
+
+    title, begun = f"{cell.title()} ({cell.key[:8]})", time.monotonic()
+    states = read_recorded_states(order.results_dir, cell.key)
+    wanted = {0, last, *(order.epochs or ())}
+    chosen = [state for state, epoch in enumerate(states.epochs.tolist()) if epoch in wanted]
+    found, refused = [], dict[str, dict[int, str]]()
+    work = [(state, name) for state in chosen for name in order.probes]
+    with _progress(title, len(work)) as on_progress:
+        for done, (state, name) in enumerate(work, 1):
+            try:
+                found.append(probe(states, state, name, order.data_dir))
+            except SettingError as error:
+                refused.setdefault(name, {})[int(states.epochs[state])] = str(error)
+            on_progress(done)
+    for name, whys in refused.items():
+        where = "" if len(whys) == len(chosen) else f" at epoch {', '.join(map(str, whys))}"
+        notes().print(f"{title}: no {name}{where}: {next(iter(whys.values()))}", markup=False)
+    if not found:
+        return order.all_probes
+    try:
+        before = read_probes(order.results_dir, cell.key)
+    except ProbesError as error:
+        before = NO_PROBES
+        if os.path.lexists(probes_path(order.results_dir, cell.key)):
+            notes().print(f"{error}; it is written anew", markup=False)
+    path = write_probes(joined(before, found), order.results_dir, cell.key)
+    names = ", ".join(name for name in order.probes if len(refused.get(name, ())) < len(chosen))
+    seconds = f"{time.monotonic() - begun:.1f} s"
+    output().print(f"{title}: {names} at {len(chosen)} epochs, {seconds}, in {path}", markup=False)
+    return not refused or order.all_probes
+
+
+def _kept(order: _Order, cell: "Cell") -> "RecordedStates | None":
+    """The cell's states that are there; None for nothing that can be used."""
     from jumpstart_exp.inspect.recorded_states import RecordedStatesError, read_recorded_states, snapshot_path
 
     if not os.path.exists(snapshot_path(order.results_dir, cell.key)):  # noqa: PTH110 - it raises nothing
-        return False
+        return None
     try:
-        found: RecordedStates = read_recorded_states(order.results_dir, cell.key)
+        return read_recorded_states(order.results_dir, cell.key)
     except RecordedStatesError as error:
         notes().print(f"{error}; it is written anew", markup=False)
-        return False
+        return None
+
+
+def _has_all(order: _Order, found: "RecordedStates", last: int, count: int) -> bool:
+    """Whether the cell's states are all that is asked for."""
     if order.epochs is None:
         return found.asked == count
-    return {*order.epochs, last} <= set(found.epochs.tolist())
+    return {*order.epochs, *([0] if order.probes else []), last} <= set(found.epochs.tolist())
 
 
 def _stored_keys(store: "Store", beginnings: Sequence[str]) -> list[str]:
@@ -280,9 +354,9 @@ def _study_keys(store: "Store", order: _Order) -> list[str]:
     Raises:
         SettingError: there is no such study, or the store has none of its cells.
     """
-    from jumpstart_exp.config.studies import STUDIES
+    from jumpstart_exp.config.studies import experiments
 
-    names = [study.name for study in STUDIES]
+    names = experiments()
     if order.study not in names:
         unknown = setting_error("study", order.study, "one of " + ", ".join(names))
         raise SettingError(f"{unknown}{nearest(order.study, names)}")
@@ -315,9 +389,9 @@ def _study_keys(store: "Store", order: _Order) -> list[str]:
 def _study_cells(order: _Order, seed: int) -> dict[str, list[str]]:
     """The methods' labels of the study's cells at this seed, by key, in the study's order of the methods."""
     from jumpstart_exp.config.contents import with_contents
-    from jumpstart_exp.config.studies import study_cells
+    from jumpstart_exp.config.studies import experiment_cells
 
-    cells = [replace(cell, seed=seed) for cell in study_cells(order.study, order.variant)]
+    cells = list(dict.fromkeys(replace(cell, seed=seed) for cell in experiment_cells(order.study, order.variant)))
     cells = with_contents(cells, order.data_dir)
     methods = list(dict.fromkeys(cell.method for cell in cells))
     found: dict[str, list[str]] = {}

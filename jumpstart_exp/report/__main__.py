@@ -32,7 +32,9 @@ Draws what the stored results support, at best and at last epoch; it trains noth
 PNG and PDF in RESULTS_DIR/figures; Markdown, LaTeX and CSV in RESULTS_DIR/tables.
 
 figure=NAME draws one figure or table of the papers at its column width (PDF and PNG, or LaTeX and
-Markdown): cpaior-2 to -4, iclr-1 to -12, sepcons-1 to -8, cpaior-table-1, iclr-table-1, sepcons-table-2.
+Markdown): cpaior-2 to -4, iclr-1 to -12, sepcons-1 to -8, rai-2 to -5, geometry-2 to -18,
+cpaior-table-1, iclr-table-1, sepcons-table-2, geometry-table-statements. No results are needed for
+geometry-2 to -12, -17, -18 and that last table.
 
 threshold is the training accuracy, or R² of a regression, from which on a network trains: 0.95 for MOONS,
 of images twice the share of the largest class, of tables their dataset.threshold.
@@ -94,7 +96,7 @@ def main(arguments: list[str]) -> int:
 
 def _report(typed: Arguments, threshold: float | None) -> int:
     # imported here so that --help and a bad argument answer at once
-    from jumpstart_exp.report.papers.figures import PaperError
+    from jumpstart_exp.report.papers.figures import FIGURES, PaperError
     from jumpstart_exp.report.papers.published import PublishedError
     from jumpstart_exp.report.table.grid import GridError, figure_grids
     from jumpstart_exp.report.table.studies import named_by_study
@@ -105,10 +107,18 @@ def _report(typed: Arguments, threshold: float | None) -> int:
         results, data = (typed.folder(name) for name in ("results_dir", "data_dir"))
     except SettingError as error:
         return _complain(str(error), 2)
-    if why := why_no_folder(results):
-        return _complain(f"no results in {results}: {why}; {EMPTY}")
     values = typed.values
     only, figure = values.get("only", ""), values.get("figure", "")
+    if figure in FIGURES and FIGURES[figure].is_computed:
+        from jumpstart_exp.report.papers.drawn import write_computed_figure
+
+        if lone := [name for name in _OF_A_FIGURE if name in values]:
+            return _complain(f"{lone[0]}= changes nothing in {figure}, which is of no stored result", 2)
+        return _write(
+            partial(write_computed_figure, figure), results / ("tables" if "-table-" in figure else "figures")
+        )
+    if why := why_no_folder(results):
+        return _complain(f"no results in {results}: {why}; {EMPTY}")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

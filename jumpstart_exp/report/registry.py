@@ -1,7 +1,7 @@
 """What the report can make: every figure and table registers itself, under the kind that `only=` names.
 
-A module of `figures`, `tables`, `papers`, `inside` or `page` registers a function that says which files it can make of
-one figure's grid (`of_grid`) or of the whole store (`of_store`). Nothing else has to know of it.
+A module of `figures`, `tables`, `papers`, `inside`, `geometry` or `page` registers a function that says which files it
+can make of one figure's grid (`of_grid`) or of the whole store (`of_store`). Nothing else has to know of it.
 """
 
 import pkgutil
@@ -63,6 +63,11 @@ KINDS = {
         "jumpstart_exp.inspect has trained again.",
         "kept states of a stored cell: make inspect, or python -m jumpstart_exp.inspect key=…",
     ),
+    "geometry": Kind(
+        "linear regions, soft boundaries, where the gradient lives and how noisy it is, layer by layer, of cells that "
+        "python -m jumpstart_exp.inspect probe=all has probed.",
+        "probes of a stored cell: python -m jumpstart_exp.inspect key=… probe=all",
+    ),
     "relaxation": Kind(
         "losses of every relaxed layer over the training, and how far the relaxed values are from the network's own.",
         "networks with relaxed layers (method=rai) and their curves",
@@ -77,7 +82,7 @@ KINDS = {
 MOST_ALIKE = 12
 """Figures of one dataset and the same methods that have files of their own, whatever else they differ in."""
 
-_PACKAGES = ("figures", "tables", "papers", "inside", "page")
+_PACKAGES = ("figures", "tables", "papers", "inside", "geometry", "page")
 
 Write = Callable[[Path], list[Path]]
 """Draws or writes into a folder; gives its files."""

@@ -11,6 +11,13 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.studies import study_cells
 
 
+def at_seed(cell: Cell, seed: int) -> Cell:
+    """The cell at another seed, which in studies draws the points, too, where it can."""
+    drawn_by = cell.dataset.drawn_by
+    dataset = dataclasses.replace(cell.dataset, **({} if drawn_by is None else {drawn_by: seed}))
+    return dataclasses.replace(cell, seed=seed, dataset=dataset)
+
+
 def study_table(
     name: str,
     variant: str,
@@ -25,7 +32,7 @@ def study_table(
         if not where(cell):
             continue
         for seed in seeds:
-            own = dataclasses.replace(cell, seed=seed)
+            own = at_seed(cell, seed)
             found = accuracy(own)
             made = row(own, None if found is None else found[0], "done" if found else "diverged")
             if found:

@@ -28,6 +28,7 @@ from jumpstart_exp.config.expansion import expand_jobs
 from jumpstart_exp.config.filters import kept
 from jumpstart_exp.config.schema import conf_dir, plain_config, register_schema, split_config
 from jumpstart_exp.data.moons import Moons
+from jumpstart_exp.data.strip import Strip
 from jumpstart_exp.settings import SettingError
 
 METHODS = ("relu", "relu_bn", "sep_l", "sep_p", "sep_u", "sep_up", "zero_init")
@@ -379,7 +380,7 @@ def test_unknown_names_and_bad_values_are_refused_in_one_line(hydra: Master, job
         (
             "dataset=moon",
             "dataset='moon' is not allowed: it must be one of "
-            "cifar10, cifar100, csv, mnist, moons, moons_noisy, npz, sklearn, spirals; did you mean moons?",
+            "cifar10, cifar100, csv, mnist, moons, moons_noisy, npz, sklearn, spirals, strip; did you mean moons?",
         ),
         ("+experiment=cpaior_moon", "did you mean cpaior_moons?"),
     ],
@@ -552,6 +553,41 @@ def test_a_study_is_its_published_grid(
                 assert penalty.scope == "position"
         kinds = {"sep_u": "U", "sep_p": "P", "sep_up": "UP", "sep_l": "L", "zero_init": "UP"}
         assert penalty.kind == kinds.get(cell.method, "none")
+
+
+@pytest.mark.parametrize("variant", ["paper", "code"])
+def test_the_trainings_on_the_strip_are_as_the_paper_describes_them(hydra: Master, variant: str) -> None:
+    """Geometry, section 5: gradient descent with all points, step 0.01, of the first layer alone but in figure 15."""
+    cells = {
+        number: sweep_of(hydra, f"+experiment=geometry_{number}", f"variant={variant}", "seed=0,3", sampled=False)[1]
+        for number in (13, 14, 15, 16)
+    }
+    for number, own in cells.items():
+        for cell in own:
+            assert (cell.optimizer.name, cell.optimizer.lr, cell.optimizer.momentum) == ("sgd", 0.01, 0)
+            assert cell.batch_size == cell.dataset.sizes()[0] and cell.precision == "float64"
+            assert cell.optimizer.trained_layers == (None if number == 15 else (1,))
+            assert (cell.depth, cell.width) == (2 if number == 15 else 1, 1)
+            assert isinstance(cell.dataset, Strip) and cell.dataset.random_state == cell.seed, "seeds draw points"
+            is_long = number > 14
+            assert (cell.dataset.half_length, cell.network.init_at) == ((30, 25) if is_long else (3, 2))
+            assert (cell.dataset.gap == 0) == is_long
+            assert cell.network.init_norm == 1 or not is_long
+    sizes = [cell.dataset.sizes()[0] for cell in cells[13] if cell.seed == 3]
+    assert sizes == [25, 50, 200, 800, 3200] and {cell.network.init_norm for cell in cells[13]} == {25}
+    assert [cell.network.init_norm for cell in cells[14] if cell.seed == 0] == [1, 2, 5, 10, 25, 50, 100]
+    assert {cell.dataset.sizes()[0] for cell in cells[14]} == {3200}
+    shared = {cell.key for cell in cells[13]} & {cell.key for cell in cells[14]}
+    assert len(shared) == 2, "3,200 points and norm 25 are trained once"
+    rows = {cell.method: (cell.optimizer.row_penalty, cell.optimizer.row_limit) for cell in cells[16]}
+    assert rows == {
+        "hyperplane": (0, None),
+        "hyperplane_penalty_3e-3": (0.003, None),
+        "hyperplane_penalty_1e-2": (0.01, None),
+        "hyperplane_limit_1.5": (0, 1.5),
+        "hyperplane_limit_3": (0, 3),
+    }
+    assert {cell.optimizer.row_layers for cell in cells[16]} == {(1,)}
 
 
 RELAXED = ("activation", "pre_activation")

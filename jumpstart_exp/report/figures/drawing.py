@@ -10,7 +10,9 @@ from typing import Any
 
 import matplotlib.style
 import numpy as np
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from jumpstart_exp.report.files import write_files
 from jumpstart_exp.report.registry import Job
@@ -104,6 +106,13 @@ def in_lines(title: str) -> str:
 def power_of_ten(value: float, _: int | None = None) -> str:
     """A power of ten in plain letters: the report draws no formulas."""
     return "10" + str(round(np.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def label_powers(axis: Axis) -> None:
+    """Of a logarithmic axis: powers of ten, at most five, in plain letters."""
+    axis.set_major_locator(LogLocator(numticks=5))
+    axis.set_major_formatter(FuncFormatter(power_of_ten))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def wrapped(text: str, room: float, size: float, letter: float, indent: str = "") -> list[str]:

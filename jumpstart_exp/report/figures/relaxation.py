@@ -9,15 +9,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from jumpstart_exp.report.captions import counted
-from jumpstart_exp.report.figures.drawing import figure_job, power_of_ten, wrapped
+from jumpstart_exp.report.figures.drawing import figure_job, label_powers, wrapped
 from jumpstart_exp.report.registry import Job, Stored, of_store
 from jumpstart_exp.report.table.grid import FigureGrid
 from jumpstart_exp.result import LOSSES
@@ -193,13 +192,7 @@ def _in_powers(ax: Axes) -> None:
         low, high = np.floor(np.log10(np.nanmin(values))), np.ceil(np.log10(np.nanmax(values)))
         low = max(low, high - _MOST_DECADES)
         ax.set_ylim(10**low, 10 ** max(high, low + 1))
-    _label_powers(ax.yaxis)
-
-
-def _label_powers(axis: Axis) -> None:
-    axis.set_major_locator(LogLocator(numticks=5))
-    axis.set_major_formatter(FuncFormatter(power_of_ten))
-    axis.set_minor_formatter(NullFormatter())
+    label_powers(ax.yaxis)
 
 
 def _draw_lines(ax: Axes, curves: Sequence[pd.DataFrame], column: str, colour: str, gid: str) -> None:
@@ -246,7 +239,7 @@ def _draw_layers(figure: Figure, ax: Axes, training: RelaxedTraining) -> None:
     ticks = np.unique(np.linspace(0, len(places) - 1, min(len(places), _MOST_LAYERS)).round().astype(int))
     ax.set_yticks(ticks.tolist(), [training.layers[at] for at in ticks])
     bar = figure.colorbar(mesh, ax=ax, pad=0.02)
-    _label_powers(bar.ax.yaxis)
+    label_powers(bar.ax.yaxis)
     bar.ax.tick_params(which="both", length=2, width=0.6, labelsize=6)
 
 

@@ -126,7 +126,7 @@ def surface(
     network = snapshots.network(state)
     with torch.no_grad(), torch_for(cell):
         over_plane = network(torch.from_numpy(plane).to(dtype(cell)))[0]
-    probability = torch.sigmoid(over_plane.double()).reshape(resolution, resolution).numpy()
+    probability = torch.sigmoid(log_odds(over_plane.double())).reshape(resolution, resolution).numpy()
     accuracy = accuracy_on(snapshots, state, data.inputs(data.x_train, dtype(cell)), data.y_train)
     return probability, (float(left), float(right), float(lower), float(upper)), accuracy
 
@@ -141,7 +141,18 @@ def accuracy_on(snapshots: RecordedStates, state: int, x: Tensor, y: Tensor) -> 
         logits = network(x.to(dtype(snapshots.cell)))[0]
     if logits.isnan().any():
         return float("nan")
-    return float(((logits[:, 0] > 0).long() == y).double().mean())
+    return float(((log_odds(logits) > 0).long() == y).double().mean())
+
+
+def log_odds(outputs: Tensor) -> Tensor:
+    """Of class 1 of two, (points,), from a network's outputs, (points, 1) or one a class, (points, 2)."""
+    match outputs.shape[1]:
+        case 1:
+            return outputs[:, 0]
+        case 2:
+            return outputs[:, 1] - outputs[:, 0]
+        case other:
+            raise ValueError(f"{other} outputs are not those of two classes")
 
 
 def disagreement(probabilities: Sequence[Array]) -> tuple[float, float, float] | None:

@@ -22,6 +22,7 @@ from jumpstart_exp.report.page.packing import (
     picked,
     text_length,
 )
+from jumpstart_exp.report.page.probes import probe_entries
 from jumpstart_exp.report.page.provenance import provenance, statements
 from jumpstart_exp.report.page.reproduce import VERIFY, Command, commands
 from jumpstart_exp.report.statistics.cost import BASELINE
@@ -152,6 +153,7 @@ def page_contents(
         "studies": [_study(grid) | (beside[index] if beside else {}) for index, grid in enumerate(grids)],
         "claims": claims,
         "layouts": layouts,
+        "probes": probe_entries(store.results_dir, keys.tolist()),
         "resamples": RESAMPLES,
         "least_seeds": LEAST_FOR_INTERVAL,
         "made": statements(rows, grids),

@@ -180,8 +180,8 @@ def read_assertions(path: Path) -> tuple[Assertion, ...]:
             study(claim.study)
         except ValueError as error:
             raise EntryError(f"{where}: {error}") from None
-        _check_call(f"{where}: measure", claim.measure, MEASURES, ("cells",), claim.of)
-        _check_call(f"{where}: criterion", claim.criterion, CRITERIA, claim.numbers, claim.by)
+        check_call(f"{where}: measure", claim.measure, MEASURES, ("cells",), claim.of)
+        check_call(f"{where}: criterion", claim.criterion, CRITERIA, claim.numbers, claim.by)
     return found
 
 
@@ -360,7 +360,7 @@ def _smaller_told(wanted: Study, small: Study, variant: str) -> str:
     return f"only {small.name} is trained: {told}"
 
 
-def _check_call(
+def check_call(
     where: str, name: str, known: Mapping[str, Callable[..., Any]], first: tuple[str, ...], given: Mapping[str, Any]
 ) -> None:
     """Whether there is such a function, and it can be called with these arguments.

@@ -20,10 +20,13 @@ from jumpstart_exp.inspect.recorded_states import (
 from jumpstart_exp.report.figures.drawing import METRICS, figure_files
 from jumpstart_exp.report.figures.heatmaps import LETTER, SMALL, method_panel, print_heatmaps, rows_panel
 from jumpstart_exp.report.figures.scatters import print_scatters
-from jumpstart_exp.report.files import write_whole
+from jumpstart_exp.report.files import write_files
+from jumpstart_exp.report.geometry.computed import COMPUTED
+from jumpstart_exp.report.geometry.strip import density_figure, growth_figure, limits_figure, widths_figure
 from jumpstart_exp.report.inside.dynamics import dynamics_figure
 from jumpstart_exp.report.inside.landscapes import landscapes_figure
 from jumpstart_exp.report.inside.transforms import transforms_figure
+from jumpstart_exp.report.papers.computed import geometry_claims_table
 from jumpstart_exp.report.papers.figures import (
     PAPERS,
     PaperError,
@@ -51,6 +54,8 @@ def paper_commands(figure: PaperFigure, variant: str | None = None, *, results_d
     where = "" if results_dir == "results" else f" results_dir={shlex.quote(results_dir)}"
     chosen = "" if variant is None else f" variant={variant}"
     needed = [study(name) for name in figure.studies]
+    if figure.is_computed:
+        return (f"python -m jumpstart_exp.report figure={figure.name}{where}",)
     # of images one seed takes hours, and the inside is shown of one
     has_seeds = figure.has_every_seed or (needed[0].dataset == "moons" and not figure.is_inside)
     commands = [each.command(variant or "paper", "0,1,...,9" if has_seeds else "0") for each in needed]
@@ -62,6 +67,22 @@ def paper_commands(figure: PaperFigure, variant: str | None = None, *, results_d
         ]
     commands.append(f"python -m jumpstart_exp.report figure={figure.name}{chosen}")
     return tuple(command + where for command in commands)
+
+
+def write_computed_figure(name: str, folder: Path, *, dpi: int = DPI) -> list[Path]:
+    """Write a figure that no stored result is needed for as PDF and PNG, or such a table as LaTeX and Markdown.
+
+    Raises:
+        PaperError: no such figure, or it is one of stored results.
+        OSError: the folder cannot be written.
+    """
+    figure = paper_figure(name)
+    if not figure.is_computed:
+        raise PaperError(f"figure={name} is of stored results: {', '.join(figure.studies)}")
+    if figure.kind == "statements":
+        table = geometry_claims_table()
+        return write_files(folder, name, {"tex": as_latex(table).encode(), "md": as_markdown(table).encode()})
+    return write_files(folder, name, figure_files(partial(_draw_computed, figure), dpi))
 
 
 def write_paper_figure(
@@ -92,9 +113,12 @@ def write_paper_figure(
         OSError: the folder cannot be written.
     """
     figure = paper_figure(name)
+    if figure.is_computed:
+        return write_computed_figure(name, folder, dpi=dpi)
     try:
         if figure.is_inside:
-            of, is_small, snapshots = _snapshots(figure, results_dir, table, variant)
+            found = _of_every_network if figure.has_every_network else _snapshots
+            of, is_small, snapshots = found(figure, results_dir, table, variant)
             words = [of, "small" * is_small]
             contents = figure_files(partial(_draw_inside, figure, snapshots, of, is_small), dpi)
         elif source := paper_source(figure, table, variant):
@@ -107,11 +131,8 @@ def write_paper_figure(
             raise _lacking(figure, variant, results_dir)
     except (GridError, RecordedStatesError) as error:
         raise PaperError(f"figure={name}: {error}") from error
-    folder.mkdir(parents=True, exist_ok=True)
     stem = "_".join([name, *(word for word in words if word not in ("", "paper", "best"))])
-    for kind, content in contents.items():
-        write_whole(folder / f"{stem}.{kind}", content)
-    return [folder / f"{stem}.{kind}" for kind in contents]
+    return write_files(folder, stem, contents)
 
 
 def draw_paper_figure(figure: PaperFigure, source: PaperSource, at_epoch: str) -> Figure:
@@ -223,6 +244,45 @@ def _snapshots(
     raise _lacking(figure, variant, results_dir)
 
 
+def _of_every_network(
+    figure: PaperFigure, results_dir: Path, table: pd.DataFrame, variant: str | None
+) -> tuple[str, bool, tuple[RecordedStates, ...]]:
+    """As `_snapshots`, of every network of the figure's study, in the study's order, of the lowest seed that has all.
+
+    Raises:
+        PaperError: there is no such variant, or no seed has them all.
+        RecordedStatesError: a file of snapshots cannot be used.
+    """
+    kept, index = {*stored_keys(results_dir)}, StudyTable(table)
+    ((own, labels),) = figure.shows.items()
+    small = small_study(own)
+    for name in (own, *([] if small is None else [small.name])):
+        for of in variants_of(variant):
+            rows = index.rows(name, of)
+            if not len(rows):  # nor need the study be composed
+                continue
+            rows = rows[rows["method"].isin(labels) & rows["key"].isin(kept)].drop_duplicates("key")
+            networks = {cell.key for cell in study_cells(name, of) if cell.method in labels}
+            for seed in sorted({*rows["seed"]}):
+                keys = [str(key) for key in rows.loc[rows["seed"] == seed, "key"]]
+                if len(keys) == len(networks):
+                    states = [read_recorded_states(results_dir, key) for key in keys]
+                    order = {label: place for place, label in enumerate(labels)}
+                    states.sort(key=lambda one: order.get(one.cell.method, len(order)))
+                    return of, name != own, tuple(states)
+    raise _lacking(figure, variant, results_dir)
+
+
+def _draw_computed(figure: PaperFigure) -> Figure:
+    """At the paper's width, with what it is in its last line."""
+    drawn = COMPUTED[figure.name](figure.width)
+    line = f"{figure.paper}, {figure.place}, ours"
+    title = drawn.get_suptitle()
+    words = f"{line}: {title}" if title else line
+    drawn.suptitle("\n".join(textwrap.wrap(words, int(figure.width / LETTER))), fontsize=SMALL)
+    return drawn
+
+
 def _draw_inside(figure: PaperFigure, snapshots: tuple[RecordedStates, ...], variant: str, is_small: bool) -> Figure:
     """The figure of the inside at the paper's width and with its name of Sep-UP, the one that papers name otherwise."""
     width = figure.width
@@ -233,6 +293,14 @@ def _draw_inside(figure: PaperFigure, snapshots: tuple[RecordedStates, ...], var
             drawn = transforms_figure(snapshots, width)
         case "landscapes":
             drawn = landscapes_figure(snapshots, width)
+        case "densities":
+            drawn = density_figure(snapshots, width)
+        case "widths":
+            drawn = widths_figure(snapshots, width)
+        case "growth":
+            drawn = growth_figure(snapshots, width)
+        case "limits":
+            drawn = limits_figure(snapshots, width)
         case _:
             raise ValueError(f"{figure.name} is no figure of the inside")
     for text in [artist for artist in drawn.findobj() if isinstance(artist, Text)]:

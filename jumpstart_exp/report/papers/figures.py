@@ -14,7 +14,22 @@ from jumpstart_exp.report.captions import counted
 from jumpstart_exp.report.table.studies import StudyTable
 from jumpstart_exp.settings import legible
 
-Kind = Literal["heatmaps", "rows", "scatters", "summary", "performance", "transforms", "dynamics", "landscapes"]
+Kind = Literal[
+    "heatmaps",
+    "rows",
+    "scatters",
+    "summary",
+    "performance",
+    "transforms",
+    "dynamics",
+    "landscapes",
+    "densities",
+    "widths",
+    "growth",
+    "limits",
+    "computed",
+    "statements",
+]
 """How a figure is drawn; figures.yaml says what each is."""
 
 _NETWORK = ["method", "depth", "width", "optimizer.lr"]
@@ -65,7 +80,17 @@ class PaperFigure:
     @property
     def is_inside(self) -> bool:
         """Whether it shows the inside of trained networks, for which they are trained once more."""
-        return self.kind in ("transforms", "dynamics", "landscapes")
+        return self.kind in ("transforms", "dynamics", "landscapes") or self.has_every_network
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether all of it is computed, of no stored result."""
+        return self.kind in ("computed", "statements")
+
+    @property
+    def has_every_network(self) -> bool:
+        """Whether it shows every network of its study, of one seed; otherwise one a method."""
+        return self.kind in ("densities", "widths", "growth", "limits")
 
     @property
     def has_every_seed(self) -> bool:
@@ -75,7 +100,7 @@ class PaperFigure:
     @property
     def is_table(self) -> bool:
         """Whether it is a table."""
-        return self.kind in ("summary", "performance")
+        return self.kind in ("summary", "performance", "statements")
 
 
 @dataclass(frozen=True, eq=False)

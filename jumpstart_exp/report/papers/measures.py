@@ -244,6 +244,38 @@ def mean_loss(cells: StudyCells, method: str, column: str) -> Measure | None:
     return None if found is None else replace(found, is_at_least=bool(np.isnan(values).any()))
 
 
+def epochs_until_right(cells: StudyCells, method: str, settings: Mapping[str, float] | None = None) -> Measure | None:
+    """Epochs of a method until every training point is right, over the seeds; at least all epochs where one never is.
+
+    Args:
+        cells: the study.
+        method: its label.
+        settings: values of columns of the store by which the study's networks are told apart; None for one network.
+    """
+    rows = cells.rows[cells.rows["method"] == method] if len(cells.rows) else cells.rows
+    for name, value in (settings or {}).items():
+        rows = rows[rows[name] == value] if len(rows) else rows
+    if not len(rows):
+        return None
+    is_right = rows["train_acc_best"] == 1
+    # an epoch is judged before its step
+    found = _over_seeds(
+        np.where(is_right, rows["train_acc_best_epoch"] - 1, rows["optimizer.epochs"]).astype(np.float64)
+    )
+    return None if found is None else replace(found, is_at_least=not is_right.all())
+
+
+def minus_lowest(cells: StudyCells, method: str, others: Sequence[str], column: str) -> Measure | None:
+    """A column of the store of a method minus the lowest of other methods', over the seeds that have all of them."""
+    if not len(cells.rows):
+        return None
+    values = cells.rows.pivot_table(index="seed", columns="method", values=column, dropna=False)
+    if not {method, *others} <= {*values.columns}:
+        return None
+    whole = values[[method, *others]].dropna()
+    return _over_seeds((whole[method] - whole[[*others]].min(axis=1)).to_numpy(np.float64))
+
+
 def of_each_seed(number: Callable[..., Floats]) -> Callable[..., Measure | None]:
     """The measure of one number a seed, over the seeds that have every cell of all methods that its arguments name.
 
@@ -336,6 +368,7 @@ MEASURES: Mapping[str, Callable[..., Measure | None]] = {
     for measure in (
         *(frontier_depth, times_deeper, lowest_mean, difference_at, networks_that_train, depth_range, deepest_trained),
         *(best_accuracy, best_difference, pairs_won, mean_gain, cost_ratio, success_share, mean_loss),
+        *(epochs_until_right, minus_lowest),
     )
 }
 """What a claim's `measure` can be."""

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from jumpstart_exp.data import DATASETS, DatasetSpec
 from jumpstart_exp.settings import legible
-from jumpstart_exp.store.fields import Settings
+from jumpstart_exp.store.fields import OWN_SEED, Settings
 
 LONGEST_TITLE = 72
 """Letters of a label that a figure shows."""
@@ -39,10 +39,13 @@ def dataset_title(name: str) -> str:
 
 
 def dataset_of(settings: Settings) -> DatasetSpec:
-    """The dataset of rows with these settings, of which "dataset" is one of DATASETS; null is a field's default."""
+    """The dataset of rows with these settings, of which "dataset" is one of DATASETS; null is a field's default.
+
+    The points may be drawn by each cell's own seed: those of its default are then the dataset's.
+    """
     kind = DATASETS[str(settings["dataset"])]
     values = {field.name: settings.get(f"dataset.{field.name}") for field in fields(kind) if field.name != "name"}
-    return kind(**{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in values.items() if value not in (None, OWN_SEED)})  # type: ignore[arg-type]
 
 
 def follows(settings: Settings) -> frozenset[str]:

@@ -13,7 +13,7 @@ from jumpstart_exp.config.schema import plain_config, split_config
 from jumpstart_exp.config.studies import STUDIES, VARIANTS, Study, load_study, study, study_cells
 from jumpstart_exp.data import DATASETS, ImageSpec
 from jumpstart_exp.report.table.grid import FigureGrid
-from jumpstart_exp.store.fields import AXES, described, is_of_method, plain
+from jumpstart_exp.store.fields import AXES, described, is_of_method, plain, seed_of_points
 
 _CONTENT = "dataset.content"
 _Description = frozenset[tuple[str, Hashable]]
@@ -180,9 +180,13 @@ def _content_to_ignore(table: pd.DataFrame) -> list[str]:
 
 def _description(items: Iterable[tuple[str, Any]]) -> _Description:
     """What a key is made of but the seed: settings without effect or with their neutral value are left out."""
-    fields = cell_fields()
+    fields, told = cell_fields(), dict(items)
+    dataset = told.get("dataset")
+    if drawn_by := DATASETS[dataset].drawn_by if dataset in DATASETS else None:
+        name = f"dataset.{drawn_by}"
+        told[name] = seed_of_points(dataset, told.get(name), told.get("seed"))
     return frozenset(
         (name, value)
-        for name, value in items
+        for name, value in told.items()
         if value is not None and name != "seed" and not (name in fields and value == fields[name].neutral)
     )

@@ -19,6 +19,7 @@ from page_stores import HOSTILE_ERROR, HOSTILE_LABEL, cell, cut, hostile, merged
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.schema import conf_dir, plain_config, register_schema, split_config
+from jumpstart_exp.inspect.probe_files import write_probes
 from jumpstart_exp.report.figures.scatters import LOOKS
 from jumpstart_exp.report.page import write_page
 from jumpstart_exp.report.page.colours import on_dark
@@ -796,4 +797,33 @@ def test_a_study_of_a_regression_speaks_of_r2_and_one_of_classes_of_accuracy(bro
     assert "validation R²≤ 0 at epoch 1; last ≤ 0" in shown and "training R²0.5000 at epoch 1; last 0.2500" in shown
     for part in ("#cell", "#frontier-note", "#scatter-note", "#tables-body"):
         assert "accuracy" not in browser.text(part)
+    assert browser.complaints() == []
+
+
+def test_the_panel_has_what_the_probes_told(browser: Browser, tmp_path: Path) -> None:
+    own, other = cell("sep_up", 3, 2, 0), cell("relu", 3, 2, 0)
+    store = stored(tmp_path / "results", [result(own), result(other)])
+    layers = [
+        ("gradients", epoch, layer, quantity, number)
+        for epoch in (0, 100)
+        for layer in (1, 2, 3, 4)
+        for quantity, number in (("localisation", 0.25 * layer), ("mean", 0.0 if layer == 1 else 10.0**layer + epoch))
+    ]
+    whole = [("regions", 0, 0, "regions", 1.0), ("regions", 100, 0, "regions", 1234.0)]
+    columns = ["probe", "epoch", "layer", "quantity", "value"]
+    write_probes(pd.DataFrame([*layers, *whole], columns=columns), tmp_path / "results", own.key)
+    page(store, tmp_path / "page.html")
+    browser.open(tmp_path / "page.html", "cell=3,2,0,sep_up")
+    lines = "return [...document.querySelectorAll('#cell table tr')].map((r) => [...r.cells].map((c) => c.innerText))"
+    assert browser.js(lines)[:2] == [
+        ["", "before training", "epoch 100"],
+        ["linear regions on the plane", "1", "1230"],
+    ]
+    charts = "return [...document.querySelectorAll('#cell svg')].map((e) => e.getAttribute('aria-label'))"
+    assert [label for label in browser.js(charts) if "layers" in label] == [
+        "share of the plane with 90 % of the gradient over 4 layers: before training and epoch 100",
+        "mean of max |∂f/∂A| over the plane, logarithmic over 4 layers: before training and epoch 100",
+    ]
+    browser.open(tmp_path / "page.html", "cell=3,2,0,relu")
+    assert "What the network does to the plane" not in browser.text("#cell")
     assert browser.complaints() == []

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from stored_tables import cell as stored_cell
 from stored_tables import row, table
-from study_rows import study_table
+from study_rows import at_seed, study_table
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.entries import EntryError
@@ -231,11 +231,13 @@ def test_every_claim_s_numbers_are_published_and_its_networks_are_its_study_s(pu
         assert claim.place or published.statements[claim.numbers[0]].place
         cells = study_cells(claim.study, "paper")
         methods = {label for key in ("method", "other") if (label := claim.of.get(key))}
-        methods |= {label for key in ("methods", "beside") for label in claim.of.get(key, [])}
+        methods |= {label for key in ("methods", "beside", "others") for label in claim.of.get(key, [])}
         assert methods <= {cell.method for cell in cells}, claim.name
         assert {*claim.of.get("widths", [])} <= {cell.width for cell in cells}, claim.name
         depths = {*claim.of.get("depths", []), claim.of.get("depth", cells[0].depth)}
         assert depths <= {cell.depth for cell in cells}, claim.name
+        for name, value in claim.of.get("settings", {}).items():
+            assert value in {cell.description()[name] for cell in cells}, claim.name
         assert claim.of.get("metric", "val_acc_best") in ("train_acc_best", "val_acc_best")
         assert claim.of.get("rate", cells[0].optimizer.lr) in {cell.optimizer.lr for cell in cells}, claim.name
 
@@ -427,6 +429,46 @@ def test_relaxed_training_by_hand(published: Published) -> None:
     assert not alone.grids and len([*comparison_jobs(alone)]) == 1, "the statements, where no grid is published"
     own = finding(alone.claims, "rai_shallow_generalises")
     assert own.verdict == "not reproduced" and own.measure is not None and own.measure.value == pytest.approx(-0.04)
+
+
+def test_what_the_strips_trainings_show_by_hand(published: Published) -> None:
+    """Every point is right from some epoch on, or never; seeds differ in their points."""
+
+    def of_study(name: str, until: Callable[[Cell], int | None]) -> pd.DataFrame:
+        store = study_table(name, "paper", range(7), lambda cell: (0.99 if until(cell) is None else 1.0, 0.9))
+        cells = [at_seed(cell, seed) for cell in study_cells(name, "paper") for seed in range(7)]
+        epochs = [until(cell) for cell in cells]
+        return store.assign(train_acc_best_epoch=[17 if epoch is None else epoch + 1 for epoch in epochs])
+
+    def until(cell: Cell) -> int | None:
+        return None if cell.network.init_norm > 10 else int(3000 * cell.network.init_norm) + cell.seed
+
+    found = claims(of_study("geometry_14", until), published)
+    one, ten, more = (finding(found, f"geometry_norm_{norm}") for norm in (1, 10, 25))
+    assert one.verdict == "reproduced" and one.ours == "3003 [3001, 3005], 7 seeds"
+    assert ten.verdict == "not reproduced" and ten.ours.startswith("30003 [")
+    assert more.verdict == "reproduced" and more.ours == "at least 300000 [range 300000, 300000], 7 seeds"
+    some = finding(
+        claims(of_study("geometry_15", lambda cell: None if cell.seed else 9), published), "geometry_three_layers"
+    )
+    assert some.verdict == "undecided", "the mean is no less, and may be more"
+    assert some.measure is not None and some.measure.is_at_least and some.measure.value == (6 * 300000 + 9) / 7
+
+    store = of_study("geometry_16", lambda cell: None)
+    plain = (store["method"] == "hyperplane").to_numpy()
+    others = store["optimizer.row_limit"].fillna(9.0).to_numpy()
+    store = store.assign(
+        train_acc_last=np.where(plain, 0.98 + store["seed"] / 1000, 0.99 + store["seed"] / 1000),
+        train_loss_last=np.where(plain, 0.08, 0.01 * others) + store["seed"] / 1000,
+    )
+    found = claims(store, published)
+    first, lowest = finding(found, "geometry_first_at_zero"), finding(found, "geometry_lowest_loss")
+    assert first.verdict == "reproduced" and first.measure is not None
+    assert first.measure.value == pytest.approx(-0.01)
+    assert lowest.verdict == "not reproduced" and lowest.measure is not None
+    assert lowest.measure.value == pytest.approx(0.08 - 0.015), "the lowest is κ = 1.5"
+    alone = claims(store[store["method"] != "hyperplane_limit_3"], published)
+    assert finding(alone, "geometry_lowest_loss").verdict == "not trained", "one of the others is missing"
 
 
 def test_constant_accuracy_is_measured_as_such(published: Published) -> None:

@@ -21,7 +21,13 @@ from jumpstart_exp.config.studies import STUDIES, study_cells
 from jumpstart_exp.inspect.recorded_states import CURVE, RecordedStates, write_recorded_states
 from jumpstart_exp.networks.build import parameter_shapes
 from jumpstart_exp.report.figures.drawing import plain_style
-from jumpstart_exp.report.papers.drawn import draw_paper_figure, paper_commands, write_paper_figure
+from jumpstart_exp.report.geometry.computed import COMPUTED
+from jumpstart_exp.report.papers.drawn import (
+    draw_paper_figure,
+    paper_commands,
+    write_computed_figure,
+    write_paper_figure,
+)
 from jumpstart_exp.report.papers.figures import FIGURES, PAPERS, PaperError, PaperSource, paper_source, read_figures
 
 CONF = Path(__file__).parents[3] / "conf" / "experiment"
@@ -71,17 +77,18 @@ def test_every_figure_and_table_of_the_papers_has_a_name() -> None:
         *(f"iclr-{n}" for n in range(1, 13)),
         *(f"sepcons-{n}" for n in range(1, 9)),
         *(f"rai-{n}" for n in range(2, 6)),
-        *("cpaior-table-1", "iclr-table-1", "sepcons-table-2"),
+        *(f"geometry-{n}" for n in range(2, 19)),
+        *("cpaior-table-1", "iclr-table-1", "sepcons-table-2", "geometry-table-statements"),
     }
 
 
 def test_each_figure_s_methods_are_those_of_its_study_and_bear_the_paper_s_names() -> None:
     for figure in FIGURES.values():
         for study, labels in figure.shows.items():
-            swept = re.search(r"^ +method: ([\w,-]+)$", (CONF / f"{study}.yaml").read_text(), re.MULTILINE)
+            swept = re.search(r"^ +method: ([\w,.-]+)$", (CONF / f"{study}.yaml").read_text(), re.MULTILINE)
             if swept:  # the others take theirs from another study
                 assert {*labels} <= {*swept[1].split(",")}
-    names = {name: [title for _, title in FIGURES[name].methods] for name in FIGURES}
+    names = {name: [title for _, title in own.methods] for name, own in FIGURES.items() if not own.is_computed}
     assert names["cpaior-2"] == ["Baseline", "Jumpstart"]
     assert names["iclr-1"] == ["ReLU", "ReLU + BN", "Sep-UP"]
     assert names["sepcons-1"] == ["ReLU", "ReLU + BN", "Sep-P+U", "Sep-U", "Sep-P", "Sep-L"]
@@ -229,7 +236,24 @@ def test_an_unknown_variant_is_named_with_what_is_allowed(tmp_path: Path) -> Non
             write_paper_figure(name, tmp_path, table(study_rows("iclr_mnist_small")), tmp_path, variant="both")
 
 
-@pytest.mark.parametrize("name", FIGURES)
+COMPUTED_NAMES = [name for name, figure in FIGURES.items() if figure.is_computed]
+
+
+def test_what_is_computed_needs_no_results_and_is_drawn_by_its_name(tmp_path: Path) -> None:
+    assert [
+        *(f"geometry-{n}" for n in (*range(2, 13), 17, 18)),
+        "geometry-table-statements",
+    ] == COMPUTED_NAMES
+    assert {*COMPUTED} == {*COMPUTED_NAMES[:-1]}
+    (png, pdf) = write_paper_figure("geometry-2", tmp_path / "none", pd.DataFrame(), tmp_path, dpi=50)
+    assert (png.name, pdf.name) == ("geometry-2.png", "geometry-2.pdf")
+    assert "Geometry" in pdf_text(pdf.read_bytes())
+    assert paper_commands(FIGURES["geometry-2"]) == ("python -m jumpstart_exp.report figure=geometry-2",)
+    with pytest.raises(PaperError, match="figure=iclr-1 is of stored results: iclr_moons"):
+        write_computed_figure("iclr-1", tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in COMPUTED_NAMES])
 def test_where_the_store_has_nothing_one_line_says_which_commands_make_it(name: str, tmp_path: Path) -> None:
     with pytest.raises(PaperError) as caught:
         write_paper_figure(name, tmp_path / "my results", pd.DataFrame(), tmp_path / "figures")

@@ -44,6 +44,7 @@ def test_every_study_is_a_file_and_every_published_file_is_a_study() -> None:
         "rai_settings",
         "rai_settings_deep",
         "rai_grid",
+        "geometry_networks",
     }
     for own in STUDIES:
         assert own.small_of is None or own.small_of in files

@@ -51,6 +51,7 @@ function cellContent(study, contents, m, d, w, seed, actions) {
   }
   const curves = present.map((s) => ({ curve: curveOf(contents, study.row(m, d, w, s)), seed: study.seeds[s], chosen: s === chosen }));
   parts.push(...curvePictures(study, contents, curves, row, m));
+  parts.push(...probeParts(study, contents, row, m, `${study.slug}_${study.depths[d]}x${study.widths[w]}_${study.methods[m].label}_seed${study.seeds[chosen]}`));
   parts.push(...commandOf(study, contents, row, d, w, chosen, actions));
   parts.push(make("h3", {}, `Seed ${study.seeds[chosen]}`), numbersOf(study, contents, row, m, d, w));
   if (present.length > 1) parts.push(seedTable(study, contents, m, d, w, present, chosen));
@@ -111,19 +112,44 @@ function logAxis(values) {
 
 const MOST_TICKS = 6;
 
+// What the probes of a cell told: numbers of the whole network at every epoch, and by layer at the first and the last.
+function probeParts(study, contents, row, m, name) {
+  const probe = contents.head.probes.cells[row], words = contents.head.probes.words;
+  if (!probe) return [];
+  const at = (epoch) => epoch ? `epoch ${epoch.toLocaleString("en")}` : "before training", numbers = (values) => values.map((value) => value ?? NaN);
+  const whole = probe.whole, layers = probe.layers ?? [];
+  const found = [make("h3", {}, "What the network does to the plane")];
+  if (whole.length) {
+    found.push(table(["", ...probe.epochs.map(at)], whole.map(([quantity, values]) => [words[quantity], ...numbers(values).map((value) => shown(value))]), "Probes", {
+      name: `${name}_probes`, columns: ["quantity", ...probe.epochs.map((epoch) => `epoch_${epoch}`)], lines: whole.map(([quantity, values]) => [quantity, ...values]) }));
+  }
+  for (const [quantity, ends] of layers.filter(([quantity]) => LAYERED[quantity])) {
+    // 0 has no place on a logarithmic axis: there is a gap
+    const placed = (values) => numbers(values).map((value) => quantity !== "localisation" && value <= 0 ? NaN : value);
+    const values = { first: placed(ends[0]), last: placed(ends.at(-1)) }, all = Object.values(values).flat().filter((value) => !Number.isNaN(value));
+    const lines = [["first", at(probe.epochs[0])], ["last", at(probe.epochs.at(-1))]].slice(0, ends.length);
+    const curves = [{ curve: { epochs: ends[0].map((_, i) => i + 1), values }, seed: "", chosen: true }];
+    found.push(lineChart({ title: LAYERED[quantity], lines, axis: quantity === "localisation" ? SHARES : logAxis(all), curves, longest: ends[0].length, method: study.methods[m], epochsRun: 0, unit: "layer" }));
+  }
+  if (probe.layers === null) found.push(make("p", { class: "note" }, "Its layers have no room here: they are in RESULTS_DIR/probes."));
+  return found;
+}
+
+const LAYERED = { localisation: "share of the plane with 90 % of the gradient", mean: "mean of max |∂f/∂A| over the plane, logarithmic", born: "cells that the layer cuts, logarithmic", variation: "variation of a batch's gradient × √N, logarithmic" };
+
 // Lines of one method, in its colour. `marks` stand at what the training itself kept, which a curve of fewer epochs can miss.
-function lineChart({ title, curves, lines, axis, longest, marks = [], guess = null, method, epochsRun }) {
+function lineChart({ title, curves, lines, axis, longest, marks = [], guess = null, method, epochsRun, unit = "epoch" }) {
   const wide = 400, high = 160, left = 34, right = 10, top = 8, bottom = 34;
   const x = (epoch) => left + (wide - left - right) * epoch / longest;
   const y = (value) => high - bottom - (high - bottom - top) * axis.at(value);
   const points = curves.find((each) => each.chosen).curve.epochs.length;
-  const picture = draw("svg", { viewBox: `0 0 ${wide} ${high}`, class: "curve", role: "img", "data-points": points, "aria-label": `${title} over ${longest} epochs: ${lines.map((line) => line[1]).join(" and ")}` });
+  const picture = draw("svg", { viewBox: `0 0 ${wide} ${high}`, class: "curve", role: "img", "data-points": points, "aria-label": `${title} over ${longest} ${unit}s: ${lines.map((line) => line[1]).join(" and ")}` });
   for (const [tick, words] of axis.ticks) {
     picture.append(draw("path", { d: `M${left} ${y(tick)}H${wide - right}`, class: "rule" }));
     if (words) picture.append(draw("text", { x: left - 5, y: y(tick), dy: "0.35em", "text-anchor": "end" }, words));
   }
   for (const tick of roundTicks(longest)) picture.append(draw("text", { x: x(tick), y: high - bottom + 13, "text-anchor": tick === longest ? "end" : "middle" }, tick.toLocaleString("en")));
-  picture.append(draw("text", { x: wide - right, y: high - 2, "text-anchor": "end", class: "axis" }, "epoch"));
+  picture.append(draw("text", { x: wide - right, y: high - 2, "text-anchor": "end", class: "axis" }, unit));
   if (guess) picture.append(draw("path", { d: `M${left} ${y(guess)}H${wide - right}`, class: "guess" }));
   for (const strong of [false, true]) {
     for (const each of curves.filter((one) => one.chosen === strong)) {
@@ -146,6 +172,7 @@ function pathOf(epochs, values, x, y) {
   epochs.forEach((epoch, i) => {
     if (Number.isNaN(values[i])) { open = false; return; }
     path += `${open ? "L" : "M"}${x(epoch).toFixed(1)} ${y(values[i]).toFixed(1)}`;
+    if (!open && values.length > 1 && Number.isNaN(values[i + 1] ?? NaN)) path += "h2"; // a point by itself
     open = true;
   });
   return path;

@@ -1,0 +1,1 @@
+"""Figures of paper Geometry: what networks make of the plane, and where their gradient lives."""
