@@ -45,6 +45,7 @@ gallery: .venv/installed ## docs/gallery.md anew, from what is stored
 bench: .venv/installed ## the engines side by side, and the penalty's cost on images: results/bench*.json (minutes)
 	.venv/bin/python scripts/bench.py --json results/bench.json
 	.venv/bin/python scripts/bench_images.py --json results/bench_images.json
+	.venv/bin/python scripts/bench_geometry.py
 
 test: .venv/installed ## everything once, on all cores (about 12 minutes on two)
 	$(RUN) pytest $(PARALLEL) -m "not soak and not cluster"

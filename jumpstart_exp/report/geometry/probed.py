@@ -37,6 +37,7 @@ class ProbedNetworks:
         depth: hidden layers.
         methods: labels of those that were probed.
         titles: of these.
+        keys: by method, of the probed seeds.
         trained: by method, whether each probed seed's network trains, at the last epoch.
         tables: by method, the probes of each of these seeds, columns of the files.
         lasts: by method, the last epoch of each of these seeds.
@@ -47,6 +48,7 @@ class ProbedNetworks:
     depth: int
     methods: tuple[str, ...]
     titles: tuple[str, ...]
+    keys: tuple[tuple[str, ...], ...]
     trained: tuple[tuple[bool, ...], ...]
     tables: tuple[tuple[pd.DataFrame, ...], ...]
     lasts: tuple[tuple[int, ...], ...]
@@ -92,22 +94,23 @@ def probed_networks(grid: FigureGrid, table: pd.DataFrame, results_dir: Path) ->
     epochs = np.append(table["epochs_run"].fillna(0).astype(np.int64).to_numpy(), 0)
     trains = grid.trained("last")
     for depth, width in np.argwhere(grid.present.any(axis=(0, 3))).tolist():
-        methods, trained, tables, lasts = [], [], [], []
+        methods, found_keys, trained, tables, lasts = [], [], [], [], []
         for method in range(len(grid.methods)):
-            own: list[tuple[bool, pd.DataFrame, int]] = []
+            own: list[tuple[str, bool, pd.DataFrame, int]] = []
             for seed, row in enumerate(grid.rows[method, depth, width]):
                 key = keys[row]
                 if key not in known:
                     continue
                 try:
                     probes = read_probes(results_dir, key)
-                    own.append((bool(trains[method, depth, width, seed]), probes, int(epochs[row])))
+                    own.append((key, bool(trains[method, depth, width, seed]), probes, int(epochs[row])))
                 except ProbesError as error:
                     warnings.warn(str(error), ProbesWarning, stacklevel=2)
             if own:
                 methods.append(method)
-                trained.append(tuple(each for each, *_ in own))
-                tables.append(tuple(each for _, each, _ in own))
+                found_keys.append(tuple(each for each, *_ in own))
+                trained.append(tuple(each for _, each, *_ in own))
+                tables.append(tuple(each for *_, each, _ in own))
                 lasts.append(tuple(each for *_, each in own))
         if methods:
             size = f"{grid.depths[depth]}×{grid.widths[width]}"
@@ -118,6 +121,7 @@ def probed_networks(grid: FigureGrid, table: pd.DataFrame, results_dir: Path) ->
                     depth=grid.depths[depth],
                     methods=tuple(grid.methods[method] for method in methods),
                     titles=tuple(grid.method_titles[method] for method in methods),
+                    keys=tuple(found_keys),
                     trained=tuple(trained),
                     tables=tuple(tables),
                     lasts=tuple(lasts),

@@ -23,7 +23,7 @@ COLOURINGS = ("layer", "region")
 """Cells by the layer that cut them last, or by their linear region."""
 
 _ACROSS = 4
-_TITLE_INCHES, _ABOVE_INCHES, _BESIDE_INCHES = 0.26, 0.3, 0.42
+_TITLE_INCHES, _ABOVE_INCHES, _BESIDE_INCHES = 0.36, 0.3, 0.42
 _LINES_UP_TO = 3000
 _REGION_COLOURS = ListedColormap(list(colormaps["Pastel1"].colors))  # type: ignore[attr-defined]
 
@@ -91,7 +91,7 @@ def _draw(ax: Axes, title: str, found: Regions, colouring: str, deepest: int) ->
     ax.add_collection(LineCollection(list(boundary(found)), colors="black", linewidths=0.8, zorder=2))
     (left, lower), (right, upper) = found.plane.low, found.plane.high
     ax.set(xlim=(left, right), ylim=(lower, upper), aspect="equal")
-    counts = f"{counted(found.cell_count, 'cell')}, {counted(found.region_count, 'linear region')}"
+    counts = f"{counted(found.cell_count, 'cell')}\n{counted(found.region_count, 'linear region')}"
     ax.set_title(f"{title}\n{counts}", fontsize=SMALL, pad=2)
     bare(ax)
     return cells

@@ -19,7 +19,10 @@ def _table(rows: list[tuple[str, int, int, str, float]]) -> pd.DataFrame:
 def _networks(tables: list[pd.DataFrame], last: int) -> ProbedNetworks:
     count = len(tables)
     trained = ((True,) * count,)
-    return ProbedNetworks("figure", "slug", 2, ("relu",), ("ReLU",), trained, (tuple(tables),), ((last,) * count,))
+    keys = (tuple(f"{seed:032x}" for seed in range(count)),)
+    return ProbedNetworks(
+        "figure", "slug", 2, ("relu",), ("ReLU",), keys, trained, (tuple(tables),), ((last,) * count,)
+    )
 
 
 def test_only_the_last_epoch_is_after_training() -> None:

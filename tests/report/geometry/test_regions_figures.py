@@ -62,7 +62,7 @@ def test_a_panel_has_every_cell_and_its_title_their_number(colouring: str) -> No
     assert len(panels) == 5
     for ax, (title, found) in zip(panels, networks, strict=True):
         assert len(ax.collections[0].get_paths()) == found.cell_count
-        assert ax.get_title() == f"{title}\n{found.cell_count} cells, {found.region_count} linear regions"
+        assert ax.get_title() == f"{title}\n{found.cell_count} cells\n{found.region_count} linear regions"
         expected = found.layer if colouring == "layer" else found.region % 9
         assert np.array_equal(ax.collections[0].get_array(), expected)
 
