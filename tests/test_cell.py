@@ -86,6 +86,7 @@ CHANGED: dict[str, Any] = {
 }
 ONLY_ONE_VALUE = {"dataset"}
 
+_HYPERPLANE = {"network.init": "hyperplane", "network.layout": "mlp", "network.norm": "none", "width": 1}
 _OWN = {"regulariser.function": "own:term", "regulariser.source": "sha256-0"}
 OF_BLOCKS: dict[str, tuple[dict[str, Any], Any]] = {
     "network.activation": ({}, "elu"),
@@ -102,6 +103,9 @@ OF_BLOCKS: dict[str, tuple[dict[str, Any], Any]] = {
     "network.prelu_start": ({"network.activation": "prelu"}, 0.1),
     "network.sigmoid_gamma": ({"network.activation": "sigmoid"}, 2.0),
     "network.tat_eta": ({"network.activation": "tat"}, 0.8),
+    "network.init_norm": (_HYPERPLANE, 3.0),
+    "network.init_at": (_HYPERPLANE, 1.0),
+    "network.init_gain": (_HYPERPLANE, 2.0),
     "network.skip_every": ({}, 2),
     "network.skip_scale": ({"network.skip_every": 2}, "zero"),
     "network.farkas": ({"network.norm": "none"}, True),

@@ -44,6 +44,7 @@ BESIDE: dict[str, Overrides] = {
     "penalty.point_sides=above": {"penalty.upper_bound": 1.5},
     "optimizer.shuffle=True": {"optimizer.batch_size": 6},
     "optimizer.shuffle=False": {"optimizer.batch_size": 6},
+    "network.init=hyperplane": {"width": 1, "network.norm": "none"},
 }
 """What a choice needs beside it to act."""
 

@@ -588,7 +588,9 @@ def test_refuses_more_cells_than_are_wanted() -> None:
 def test_refuses_what_is_no_module_and_cannot_be_evaluated() -> None:
     with pytest.raises(SettingError, match="model='function' is not allowed"):
         linear_regions(lambda x: x, Plane.square(1))  # type: ignore[arg-type]
-    with pytest.raises(SettingError, match="cannot be evaluated in float64: mat1 and mat2"):
+    with pytest.raises(
+        SettingError, match=r"cannot be evaluated in float64 at inputs of shape \(points, 2\): mat1 and mat2"
+    ):
         linear_regions(nn.Linear(3, 1), Plane.square(1))
     with pytest.raises(SettingError, match="inputs of shapes"):
         linear_pieces(nn.Linear(2, 1), torch.zeros(2), torch.zeros(3))

@@ -89,9 +89,11 @@ def probed_networks(grid: FigureGrid, table: pd.DataFrame, results_dir: Path) ->
     except ProbesError as error:
         known = set()
         warnings.warn(str(error), ProbesWarning, stacklevel=2)
+    if not known:
+        return []
+    epochs = np.append(table["epochs_run"].fillna(0).astype(np.int64).to_numpy(), 0)
     found = []
     keys = np.append(table["key"].astype(str).to_numpy(), "")
-    epochs = np.append(table["epochs_run"].fillna(0).astype(np.int64).to_numpy(), 0)
     trains = grid.trained("last")
     for depth, width in np.argwhere(grid.present.any(axis=(0, 3))).tolist():
         methods, found_keys, trained, tables, lasts = [], [], [], [], []

@@ -97,10 +97,10 @@ def test_statements_that_are_trained_come_first(found: Compared, tmp_path: Path)
 
 
 def test_the_claims_caption_says_the_threshold_in_use(store: pd.DataFrame, found: Compared) -> None:
-    told = "at least 0.95 on MOONS, 0.2247 on MNIST, 0.2 on CIFAR-10, 0.02 on CIFAR-100. "
+    told = "at least 0.95 on MOONS, 0.2247 on MNIST, 0.2 on CIFAR-10, 0.02 on CIFAR-100, 0.99 on Strip. "
     assert told in claims_caption(found.claims)
     given = claims_caption(compared(store, read_published(), 0.9).claims)
-    assert "at least 0.9 on MOONS and MNIST and CIFAR-10 and CIFAR-100. " in given and told not in given
+    assert "at least 0.9 on MOONS and MNIST and CIFAR-10 and CIFAR-100 and Strip. " in given and told not in given
 
 
 def test_how_many_cells_diverged_is_said(tmp_path: Path) -> None:
