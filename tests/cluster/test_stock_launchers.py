@@ -160,7 +160,7 @@ def test_the_same_command_again_submits_only_the_rest(disturbed, slurm, start_in
     before = slurm.queue()
     done = start(*disturbed.arguments).finish()
     assert done.returncode == 0 and "4 cells: 4 stored in results, nothing to train" in done.stdout
-    assert slurm.queue().keys() == before.keys()
+    assert slurm.queue().keys() <= before.keys()  # those of long ago leave it meanwhile
 
 
 @pytest.mark.cluster
@@ -192,7 +192,7 @@ def test_what_sbatch_refuses_is_said_in_a_line(slurm, start):
     before = slurm.queue()
     line = ["depth=2,3", "hydra.launcher.partition=nowhere"]
     done = start("-m", "hydra/launcher=submitit_slurm", *line).finish()
-    assert done.returncode == 1 and slurm.queue().keys() == before.keys()
+    assert done.returncode == 1 and slurm.queue().keys() <= before.keys()
     (error,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert "nothing was submitted" in error and "nvalid partition" in error
 
