@@ -5,8 +5,6 @@ value.
 """
 
 import io
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jumpstart_exp.inspect.files import keys_in, write_durably
 from jumpstart_exp.settings import legible
 
 FOLDER = "probes"
@@ -62,11 +61,7 @@ def probed_keys(results_dir: Path) -> list[str]:
     Raises:
         ProbesError: the folder cannot be read.
     """
-    folder = results_dir / FOLDER
-    try:
-        return sorted(path.stem for path in folder.glob("*.parquet") if not path.name.startswith("."))
-    except OSError as error:
-        raise ProbesError(f"{folder} cannot be read: {error.strerror or error}") from error
+    return keys_in(results_dir / FOLDER, "parquet", ProbesError)
 
 
 def read_probes(results_dir: Path, key: str) -> pd.DataFrame:
@@ -97,23 +92,10 @@ def write_probes(table: pd.DataFrame, results_dir: Path, key: str) -> Path:
     Raises:
         ProbesError: the folder cannot be written.
     """
-    path, content = probes_path(results_dir, key), io.BytesIO()
+    content = io.BytesIO()
     ordered = table.sort_values([*COLUMNS[:-1]], kind="stable")
     pq.write_table(pa.Table.from_pandas(ordered, _SCHEMA, preserve_index=False), content)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(content.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)  # noqa: PTH105 - the atomic one, by name
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ProbesError(f"{path.parent} cannot be written: {error.strerror or error}") from error
-    return path
+    return write_durably(probes_path(results_dir, key), content.getbuffer(), ProbesError)
 
 
 def joined(before: pd.DataFrame, found: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -7,8 +7,6 @@ import hashlib
 import io
 import json
 import math
-import os
-import uuid
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.probe import Tensors
 from jumpstart_exp.engines.state_recorder import running_tensors
+from jumpstart_exp.inspect.files import keys_in, write_durably
 from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.networks.build import build, dtype, parameter_shapes, running_shape
 from jumpstart_exp.networks.cnn import RectangularCNN
@@ -136,11 +135,7 @@ def stored_keys(results_dir: Path) -> list[str]:
     Raises:
         RecordedStatesError: the folder cannot be read.
     """
-    folder = results_dir / FOLDER
-    try:
-        return sorted(path.stem for path in folder.glob("*.npz") if not path.name.startswith("."))
-    except OSError as error:
-        raise RecordedStatesError(f"{folder} cannot be read: {error.strerror or error}") from error
+    return keys_in(results_dir / FOLDER, "npz", RecordedStatesError)
 
 
 def write_recorded_states(snapshots: RecordedStates, results_dir: Path) -> Path:
@@ -170,21 +165,7 @@ def write_recorded_states(snapshots: RecordedStates, results_dir: Path) -> Path:
         archive.comment = _MARK + bytes(_DIGEST)
     whole = content.getbuffer()
     whole[-_DIGEST:] = hashlib.sha256(whole[:-_DIGEST]).digest()
-    path = snapshot_path(results_dir, snapshots.cell.key)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(whole)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)  # noqa: PTH105 - the atomic one, by name
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise RecordedStatesError(f"{path.parent} cannot be written: {error.strerror or error}") from error
-    return path
+    return write_durably(snapshot_path(results_dir, snapshots.cell.key), whole, RecordedStatesError)
 
 
 def read_recorded_states(results_dir: Path, key: str) -> RecordedStates:
