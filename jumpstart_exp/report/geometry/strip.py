@@ -123,6 +123,8 @@ def density_figure(snapshots: Sequence[RecordedStates], width_inches: float, dat
     for n, run in runs.items():
         axes[4].plot(run.epochs, run.area, label=f"n = {n:,}", linewidth=0.8, gid=f"area {n}")
     _lines(axes[4], AREA, "iteration")
+    axes[4].set_ylim(top=1.6 * max(run.area.max() for run in runs.values()))  # room for the names above the lines
+    axes[4].legend(loc="upper right", ncols=2, frameon=False, fontsize=SMALL - 0.5, handlelength=1.2, borderpad=0.1)
     _draw_rate(axes[5], few, data_dir)
     return _said(figure, [*runs.values()])
 
