@@ -94,9 +94,6 @@ class NativeEngine:
             return "the engine native does not train on images"
         if cell.penalty_weight and cell.penalty.layers != "hidden":
             return "the engine native does not constrain the output layer"
-        if cell.penalty_weight and cell.network.norm == "layer" and cell.penalty.ties == "shared":
-            # rounding may leave none of a unit's points equal to its extreme, by which the gradient is then shared
-            return "the engine native shares no ties behind a layer norm"
         if cell.batch_size < cell.dataset.sizes()[0]:
             return "the engine native trains full batches only"
         if cell.width > WIDEST or cell.depth > DEEPEST:

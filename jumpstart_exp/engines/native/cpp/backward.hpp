@@ -344,6 +344,19 @@ void Network<T>::give_to_one_or_all(Equal each_entry, T coefficient, Stream stre
     });
 }
 
+// The extreme of rows one after the other, which their entries are compared with to find those that have it. The padding
+// is left out: it repeats the last point, but may be of a block whose sums are rounded otherwise.
+template <class T>
+T Network<T>::extreme_of_points(const T* rows, int length, int side) const {
+    V<T> found = load(rows);
+    found = broadcast<T>(found[0]);  // there is a point in every row's first place
+    for (int i = 0; i < length; i += lanes<T>) {
+        const V<T> values = load(rows + i), better = side == 0 ? larger<T>(found, values) : smaller<T>(found, values);
+        found = load(train_.valid + i % train_.layout.stride) > T(0) ? better : found;
+    }
+    return side == 0 ? reduced_rows<T, Larger, 1>(&found)[0] : reduced_rows<T, Smaller, 1>(&found)[0];
+}
+
 // The penalty's gradient at a layer's pre-activations into `extra_`, for any layout, ties and kinds; false if 0.
 template <class T>
 bool Network<T>::add_extra(int index, std::int64_t epoch) {
@@ -361,10 +374,10 @@ bool Network<T>::add_extra(int index, std::int64_t epoch) {
             const T high = layer.unit_high[segment / step], low = layer.unit_low[segment / step];
             const T found = violation(layer, unit_shares_, high, low);
             for (int side = 0; side < 2; ++side) {
-                const T value = side == 0 ? high : low;
                 if (side == 0 ? !is_above(high) : !is_below(low)) continue;
                 clear_once();
                 const T* row = layer.pre + std::size_t(segment) * stride;
+                const T value = extreme_of_points(row, step * stride, side);
                 const T coefficient = side == 0 ? above(layer, unit_shares_, high, found)
                                                 : below(layer, unit_shares_, low, found);
                 if (ties_.shares) {
@@ -444,9 +457,9 @@ bool Network<T>::add_extra(int index, std::int64_t epoch) {
         const T high = layer.layer_high, low = layer.layer_low;
         const T found = violation(layer, layer_shares_, high, low);
         for (int side = 0; side < 2; ++side) {
-            const T value = side == 0 ? high : low;
             if (side == 0 ? !is_above(high) : !is_below(low)) continue;
             clear_once();
+            const T value = extreme_of_points(layer.pre, segments_ * stride, side);
             give_to_one_or_all(
                 [&](auto visit) {
                     for (int p = 0; p < count; ++p)

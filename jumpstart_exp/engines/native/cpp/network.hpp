@@ -227,6 +227,7 @@ private:
     template <Rows ROWS_ARE>
     void propagate(int to, bool dropping, T dropout_scale, bool with_extra, const T* from_gradient, T* to_gradient,
                    T* activation, T* parameter_gradient);
+    T extreme_of_points(const T* rows, int length, int side) const;
     bool add_extra(int index, std::int64_t epoch);
     template <class Equal>
     void give_to_one_or_all(Equal each_entry, T coefficient, Stream stream, std::uint32_t unit, std::uint32_t point,
