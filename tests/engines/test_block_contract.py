@@ -175,7 +175,7 @@ def test_padding_holds_no_extreme_of_its_own(engine: Engine, points: int) -> Non
 @pytest.mark.parametrize("ties", ["shared", "random"])
 @pytest.mark.parametrize("kind", ["U", "L"])
 def test_padding_that_rounding_sets_apart_is_no_tied_entry(engine: Engine, kind: str, ties: str) -> None:
-    """Behind a layer norm what repeats the last point may be rounded otherwise than that point, and hold the extreme."""
+    """Behind a layer norm what repeats the last point may be rounded otherwise than it, and hold the extreme."""
     for seed in (1, 4, 7):
         cell = Cell(
             dataset=cloud(71, classes=3, features=7),

@@ -99,7 +99,7 @@ def test_random_cells_at_initialisation(engine: Engine, share: int) -> None:
         is_ill_conditioned = case.cell.network.norm != "none" and case.cell.depth > 8
         assert not disagreements(engine, case, 0, by_ulp=is_ill_conditioned)
 
-    for_random(contract.cases(), 320 // share, check)
+    for_random(contract.cases(), 400 if share == 1 else 200 // share, check)
     ties = [f"exact tie {side}, {rule}" for side in SIDES for rule in TIES]
     wanted = [
         "deficit above",
