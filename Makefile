@@ -9,7 +9,7 @@ FIG ?= cpaior-2
 INSIDE = table2_50x4 constraints_only_50x4 dynamics_50x4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup heatmaps scatters tables report figure inspect gallery bench test soak test-cluster lint format clean
+.PHONY: help setup heatmaps scatters tables report figure inspect gallery bench test soak fuzz test-cluster lint format clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ test: .venv/installed ## everything once, on all cores (about 12 minutes on two)
 
 soak: .venv/installed ## what only repeats or is large: random kills, 100,000 cells, fuzzing, benchmarks, studies (about a quarter of an hour)
 	$(RUN) pytest $(PARALLEL) -m "soak and not cluster"
+
+fuzz: .venv/installed ## the property tests with draws of their own, other ones each time (about 10 minutes)
+	$(RUN) pytest $(PARALLEL) --hypothesis-profile=random -m "not cluster" $$(grep -rl '^from hypothesis import' tests --include='test_*.py')
 
 test-cluster: .venv/installed ## the tests that need a SLURM, on a private one (about 6 minutes; root on Debian)
 	scripts/slurm/with_slurm.sh $(RUN) pytest -m cluster -p no:xdist

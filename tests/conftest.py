@@ -15,7 +15,9 @@ from program import run_forked
 
 for pool in ("OMP", "MKL", "OPENBLAS"):  # before numpy and torch are loaded, here and in what the tests start
     os.environ[f"{pool}_NUM_THREADS"] = "1"
-settings.register_profile("machine", deadline=None)  # a busy machine is no failure
+# a busy machine is no failure; the same draws every time, so that a failure is of what changed; `make fuzz` draws anew
+settings.register_profile("machine", deadline=None, derandomize=True)
+settings.register_profile("random", deadline=None, print_blob=True)
 settings.load_profile("machine")
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -420,7 +420,7 @@ def means(value: Any, found: Any) -> bool:
         value = value.text
     if isinstance(found, bool):
         return (str(value).lower() in ("true", "yes", "on", "y", "t", "1")) == found
-    if isinstance(value, bool) and isinstance(found, str):
+    if isinstance(value, bool | int | float) and isinstance(found, str):
         return str(value) == found
     if isinstance(value, str | int) and isinstance(found, int | float):
         return found in (value, float(value))  # 2**53 + 1 is no float
@@ -445,6 +445,7 @@ def check_single(line: CommandLine, name: str, value: str) -> None:
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(NAMES), value=typed_values)
 @example("penalty.layer_weights", "[0.0, 0, 0.0]")
+@example("network.activation_source", "-0.0")
 def test_any_value_of_any_setting_is_a_cell_or_one_line(line: CommandLine, name: str, value: str) -> None:
     check_single(line, name, value)
 
