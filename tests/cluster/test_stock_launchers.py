@@ -279,6 +279,7 @@ def false_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
         (folder / name).write_text(f"#!/bin/sh\n{action}\n")
         (folder / name).chmod(0o755)
 
+    does("srun", "exit 1")  # submitit knows by it that there is a SLURM
     for name in ("sbatch", "squeue", "sacct", "scontrol"):
         does(name, f"touch {tmp_path}/called.{name}; echo out of order >&2; exit 1")
     return does

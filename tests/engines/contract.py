@@ -105,8 +105,9 @@ class Case:
     """A cell and where its weights start.
 
     `drawn`: at the cell's own. `dead`: a layer in the middle is off for every point, and all that comes after it sees
-    zeros. `alike`: all units of a hidden layer have the same weights. `coarse`: weights are multiples of ½, so that
-    sums of few layers are exact and different ones are often equal.
+    zeros. `alike`: all units of a hidden layer have the same weights, multiples of 1/16. `coarse`: weights are multiples
+    of ½. Of data that are coarse, too, the sums of few layers are exact, in whatever order a processor's libraries add,
+    and so are ties.
     """
 
     cell: Cell
@@ -130,7 +131,7 @@ class Case:
         elif self.start == "alike":
             for name, value in values.items():
                 if not name.startswith("output"):  # equal logits would leave nothing but rounding to go back
-                    value[:] = value[:1]
+                    value[:] = np.round(16 * value[:1]) / 16
         elif self.start == "coarse":
             for name, value in values.items():
                 if not name.startswith("norms"):
