@@ -105,7 +105,7 @@ class Case:
     """A cell and where its weights start.
 
     `drawn`: at the cell's own. `dead`: a layer in the middle is off for every point, and all that comes after it sees
-    zeros. `alike`: all units of a hidden layer have the same weights, multiples of 1/16. `coarse`: weights are multiples
+    zeros. `alike`: all units of a hidden layer have the same ones, multiples of 1/16. `coarse`: weights are multiples
     of ½. Of data that are coarse, too, the sums of few layers are exact, in whatever order a processor's libraries add,
     and so are ties.
     """
