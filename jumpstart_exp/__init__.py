@@ -1,7 +1,8 @@
 """Experiment grids for deep, thin ReLU networks with separation penalties.
 
 `grid`, `train`, `load` and `heatmap` are the command line from Python. For a model of your own:
-`SeparationPenalty("UP").watch(model)` and `census_of(model, points)`.
+`SeparationPenalty("UP").watch(model)` and `census_of(model, points)`. `ThinDeepClassifier` and
+`ThinDeepRegressor` are the grid's networks as scikit-learn estimators.
 """
 
 from importlib import import_module
@@ -9,14 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jumpstart_exp.api import grid, heatmap, load, train
+    from jumpstart_exp.estimator.estimators import ThinDeepClassifier, ThinDeepRegressor
     from jumpstart_exp.losses.separation import SeparationPenalty
     from jumpstart_exp.measures.census import census_of
 
-__all__ = ["SeparationPenalty", "census_of", "grid", "heatmap", "load", "train"]
+__all__ = [
+    "SeparationPenalty",
+    "ThinDeepClassifier",
+    "ThinDeepRegressor",
+    "census_of",
+    "grid",
+    "heatmap",
+    "load",
+    "train",
+]
 __version__ = "0.1.0"
 
 _FROM = {
     **dict.fromkeys(("grid", "heatmap", "load", "train"), "jumpstart_exp.api"),
+    **dict.fromkeys(("ThinDeepClassifier", "ThinDeepRegressor"), "jumpstart_exp.estimator.estimators"),
     "SeparationPenalty": "jumpstart_exp.losses.separation",
     "census_of": "jumpstart_exp.measures.census",
 }

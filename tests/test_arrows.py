@@ -58,7 +58,8 @@ ARROWS: dict[str, set[str]] = {
     "plot": {*_SWEEP, "inspect", "report"},
     "api": {*_SWEEP, "report"},
     "__main__": {*_SWEEP, "cluster", "plot", "surroundings"},
-    "__init__": {"api", "losses", "measures"},
+    "estimator": {*_ENGINES, "config"},
+    "__init__": {"api", "estimator", "losses", "measures"},
 }
 """What each package may import besides itself, settings first and the launcher last."""
 

@@ -20,6 +20,12 @@ class Data:
 
     x is (points, features) in float64, or for images (points, channels, height, width) in uint8: a set as it is
     published, in an eighth of the memory. `inputs` makes of it what a network sees. `content` is what the files held.
+
+    Points may have weights w > 0, (points,) in float64: the task's loss is then Σ w·ℓ / Σ w over the set, and so are
+    accuracy and R². The penalty, a norm and the census see every point alike. `eager` and `native` know them.
+
+    Raises:
+        ValueError: weights are not one finite number above 0 a point.
     """
 
     x_train: Tensor
@@ -29,6 +35,24 @@ class Data:
     mean: tuple[float, ...] = ()  # of each channel of an image scaled to [0, 1]
     std: tuple[float, ...] = ()
     content: str | None = None
+    weights_train: Tensor | None = None
+    weights_val: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """A weight of 0 would leave a point's constraints: such a point is left out."""
+        for name, weights, y in (
+            ("weights_train", self.weights_train, self.y_train),
+            ("weights_val", self.weights_val, self.y_val),
+        ):
+            if weights is None:
+                continue
+            if weights.shape != y.shape or not bool(((weights > 0) & weights.isfinite()).all()):
+                raise ValueError(f"{name} must be one finite number above 0 a point")
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether points have weights."""
+        return self.weights_train is not None or self.weights_val is not None
 
     def inputs(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """Points as a network sees them: images as (x / 255 − mean) / std of their channel."""

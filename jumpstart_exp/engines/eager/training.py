@@ -110,7 +110,15 @@ class Training:
         )
         self.task, self.methods = task_of(cell.dataset), methods_of(cell)
         self.relaxation = relaxation_of(self.methods)
-        self.spreads = [spread_of(cell.dataset, y) for y in (data.y_train, data.y_val)]
+        scaled = [
+            None if weights is None else weights.double() / weights.double().mean()
+            for weights in (data.weights_train, data.weights_val)
+        ]
+        targets = (data.y_train, data.y_val)
+        self.spreads = [spread_of(cell.dataset, y, weights) for y, weights in zip(targets, scaled, strict=True)]
+        self.weights_train, self.weights_val = (
+            None if weights is None else weights.to(device, dtype(cell)) for weights in scaled
+        )
         self.y_train, self.y_val = (self.task.targets(y, dtype(cell)).to(device) for y in (data.y_train, data.y_val))
         self.weights = {"task": float(cell.task_loss)}
         for method in self.methods:
@@ -209,12 +217,17 @@ class Training:
             seen, judged = self._dense.relaxed(x, RelaxedPass(self.relaxation, self.method_parameters), ties)
         seen = self._with_parameters(seen)
         self.latest = seen if self.cell.reset.every else None
-        terms = {"task": self.task.loss(judged, y)}
+        weights = self._weights_of(points)
+        terms = {"task": self.task.loss(judged, y, weights)}
         for method in self.methods:
             terms |= method.loss_terms(seen)
             if isinstance(method, Regulariser):
                 method.check_gradient(terms["regulariser"])
-        return Loss(terms, self._weights_now(), self.task.right(judged, y))
+        return Loss(terms, self._weights_now(), self.task.right(judged, y, weights))
+
+    def _weights_of(self, points: Tensor | None) -> Tensor | None:
+        """Of the points of a batch in the task's loss, the training set's mean 1; None where they have none."""
+        return self.weights_train if self.weights_train is None or points is None else self.weights_train[points]
 
     @torch.no_grad()
     def _renew(self, x: Tensor) -> None:
@@ -361,7 +374,8 @@ class Training:
         found, right = loss.terms["task"], loss.right
         if self.relaxation is not None:  # what is told is of the plain composition
             outputs = self.forward.outputs(inputs)
-            found, right = self.task.loss(outputs, y), self.task.right(outputs, y)
+            weights = self._weights_of(points)
+            found, right = self.task.loss(outputs, y, weights), self.task.right(outputs, y, weights)
         self.step(loss.total)
         terms = (loss.terms[name].detach().double() for name in self.weights if name != "task")
         self.sums += torch.stack([right.double(), found.detach().double() * len(x), *terms])
@@ -382,11 +396,12 @@ class Training:
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
-        count, loss, right = len(self.y_val), 0.0, 0
-        for x, y in zip(self._chunks(self.x_val), self._chunks_of(self.y_val), strict=True):
-            outputs = self.forward.outputs(x)
-            loss += self.task.loss(outputs, y).item() * (len(y) / count)
-            right += int(self.task.right(outputs, y).item())
+        count, loss, right = len(self.y_val), 0.0, 0.0
+        weights = None if self.weights_val is None else self._chunks_of(self.weights_val)
+        for at, (x, y) in enumerate(zip(self._chunks(self.x_val), self._chunks_of(self.y_val), strict=True)):
+            outputs, own = self.forward.outputs(x), None if weights is None else weights[at]
+            loss += self.task.loss(outputs, y, own).item() * (len(y) / count)
+            right += self.task.right(outputs, y, own).item()
         return loss, self.task.score(loss, right / count, self.spreads[1])
 
     @torch.no_grad()

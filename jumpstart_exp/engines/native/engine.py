@@ -19,6 +19,7 @@ from jumpstart_exp.engines.native.exchange import (
     spec_of,
     tensors_of,
     training_state,
+    weights_of,
 )
 from jumpstart_exp.engines.native.extension import missing, native
 from jumpstart_exp.engines.native.kernels import instruction_sets
@@ -188,6 +189,7 @@ class NativeEngine:
                 result,
                 progress,
                 keep,
+                **weights_of(data),
             )
         finally:
             keeper.end([cell.key for cell in cells])
@@ -198,7 +200,7 @@ class NativeEngine:
         values = [] if initial is None else np.concatenate([np.ravel(initial[name]) for name in shapes]).tolist()
         own = {"initial": initial_of(cell), "relaxed_initial": relaxed_initial_of(cell, data)}
         spec = {**spec_of(cell, 1, True), **own}
-        found = native.probe(spec, *arrays_of(data), self.instruction_set, steps, values)
+        found = native.probe(spec, *arrays_of(data), self.instruction_set, steps, values, **weights_of(data))
         relaxed = relaxed_shapes(cell) if cell.rai_weight else {}
         return Probe(
             found["task_loss"],

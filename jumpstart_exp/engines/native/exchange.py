@@ -179,6 +179,14 @@ def arrays_of(data: Data) -> tuple[np.ndarray[Any, Any], ...]:
     return x_train, y_train, x_val, y_val
 
 
+def weights_of(data: Data) -> dict[str, np.ndarray[Any, Any] | None]:
+    """Weights of the points (points,) by the C++ engine's names of them; None where there are none."""
+    return {
+        name: None if weights is None else np.ascontiguousarray(weights.numpy(), dtype=np.float64)
+        for name, weights in (("weights_train", data.weights_train), ("weights_val", data.weights_val))
+    }
+
+
 def tensors_of(values: Sequence[float] | np.ndarray[Any, Any], shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
     """Parts of a vector by their names, in the shapes' order."""
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()], dtype=np.int64)

@@ -107,6 +107,7 @@ class StackedEngine:
 
     def probe(self, cell: Cell, data: Data, steps: int = 0, initial: Tensors | None = None) -> Probe:
         """The full-batch step after `steps` steps, from the cell's initial weights or from `initial`."""
+        _check_unweighted(data)
         with _one_thread():
             return _fleet([cell])([cell], data, self.device, self.curve_every, initial=initial).probe(steps)[0]
 
@@ -121,7 +122,11 @@ class StackedEngine:
         """Train cells of one dataset and one `fleet_group`; results come as their networks are done.
 
         Cells that go on from their checkpoints form a fleet with those that were kept after the same epoch.
+
+        Raises:
+            ValueError: points have weights.
         """
+        _check_unweighted(data)
         with _one_thread():
             fleets = self._fleets(cells)
             while fleets:
@@ -263,6 +268,11 @@ class _FleetPart:
 def _fleet(cells: Sequence[Cell]) -> "type[Fleet | FunctionalFleet]":
     """Which way a fleet is trained: padded matrices for what they are written for, else vectorised by torch.func."""
     return Fleet if is_padded(cells[0]) else FunctionalFleet
+
+
+def _check_unweighted(data: Data) -> None:
+    if data.is_weighted:
+        raise ValueError("the engine stacked takes no weights of points: eager and native do")
 
 
 @contextmanager

@@ -21,11 +21,13 @@ std::vector<const Kernel*> kernels();
 
 struct Dataset {
     int features = 0;
-    std::vector<double> x_train, x_val, y_train, y_val;
+    std::vector<double> x_train, x_val, y_train, y_val, weights_train, weights_val;
     double train_variance = 0, val_variance = 0;  // of the labels, where they are numbers
 
-    Points train() const { return {x_train.data(), y_train.data(), int(y_train.size()), train_variance}; }
-    Points val() const { return {x_val.data(), y_val.data(), int(y_val.size()), val_variance}; }
+    Points train() const {
+        return {x_train.data(), y_train.data(), weights_train.data(), int(y_train.size()), train_variance};
+    }
+    Points val() const { return {x_val.data(), y_val.data(), weights_val.data(), int(y_val.size()), val_variance}; }
 };
 
 // How far a network's training is: between two epochs, or at its end, when its numbers are of no use.

@@ -518,7 +518,8 @@ void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64
     affine(set, blocks_[spec_.depth], true, in, nullptr, logits_, nullptr, nullptr, false);
 }
 
-// The task's mean loss over the points, the share of right predictions or R², and the loss's gradient.
+// The task's mean loss over the points, the share of right predictions or R², and the loss's gradient: all by the points'
+// weights, of which one that is 1 changes no bit.
 template <class T>
 typename Network<T>::Score Network<T>::score(const Set& set, bool with_loss, bool with_gradient) {
     switch (spec_.task) {
@@ -535,24 +536,23 @@ typename Network<T>::Score Network<T>::score_classes(const Set& set, bool with_l
     if (spec_.outputs == 1) {
         V<T> loss = {}, right = {};
         for (int i = 0; i < stride; i += lanes<T>) {
-            const V<T> z = load(logits_ + i), label = load(set.label + i);
+            const V<T> z = load(logits_ + i), label = load(set.label + i), weight = load(set.weight + i);
             const Mask<T> valid = load(set.valid + i) > T(0), positive = z > T(0);
             const V<T> e = exp_of_negative<T>(positive ? -z : z);
             if (with_loss) {
                 const V<T> each = larger<T>(V<T>{}, z) - z * label + log_of_one_plus<T>(e);
-                loss += valid ? each : V<T>{};
+                loss += valid ? each * weight : V<T>{};
                 const Mask<T> hit = positive == (label > T(0.5));
-                right += (valid & hit) ? broadcast<T>(T(1)) : V<T>{};
+                right += (valid & hit) ? weight : V<T>{};
             }
             if (with_gradient) {
                 const V<T> probability = (positive ? broadcast<T>(T(1)) : e) / (T(1) + e);
-                store(logit_gradient_ + i, valid && spec_.task_loss ? (probability - label) * share : V<T>{});
+                store(logit_gradient_ + i, valid && spec_.task_loss ? (probability - label) * share * weight : V<T>{});
             }
         }
-        return {double(horizontal_sum<T>(loss)) / count, double(int(horizontal_sum<T>(right))) / count};
+        return {double(horizontal_sum<T>(loss)) / count, double(horizontal_sum<T>(right)) / count};
     }
-    double loss = 0;
-    int right = 0;
+    double loss = 0, right = 0;
     for (int p = 0; p < stride; ++p) {
         const bool valid = p < count;
         const int label = valid ? int(set.label[p]) : 0;
@@ -563,17 +563,17 @@ typename Network<T>::Score Network<T>::score_classes(const Set& set, bool with_l
         T sum = 0;
         for (int o = 0; o < spec_.outputs; ++o) sum += std::exp(logits_[o * stride + p] - most);
         if (valid && with_loss) {
-            loss += double(std::log(sum) + most - logits_[label * stride + p]);
-            right += best == label;
+            loss += double(set.weight[p]) * double(std::log(sum) + most - logits_[label * stride + p]);
+            right += best == label ? double(set.weight[p]) : 0.0;
         }
         if (with_gradient)
             for (int o = 0; o < spec_.outputs; ++o) {
                 const T probability = std::exp(logits_[o * stride + p] - most) / sum;
                 logit_gradient_[o * stride + p] =
-                    valid && spec_.task_loss ? (probability - T(o == label)) * share : T(0);
+                    valid && spec_.task_loss ? (probability - T(o == label)) * share * set.weight[p] : T(0);
             }
     }
-    return {loss / count, double(right) / count};
+    return {loss / count, right / count};
 }
 
 template <class T>
@@ -583,11 +583,12 @@ typename Network<T>::Score Network<T>::score_numbers(const Set& set, bool with_g
     V<T> loss = {};
     for (int i = 0; i < stride; i += lanes<T>) {
         const V<T> valid = load(set.valid + i), error = (load(logits_ + i) - load(set.label + i)) * valid;
-        loss += error * error;
-        if (with_gradient) store(logit_gradient_ + i, error * share);
+        const V<T> weighted = error * load(set.weight + i);
+        loss += error * weighted;
+        if (with_gradient) store(logit_gradient_ + i, weighted * share);
     }
     const double mean = double(horizontal_sum<T>(loss)) / count;
-    return {mean, 1 - mean / set.variance};
+    return {mean, set.variance > 0 ? 1 - mean / set.variance : 0};  // 0 where the targets are all equal
 }
 
 }  // namespace

@@ -196,7 +196,7 @@ void with_network(const Spec& spec, const Points& train, const Points& val, void
 
 std::size_t workspace_bytes(const Spec& spec, int train_points, int val_points) {
     std::size_t bytes = 0;
-    with_network(spec, {nullptr, nullptr, train_points, 0}, {nullptr, nullptr, val_points, 0}, nullptr,
+    with_network(spec, {nullptr, nullptr, nullptr, train_points, 0}, {nullptr, nullptr, nullptr, val_points, 0}, nullptr,
                  [&](auto& network) { bytes = network.bytes(); });
     return bytes;
 }

@@ -207,10 +207,12 @@ constexpr bool ends_block(const Spec& spec, int layer) {
     return spec.skip_every && layer > 0 && layer % spec.skip_every == 0 && layer / spec.skip_every <= blocks_of(spec);
 }
 
-// Points in rows of `features` numbers; labels are class indices, or numbers with their variance.
+// Points in rows of `features` numbers; labels are class indices, or numbers with their variance; weights in the task's
+// loss and score have the mean 1.
 struct Points {
     const double* x;
     const double* y;
+    const double* weights;
     int count;
     double variance;
 };

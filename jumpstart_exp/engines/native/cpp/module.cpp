@@ -258,15 +258,31 @@ Job job_from(const nb::dict& values) {
     return job;
 }
 
-double variance_of(const std::vector<double>& numbers) {
+// Of numbers with weights whose mean is 1.
+double variance_of(const std::vector<double>& numbers, const std::vector<double>& weights) {
     double sum = 0, squares = 0;
-    for (const double number : numbers) sum += number;
+    for (std::size_t i = 0; i < numbers.size(); ++i) sum += weights[i] * numbers[i];
     const double mean = sum / double(numbers.size());
-    for (const double number : numbers) squares += (number - mean) * (number - mean);
+    for (std::size_t i = 0; i < numbers.size(); ++i) squares += weights[i] * (numbers[i] - mean) * (numbers[i] - mean);
     return squares / double(numbers.size());
 }
 
-Dataset dataset_from(const Numbers& x_train, const Labels& y_train, const Numbers& x_val, const Labels& y_val) {
+// Weights of points, brought to the mean 1; all of them 1 where none are given.
+std::vector<double> weights_from(const std::optional<Labels>& given, std::size_t count) {
+    if (!given) return std::vector<double>(count, 1.0);
+    if (given->size() != count) throw std::invalid_argument("not one weight a point");
+    std::vector<double> weights(given->data(), given->data() + count);
+    double sum = 0;
+    for (const double weight : weights) {
+        if (!(weight > 0 && std::isfinite(weight))) throw std::invalid_argument("a point's weight is no number above 0");
+        sum += weight;
+    }
+    for (double& weight : weights) weight *= double(count) / sum;
+    return weights;
+}
+
+Dataset dataset_from(const Numbers& x_train, const Labels& y_train, const Numbers& x_val, const Labels& y_val,
+                     const std::optional<Labels>& weights_train, const std::optional<Labels>& weights_val) {
     if (x_train.ndim() != 2 || x_val.ndim() != 2 || x_train.shape(1) != x_val.shape(1) ||
         x_train.shape(0) != y_train.shape(0) || x_val.shape(0) != y_val.shape(0) || y_train.shape(0) == 0 ||
         y_val.shape(0) == 0)
@@ -277,8 +293,10 @@ Dataset dataset_from(const Numbers& x_train, const Labels& y_train, const Number
     data.x_val.assign(x_val.data(), x_val.data() + x_val.size());
     data.y_train.assign(y_train.data(), y_train.data() + y_train.size());
     data.y_val.assign(y_val.data(), y_val.data() + y_val.size());
-    data.train_variance = variance_of(data.y_train);
-    data.val_variance = variance_of(data.y_val);
+    data.weights_train = weights_from(weights_train, data.y_train.size());
+    data.weights_val = weights_from(weights_val, data.y_val.size());
+    data.train_variance = variance_of(data.y_train, data.weights_train);
+    data.val_variance = variance_of(data.y_val, data.weights_val);
     return data;
 }
 
@@ -394,8 +412,9 @@ nb::dict to_dict(const Finished& finished, const Job& job) {
 void train(const nb::list& specs, const Numbers& x_train, const Labels& y_train, const Numbers& x_val,
            const Labels& y_val, int threads, const std::string& instruction_set, double keep_every,
            const nb::callable& is_requested, const nb::callable& on_result, const nb::callable& on_progress,
-           const nb::callable& on_kept) {
-    const Dataset data = dataset_from(x_train, y_train, x_val, y_val);
+           const nb::callable& on_kept, const std::optional<Labels>& weights_train,
+           const std::optional<Labels>& weights_val) {
+    const Dataset data = dataset_from(x_train, y_train, x_val, y_val, weights_train, weights_val);
     const Kernel& kernel = kernel_named(instruction_set);
     std::vector<Job> jobs;
     for (nb::handle spec : specs) {
@@ -433,8 +452,9 @@ void train(const nb::list& specs, const Numbers& x_train, const Labels& y_train,
 
 nb::dict probe(const nb::dict& values, const Numbers& x_train, const Labels& y_train, const Numbers& x_val,
                const Labels& y_val, const std::string& instruction_set, std::int64_t steps,
-               const std::vector<double>& initial) {
-    const Dataset data = dataset_from(x_train, y_train, x_val, y_val);
+               const std::vector<double>& initial, const std::optional<Labels>& weights_train,
+               const std::optional<Labels>& weights_val) {
+    const Dataset data = dataset_from(x_train, y_train, x_val, y_val, weights_train, weights_val);
     const Kernel& kernel = kernel_named(instruction_set);
     const Job job = job_from(values);
     check(job, data);
@@ -525,9 +545,10 @@ void activate(const nb::dict& values, const Tensor<const T>& pre, const Tensor<T
 NB_MODULE(_native, m) {
     m.doc() = "The C++ engine: one network a thread, its whole training in one call.";
     m.def("train", &jumpstart::train, "specs"_a, "x_train"_a, "y_train"_a, "x_val"_a, "y_val"_a, "threads"_a,
-          "instruction_set"_a, "keep_every"_a, "is_requested"_a, "on_result"_a, "on_progress"_a, "on_kept"_a);
+          "instruction_set"_a, "keep_every"_a, "is_requested"_a, "on_result"_a, "on_progress"_a, "on_kept"_a,
+          "weights_train"_a = nb::none(), "weights_val"_a = nb::none());
     m.def("probe", &jumpstart::probe, "spec"_a, "x_train"_a, "y_train"_a, "x_val"_a, "y_val"_a, "instruction_set"_a,
-          "steps"_a, "initial"_a);
+          "steps"_a, "initial"_a, "weights_train"_a = nb::none(), "weights_val"_a = nb::none());
     m.def("workspace_bytes", &jumpstart::workspace_bytes, "spec"_a, "train_points"_a, "val_points"_a);
     m.def("separate", &jumpstart::separate<float>, "activations"_a, "unit_values"_a, "unit_entries"_a, "point_values"_a,
           "point_entries"_a, "margin_above"_a, "margin_below"_a, "instruction_set"_a);

@@ -73,7 +73,7 @@ public:
 private:
     struct Set {  // of points
         Layout<T> layout;
-        T *x, *label, *valid;
+        T *x, *label, *valid, *weight;
         double variance;
     };
     struct Score {
@@ -438,10 +438,11 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
 
 template <class T>
 typename Network<T>::Set Network<T>::take_set(const Points& points) {
-    Set set{Layout<T>(points.count), nullptr, nullptr, nullptr, points.variance};
+    Set set{Layout<T>(points.count), nullptr, nullptr, nullptr, nullptr, points.variance};
     set.x = arena_.take<T>(std::size_t(spec_.features) * set.layout.stride);
     set.label = arena_.take<T>(set.layout.stride);
     set.valid = arena_.take<T>(set.layout.stride);
+    set.weight = arena_.take<T>(set.layout.stride);
     return set;
 }
 
@@ -453,6 +454,7 @@ void Network<T>::fill_set(Set& set, const Points& points) {
             set.x[f * set.layout.stride + p] = T(points.x[std::size_t(real) * spec_.features + f]);
         set.label[p] = T(points.y[real]);
         set.valid[p] = p < points.count ? T(1) : T(0);
+        set.weight[p] = T(points.weights[real]);
     }
 }
 
