@@ -45,13 +45,13 @@ class Points(DatasetSpec):
 class Settings:
     """What an estimator's parameters say of the network and its training, checked like a cell's."""
 
-    depth: int = setting(6, low=1, high=100_000, about="hidden layers")
-    width: int = setting(32, low=1, high=10_000_000, about="units a hidden layer")
+    depth: int = setting(2, low=1, high=100_000, about="hidden layers")
+    width: int = setting(64, low=1, high=10_000_000, about="units a hidden layer")
     method: str = setting("sep_up")
     penalty_weight: float | None = setting(None, low=0, about="λ; None: the method's own")
-    learning_rate_init: float = setting(0.01, above=0)
+    learning_rate_init: float = setting(0.02, above=0)
     learning_rate: str = setting("cosine", choices=("constant", "cosine"), about="schedule")
-    weight_decay: float = setting(0.0, low=0, about="of AdamW")
+    weight_decay: float | None = setting(None, low=0, about="of AdamW; None: 12/depth²")
     max_iter: int = setting(100, low=1, about="epochs")
     batch_size: int | None = setting(None, low=1, about="points a step; None: all")
     early_stopping: bool = setting(False)
@@ -106,7 +106,7 @@ def cell_of(settings: Settings, dataset: Points, seed: int) -> Cell:
     optimizer = OptimizerSpec(
         name="adamw",
         lr=settings.learning_rate_init,
-        weight_decay=settings.weight_decay,
+        weight_decay=12 / settings.depth**2 if settings.weight_decay is None else settings.weight_decay,
         schedule=settings.learning_rate,
         epochs=settings.max_iter,
         batch_size=settings.batch_size,
