@@ -108,22 +108,10 @@ def main(given: list[str] | None = None) -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)  # scikit-learn's MLPs say so at their own defaults
     with threadpool_limits(1):
         found = [measure(name, seeds, rounds) for name in names]
-    table = Table(
-        title_justify="left", box=None, pad_edge=False, title=f"{found[0]['engine']}, one thread, {seeds} seeds"
-    )
-    for column in (
-        "",
-        "engine",
-        "s ours",
-        "s mlp",
-        "s mlp_same",
-        "× mlp",
-        "× mlp_same",
-        "score ours",
-        "mlp",
-        "same",
-    ):
-        table.add_column(column, justify="right" if column else "left")
+    title = f"{found[0]['engine']}, one thread, {seeds} seeds"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in ("", *(f"{way} s" for way in CONTENDERS), "× mlp", "× same", *CONTENDERS):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for row in found:
         table.add_row(
             row["dataset"],

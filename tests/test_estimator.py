@@ -245,6 +245,20 @@ def test_grid_search_over_a_pipeline_and_frames(tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == [] and capsys.readouterr() == ("", "")
 
 
+def test_after_a_fit_that_failed_nothing_of_an_earlier_one_answers():
+    one = few(max_iter=60).fit(*IRIS)
+    with pytest.raises(ValueError):
+        one.fit(IRIS[0], np.zeros(len(IRIS[1])))
+    with pytest.raises(NotFittedError):
+        one.predict(IRIS[0])
+
+
+@ignore_chance
+def test_a_setting_that_changes_nothing_is_a_warning():
+    with pytest.warns(UserWarning, match=r"^no unit is reset: reset\.every=1000 is beyond the 8 steps$"):
+        few(method="dormant_reset").fit(*IRIS)
+
+
 def test_before_fit_there_is_nothing_to_predict():
     for one in (few(), few(ThinDeepRegressor)):
         with pytest.raises(NotFittedError):
@@ -275,6 +289,7 @@ def test_before_fit_there_is_nothing_to_predict():
         ({"engine": "stacked"}, "engine='stacked' is not allowed: it must be one of auto, native, eager"),
         ({"engine": "native", "batch_size": 10}, "engine='native' is not allowed"),
         ({"n_jobs": 0}, "n_jobs=0 is not allowed"),
+        ({"random_state": "seven"}, "random_state='seven' is not allowed: it must be an integer from 0"),
         ({"method": "farkas", "width": 1}, "network.farkas=True is not allowed: it must be false with width 1"),
     ],
 )

@@ -94,6 +94,17 @@ class ThinDeep(BaseEstimator, ABC):  # type: ignore[misc]
             **{name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
         )
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there is a network."""
+        return hasattr(self, "network_")
+
+    def _seeds(self, count: int) -> list[int]:
+        try:
+            return [int(seed) for seed in check_random_state(self.random_state).randint(2**31 - 1, size=count)]
+        except ValueError:
+            allowed = "an integer from 0 to 2**32 - 1, a RandomState of NumPy, or None"
+            raise setting_error("random_state", self.random_state, allowed) from None
+
     def _threads(self) -> int:
         from jumpstart_exp.limits import cpu_count
 
@@ -106,6 +117,8 @@ class ThinDeep(BaseEstimator, ABC):  # type: ignore[misc]
         self, x: Any, y: Any, sample_weight: Any, *, is_first: bool
     ) -> tuple[Array, npt.NDArray[Any], Array | None]:
         """Points, targets and weights as arrays; points of weight 0 are left out."""
+        if is_first:
+            self.__dict__.pop("network_", None)  # should this fail, nothing of an earlier fit answers
         x, y = validate_data(
             self,
             x,
@@ -147,9 +160,7 @@ class ThinDeep(BaseEstimator, ABC):  # type: ignore[misc]
         threads = self._threads()
         is_warm = settings.warm_start and hasattr(self, "network_")
         points = self._points(settings, x, y, weights, is_first=not is_warm)
-        seeds = [
-            int(seed) for seed in check_random_state(self.random_state).randint(2**31 - 1, size=settings.n_restarts)
-        ]
+        seeds = self._seeds(settings.n_restarts)
         if settings.early_stopping:
             share, stratified = settings.validation_fraction, self._task == "classification"
             train, val = points.held_out(share, stratified=stratified, seed=seeds[0])
@@ -159,6 +170,8 @@ class ThinDeep(BaseEstimator, ABC):  # type: ignore[misc]
         cells = [cell_of(settings, dataset, seed) for seed in seeds]
         engine = training.engine_of(settings.engine, cells[0])
         start = self._start(cells[0]) if is_warm else None
+        for doubt in cells[0].warnings():
+            warnings.warn(doubt, UserWarning, stacklevel=3)
         patience = settings.n_iter_no_change if settings.early_stopping else None
         followers = [training.Follower(patience, settings.tol) for _ in cells]
         data = _data(train, val)
@@ -189,7 +202,7 @@ class ThinDeep(BaseEstimator, ABC):  # type: ignore[misc]
             raise setting_error("method", settings.method, "another one for partial_fit", about)
         points = self._points(settings, x, y, weights, is_first=is_first)
         if is_first:
-            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            (self._seed,) = self._seeds(1)
             self.loss_curve_, self.n_iter_ = [], 0
             self.validation_scores_ = self.best_validation_score_ = None
             self._optimizer = None

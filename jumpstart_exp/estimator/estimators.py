@@ -43,7 +43,8 @@ class ThinDeepClassifier(ClassifierMixin, ThinDeep):  # type: ignore[misc]
         n_restarts: networks from different initial weights, of which the one with the best validation score, else with
             the least training loss, is kept: deep, thin networks die by luck.
         class_weight: class → weight, or `balanced`; multiplied with the samples'.
-        warm_start: whether `fit` goes on from the weights that are there, with a new optimizer.
+        warm_start: whether `fit` goes on from the weights that are there, with a new optimizer; features, and targets
+            of a regression, are standardised as in the first call.
         engine: `native`, `eager` (plain torch), or `auto` for the first that can.
         n_jobs: restarts in training at once (native); None for 1, −1 for all processors. It changes no result.
         random_state: of initial weights, validation points and dropout.
