@@ -42,10 +42,11 @@ inspect: .venv/installed ## inside the networks of 50 layers of 4: data layer by
 gallery: .venv/installed ## docs/gallery.md anew, from what is stored
 	.venv/bin/python scripts/gallery.py results
 
-bench: .venv/installed ## the engines side by side, and the penalty's cost on images: results/bench*.json (minutes)
+bench: .venv/installed ## the engines side by side, the penalty's cost on images, the estimators: results/bench*.json (minutes)
 	.venv/bin/python scripts/bench.py --json results/bench.json
 	.venv/bin/python scripts/bench_images.py --json results/bench_images.json
 	.venv/bin/python scripts/bench_geometry.py
+	.venv/bin/python scripts/bench_estimator.py --json results/bench_estimator.json
 
 test: .venv/installed ## everything once, on all cores (about 12 minutes on two)
 	$(RUN) pytest $(PARALLEL) -m "not soak and not cluster"

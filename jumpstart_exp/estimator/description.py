@@ -51,7 +51,7 @@ class Settings:
     penalty_weight: float | None = setting(None, low=0, about="λ; None: the method's own")
     learning_rate_init: float = setting(0.02, above=0)
     learning_rate: str = setting("cosine", choices=("constant", "cosine"), about="schedule")
-    weight_decay: float | None = setting(None, low=0, about="of AdamW; None: 12/depth²")
+    weight_decay: float | None = setting(None, low=0, about="of AdamW; None: 8/depth²")
     max_iter: int = setting(100, low=1, about="epochs")
     batch_size: int | None = setting(None, low=1, about="points a step; None: all")
     early_stopping: bool = setting(False)
@@ -106,7 +106,7 @@ def cell_of(settings: Settings, dataset: Points, seed: int) -> Cell:
     optimizer = OptimizerSpec(
         name="adamw",
         lr=settings.learning_rate_init,
-        weight_decay=12 / settings.depth**2 if settings.weight_decay is None else settings.weight_decay,
+        weight_decay=8 / settings.depth**2 if settings.weight_decay is None else settings.weight_decay,
         schedule=settings.learning_rate,
         epochs=settings.max_iter,
         batch_size=settings.batch_size,

@@ -31,7 +31,7 @@ class ThinDeepClassifier(ClassifierMixin, ThinDeep):  # type: ignore[misc]
         penalty_weight: λ of the separation penalty; None for the method's own.
         learning_rate_init: at the first step.
         learning_rate: its schedule, `cosine` (down to 0 over `max_iter`) or `constant`.
-        weight_decay: of AdamW; None for 12/depth²: all layers shrink, and what leaves the last by their product.
+        weight_decay: of AdamW; None for 8/depth²: all layers shrink, and what leaves the last by their product.
         max_iter: epochs; of full batches these are the steps.
         batch_size: points a step; None for all. Mini-batches train in the engine eager, which is slower.
         early_stopping: whether `validation_fraction` of the (distinct) points is held out, the network with the best
