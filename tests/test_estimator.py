@@ -134,9 +134,10 @@ def test_warm_start_goes_on_from_the_weights(engine):
     loss = log_loss(y, one.predict_proba(x))
     one.fit(x, y)
     assert one.loss_curve_[0] == pytest.approx(loss, rel=1e-4)
-    one.set_params(width=9)
-    with pytest.raises(ValueError, match="must stay as they were where the training goes on"):
-        one.fit(x, y)
+    for other in ({"width": 9}, {"width": 8, "depth": 2}, {"depth": 3, "method": "residual"}):
+        one.set_params(**other)
+        with pytest.raises(ValueError, match="must stay as they were where the training goes on"):
+            one.fit(x, y)
 
 
 @ignore_chance
@@ -257,6 +258,8 @@ def test_after_a_fit_that_failed_nothing_of_an_earlier_one_answers():
 def test_a_setting_that_changes_nothing_is_a_warning():
     with pytest.warns(UserWarning, match=r"^no unit is reset: reset\.every=1000 is beyond the 8 steps$"):
         few(method="dormant_reset").fit(*IRIS)
+    with pytest.warns(UserWarning, match=r"^the batch norms' running statistics.* are still 92% .* after 8 steps"):
+        few(method="relu_bn").fit(*IRIS)
 
 
 def test_before_fit_there_is_nothing_to_predict():

@@ -25,7 +25,7 @@ class Data:
     accuracy and R². The penalty, a norm and the census see every point alike. `eager` and `native` know them.
 
     Raises:
-        ValueError: weights are not one finite number above 0 a point.
+        ValueError: weights are not one finite number above 0 a point, of a finite sum.
     """
 
     x_train: Tensor
@@ -46,8 +46,11 @@ class Data:
         ):
             if weights is None:
                 continue
-            if weights.shape != y.shape or not bool(((weights > 0) & weights.isfinite()).all()):
-                raise ValueError(f"{name} must be one finite number above 0 a point")
+            is_sound = (
+                weights.shape == y.shape and bool((weights > 0).all()) and bool(weights.double().sum().isfinite())
+            )
+            if not is_sound:
+                raise ValueError(f"{name} must be one finite number above 0 a point, of a finite sum")
 
     @property
     def is_weighted(self) -> bool:

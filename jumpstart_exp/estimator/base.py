@@ -18,7 +18,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from jumpstart_exp.estimator.description import Points, Settings, cell_of
+from jumpstart_exp.estimator.description import Points, Settings, cell_of, doubts
 from jumpstart_exp.estimator.network import TrainedNetwork
 from jumpstart_exp.estimator.points import Scale, WeightedPoints, distinct
 from jumpstart_exp.settings import SettingError, setting_error
@@ -170,7 +170,7 @@ class ThinDeep(BaseEstimator, ABC):  # type: ignore[misc]
         cells = [cell_of(settings, dataset, seed) for seed in seeds]
         engine = training.engine_of(settings.engine, cells[0])
         start = self._start(cells[0]) if is_warm else None
-        for doubt in cells[0].warnings():
+        for doubt in doubts(cells[0]):
             warnings.warn(doubt, UserWarning, stacklevel=3)
         patience = settings.n_iter_no_change if settings.early_stopping else None
         followers = [training.Follower(patience, settings.tol) for _ in cells]
@@ -243,8 +243,8 @@ class ThinDeep(BaseEstimator, ABC):  # type: ignore[misc]
 
         shapes, held = parameter_shapes(cell), self.network_.parameters
         if (
-            self.network_.spec != cell.network
-            or {*held} < {*shapes}
+            (self.network_.spec, self.network_.depth) != (cell.network, cell.depth)
+            or not {*shapes} <= {*held}
             or any(held[name].shape != shape for name, shape in shapes.items())
         ):
             raise ValueError("depth, width, method and features must stay as they were where the training goes on")

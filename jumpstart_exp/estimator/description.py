@@ -21,6 +21,9 @@ NAMES: Mapping[str, str] = {
 }
 """What the estimators call a cell's fields; the others have their own names."""
 
+_STATISTICS_LEFT = 0.05
+"""Share of a batch norm's initial statistics beyond which predictions are not those of the network that was trained."""
+
 
 @dataclass(frozen=True)
 class Points(DatasetSpec):
@@ -120,3 +123,15 @@ def cell_of(settings: Settings, dataset: Points, seed: int) -> Cell:
     except SettingError as error:
         name, rest = str(error).split("=", 1)
         raise SettingError(f"{NAMES.get(name, name)}={rest}") from None
+
+
+def doubts(cell: Cell) -> list[str]:
+    """What can be trained but not make sense, each in a line."""
+    found = cell.warnings()
+    left = (1 - cell.network.norm_momentum) ** cell.total_steps
+    if cell.network.norm == "batch" and left > _STATISTICS_LEFT:
+        found.append(
+            f"the batch norms' running statistics, by which it predicts, are still {left:.0%} of what they began with "
+            f"after {cell.total_steps} steps: method={cell.method} takes a larger max_iter"
+        )
+    return found
