@@ -1,7 +1,7 @@
 """Experiment grids for deep, thin ReLU networks with separation penalties.
 
 `grid`, `train`, `load` and `heatmap` are the command line from Python. For a model of your own:
-`SeparationPenalty("UP").watch(model)` and `census_of(model, points)`. `ThinDeepClassifier` and
+`SeparationPenalty("UP").watch(model)` and `census(model, loader)`. `ThinDeepClassifier` and
 `ThinDeepRegressor` are the grid's networks as scikit-learn estimators.
 """
 
@@ -13,15 +13,20 @@ if TYPE_CHECKING:
     from jumpstart_exp.estimator.estimators import ThinDeepClassifier, ThinDeepRegressor
     from jumpstart_exp.losses.separation import SeparationPenalty
     from jumpstart_exp.measures.census import census_of
+    from jumpstart_exp.measures.model_census import census, persistence
+    from jumpstart_exp.measures.watcher import Watcher
 
 __all__ = [
     "SeparationPenalty",
     "ThinDeepClassifier",
     "ThinDeepRegressor",
+    "Watcher",
+    "census",
     "census_of",
     "grid",
     "heatmap",
     "load",
+    "persistence",
     "train",
 ]
 __version__ = "0.1.0"
@@ -31,6 +36,8 @@ _FROM = {
     **dict.fromkeys(("ThinDeepClassifier", "ThinDeepRegressor"), "jumpstart_exp.estimator.estimators"),
     "SeparationPenalty": "jumpstart_exp.losses.separation",
     "census_of": "jumpstart_exp.measures.census",
+    **dict.fromkeys(("census", "persistence"), "jumpstart_exp.measures.model_census"),
+    "Watcher": "jumpstart_exp.measures.watcher",
 }
 
 

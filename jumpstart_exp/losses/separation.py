@@ -14,17 +14,22 @@ prints in (10) and (12) is a misprint: constraints (4) and (6) ask for min g ≤
 also by how much the extreme is beyond it, max g − B above and −B − min g below (ICLR, section 6).
 """
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from jumpstart_exp.losses.extremes import whole_extremes
-from jumpstart_exp.measures.recording import ReluRecorder
+from jumpstart_exp.losses.recorded_passes import RecordedPasses
+from jumpstart_exp.measures.selection import Functions, Layers
 from jumpstart_exp.settings import SettingError, check_settings, setting_error
 from jumpstart_exp.specs.penalty import PenaltySpec
+
+_WATCHES_NOTHING = (
+    "the penalty watches no model (a copied or saved one does not): call watch(model), or give it pre-activations"
+)
 
 Extremes = Mapping[str, tuple[Tensor, Tensor]]
 """By kind (U, P, L) the largest and the smallest entry of every constraint of a layer, two flat tensors."""
@@ -41,12 +46,12 @@ class SeparationPenalty(nn.Module):
     met), `sum_sq` = Σv² or `balanced`, the mean of the units' v plus that of the points'. Sources: CPAIOR, (3)–(12);
     SepCons, (20)–(29); balanced and sides: Riera, Puertas and Pujol, 2025.
 
-    With a model of your own whose ReLUs are `torch.nn.ReLU` modules:
+    With a model of your own:
 
         penalty = SeparationPenalty("UP").watch(model)
         loss = criterion(model(x), y) + 1e-4 * penalty()
 
-    `penalty()` is of the model's latest forward pass: call it before the next one.
+    `penalty()` is of the model's latest forward pass: call it before the next one. `watch` says which layers those are.
 
     Args:
         kind: `U` (units), `P` (points), `UP` (both) or `L` (layers).
@@ -102,7 +107,7 @@ class SeparationPenalty(nn.Module):
         self.spec = spec
         self.by_indices = True
         """Whether extremes of whole channels are kept as indices: a pass that torch.func cannot vectorise."""
-        self._recorder: ReluRecorder | None = None
+        self._recorded: RecordedPasses | None = None
 
     @classmethod
     def from_spec(cls, spec: PenaltySpec) -> "SeparationPenalty":
@@ -123,20 +128,81 @@ class SeparationPenalty(nn.Module):
         penalty.spec = spec
         return penalty
 
-    def watch(self, model: nn.Module) -> "SeparationPenalty":
-        """Record what every `torch.nn.ReLU` of the model sees, so that the penalty can be called without arguments.
+    def watch(
+        self,
+        model: nn.Module,
+        layers: Layers = None,
+        *,
+        functions: Functions = (),
+        output_layer: bool = False,
+        unit_axis: int | None = None,
+        point_axis: int | None = None,
+        passes: str = "one",
+    ) -> "SeparationPenalty":
+        """Record the model's pre-activations, so that the penalty can be called without arguments.
+
+        They are found by themselves: the inputs of everything like a ReLU (modules, functions, methods), as it is
+        computed. What is recorded are the extremes at that instant: nothing that happens to the tensors later changes
+        them, and the model computes what it computes without. It ends with `remove()`, with the `with` block that it
+        stands in, or with the penalty. Under autocast extremes are in float32. In a pass with gradients `penalty()` is
+        of that pass until the next one begins, whatever runs under `torch.no_grad()` in between; called under
+        `no_grad` it is of the latest pass.
+
+        Args:
+            model: any module. Every process of a DistributedDataParallel training has its own batch and its own
+                penalty.
+            layers: names (`head`), patterns (`layer3.*`) or types of modules: the activations called within them are
+                the layers, and of a linear layer, a convolution or a recurrent one that is named itself its outputs or
+                gates. None for all activations like ReLU.
+            functions: names of functions, `tanh`, and types of modules that are activations, too.
+            output_layer: whether the outputs of the linear layer or convolution called last are constrained, too.
+            unit_axis: which axis of pre-activations with three or more has the units; None for what follows from how
+                they were made: 1 of a convolution, (N, C, …), the last one of a linear layer, (N, T, C).
+            point_axis: which axis has the points; None for 0, and 1 within modules that have `batch_first=False`.
+            passes: of several forward passes with gradients that wait: `one` is an error, `sum` is the sum of their
+                penalties, `latest` the last one's.
 
         Raises:
-            SettingError: the model has no `torch.nn.ReLU` module.
+            SettingError: a setting is not allowed, or the model cannot be watched, because it is compiled or scripted.
         """
-        recorder = ReluRecorder(model)
-        if recorder.count == 0:
-            recorder.remove()
-            raise SettingError("the model has no torch.nn.ReLU module: call the penalty with its pre-activations")
-        if self._recorder is not None:
-            self._recorder.remove()
-        self._recorder = recorder
+        recorded = RecordedPasses(
+            model,
+            self.layer_extremes,
+            passes,
+            layers=layers,
+            functions=functions,
+            output_layer=output_layer,
+            unit_axis=unit_axis,
+            point_axis=point_axis,
+        )
+        self.remove()
+        self._recorded = recorded
         return self
+
+    def remove(self) -> None:
+        """End watching: the model is as it was."""
+        if self._recorded is not None:
+            self._recorded.watch.remove()
+            self._recorded = None
+
+    def __enter__(self) -> "SeparationPenalty":
+        """For `with SeparationPenalty("UP").watch(model) as penalty:`."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    @contextmanager
+    def one_pass(self) -> Iterator[None]:
+        """All that is computed within is one forward pass: for a training step that calls parts of the model.
+
+        Raises:
+            SettingError: no model is watched, or it is in its forward pass.
+        """
+        if self._recorded is None:
+            raise SettingError(_WATCHES_NOTHING)
+        with self._recorded.watch.one_pass():
+            yield
 
     def forward(
         self,
@@ -158,7 +224,10 @@ class SeparationPenalty(nn.Module):
         Raises:
             SettingError: nothing to work on, or not one layer weight a layer.
         """
-        layers = self._layers(pre_activations)
+        if pre_activations is None:
+            return self._of_recorded()
+        layers = pre_activations
+        self._check_layers(len(layers))
         if self._takes_whole_channels(layers) and unit_mask is None and point_mask is None:
             whole = (whole_extremes(g if g.dim() > 2 else g[:, :, None]) for g in layers)
             return self.of_extremes([by_kind(self.spec.kind, *found) for found in whole])
@@ -174,18 +243,11 @@ class SeparationPenalty(nn.Module):
                 pairs.append((kind, v.flatten()))
         return self._aggregate(pairs)
 
-    def _layers(self, pre_activations: Sequence[Tensor] | None) -> Sequence[Tensor]:
-        if pre_activations is None:
-            if self._recorder is None:
-                raise SettingError("the penalty watches no model: call watch(model), or give it pre-activations")
-            pre_activations = self._recorder.pre_activations
-            if torch.is_grad_enabled() and pre_activations and not any(g.requires_grad for g in pre_activations):
-                warnings.warn(
-                    "the watched model's latest forward pass was without gradients: its penalty trains nothing",
-                    stacklevel=5,
-                )
-        self._check_layers(len(pre_activations))
-        return pre_activations
+    def _of_recorded(self) -> Tensor:
+        if self._recorded is None:
+            raise SettingError(_WATCHES_NOTHING)
+        values = [self.of_extremes(layers) for layers in self._recorded.read()]
+        return values[0] if len(values) == 1 else torch.stack(values).sum()
 
     def _check_layers(self, count: int) -> None:
         if count == 0:
@@ -237,6 +299,16 @@ class SeparationPenalty(nn.Module):
                 extreme = extreme[:, real_constraints]
             found.append(sign * extreme)
         return found[0], found[1]
+
+    def layer_extremes(self, g: Tensor, layer: int) -> Extremes:
+        """TEMPORARY."""
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t):
+            flat = g.clone().flatten(2) if g.dim() > 2 else g.clone()[:, :, None]
+            found = {}
+            for kind in self.spec.kind:
+                a, b = self.extremes(flat.float()[None] if flat.dtype != torch.float64 else flat[None], kind, [layer])
+                found[kind] = (a[0], b[0])
+            return found
 
     def of_extremes(self, layers: Sequence[Extremes]) -> Tensor:
         """The penalty of one batch, a scalar, from the extremes of its layers' constraints, input to output.

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from jumpstart_exp.measures.recording import ReluRecorder
+from jumpstart_exp.measures.model_census import census as model_census
 from jumpstart_exp.result import DORMANT_TAU, LayerCensus
-from jumpstart_exp.settings import SettingError
 
 
 def census(post_activations: Sequence[Tensor]) -> LayerCensus:
@@ -78,24 +77,21 @@ def dormant_share(sizes: Tensor) -> Tensor:
 
 
 def census_of(model: nn.Module, points: Tensor) -> LayerCensus:
-    """The census of any torch model's `torch.nn.ReLU` modules on these points, in evaluation mode.
+    """The census of any torch model's ReLUs on these points, in evaluation mode, as plain numbers; see `census`.
 
     Raises:
-        SettingError: the model has no `torch.nn.ReLU` module.
+        SettingError: the model calls nothing like a ReLU, or cannot be watched.
     """
-    recorder = ReluRecorder(model)
-    training = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        with torch.no_grad():
-            model(points)
-    finally:
-        recorder.remove()
-        for module, mode in training.items():
-            module.training = mode
-    if recorder.count == 0:
-        raise SettingError("the model has no torch.nn.ReLU module: give census() its ReLU outputs instead")
-    return census([torch.relu(pre_activation) for pre_activation in recorder.pre_activations])
+    found = model_census(model, points, taus=(DORMANT_TAU,))
+    return LayerCensus(
+        tuple(found["dead_units"]),
+        tuple(found["linear_units"]),
+        tuple(found["dead_points"]),
+        tuple(found["linear_points"]),
+        dead_at_some_layer=found.attrs["dead_points_at_some_layer"],
+        dormant_units=tuple(found[f"dormant_units_tau_{DORMANT_TAU:g}"]),
+        firing_rate=tuple(found["firing_rate"]),
+    )
 
 
 def _share(holds: Tensor, over: int) -> Tensor:
