@@ -9,7 +9,7 @@ FIG ?= cpaior-2
 INSIDE = table2_50x4 constraints_only_50x4 dynamics_50x4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup heatmaps scatters tables report figure inspect gallery bench test soak fuzz test-cluster lint format clean
+.PHONY: help setup heatmaps scatters tables report figure inspect gallery bench test soak fuzz test-cluster lint format docs clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ lint: .venv/installed ## style, format and types
 format: .venv/installed ## format the code
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
+
+docs: .venv/installed ## the documentation as a site, build/site: python -m http.server --directory build/site shows it
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
 
 clean: ## remove the virtual environment and caches; results stay
 	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis

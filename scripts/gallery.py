@@ -38,6 +38,9 @@ DPI = 150
 LARGEST = 300_000
 """Bytes of a picture, above which it is drawn with fewer dots."""
 
+TESTED = "<!-- test: with dry_run=true seed=0; fails: python -m jumpstart_exp -m +experiment= -->"
+"""How the tests run a figure's commands: they have no results of the study."""
+
 INTRODUCTION = """\
 # Gallery
 
@@ -81,7 +84,7 @@ def main(arguments: list[str]) -> int:
         caption = initialisation_caption(dataset)
         shown.append(
             f"## {dataset.title} before training\n\n![{dataset.title} before training](figures/gallery/{png.name})\n\n"
-            f"{caption}\n\n```\npython -m jumpstart_exp.report\n```\n"
+            f"{caption}\n\n```\npython -m jumpstart_exp.report only=initialisation\n```\n"
         )
     for old in PICTURES.glob("*.png"):
         if old.name not in written:
@@ -131,8 +134,9 @@ def _entry(figure: PaperFigure, results: Path, table: pd.DataFrame, source: Pape
     if source is not None and not figure.is_table:
         ours = f"*Ours:* {paper_line(figure, source, 'best').split(', ours: ')[1]}. {_trained(figure, source)}\n\n"
     draw = f"make figure FIG={figure.name}" if not chosen else paper_commands(figure, variant)[-1]
-    commands = [*_training(figure, source), draw]
-    return f"{heading}\n\n{content}\n{ours}```\n" + "\n".join(commands) + "\n```\n", picture
+    training = _training(figure, source)
+    block = [*([TESTED] if training else []), "```", *training, draw, "```\n"]
+    return f"{heading}\n\n{content}\n{ours}" + "\n".join(block), picture
 
 
 def _training(figure: PaperFigure, source: PaperSource | None) -> list[str]:
@@ -178,10 +182,10 @@ def _lacking(figures: list[PaperFigure]) -> str:
             if command not in times:
                 times[command] = _estimate(command)
         lines.append(f"* **{figure.name}**, {figure.paper}, {figure.place}: {figure.caption}\n")
-        lines.append("  ```")
-        lines += [f"  {command}{f'   # {times[command]}' if times.get(command) else ''}" for command in commands[:-1]]
-        lines += [f"  {command}   # in small: {times[command]}" for command in small]
-        lines += [f"  make figure FIG={figure.name}", "  ```\n"]
+        block = [TESTED, "```"]
+        block += [f"{command}{f'   # {times[command]}' if times.get(command) else ''}" for command in commands[:-1]]
+        block += [f"{command}   # in small: {times[command]}" for command in small]
+        lines += [f"    {line}" for line in (*block, f"make figure FIG={figure.name}", "```")]
     return "\n".join(lines)
 
 

@@ -1,0 +1,23 @@
+"""Pages of the site (mkdocs.yml) that stand elsewhere in the repository: the start page and the changelog.
+
+README.md is written for the repository: its links into docs/ are links within docs/ here.
+"""
+
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parent.parent
+ELSEWHERE = {"index.md": ROOT / "README.md", "changelog.md": ROOT / "CHANGELOG.md"}
+"""Page → the file that it is made of."""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that lie outside of docs/."""
+    for name, source in ELSEWHERE.items():
+        content = (
+            source.read_text(encoding="utf-8").replace("](docs/", "](").replace("](CHANGELOG.md", "](changelog.md")
+        )
+        files.append(File.generated(config, name, content=content))
+    return files
