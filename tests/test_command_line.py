@@ -127,19 +127,6 @@ def test_a_new_method_is_a_yaml_file(command, tmp_path):
     assert rows.loc["sep_up_l2", "penalty.aggregate"] == "l2" and rows.loc["sep_up_l2", "penalty.ties"] == "shared"
 
 
-def test_the_examples_of_the_documentation_work_as_they_stand(answer, command, tmp_path):
-    text = (ROOT / "docs" / "extending.md").read_text()
-    blocks = dict(re.findall(r"`conf/((?:method|experiment)/\w+\.yaml)`[^`]*```yaml\n(.*?)```", text, re.DOTALL))
-    assert len(blocks) == 2
-    for name, content in blocks.items():
-        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "mine" / name).write_text(content)
-    methods = command("--config-dir", "mine", "-m", "method=relu,sep_up_l2", "depth=2", "optimizer.epochs=2")
-    assert methods.returncode == 0, methods.stderr
-    study = answer("--config-dir", "mine", "-m", "+experiment=narrow", "dry_run=true")
-    assert study.returncode == 0 and " 120 (" in study.stdout, study.stderr
-
-
 def test_a_study_leaves_a_methods_own_settings_alone(answer, tmp_path):
     (tmp_path / "mine" / "method").mkdir(parents=True)
     (tmp_path / "mine" / "method" / "strong.yaml").write_text(
