@@ -18,8 +18,9 @@ ELSEWHERE = {"index.md": ROOT / "README.md", "changelog.md": ROOT / "CHANGELOG.m
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that lie outside of docs/."""
     for name, source in ELSEWHERE.items():
-        content = source.read_text(encoding="utf-8").replace("](docs/", "](").replace("](CHANGELOG.md", "](changelog.md")
-        files.append(File.generated(config, name, content=content))
+        text = source.read_text(encoding="utf-8")
+        here = text.replace("](docs/", "](").replace("](CHANGELOG.md", "](changelog.md")
+        files.append(File.generated(config, name, content=here))
     return files
 
 

@@ -1,6 +1,5 @@
 """The command lines as users type them, with fewer epochs."""
 
-import re
 import shutil
 import subprocess
 import sys
