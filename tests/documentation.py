@@ -167,12 +167,17 @@ class Reader:
         if self._python is not None:
             self._python.close()
 
-    def run(self, block: Block) -> None:
-        """Run a block.
+    def read(self, page: Path) -> None:
+        """Run a page's blocks from top to bottom.
 
         Raises:
-            AssertionError: it does not do what the page says.
+            AssertionError: one does not do what the page says.
         """
+        for block in blocks(page):
+            if not block.is_read_only and not not_run(block):
+                self._run(block)
+
+    def _run(self, block: Block) -> None:
         if block.title:
             file = self.folder / block.title
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -39,9 +39,31 @@ def test_a_page_does_what_it_says(name, stored, tmp_path, command, answer):
     folder, key = stored
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     with Reader(tmp_path, key, command, answer) as reader:
-        for block in blocks(PAGES[name]):
-            if not block.is_read_only and not not_run(block):
-                reader.run(block)
+        reader.read(PAGES[name])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("```\npython -m jumpstart_exp dept=2\n```", "did you mean depth"),
+        ("```\npython -m jumpstart_exp.report figure=iclr-1\n```", "nothing that it shows is stored"),
+        ("<!-- test: fails: another error -->\n```\npython -m jumpstart_exp.report figure=iclr-1\n```", "nothing"),
+        ("<!-- test: fails: no error -->\n```\npython -m jumpstart_exp.status\n```", "done"),
+        ("```\npython -m jumpstart_exp -m seed=range(6)\n```", "a shell takes"),
+        ("```\nls\n```", "no way to run"),
+        ("```python\nimport jumpstart_exp\njumpstart_exp.trian\n```", "no attribute 'trian'"),
+        ("<!-- test: without seed=1 -->\n```\npython -m jumpstart_exp\n```", "no clause"),
+        ("<!-- test: replace depth=3 by depth=2 -->\n```\npython -m jumpstart_exp\n```", "is not in the block"),
+        ("<!-- test: with seed=1 -->\n\n```\npython -m jumpstart_exp\n```", "no block behind the comment"),
+    ],
+)
+def test_a_page_that_says_what_is_not_so_fails(text, message, stored, tmp_path, answer):
+    folder, key = stored
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    page = tmp_path / "page.md"
+    page.write_text(text + "\n", encoding="utf-8")
+    with Reader(tmp_path, key, answer, answer) as reader, pytest.raises(AssertionError, match=message):
+        reader.read(page)
 
 
 def test_little_is_not_run_and_each_time_it_says_why():
