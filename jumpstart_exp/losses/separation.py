@@ -14,14 +14,14 @@ prints in (10) and (12) is a misprint: constraints (4) and (6) ask for min g ≤
 also by how much the extreme is beyond it, max g − B above and −B − min g below (ICLR, section 6).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from jumpstart_exp.losses.extremes import whole_extremes
+from jumpstart_exp.losses.extremes import check_pre_activation, constraint_extremes
 from jumpstart_exp.losses.recorded_passes import RecordedPasses
 from jumpstart_exp.measures.selection import Functions, Layers
 from jumpstart_exp.settings import SettingError, check_settings, setting_error
@@ -222,15 +222,19 @@ class SeparationPenalty(nn.Module):
             tie_draws: draws for `random` ties; None takes torch's global generator.
 
         Raises:
-            SettingError: nothing to work on, or not one layer weight a layer.
+            SettingError: nothing to work on, or not one layer weight a layer; pre-activations that are empty, or not
+                real floating-point numbers.
         """
         if pre_activations is None:
             return self._of_recorded()
         layers = pre_activations
         self._check_layers(len(layers))
-        if self._takes_whole_channels(layers) and unit_mask is None and point_mask is None:
-            whole = (whole_extremes(g if g.dim() > 2 else g[:, :, None]) for g in layers)
-            return self.of_extremes([by_kind(self.spec.kind, *found) for found in whole])
+        for layer, g in enumerate(layers):
+            check_pre_activation(g, layer)
+        if unit_mask is None and point_mask is None and self._goes_by_layer(layers):
+            found = [self.layer_extremes(g, layer, tie_draws=tie_draws) for layer, g in enumerate(layers)]
+            is_single = self.spec.scope == "channel" and self.spec.ties == "single"
+            return self._of_groups(found, [range(len(layers))] if is_single else _equal_shapes(layers))
         pairs = []
         for indices in _equal_shapes(layers):
             g = torch.stack([layers[index].reshape(*layers[index].shape[:2], -1) for index in indices])
@@ -255,6 +259,31 @@ class SeparationPenalty(nn.Module):
         weights = self.spec.layer_weights
         if weights is not None and len(weights) != count:
             raise SettingError(f"penalty.layer_weights has {len(weights)} numbers, the network {count} hidden layers")
+
+    def layer_extremes(self, g: Tensor, layer: int, *, tie_draws: TieDraws | None = None) -> Extremes:
+        """The extremes of one layer's constraints, for `of_extremes`; g may be changed in place afterwards.
+
+        Values and gradient are of g as it is now: what is kept of it are indices. Both are exact whatever the precision
+        of g: the values are in at least float32. An extreme over something that is no number is none.
+
+        Args:
+            g: pre-activations (points, channels, *positions).
+            layer: its number, for the draws and in messages.
+            tie_draws: as in `forward`.
+
+        Raises:
+            SettingError: g is empty, or not real floating-point numbers.
+        """
+        check_pre_activation(g, layer)
+        draw = tie_draws or _global_draws
+        spec = self.spec
+        return constraint_extremes(
+            g,
+            spec.kind,
+            ties=spec.ties,
+            scope=spec.scope,
+            draw=lambda constraint, count: draw(constraint, layer, count),
+        )
 
     def extremes(
         self,
@@ -300,16 +329,6 @@ class SeparationPenalty(nn.Module):
             found.append(sign * extreme)
         return found[0], found[1]
 
-    def layer_extremes(self, g: Tensor, layer: int) -> Extremes:
-        """TEMPORARY."""
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t):
-            flat = g.clone().flatten(2) if g.dim() > 2 else g.clone()[:, :, None]
-            found = {}
-            for kind in self.spec.kind:
-                a, b = self.extremes(flat.float()[None] if flat.dtype != torch.float64 else flat[None], kind, [layer])
-                found[kind] = (a[0], b[0])
-            return found
-
     def of_extremes(self, layers: Sequence[Extremes]) -> Tensor:
         """The penalty of one batch, a scalar, from the extremes of its layers' constraints, input to output.
 
@@ -317,11 +336,16 @@ class SeparationPenalty(nn.Module):
             SettingError: no layer, or not one layer weight a layer.
         """
         self._check_layers(len(layers))
+        return self._of_groups(layers, [range(len(layers))])
+
+    def _of_groups(self, layers: Sequence[Extremes], groups: Iterable[Iterable[int]]) -> Tensor:
+        """Of extremes, added up group by group and in a group by kind: another order rounds otherwise."""
         pairs = []
-        for kind in self.spec.kind:
-            for layer, extremes in enumerate(layers):
-                v = self.pairs(kind, *extremes[kind]).flatten()
-                pairs.append((kind, v if self.spec.layer_weights is None else v * self.spec.layer_weights[layer]))
+        for group in groups:
+            for kind in self.spec.kind:
+                for layer in group:
+                    v = self.pairs(kind, *layers[layer][kind]).flatten()
+                    pairs.append((kind, v if self.spec.layer_weights is None else v * self.spec.layer_weights[layer]))
         return self._aggregate(pairs)
 
     def part(self, layer: int, extremes: Extremes) -> tuple[Tensor, tuple[int, ...]]:
@@ -380,16 +404,9 @@ class SeparationPenalty(nn.Module):
             below = below + torch.relu(-self.spec.upper_bound - smallest)
         return of_above * above + of_below * below
 
-    def _takes_whole_channels(self, layers: Sequence[Tensor]) -> bool:
-        """Whether there are convolutions, whose extremes are best kept as indices: copying them takes long."""
-        if (
-            not self.by_indices
-            or self.spec.scope != "channel"
-            or self.spec.ties != "single"
-            or not all(g.numel() for g in layers)
-        ):
-            return False
-        return any(g.dim() > 2 and g.numel() > g.shape[0] * g.shape[1] for g in layers)
+    def _goes_by_layer(self, layers: Sequence[Tensor]) -> bool:
+        """Whether there are convolutions or half precision; a small network's layers are faster stacked."""
+        return self.by_indices and any(g.dim() > 2 or g.dtype in (torch.float16, torch.bfloat16) for g in layers)
 
     def _aggregate(self, pairs: list[tuple[str, Tensor]]) -> Tensor:
         """Of pairs with their kinds."""
