@@ -92,7 +92,7 @@ def publish(monkeypatch: pytest.MonkeyPatch, name: str, folder: Path, mirror: st
     spec = DATASETS[name]
     changes: dict[str, Any] = dict(zip(("n_train", "n_val"), SIZES[name], strict=True))
     known = spec.files
-    published = images._torchvision_datasets().__dict__[known.source]
+    published = images.torchvision_module("datasets").__dict__[known.source]
     packed = archives(name, folder)
     files = {path.name: md5(path.read_bytes()) for path in folder.iterdir()}
     if name == "mnist":

@@ -165,7 +165,7 @@ class ImageSet(ABC):
 
     def _class(self, **replaced: Any) -> Any:
         """The set's class in torchvision, with methods replaced."""
-        published = getattr(_torchvision_datasets(), self.source)
+        published = getattr(torchvision_module("datasets"), self.source)
         return type(self.source, (published,), replaced) if replaced else published
 
 
@@ -360,13 +360,13 @@ def _politely() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _torchvision_datasets() -> types.ModuleType:
-    """torchvision.datasets, also where torchvision was built for another torch: datasets need no operators."""
-    name = "torchvision._meta_registrations"
+def torchvision_module(name: str) -> types.ModuleType:
+    """Torchvision's `datasets` or `models`, also where it was built for another torch: these need no operators."""
+    operators = "torchvision._meta_registrations"
     try:
-        return importlib.import_module("torchvision.datasets")
+        return importlib.import_module(f"torchvision.{name}")
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
-    sys.modules[name] = types.ModuleType(name)
-    return importlib.import_module("torchvision.datasets")
+    sys.modules[operators] = types.ModuleType(operators)
+    return importlib.import_module(f"torchvision.{name}")
