@@ -502,7 +502,7 @@ def _drawn_tie(
     indices: Sequence[int],
 ) -> Tensor:
     """Index of the k-th tied entry of every constraint, k = ⌊draw · tied / 2³²⌋."""
-    tied = signed == signed.amax(dim=2, keepdim=True)
+    tied = (signed == signed.amax(dim=2, keepdim=True)) | signed.isnan()  # beside what is no number nothing is largest
     count = tied.shape[1] if real_constraints is None else int(real_constraints.sum())
     numbers = torch.zeros(tied.shape[:2], dtype=torch.int64, device=signed.device)
     drawn = torch.stack([draw(index, count) for index in indices]).to(signed.device)

@@ -15,9 +15,6 @@ from jumpstart_exp.settings import setting_error
 _SMALL = 1 << 14
 """Numbers of a layer up to which torch's own search, one operation, is faster than a comparison's several."""
 
-_RANKS = 255
-"""Entries of a constraint that are ranked at once: ranks are bytes, 0 is none."""
-
 _LISTED_AT_ONCE = 1 << 22
 """Numbers that are copied at once to list tied entries."""
 
@@ -109,8 +106,7 @@ def chosen_by_position(rows: Rows, kind: str, ties: str, draw: Callable[[int], T
         last = first
     else:
         values = dense.amax(axis) if largest else dense.amin(axis)
-        first = _place(dense, values, axis, is_last=False)
-        last = first if ties == "single" else _place(dense, values, axis, is_last=True)
+        first, last = _places(dense, values, axis, with_last=ties != "single")
     beginning = _without(dense, axis)
     step = dense.stride(axis)
     entries, is_tied = beginning + first * step, first != last
@@ -171,20 +167,20 @@ def _without(dense: Tensor, axis: int) -> Tensor:
     return one[:, None] + other
 
 
-def _place(dense: Tensor, extremes: Tensor, axis: int, *, is_last: bool) -> Tensor:
-    """Where along the axis the first, or last, number stands that equals the extreme; 0 where none does (no number)."""
-    found = torch.zeros_like(extremes, dtype=torch.int64)
-    extremes, size = extremes.unsqueeze(axis), dense.shape[axis]
-    starts = range(0, size, _RANKS)
-    for start in starts if is_last else reversed(starts):
-        count = min(_RANKS, size - start)
-        rank = torch.arange(1, count + 1, device=dense.device)
-        rank = (rank if is_last else rank.flip(0)).to(torch.uint8)
-        equal = (dense.narrow(axis, start, count) == extremes).view(torch.uint8)
-        best = equal.mul_(rank.view([-1 if own == axis else 1 for own in range(3)])).amax(axis)
-        place = best.to(torch.int64) + (start - 1) if is_last else (start + count) - best.to(torch.int64)
-        found = torch.where(best > 0, place, found)
-    return found
+def _places(dense: Tensor, extremes: Tensor, axis: int, *, with_last: bool) -> tuple[Tensor, Tensor]:
+    """Where along the axis the first and the last number stand that equal the extreme; the first for both if not asked.
+
+    0 where none does: the extreme is no number.
+    """
+    size = dense.shape[axis]
+    small = torch.uint8 if size < 2**8 else torch.int16 if size < 2**15 else torch.int32  # few bytes are fast
+    rank = torch.arange(1, size + 1, device=dense.device).to(small).view([-1 if own == axis else 1 for own in range(3)])
+    equal = dense == extremes.unsqueeze(axis)
+    best = (equal * rank.flip(axis)).amax(axis).to(torch.int64)
+    first = torch.where(best > 0, size - best, 0)
+    if not with_last:
+        return first, first
+    return first, ((equal * rank).amax(axis).to(torch.int64) - 1).clamp_(min=0)
 
 
 def _listed(
