@@ -106,7 +106,7 @@ class SeparationPenalty(nn.Module):
             raise SettingError("penalty.kind='none' is not allowed: it must be one of U, P, UP, L")
         self.spec = spec
         self.by_indices = True
-        """Whether extremes of whole channels are kept as indices: a pass that torch.func cannot vectorise."""
+        """Whether extremes may be kept as indices: torch.func cannot vectorise that."""
         self._recorded: RecordedPasses | None = None
 
     @classmethod
@@ -231,7 +231,8 @@ class SeparationPenalty(nn.Module):
         self._check_layers(len(layers))
         for layer, g in enumerate(layers):
             check_pre_activation(g, layer)
-        if unit_mask is None and point_mask is None and self._goes_by_layer(layers):
+        is_small = all(g.dim() == 2 and g.dtype not in (torch.float16, torch.bfloat16) for g in layers)
+        if unit_mask is None and point_mask is None and not is_small and self.takes_layers(layers):
             found = [self.layer_extremes(g, layer, tie_draws=tie_draws) for layer, g in enumerate(layers)]
             is_single = self.spec.scope == "channel" and self.spec.ties == "single"
             return self._of_groups(found, [range(len(layers))] if is_single else _equal_shapes(layers))
@@ -272,9 +273,11 @@ class SeparationPenalty(nn.Module):
             tie_draws: as in `forward`.
 
         Raises:
-            SettingError: g is empty, or not real floating-point numbers.
+            SettingError: g is empty, or not real floating-point numbers; shared or random ties in a CUDA graph.
         """
         check_pre_activation(g, layer)
+        if self._is_captured(g):
+            raise SettingError(f"penalty.ties={self.spec.ties!r} cannot be part of a CUDA graph: it must be single")
         draw = tie_draws or _global_draws
         spec = self.spec
         return constraint_extremes(
@@ -284,6 +287,14 @@ class SeparationPenalty(nn.Module):
             scope=spec.scope,
             draw=lambda constraint, count: draw(constraint, layer, count),
         )
+
+    def takes_layers(self, layers: Sequence[Tensor]) -> bool:
+        """Whether `layer_extremes` can be asked for them."""
+        return self.by_indices and not any(self._is_captured(g) for g in layers)
+
+    def _is_captured(self, g: Tensor) -> bool:
+        """Whether it becomes part of a CUDA graph, in which tied entries cannot be listed."""
+        return self.spec.ties != "single" and g.is_cuda and torch.cuda.is_current_stream_capturing()
 
     def extremes(
         self,
@@ -403,10 +414,6 @@ class SeparationPenalty(nn.Module):
             above = above + torch.relu(largest - self.spec.upper_bound)
             below = below + torch.relu(-self.spec.upper_bound - smallest)
         return of_above * above + of_below * below
-
-    def _goes_by_layer(self, layers: Sequence[Tensor]) -> bool:
-        """Whether there are convolutions or half precision; a small network's layers are faster stacked."""
-        return self.by_indices and any(g.dim() > 2 or g.dtype in (torch.float16, torch.bfloat16) for g in layers)
 
     def _aggregate(self, pairs: list[tuple[str, Tensor]]) -> Tensor:
         """Of pairs with their kinds."""

@@ -211,7 +211,7 @@ private:
     T* const lowest_;
 };
 
-// One constraint a position, ties shared. The loops are plain: the compiler makes vectors of them.
+// One constraint a position, ties shared. Most loops are plain: the compiler makes vectors of them.
 template <class T>
 class PositionSeparator {
 public:
@@ -237,7 +237,7 @@ public:
             const T* x = x_ + image * units_;
             grow_units(x, unit_values_, unit_shares_, T(1));
             grow_units(x, unit_values_ + units_, unit_shares_ + units_, T(-1));
-            for (int side = 0; side < 2; ++side) find_points(x, (side * images_ + image) * positions_, side == 0 ? T(1) : T(-1));
+            for (std::int64_t first = 0; first < positions_; first += lanes<T>) find_points(x, image, first);
         }
     }
 
@@ -260,6 +260,7 @@ public:
 
 private:
     static constexpr T infinity = T(__builtin_inf());
+    static constexpr int BLOCK = 16;
 
     void grow_units(const T* __restrict x, T* __restrict values, T* __restrict shares, T sign) {
         for (std::int64_t i = 0; i < units_; ++i) {
@@ -269,16 +270,31 @@ private:
         }
     }
 
-    void find_points(const T* x, std::int64_t first, T sign) {
-        for (std::int64_t p = 0; p < positions_; ++p, x += channels_) {
-            T best = -infinity, share = 0;
-            for (std::int64_t c = 0; c < channels_; ++c) {
-                const T now = sign * x[c];
-                share = now > best ? T(1) : share + (now == best ? T(1) : T(0));
-                best = now > best ? now : best;
+    // Extremes over the channels of as many positions as there are lanes, or of those that are left: a block of channels
+    // at a time is turned so that positions are the lanes.
+    void find_points(const T* x, std::int64_t image, std::int64_t first) {
+        const std::int64_t count = positions_ - first < lanes<T> ? positions_ - first : lanes<T>;
+        const V<T> one = broadcast<T>(T(1)), none{};
+        V<T> values[2] = {broadcast<T>(-infinity), broadcast<T>(infinity)}, shares[2] = {none, none};
+        V<T> turned[BLOCK] = {};
+        for (std::int64_t channel = 0; channel < channels_; channel += BLOCK) {
+            const std::int64_t channels = channels_ - channel < BLOCK ? channels_ - channel : BLOCK;
+            for (std::int64_t i = 0; i < count; ++i) {
+                const T* row = x + (first + i) * channels_ + channel;
+                for (std::int64_t c = 0; c < channels; ++c) reinterpret_cast<T*>(turned + c)[i] = row[c];
             }
-            point_values_[first + p] = sign * best;
-            point_shares_[first + p] = share;
+            for (std::int64_t c = 0; c < channels; ++c) {
+                const V<T> now = turned[c];
+                shares[0] = now > values[0] ? one : now == values[0] ? shares[0] + one : shares[0];
+                shares[1] = now < values[1] ? one : now == values[1] ? shares[1] + one : shares[1];
+                values[0] = now > values[0] ? now : values[0];
+                values[1] = now < values[1] ? now : values[1];
+            }
+        }
+        for (int side = 0; side < 2; ++side) {
+            const std::int64_t place = (side * images_ + image) * positions_ + first;
+            std::memcpy(point_values_ + place, values + side, std::size_t(count) * sizeof(T));
+            std::memcpy(point_shares_ + place, shares + side, std::size_t(count) * sizeof(T));
         }
     }
 
