@@ -45,6 +45,7 @@ gallery: .venv/installed ## docs/gallery.md anew, from what is stored
 bench: .venv/installed ## the engines side by side, the penalty's cost on images, the estimators: results/bench*.json (minutes)
 	.venv/bin/python scripts/bench.py --json results/bench.json
 	.venv/bin/python scripts/bench_images.py --json results/bench_images.json
+	.venv/bin/python scripts/bench_library.py --threads 1 2 --json results/bench_library.json
 	.venv/bin/python scripts/bench_geometry.py
 	.venv/bin/python scripts/bench_estimator.py --json results/bench_estimator.json
 
