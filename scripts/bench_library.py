@@ -191,9 +191,10 @@ def measure(number: int, model: Model, options: argparse.Namespace) -> dict[str,
         found["times_plain"][str(threads)] = {way: fastest[way] / fastest["plain"] for way in model.ways}
     del steppers
     notes().print(f"{model.name}: memory")
-    memory = {way: _child(number, way, quick=options.quick) for way in model.ways}
+    measured = model.ways[:2] if options.quick else model.ways  # a process each, which takes seconds to start
+    memory = {way: _child(number, way, quick=options.quick) for way in measured}
     found["memory_bytes"] = memory
-    found["memory_times_plain"] = {way: memory[way] / memory["plain"] for way in model.ways}
+    found["memory_times_plain"] = {way: own / memory["plain"] for way, own in memory.items()}
     return found
 
 
@@ -224,9 +225,9 @@ def _print(model: Model, found: dict[str, Any]) -> None:
         cells = []
         for threads, seconds in found["seconds"].items():
             cells += [f"{1000 * seconds[way]['fastest']:.1f}", f"{found['times_plain'][threads][way]:.3f}"]
-        table.add_row(
-            way, *cells, f"{found['memory_bytes'][way] / 2**20:.0f}", f"{found['memory_times_plain'][way]:.3f}"
-        )
+        if way in found["memory_bytes"]:
+            cells += [f"{found['memory_bytes'][way] / 2**20:.0f}", f"{found['memory_times_plain'][way]:.3f}"]
+        table.add_row(way, *cells)
     output().print(table)
 
 

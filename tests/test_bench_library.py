@@ -47,7 +47,8 @@ def test_a_quick_run_compares_all_ways(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "bench.json").read_text())
     assert [found["model"] for found in report["models"]] == [model.name for model in MODELS]
     for model, found in zip(MODELS, report["models"], strict=True):
-        assert set(found["memory_bytes"]) == set(model.ways) >= {"plain", *PENALTIES}
+        assert set(model.ways) >= {"plain", *PENALTIES}
+        assert set(found["memory_bytes"]) == set(found["memory_times_plain"]) == {"plain", "default"}
         assert min(found["memory_bytes"].values()) > 0 and found["memory_times_plain"]["plain"] == 1
         for threads in ("1", "2"):
             seconds = found["seconds"][threads]
