@@ -216,17 +216,11 @@ def _logits(network: RectangularCNN, x: Tensor) -> Tensor:
 def _part_of_kept(
     penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieDraws | None
 ) -> tuple[Tensor, tuple[int, ...]]:
-    is_half = g.dtype == torch.bfloat16  # whose extremes and their sums are in bfloat16, too
-    if is_half or _shares_positions(penalty, g) or not penalty.takes_layers([g]):
+    # entries that share an extreme cannot be listed in a CUDA graph; in bfloat16, extremes and their sums are, too
+    if penalty.spec.ties == "shared" or g.dtype == torch.bfloat16:
         values, counts = _PartOfKept.apply(g, penalty, layer, tie_draws)  # type: ignore[no-untyped-call]
         return values, counts
     return penalty.part(layer, penalty.layer_extremes(g, layer, tie_draws=tie_draws))
-
-
-def _shares_positions(penalty: SeparationPenalty, g: Tensor) -> bool:
-    """Whether the C++ extension finds the extremes: so fast that in the backward pass they are found once more."""
-    spec = penalty.spec
-    return spec.scope == "position" and spec.ties == "shared" and spec.kind != "L" and takes_rows(g)
 
 
 class _PartOfKept(torch.autograd.Function):
@@ -251,9 +245,10 @@ class _PartOfKept(torch.autograd.Function):
 
 
 def _kept_extremes(penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieDraws | None) -> Extremes:
-    if _shares_positions(penalty, g):
+    spec = penalty.spec
+    if spec.scope == "position" and spec.ties == "shared" and spec.kind != "L" and takes_rows(g):
         units, points = _SharedPositions.apply(g)  # type: ignore[no-untyped-call]
-        return by_kind(penalty.spec.kind, units, points)
+        return by_kind(spec.kind, units, points)
     return _extremes(penalty, g.flatten(2), layer, tie_draws)
 
 
