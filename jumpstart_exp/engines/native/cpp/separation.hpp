@@ -235,24 +235,29 @@ public:
         }
         for (std::int64_t image = 0; image < images_; ++image) {
             const T* x = x_ + image * units_;
-            grow_units(x, unit_values_, unit_shares_, T(1));
-            grow_units(x, unit_values_ + units_, unit_shares_ + units_, T(-1));
+            grow_units(x, unit_values_, unit_values_ + units_, unit_shares_, unit_shares_ + units_);
             for (std::int64_t first = 0; first < positions_; first += lanes<T>) find_points(x, image, first);
         }
     }
 
     void pull() {
+        const T *high = unit_values_, *low = high + units_;
+        const T *high_pulls = unit_shares_, *low_pulls = high_pulls + units_;
         for (std::int64_t image = 0; image < images_; ++image) {
             const T* x = x_ + image * units_;
             T* gradient = gradient_ + image * units_;
-            for (int side = 0; side < 2; ++side) {
-                const T *values = unit_values_ + side * units_, *grads = unit_shares_ + side * units_;
-                for (std::int64_t i = 0; i < units_; ++i) gradient[i] += x[i] == values[i] ? grads[i] : T(0);
-                const std::int64_t first = (side * images_ + image) * positions_;
-                for (std::int64_t p = 0; p < positions_; ++p) {
-                    const T value = point_values_[first + p], pull = point_shares_[first + p];
-                    for (std::int64_t i = p * channels_; i < (p + 1) * channels_; ++i)
-                        gradient[i] += x[i] == value ? pull : T(0);
+            for (std::int64_t p = 0; p < positions_; ++p) {
+                const std::int64_t top = image * positions_ + p, bottom = top + images_ * positions_;
+                const T most = point_values_[top], least = point_values_[bottom];
+                const T most_pull = point_shares_[top], least_pull = point_shares_[bottom];
+#pragma GCC ivdep
+                for (std::int64_t i = p * channels_; i < (p + 1) * channels_; ++i) {
+                    T sum = gradient[i];
+                    sum += x[i] == high[i] ? high_pulls[i] : T(0);
+                    sum += x[i] == most ? most_pull : T(0);
+                    sum += x[i] == low[i] ? low_pulls[i] : T(0);
+                    sum += x[i] == least ? least_pull : T(0);
+                    gradient[i] = sum;
                 }
             }
         }
@@ -262,16 +267,19 @@ private:
     static constexpr T infinity = T(__builtin_inf());
     static constexpr int BLOCK = 16;
 
-    void grow_units(const T* __restrict x, T* __restrict values, T* __restrict shares, T sign) {
+    void grow_units(const T* __restrict x, T* __restrict high, T* __restrict low, T* __restrict high_shares,
+                    T* __restrict low_shares) {
         for (std::int64_t i = 0; i < units_; ++i) {
-            const T now = sign * x[i], known = sign * values[i], share = shares[i];
-            shares[i] = now > known ? T(1) : share + (now == known ? T(1) : T(0));
-            values[i] = now > known ? x[i] : values[i];
+            const T now = x[i], most = high[i], least = low[i], high_share = high_shares[i], low_share = low_shares[i];
+            high_shares[i] = now > most ? T(1) : high_share + (now == most ? T(1) : T(0));
+            low_shares[i] = now < least ? T(1) : low_share + (now == least ? T(1) : T(0));
+            high[i] = now > most ? now : most;
+            low[i] = now < least ? now : least;
         }
     }
 
-    // Extremes over the channels of as many positions as there are lanes, or of those that are left: a block of channels
-    // at a time is turned so that positions are the lanes.
+    // Extremes over the channels of as many positions as there are lanes, or of those that are left. A block of
+    // channels at a time is turned so that positions are the lanes.
     void find_points(const T* x, std::int64_t image, std::int64_t first) {
         const std::int64_t count = positions_ - first < lanes<T> ? positions_ - first : lanes<T>;
         const V<T> one = broadcast<T>(T(1)), none{};
