@@ -178,20 +178,10 @@ class _Extremes(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, g: Tensor, groups: Sequence[Sequence[Chosen]], rows: Rows) -> Tensor:
         small = torch.int32 if g.numel() < 2**31 else torch.int64
-        ctx.sizes, ctx.groups = [], []
-        for group in groups:
-            kept = []
-            for side in group:
-                owners = None if side.owners is None else side.owners.to(small)
-                kept.append((side.entries.to(small), owners, side.counts))
-                ctx.sizes.append(len(side.values))
-            ctx.groups.append(kept)
-        ctx.shape, ctx.dtype, ctx.dense_shape, ctx.channels_last = (
-            g.shape,
-            g.dtype,
-            rows.dense.shape,
-            rows.channels_last,
-        )
+        ctx.sizes = [len(side.values) for group in groups for side in group]
+        ctx.groups = [[(side.entries.to(small), side.counts) for side in group] for group in groups]
+        ctx.shape, ctx.dtype = g.shape, g.dtype
+        ctx.dense_shape, ctx.channels_last = rows.dense.shape, rows.channels_last
         return _widened(torch.cat([side.values for group in groups for side in group]))
 
     @staticmethod
@@ -200,11 +190,14 @@ class _Extremes(torch.autograd.Function):
         total: Tensor | None = None
         for group in ctx.groups:  # the sum of each group, and of the sums: as autograd sums a kind's two sides
             parts = []
-            for (_, owners, counts), own in zip(group, pulls, strict=False):
-                parts.append(own if owners is None else (own / counts).index_select(0, owners))
-            entries = torch.cat([kept[0] for kept in group])
+            for entries, counts in group:
+                own = next(pulls)
+                if counts is not None:
+                    own = (own / counts).repeat_interleave(counts, output_size=len(entries))
+                parts.append(own)
+            indices = torch.cat([entries for entries, _ in group])
             numbers = pull.new_zeros(ctx.dense_shape.numel(), dtype=ctx.dtype)
-            numbers = numbers.index_add_(0, entries, torch.cat(parts).to(ctx.dtype))
+            numbers = numbers.index_add_(0, indices, torch.cat(parts).to(ctx.dtype))
             total = numbers if total is None else total.add_(numbers)
         assert total is not None
         dense = total.view(ctx.dense_shape)

@@ -59,14 +59,12 @@ class Chosen:
 
     Attributes:
         values: the extremes, (constraints,).
-        entries: indices in memory, (constraints,), or (entries,) of all that share.
-        owners: the constraint of every entry, (entries,); None where every constraint has one entry, in order.
-        counts: how many entries share, (constraints,); None with `owners`.
+        entries: indices in memory, by constraint, (entries,).
+        counts: how many of them each constraint has, (constraints,); None for one each.
     """
 
     values: Tensor
     entries: Tensor
-    owners: Tensor | None = None
     counts: Tensor | None = None
 
 
@@ -208,7 +206,7 @@ def _choose(values: Tensor, tied: _Tied, ties: str, draw: Callable[[int], Tensor
     counts = torch.bincount(tied.owners, minlength=len(values))
     match ties:
         case "shared":
-            return Chosen(values, tied.entries, tied.owners, counts)
+            return Chosen(values, tied.entries, counts)
         case "random":
             k = (draw(len(values)).to(values.device) * counts) >> 32
             return Chosen(values, tied.entries[counts.cumsum(0) - counts + k])
