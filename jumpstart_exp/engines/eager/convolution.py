@@ -216,8 +216,12 @@ def _logits(network: RectangularCNN, x: Tensor) -> Tensor:
 def _part_of_kept(
     penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieDraws | None
 ) -> tuple[Tensor, tuple[int, ...]]:
+    spec = penalty.spec
+    if spec.scope == "position" and spec.ties == "shared" and spec.kind != "L" and takes_rows(g):
+        values, counts = _PartOfSharedPositions.apply(g, penalty, layer)  # type: ignore[no-untyped-call]
+        return values, counts
     # entries that share an extreme cannot be listed in a CUDA graph; in bfloat16, extremes and their sums are, too
-    if penalty.spec.ties == "shared" or g.dtype == torch.bfloat16:
+    if spec.ties == "shared" or g.dtype == torch.bfloat16:
         values, counts = _PartOfKept.apply(g, penalty, layer, tie_draws)  # type: ignore[no-untyped-call]
         return values, counts
     return penalty.part(layer, penalty.layer_extremes(g, layer, tie_draws=tie_draws))
@@ -232,7 +236,7 @@ class _PartOfKept(torch.autograd.Function):
     ) -> tuple[Tensor, tuple[int, ...]]:
         ctx.save_for_backward(g)
         ctx.penalty, ctx.layer, ctx.tie_draws = penalty, layer, tie_draws
-        return penalty.part(layer, _kept_extremes(penalty, g, layer, tie_draws))
+        return penalty.part(layer, _extremes(penalty, g.flatten(2), layer, tie_draws))
 
     @staticmethod
     @once_differentiable
@@ -240,16 +244,9 @@ class _PartOfKept(torch.autograd.Function):
         (g,) = ctx.saved_tensors
         with torch.enable_grad():
             g = g.detach().requires_grad_()
-            values, _counts = ctx.penalty.part(ctx.layer, _kept_extremes(ctx.penalty, g, ctx.layer, ctx.tie_draws))
+            extremes = _extremes(ctx.penalty, g.flatten(2), ctx.layer, ctx.tie_draws)
+            values, _counts = ctx.penalty.part(ctx.layer, extremes)
         return torch.autograd.grad(values, g, pull)[0], None, None, None
-
-
-def _kept_extremes(penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieDraws | None) -> Extremes:
-    spec = penalty.spec
-    if spec.scope == "position" and spec.ties == "shared" and spec.kind != "L" and takes_rows(g):
-        units, points = _SharedPositions.apply(g)  # type: ignore[no-untyped-call]
-        return by_kind(spec.kind, units, points)
-    return _extremes(penalty, g.flatten(2), layer, tie_draws)
 
 
 def _extremes(penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieDraws | None) -> Extremes:
@@ -258,17 +255,28 @@ def _extremes(penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieD
     return {kind: penalty.extremes(g[None], kind, [layer], tie_draws=tie_draws) for kind in kinds}
 
 
-class _SharedPositions(torch.autograd.Function):
-    """Extremes of one position each, (2, …) of the units and of the points, in C++; ties share their gradient."""
+class _PartOfSharedPositions(torch.autograd.Function):
+    """What a layer of constraints of one position each brings, in C++; ties share their gradient.
+
+    Beside g the extremes are kept, which are few: to find them once more would take as long as a sixth of a step.
+    """
 
     @staticmethod
-    def forward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, g: Tensor, penalty: SeparationPenalty, layer: int) -> tuple[Tensor, tuple[int, ...]]:
         units, unit_shares, points, point_shares = find_positions(g)
-        ctx.save_for_backward(g, units, unit_shares, points, point_shares)
-        return units, points
+        small = torch.uint8 if g.shape[1] < 2**8 else torch.int32
+        ctx.save_for_backward(g, units, unit_shares, points, point_shares.to(small))
+        ctx.penalty, ctx.layer = penalty, layer
+        return penalty.part(layer, by_kind(penalty.spec.kind, units, points))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, unit_grad: Tensor, point_grad: Tensor) -> Tensor:
+    def backward(ctx: Any, pull: Tensor, _: None) -> tuple[Tensor, None, None]:
         g, units, unit_shares, points, point_shares = ctx.saved_tensors
-        return position_gradients(g, units, unit_grad / unit_shares, points, point_grad / point_shares)
+        with torch.enable_grad():
+            units, points = (extremes.detach().requires_grad_() for extremes in (units, points))
+            values, _counts = ctx.penalty.part(ctx.layer, by_kind(ctx.penalty.spec.kind, units, points))
+        unit_grad, point_grad = torch.autograd.grad(values, (units, points), pull, materialize_grads=True)
+        units, points = units.detach(), points.detach()
+        gradient = position_gradients(g, units, unit_grad / unit_shares, points, point_grad / point_shares)
+        return gradient, None, None
