@@ -8,7 +8,7 @@ whatever else a machine does, it only slows down.
 * plain: the task's loss alone.
 * default: with `SeparationPenalty()`, Sep-UP over whole channels, single ties; `shared` and `random` with these ties.
 * position, …: one constraint a position.
-* census: dead and linear units of the batch, by itself, without a step.
+* census: of the batch, by itself, without a step.
 
 Memory is the largest size that a process of its own reaches, less what it had before the first step.
 """
@@ -27,10 +27,9 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from jumpstart_exp import SeparationPenalty, census_of
+from jumpstart_exp import SeparationPenalty, census
 from jumpstart_exp.console import notes, output
 from jumpstart_exp.data.image_files import torchvision_module
-from jumpstart_exp.losses.separation import Extremes
 from jumpstart_exp.memory import peak_memory_bytes, resident_bytes
 
 PENALTIES: dict[str, dict[str, Any]] = {
@@ -39,6 +38,8 @@ PENALTIES: dict[str, dict[str, Any]] = {
     "random": {"ties": "random"},
     **{f"position, {ties}": {"scope": "position", "ties": ties} for ties in ("single", "shared", "random")},
 }
+WAYS = ("plain", *PENALTIES, "census")
+
 WEIGHT = 1e-6
 """λ: small, so that all ways train on the same."""
 
@@ -51,18 +52,11 @@ class Model:
         name: what it is.
         build: the model, of random weights, and one batch with its labels.
         has_channels_last: whether its pre-activations are (points, positions, channels).
-        is_relu: whether its activations are ReLUs: of others there is no census.
     """
 
     name: str
     build: Callable[[bool], tuple[nn.Module, Tensor, Tensor]]
     has_channels_last: bool
-    is_relu: bool
-
-    @property
-    def ways(self) -> tuple[str, ...]:
-        """What is compared."""
-        return ("plain", *PENALTIES, *(("census",) if self.is_relu else ()))
 
 
 def resnet18(quick: bool) -> tuple[nn.Module, Tensor, Tensor]:
@@ -98,27 +92,9 @@ def transformer(quick: bool) -> tuple[nn.Module, Tensor, Tensor]:
 
 
 MODELS = (
-    Model("ResNet-18, CIFAR-10", resnet18, has_channels_last=False, is_relu=True),
-    Model("transformer 4×128, 64 tokens", transformer, has_channels_last=True, is_relu=False),
+    Model("ResNet-18, CIFAR-10", resnet18, has_channels_last=False),
+    Model("transformer 4×128, 64 tokens", transformer, has_channels_last=True),
 )
-
-
-def watched(model: nn.Module, penalty: SeparationPenalty, *, channels_last: bool) -> Callable[[], Tensor]:
-    """Have a model's activations take their extremes; the penalty of its latest forward pass."""
-    found: list[Extremes] = []
-
-    def begin(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found.clear()
-
-    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        g = inputs[0].movedim(-1, 1) if channels_last else inputs[0]
-        found.append(penalty.layer_extremes(g, len(found)))
-
-    model.register_forward_pre_hook(begin)
-    for module in model.modules():
-        if isinstance(module, (nn.ReLU, nn.GELU)):
-            module.register_forward_pre_hook(note)
-    return lambda: penalty.of_extremes(found)
 
 
 class Stepper:
@@ -128,15 +104,12 @@ class Stepper:
         torch.manual_seed(0)
         self.way = way
         self.model, self.x, self.y = model.build(quick)
-        self.penalty: Callable[[], Tensor] | None = None
-        if way in PENALTIES:
-            penalty = SeparationPenalty(**PENALTIES[way])
-            self.penalty = watched(self.model, penalty, channels_last=model.has_channels_last)
+        self.penalty = SeparationPenalty(**PENALTIES[way]).watch(self.model) if way in PENALTIES else None
 
     def step(self) -> None:
         """Forward and backward pass of the batch, or its census."""
         if self.way == "census":
-            census_of(self.model, self.x)
+            census(self.model, self.x)
             return
         self.model.zero_grad()
         loss = nn.functional.cross_entropy(self.model(self.x), self.y)
@@ -175,23 +148,23 @@ def main() -> None:
 def measure(number: int, model: Model, options: argparse.Namespace) -> dict[str, Any]:
     """Everything about one model."""
     notes().print(f"{model.name}: time")
-    steppers = {way: Stepper(model, way, quick=options.quick) for way in model.ways}
+    steppers = {way: Stepper(model, way, quick=options.quick) for way in WAYS}
     found: dict[str, Any] = {"model": model.name, "seconds": {}, "times_plain": {}}
     for threads in options.threads:
         torch.set_num_threads(threads)
         for stepper in steppers.values():
             stepper.step()  # warm-up
-        times: dict[str, list[float]] = {way: [] for way in model.ways}
+        times: dict[str, list[float]] = {way: [] for way in WAYS}
         for turn in range(options.rounds):
-            first = turn % len(model.ways)
-            for way in model.ways[first:] + model.ways[:first]:
+            first = turn % len(WAYS)
+            for way in WAYS[first:] + WAYS[:first]:
                 times[way].append(steppers[way].seconds())
         fastest = {way: min(values) for way, values in times.items()}
-        found["seconds"][str(threads)] = {way: {"fastest": fastest[way], "all": times[way]} for way in model.ways}
-        found["times_plain"][str(threads)] = {way: fastest[way] / fastest["plain"] for way in model.ways}
+        found["seconds"][str(threads)] = {way: {"fastest": fastest[way], "all": times[way]} for way in WAYS}
+        found["times_plain"][str(threads)] = {way: fastest[way] / fastest["plain"] for way in WAYS}
     del steppers
     notes().print(f"{model.name}: memory")
-    measured = model.ways[:2] if options.quick else model.ways  # a process each, which takes seconds to start
+    measured = WAYS[:2] if options.quick else WAYS  # a process each, which takes seconds to start
     memory = {way: _child(number, way, quick=options.quick) for way in measured}
     found["memory_bytes"] = memory
     found["memory_times_plain"] = {way: own / memory["plain"] for way, own in memory.items()}
@@ -221,7 +194,7 @@ def _print(model: Model, found: dict[str, Any]) -> None:
         table.add_column("× plain", justify="right")
     for column in ("MiB", "× plain"):
         table.add_column(column, justify="right")
-    for way in model.ways:
+    for way in WAYS:
         cells = []
         for threads, seconds in found["seconds"].items():
             cells += [f"{1000 * seconds[way]['fastest']:.1f}", f"{found['times_plain'][threads][way]:.3f}"]

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from vision_models import torchvision_models
 
 from jumpstart_exp import SeparationPenalty, census
+from jumpstart_exp.data.image_files import torchvision_module
 from jumpstart_exp.measures.watching import ModelPass, ModelWatch, PreActivation
 from jumpstart_exp.settings import SettingError
 
@@ -61,7 +61,7 @@ def mlp(*, depth: int = 60, width: int = 4, inplace: bool = False) -> nn.Sequent
 
 
 def resnet() -> nn.Module:
-    model = torchvision_models().resnet18(num_classes=10)
+    model = torchvision_module("models").resnet18(num_classes=10)
     model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     return model
 
@@ -168,7 +168,7 @@ def test_with_the_batch_second_the_points_are_the_batch() -> None:
 
 def test_a_vision_transformer() -> None:
     torch.manual_seed(0)
-    model = torchvision_models().VisionTransformer(8, 4, 2, 2, 16, 24, num_classes=3).eval()
+    model = torchvision_module("models").VisionTransformer(8, 4, 2, 2, 16, 24, num_classes=3).eval()
     found = seen(model, torch.randn(6, 3, 8, 8))
     assert [tuple(g.shape) for g in found.values()] == [(6, 24, 5)] * 2
 
