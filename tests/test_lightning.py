@@ -23,8 +23,6 @@ from jumpstart_exp.settings import SettingError  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:::lightning"),
-    pytest.mark.filterwarnings("ignore:::torch.jit"),
-    pytest.mark.filterwarnings("ignore:.*(num_workers|treespec|LeafSpec|isinstance)"),
 ]
 
 WEIGHT = 0.01
