@@ -97,7 +97,7 @@ class SeparationCallback(Callback):
         self._batches = 0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Of a batch whose step is computed several times the census is that of the first time."""
+        """Count the batches for the census."""
         self._takes_census = self.census_every is not None and self._batches % self.census_every == 0
         self._batches += 1
 
@@ -111,7 +111,6 @@ class SeparationCallback(Callback):
 
     def _step(self, pl_module: LightningModule, step: Any, *args: Any, **named: Any) -> Any:
         tally = ModelTally() if self._takes_census else None
-        self._takes_census = False
         with ExitStack() as stack:
             penalty = stack.enter_context(self.penalty.watch(pl_module, **self.selection))
             with ExitStack() as passes:

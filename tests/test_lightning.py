@@ -13,8 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from vision_models import torchvision_models
 
 torchvision_models()  # Lightning's metrics import it
-lightning = pytest.importorskip("lightning.pytorch", reason="the extra lightning is not installed")
-
+import lightning.pytorch as lightning  # noqa: E402
 from lightning.pytorch.plugins import MixedPrecision  # noqa: E402
 
 from jumpstart_exp import SeparationPenalty  # noqa: E402
