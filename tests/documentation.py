@@ -28,6 +28,8 @@ from pathlib import Path
 
 from program import FORKED, TESTS, fork_server_of_workers
 
+from jumpstart_exp.data.image_files import torchvision_module
+
 ROOT = TESTS.parent
 TRAINING = "python -m jumpstart_exp "
 TIMEOUT = 120
@@ -245,8 +247,10 @@ def _interpreter(blocks: multiprocessing.connection.Connection, folder: Path, ou
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     fork_server_of_workers()
+    torchvision_module("models")  # also where torchvision was built for another torch
     sys.path[:] = [str(folder), *(path for path in sys.path if not Path(path).is_relative_to(TESTS))]
     warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", module="lightning")
     namespace = {"__name__": "__main__"}
     while True:
         try:

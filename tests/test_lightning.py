@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
-from vision_models import torchvision_models
 
-torchvision_models()  # Lightning's metrics import it
+from jumpstart_exp.data.image_files import torchvision_module
+
+torchvision_module("models")  # Lightning's metrics import it
 import lightning.pytorch as lightning  # noqa: E402
 from lightning.pytorch.plugins import MixedPrecision  # noqa: E402
 
