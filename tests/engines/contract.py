@@ -105,9 +105,9 @@ class Case:
     """A cell and where its weights start.
 
     `drawn`: at the cell's own. `dead`: a layer in the middle is off for every point, and all that comes after it sees
-    zeros. `alike`: all units of a hidden layer have the same ones, multiples of 1/16. `coarse`: weights are multiples
-    of ½. Of data that are coarse, too, the sums of few layers are exact, in whatever order a processor's libraries add,
-    and so are ties.
+    zeros. `alike`: all units of a hidden layer have the same weights, multiples of 1/16 where the data are coarse.
+    `coarse`: weights are multiples of ½. Of coarse data the sums of few layers are then exact, in whatever order a
+    processor's libraries add, and so are ties.
     """
 
     cell: Cell
@@ -131,7 +131,7 @@ class Case:
         elif self.start == "alike":
             for name, value in values.items():
                 if not name.startswith("output"):  # equal logits would leave nothing but rounding to go back
-                    value[:] = np.round(16 * value[:1]) / 16
+                    value[:] = np.round(16 * value[:1]) / 16 if self.cell.dataset.is_coarse else value[:1]
         elif self.start == "coarse":
             for name, value in values.items():
                 if not name.startswith("norms"):
