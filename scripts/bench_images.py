@@ -2,13 +2,14 @@
 
     python scripts/bench_images.py [--quick] [--rounds N] [--device cpu|cuda] [--json FILE]
 
-Five ways to train the same network on the same batch, one thread each on the CPU, in turns. Of each way the fastest
+Seven ways to train the same network on the same batch, one thread each on the CPU, in turns. Of each way the fastest
 round counts: whatever else a machine does, it only slows down.
 
 * without: the engine `eager`, no penalty.
 * satisfied: with Sep-UP, every constraint met (margins that the network's pre-activations reach).
 * active: with Sep-UP, margins so far out that no constraint is met.
 * positions: active with one constraint a position, ties shared: the authors' Keras code.
+* positions single, positions random: the same with other ties.
 * reference: with Sep-UP as plain torch does it, every pre-activation kept: the papers' way.
 
 Memory is the largest size that a process of its own reaches, less what it had before the first step. Beside it: how far
@@ -37,7 +38,8 @@ from jumpstart_exp.losses.separation import SeparationPenalty
 from jumpstart_exp.memory import peak_memory_bytes, resident_bytes
 from jumpstart_exp.networks.cnn import RectangularCNN
 
-WAYS = ("without", "satisfied", "active", "positions", "reference")
+TIES_OF_POSITIONS = {"positions": "shared", "positions single": "single", "positions random": "random"}
+WAYS = ("without", "satisfied", "active", *TIES_OF_POSITIONS, "reference")
 MARGINS = {"satisfied": 1e-9}
 """Beside ±1e6."""
 
@@ -68,8 +70,8 @@ class Stepper:
     def __init__(self, network: Network, way: str, device: str, precision: str = "float32") -> None:
         margin = MARGINS.get(way, 1e6)
         penalty = {"kind": "UP", "weight": 1e-14, "margin_above": margin, "margin_below": -margin}
-        if way == "positions":
-            penalty |= {"scope": "position", "ties": "shared"}
+        if way in TIES_OF_POSITIONS:
+            penalty |= {"scope": "position", "ties": TIES_OF_POSITIONS[way]}
         cell = Cell.from_config(
             {
                 "dataset": {"name": network.dataset, "n_train": network.batch, "n_val": 100},
@@ -181,7 +183,7 @@ def measure(number: int, network: Network, options: argparse.Namespace) -> dict[
         "times_without": {way: seconds[way] / seconds["without"] for way in WAYS},
         "memory_bytes": memory,
         "memory_times_without": {way: memory[way] / memory["without"] for way in WAYS},
-        "gradient_deviation": {way: _deviation(network, way) for way in ("satisfied", "active", "positions")},
+        "gradient_deviation": {way: _deviation(network, way) for way in ("satisfied", "active", *TIES_OF_POSITIONS)},
     }
     if options.device == "cpu":
         cores = cpu_count()

@@ -20,12 +20,13 @@ def test_a_quick_run_compares_all_ways_and_their_gradients(tmp_path: Path) -> No
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     (found,) = json.loads((tmp_path / "bench.json").read_text())["networks"]
-    ways = {"without", "satisfied", "active", "positions", "reference"}
+    positions = {"positions", "positions single", "positions random"}
+    ways = {"without", "satisfied", "active", *positions, "reference"}
     assert set(found["seconds"]) == set(found["memory_bytes"]) == ways
     assert all(len(one["all"]) == 2 and one["fastest"] == min(one["all"]) > 0 for one in found["seconds"].values())
     assert found["times_without"]["without"] == found["memory_times_without"]["without"] == 1
     assert found["memory_bytes"]["reference"] > found["memory_bytes"]["without"], "it keeps every pre-activation"
-    assert set(found["gradient_deviation"]) == {"satisfied", "active", "positions"}
+    assert set(found["gradient_deviation"]) == {"satisfied", "active", *positions}
     assert max(found["gradient_deviation"].values()) < 1e-9
     rates = found["steps_a_second"]
     assert rates["a process a core"] > 0 and rates["one process on all cores"] > 0

@@ -145,12 +145,19 @@ void separate_positions_at_random(const Kernel& kernel) {
     const std::int64_t images = 1 + pick(5), positions = 1 + pick(40), channels = 1 + pick(40);
     std::vector<T> activations(std::size_t(images * positions * channels)), gradient(activations.size());
     for (T& number : activations) number = pick(7) == 0 ? T(NAN) : T(int(pick(5)) - 2) / 3;
-    std::vector<T> units(std::size_t(2 * positions * channels)), unit_shares(units.size());
-    std::vector<T> points(std::size_t(2 * images * positions)), point_shares(points.size());
-    const PositionSeparation given{activations.data(), sizeof(T) == 8, images, positions, channels, units.data(),
-                                   unit_shares.data(), points.data(), point_shares.data(), gradient.data()};
-    kernel.find_positions(given);
-    kernel.position_gradients(given);
+    std::vector<T> units(std::size_t(2 * positions * channels)), unit_notes(units.size());
+    std::vector<T> points(std::size_t(2 * images * positions)), point_notes(points.size());
+    std::vector<T> unit_lasts(units.size()), point_lasts(points.size());
+    for (const Note note : {Note::shares, Note::first, Note::first_and_last}) {
+        const bool with_last = note == Note::first_and_last;
+        const PositionSeparation given{note, activations.data(), sizeof(T) == 8, images, positions, channels,
+                                       units.data(), unit_notes.data(), with_last ? unit_lasts.data() : nullptr,
+                                       points.data(), point_notes.data(), with_last ? point_lasts.data() : nullptr,
+                                       gradient.data()};
+        const bool has_nan = kernel.find_positions(given);
+        if (has_nan != std::any_of(activations.begin(), activations.end(), [](T x) { return x != x; })) std::abort();
+        kernel.position_gradients(given);
+    }
 }
 
 }  // namespace

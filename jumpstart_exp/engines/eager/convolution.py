@@ -18,7 +18,8 @@ from torch.autograd.function import once_differentiable
 
 from jumpstart_exp.engines.eager.activating import activating
 from jumpstart_exp.engines.eager.chunks import LayerCounts, LayerPart, PenaltyOfParts
-from jumpstart_exp.engines.native.kernels import find_positions, position_gradients, takes_rows
+from jumpstart_exp.engines.eager.positions import place_extremes, shared_part
+from jumpstart_exp.engines.native.kernels import takes_rows
 from jumpstart_exp.losses.extremes import whole_extremes
 from jumpstart_exp.losses.separation import Extremes, SeparationPenalty, TieDraws, by_kind
 from jumpstart_exp.networks.activations import ACTIVATIONS
@@ -45,7 +46,7 @@ def forward(
         x: images, (points, channels, height, width).
         penalty: None for none.
         dropout: a factor for the input of every hidden layer.
-        tie_draws: draws for `random` ties.
+        tie_draws: draws for `random` ties, addressed: what is not tied may draw nothing. None for torch's generator.
         half: convolutions, activations and the head's product in bfloat16.
     """
     compute, act = torch.bfloat16 if half else network.output.weight.dtype, activating(network)
@@ -217,9 +218,12 @@ def _part_of_kept(
     penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieDraws | None
 ) -> tuple[Tensor, tuple[int, ...]]:
     spec = penalty.spec
-    if spec.scope == "position" and spec.ties == "shared" and spec.kind != "L" and takes_rows(g):
-        values, counts = _PartOfSharedPositions.apply(g, penalty, layer)  # type: ignore[no-untyped-call]
-        return values, counts
+    if spec.scope == "position" and spec.kind != "L" and takes_rows(g):
+        if spec.ties == "shared":
+            return shared_part(g, penalty, layer)
+        found = place_extremes(g, penalty, layer, tie_draws)
+        if found is not None:
+            return penalty.part(layer, found)
     # entries that share an extreme cannot be listed in a CUDA graph; in bfloat16, extremes and their sums are, too
     if spec.ties == "shared" or g.dtype == torch.bfloat16:
         values, counts = _PartOfKept.apply(g, penalty, layer, tie_draws)  # type: ignore[no-untyped-call]
@@ -253,30 +257,3 @@ def _extremes(penalty: SeparationPenalty, g: Tensor, layer: int, tie_draws: TieD
     """As the reference finds them, of one layer (points, channels, positions)."""
     kinds = penalty.spec.kind
     return {kind: penalty.extremes(g[None], kind, [layer], tie_draws=tie_draws) for kind in kinds}
-
-
-class _PartOfSharedPositions(torch.autograd.Function):
-    """What a layer of constraints of one position each brings, in C++; ties share their gradient.
-
-    Beside g the extremes are kept, which are few: to find them once more would take as long as a sixth of a step.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, g: Tensor, penalty: SeparationPenalty, layer: int) -> tuple[Tensor, tuple[int, ...]]:
-        units, unit_shares, points, point_shares = find_positions(g)
-        small = torch.uint8 if g.shape[1] < 2**8 else torch.int32
-        ctx.save_for_backward(g, units, unit_shares, points, point_shares.to(small))
-        ctx.penalty, ctx.layer = penalty, layer
-        return penalty.part(layer, by_kind(penalty.spec.kind, units, points))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, pull: Tensor, _: None) -> tuple[Tensor, None, None]:
-        g, units, unit_shares, points, point_shares = ctx.saved_tensors
-        with torch.enable_grad():
-            units, points = (extremes.detach().requires_grad_() for extremes in (units, points))
-            values, _counts = ctx.penalty.part(ctx.layer, by_kind(ctx.penalty.spec.kind, units, points))
-        unit_grad, point_grad = torch.autograd.grad(values, (units, points), pull, materialize_grads=True)
-        units, points = units.detach(), points.detach()
-        gradient = position_gradients(g, units, unit_grad / unit_shares, points, point_grad / point_shares)
-        return gradient, None, None

@@ -1,5 +1,7 @@
 """What the C++ extension does for CNNs and `eager`: extremes of channels and positions."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -35,7 +37,7 @@ def separate(
 
 
 def takes_rows(g: Tensor) -> bool:
-    """Whether `separate`, `find_positions` and `position_gradients` can do it: on the CPU, channels last in memory."""
+    """Whether the functions of this module can do it: on the CPU, channels last in memory."""
     known = native is not None and g.device.type == "cpu" and g.dtype in (torch.float32, torch.float64)
     return known and g.is_contiguous(memory_format=torch.channels_last)
 
@@ -52,10 +54,9 @@ def find_positions(g: Tensor, instruction_set: str = "") -> tuple[Tensor, Tensor
         points over the channels (2, points, positions), and how many.
     """
     rows = _rows(g)
-    points, positions, channels = rows.shape
-    found = [rows.new_empty(2, *shape) for shape in ((positions, channels), (points, positions)) for _ in range(2)]
-    native.separate_positions(rows, *found, None, instruction_set)
-    return found[0], found[1], found[2], found[3]
+    units, points = _empty(rows, 2)
+    native.find_positions(rows, units, points, False, instruction_set)
+    return units[0], units[1], points[0], points[1]
 
 
 def position_gradients(
@@ -71,10 +72,75 @@ def position_gradients(
         point_grads: the gradient of each entry that has one.
         instruction_set: as `find_positions` had it.
     """
-    gradient = torch.zeros_like(g)
+    gradient = torch.empty_like(g)
     grads = [part.contiguous() for part in (unit_grads, point_grads)]
-    native.separate_positions(_rows(g), units, grads[0], points, grads[1], _rows(gradient), instruction_set)
+    native.position_gradients(_rows(g), units, grads[0], points, grads[1], _rows(gradient), instruction_set)
     return gradient
+
+
+@dataclass(frozen=True)
+class Places:
+    """Extremes of constraints over one axis, and the entries that have them.
+
+    Attributes:
+        values: maxima and minima, (2, …).
+        first: index along the axis of the first entry that has each, in the values' dtype, shaped like them.
+        last: of the last one; None where it was not asked for.
+    """
+
+    values: Tensor
+    first: Tensor
+    last: Tensor | None = None
+
+
+def find_places(g: Tensor, *, with_last: bool, instruction_set: str = "") -> tuple[Places, Places] | None:
+    """Extremes of constraints of one position each, and where they are; None where an entry is no number.
+
+    Args:
+        g: as `find_positions` has it; indices are exact in up to 2²⁴ points and channels, more are refused.
+        with_last: whether the last entry that has an extreme is asked for, too.
+        instruction_set: one of `instruction_sets()`; empty for the first.
+
+    Returns:
+        of the units over the points, (2, positions, channels); of the points over the channels, (2, points, positions).
+    """
+    rows = _rows(g)
+    units, points = _empty(rows, 3 if with_last else 2)
+    if native.find_positions(rows, units, points, True, instruction_set):
+        return None
+    return Places(*units), Places(*points)
+
+
+def place_gradients(
+    unit_first: Tensor,
+    unit_grads: Tensor,
+    point_first: Tensor,
+    point_grads: Tensor,
+    like: Tensor,
+    instruction_set: str = "",
+) -> Tensor:
+    """The gradient of pre-activations of which one entry a constraint is pulled.
+
+    Args:
+        unit_first: its index along the points, of every unit's maximum and minimum, (2, positions, channels).
+        unit_grads: what it is pulled by, shaped like them.
+        point_first: its index along the channels, (2, points, positions).
+        point_grads: what it is pulled by.
+        like: a tensor of the pre-activations' shape, dtype and layout, for which `takes_rows` holds.
+        instruction_set: one of `instruction_sets()`; empty for the first.
+    """
+    gradient = torch.empty_like(like)
+    parts = [part.to(like.dtype).contiguous() for part in (unit_grads, unit_first, point_grads, point_first)]
+    native.position_gradients(None, *parts, _rows(gradient), instruction_set)
+    return gradient
+
+
+def _empty(rows: Tensor, parts: int) -> tuple[list[Tensor], list[Tensor]]:
+    """For the units and the points of (points, positions, channels): so many tensors of two numbers a constraint."""
+    points, positions, channels = rows.shape
+    shapes = (2, positions, channels), (2, points, positions)
+    units, of_points = ([rows.new_empty(shape) for _ in range(parts)] for shape in shapes)
+    return units, of_points
 
 
 def _rows(g: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 
 #include "backward.hpp"
 #include "forward.hpp"
+#include "positions.hpp"
 #include "separation.hpp"
 
 namespace jumpstart {
@@ -217,14 +218,13 @@ void separate(const Separation& given) {
     else Separator<float>(given).run();
 }
 
-void find_positions(const PositionSeparation& given) {
-    if (given.is_float64) PositionSeparator<double>(given).find();
-    else PositionSeparator<float>(given).find();
+bool find_positions(const PositionSeparation& given) {
+    return given.is_float64 ? find_positions_of<double>(given) : find_positions_of<float>(given);
 }
 
 void position_gradients(const PositionSeparation& given) {
-    if (given.is_float64) PositionSeparator<double>(given).pull();
-    else PositionSeparator<float>(given).pull();
+    if (given.is_float64) pull_positions_of<double>(given);
+    else pull_positions_of<float>(given);
 }
 
 template <class T>

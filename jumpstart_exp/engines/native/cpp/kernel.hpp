@@ -288,17 +288,24 @@ struct Separation {
     void* scratch;  // aligned to 64 bytes, of `separation_scratch_bytes`
 };
 
+// What is noted beside an extreme: how many entries share it, or the index of the first that has it, and of the last.
+enum class Note { shares, first, first_and_last };
+
 // The same layer with one constraint a position: a unit's over the images, an image's over its channels. Of each its
-// maximum, then its minimum, with how many entries share it; or, in the backward pass, what each of these is pulled by.
+// maximum, then its minimum, with a note. In the backward pass: extremes with what every entry that has one is pulled
+// by (shares), or what is pulled by and where that entry is (first). Indices are exact below 2²⁴.
 struct PositionSeparation {
-    const void* pre_activations;  // (images, positions, channels)
+    Note note;
+    const void* pre_activations;  // (images, positions, channels); the backward pass of `first` does not read it
     bool is_float64;
     std::int64_t images, positions, channels;
     void* unit_values;   // (2, positions, channels)
-    void* unit_shares;   // as many: entries that share the extreme, or the pull of each of them
+    void* unit_notes;    // as many
+    void* unit_lasts;    // as many for first_and_last
     void* point_values;  // (2, images, positions)
-    void* point_shares;
-    void* gradient;  // (images, positions, channels), to which the grads are added
+    void* point_notes;
+    void* point_lasts;
+    void* gradient;  // (images, positions, channels), which is overwritten
 };
 
 // An activation's values and derivatives, number by number: what the tests hold against exact ones.
@@ -321,7 +328,7 @@ struct Kernel {
     void (*train)(const Spec&, const Points& train, const Points& val, void* workspace, Control&, Outcome&);
     void (*probe)(const Spec&, const Points& train, const Points& val, void* workspace, Probe&);
     void (*separate)(const Separation&);
-    void (*find_positions)(const PositionSeparation&);
+    bool (*find_positions)(const PositionSeparation&);  // whether some entry is no number
     void (*position_gradients)(const PositionSeparation&);
     void (*activate)(const Activating&);
 };

@@ -508,23 +508,76 @@ void separate(const Tensor<T>& activations, const Tensor<T>& unit_values, const 
     kernel.separate(given);
 }
 
+// Extremes of constraints of one position each, with notes of what is asked for; whether some entry is no number.
 template <class T>
-void separate_positions(const Tensor<T>& pre_activations, const Tensor<T>& unit_values, const Tensor<T>& unit_shares,
-                        const Tensor<T>& point_values, const Tensor<T>& point_shares, std::optional<Tensor<T>> gradient,
-                        const std::string& instruction_set) {
+bool find_positions(const Tensor<T>& pre_activations, const std::vector<Tensor<T>>& of_units,
+                    const std::vector<Tensor<T>>& of_points, bool places, const std::string& instruction_set) {
     const Kernel& kernel = kernel_named(instruction_set);
     if (pre_activations.ndim() != 3 || pre_activations.size() == 0)
         throw std::invalid_argument("pre_activations must be (images, positions, channels), with at least one of each");
     const std::size_t images = pre_activations.shape(0), positions = pre_activations.shape(1);
-    const std::size_t units = 2 * positions * pre_activations.shape(2), points = 2 * images * positions;
-    if (unit_values.size() != units || unit_shares.size() != units || point_values.size() != points ||
-        point_shares.size() != points || (gradient && gradient->size() != pre_activations.size()))
-        throw std::invalid_argument("extremes and shares must be (2, positions, channels) and (2, images, positions)");
-    const PositionSeparation given{pre_activations.data(), sizeof(T) == 8, std::int64_t(images), std::int64_t(positions),
-                                   std::int64_t(pre_activations.shape(2)), unit_values.data(), unit_shares.data(),
-                                   point_values.data(), point_shares.data(), gradient ? gradient->data() : nullptr};
+    const std::size_t channels = pre_activations.shape(2), parts = of_units.size();
+    if ((places ? parts != 2 && parts != 3 : parts != 2) || of_points.size() != parts)
+        throw std::invalid_argument("extremes come with shares, with first places or with first and last places");
+    if (places && (images > 1 << 24 || channels > 1 << 24))
+        throw std::invalid_argument("places are exact in up to 2²⁴ images and channels");
+    for (const Tensor<T>& part : of_units)
+        if (part.size() != 2 * positions * channels) throw std::invalid_argument("units must be (2, positions, channels)");
+    for (const Tensor<T>& part : of_points)
+        if (part.size() != 2 * images * positions) throw std::invalid_argument("points must be (2, images, positions)");
+    const PositionSeparation given{!places ? Note::shares : parts == 2 ? Note::first : Note::first_and_last,
+                                   pre_activations.data(),
+                                   sizeof(T) == 8,
+                                   std::int64_t(images),
+                                   std::int64_t(positions),
+                                   std::int64_t(channels),
+                                   of_units[0].data(),
+                                   of_units[1].data(),
+                                   parts == 3 ? of_units[2].data() : nullptr,
+                                   of_points[0].data(),
+                                   of_points[1].data(),
+                                   parts == 3 ? of_points[2].data() : nullptr,
+                                   nullptr};
     const nb::gil_scoped_release release;
-    (gradient ? kernel.position_gradients : kernel.find_positions)(given);
+    return kernel.find_positions(given);
+}
+
+// Their gradient: of extremes with what each entry that has one is pulled by, or of pulls with their places.
+template <class T>
+void position_gradients(std::optional<Tensor<T>> pre_activations, const Tensor<T>& unit_values,
+                        const Tensor<T>& unit_notes, const Tensor<T>& point_values, const Tensor<T>& point_notes,
+                        const Tensor<T>& gradient, const std::string& instruction_set) {
+    const Kernel& kernel = kernel_named(instruction_set);
+    if (gradient.ndim() != 3 || (pre_activations && pre_activations->size() != gradient.size()))
+        throw std::invalid_argument("gradient must be (images, positions, channels), as pre_activations");
+    const std::size_t images = gradient.shape(0), positions = gradient.shape(1), channels = gradient.shape(2);
+    const std::size_t units = 2 * positions * channels, points = 2 * images * positions;
+    if (unit_values.size() != units || unit_notes.size() != units || point_values.size() != points ||
+        point_notes.size() != points)
+        throw std::invalid_argument("notes must be (2, positions, channels) and (2, images, positions)");
+    if (!pre_activations) {
+        for (std::size_t i = 0; i < units; ++i)
+            if (!(unit_notes.data()[i] >= 0 && unit_notes.data()[i] < T(images)))
+                throw std::invalid_argument("a unit's place must be an image's index");
+        for (std::size_t i = 0; i < points; ++i)
+            if (!(point_notes.data()[i] >= 0 && point_notes.data()[i] < T(channels)))
+                throw std::invalid_argument("a point's place must be a channel's index");
+    }
+    const PositionSeparation given{pre_activations ? Note::shares : Note::first,
+                                   pre_activations ? pre_activations->data() : nullptr,
+                                   sizeof(T) == 8,
+                                   std::int64_t(images),
+                                   std::int64_t(positions),
+                                   std::int64_t(channels),
+                                   unit_values.data(),
+                                   unit_notes.data(),
+                                   nullptr,
+                                   point_values.data(),
+                                   point_notes.data(),
+                                   nullptr,
+                                   gradient.data()};
+    const nb::gil_scoped_release release;
+    kernel.position_gradients(given);
 }
 
 // Values and derivatives of an activation of one output a unit, for the tests.
@@ -554,10 +607,14 @@ NB_MODULE(_native, m) {
           "point_entries"_a, "margin_above"_a, "margin_below"_a, "instruction_set"_a);
     m.def("separate", &jumpstart::separate<double>, "activations"_a, "unit_values"_a, "unit_entries"_a, "point_values"_a,
           "point_entries"_a, "margin_above"_a, "margin_below"_a, "instruction_set"_a);
-    m.def("separate_positions", &jumpstart::separate_positions<float>, "pre_activations"_a, "unit_values"_a,
-          "unit_shares"_a, "point_values"_a, "point_shares"_a, "gradient"_a.none(), "instruction_set"_a);
-    m.def("separate_positions", &jumpstart::separate_positions<double>, "pre_activations"_a, "unit_values"_a,
-          "unit_shares"_a, "point_values"_a, "point_shares"_a, "gradient"_a.none(), "instruction_set"_a);
+    m.def("find_positions", &jumpstart::find_positions<float>, "pre_activations"_a, "of_units"_a, "of_points"_a, "places"_a,
+          "instruction_set"_a);
+    m.def("find_positions", &jumpstart::find_positions<double>, "pre_activations"_a, "of_units"_a, "of_points"_a, "places"_a,
+          "instruction_set"_a);
+    m.def("position_gradients", &jumpstart::position_gradients<float>, "pre_activations"_a.none(), "unit_values"_a,
+          "unit_notes"_a, "point_values"_a, "point_notes"_a, "gradient"_a, "instruction_set"_a);
+    m.def("position_gradients", &jumpstart::position_gradients<double>, "pre_activations"_a.none(), "unit_values"_a,
+          "unit_notes"_a, "point_values"_a, "point_notes"_a, "gradient"_a, "instruction_set"_a);
     m.def("activate", &jumpstart::activate<float>, "values"_a, "pre"_a, "out"_a, "slopes"_a, "instruction_set"_a);
     m.def("activate", &jumpstart::activate<double>, "values"_a, "pre"_a, "out"_a, "slopes"_a, "instruction_set"_a);
     m.def("instruction_sets", &jumpstart::instruction_sets);
