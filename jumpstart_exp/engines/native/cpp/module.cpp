@@ -555,14 +555,13 @@ void position_gradients(std::optional<Tensor<T>> pre_activations, const Tensor<T
     if (unit_values.size() != units || unit_notes.size() != units || point_values.size() != points ||
         point_notes.size() != points)
         throw std::invalid_argument("notes must be (2, positions, channels) and (2, images, positions)");
-    if (!pre_activations) {
-        for (std::size_t i = 0; i < units; ++i)
-            if (!(unit_notes.data()[i] >= 0 && unit_notes.data()[i] < T(images)))
-                throw std::invalid_argument("a unit's place must be an image's index");
-        for (std::size_t i = 0; i < points; ++i)
-            if (!(point_notes.data()[i] >= 0 && point_notes.data()[i] < T(channels)))
-                throw std::invalid_argument("a point's place must be a channel's index");
-    }
+    const auto all_below = [](const Tensor<T>& places, std::size_t count) {
+        bool within = true;  // without a way out of the loop it is done in vectors
+        for (std::size_t i = 0; i < places.size(); ++i) within &= (places.data()[i] >= 0) & (places.data()[i] < T(count));
+        return within;
+    };
+    if (!pre_activations && !(all_below(unit_notes, images) && all_below(point_notes, channels)))
+        throw std::invalid_argument("a unit's place must be an image's index, a point's place a channel's");
     const PositionSeparation given{pre_activations ? Note::shares : Note::first,
                                    pre_activations ? pre_activations->data() : nullptr,
                                    sizeof(T) == 8,
