@@ -87,14 +87,14 @@ class ModelPass:
 
     def await_gradient(self, g: Tensor) -> None:
         """Note it when a gradient comes back to the first pre-activation that can have one."""
-        if self._has_hook or not g.requires_grad:
+        if self._has_hook or not g.requires_grad or g.is_leaf:  # a leaf would keep the hook
             return
         self._has_hook = True
         own = weakref.ref(self)
 
         def mark(_: Tensor) -> None:
             found = own()
-            if found is not None:
+            if found is not None and not torch.is_grad_enabled():  # with it, it becomes part of a loss
                 found.was_trained = True
 
         g.register_hook(mark)  # type: ignore[no-untyped-call]
@@ -162,6 +162,7 @@ class ModelWatch:
         self._with_parameters = {
             name for name, module in model.named_modules() if any(True for _ in module.parameters())
         }
+        self._has_batch_second = any(_batch_first(module) is False for module in model.modules())
         handles = []
         for name, module in model.named_modules():
             handles.append(module.register_forward_pre_hook(_Hook(self, name, enters=True)))
@@ -315,6 +316,8 @@ class ModelWatch:
     def _is_chosen(self, function: str, like_relu: bool, g: Tensor) -> bool:
         if not (like_relu or function in self.selection.functions):
             return False
+        if isinstance(g, nn.Parameter) or not (g.is_floating_point() or g.is_complex()):
+            return False  # weights that are kept positive; numbers of tokens, lengths and places
         if g.dim() < 2 and function in ("clamp", "clamp_min", "clip", "threshold"):
             return False  # of numbers, not of a layer
         return self.selection.has_calls_in([(name, module) for name, module in self.stack])
@@ -352,10 +355,11 @@ class ModelWatch:
             raise SettingError(
                 f"{at} is checkpointed with use_reentrant=True, which hides its gradient: use_reentrant=False shows it"
             )
+        if not g.is_floating_point():
+            raise SettingError(f"{at} is given {function} of {g.dtype}: pre-activations have to be real numbers")
         if g.dim() < 2:
             raise SettingError(f"{at} is given one point, {tuple(g.shape)}: a watched model takes batches")
-        points = self._point_axis()
-        units = self._units(at, function, g, unit_axis, points)
+        points, units = self._axes(at, function, g, unit_axis)
         run.layers[at] += 1
         layer = at if run.layers[at] == 1 else f"{at}#{run.layers[at]}"
 
@@ -373,30 +377,51 @@ class ModelWatch:
         if after is not None:
             after(g)
 
-    def _point_axis(self) -> int:
-        if self.point_axis is not None:
-            return self.point_axis
-        for _, module in reversed(self.stack):
-            first = getattr(module, "batch_first", getattr(getattr(module, "self_attn", None), "batch_first", None))
-            if first is not None:
-                return 0 if first else 1
-        return 0
-
-    def _units(self, at: str, function: str, g: Tensor, known: int | None, points: int) -> int:
+    def _axes(self, at: str, function: str, g: Tensor, known: int | None) -> tuple[int, int]:
+        """Where the points and the units are."""
         count = g.dim()
-        if count == 2:
-            return 1
         axis = known if self.unit_axis is None else self.unit_axis
+        if count == 2:
+            if self.unit_axis not in (0, -2) and (known is not None or self.unit_axis is None):
+                axis = known
+            if axis is not None:
+                return 1 - axis % 2, axis % 2
         if axis is None:
             raise SettingError(
                 f"{at} is given {function} of {tuple(g.shape)}, and nothing tells which axis has the units: "
                 "say unit_axis=1 (N, C, …) or unit_axis=-1 (N, T, C)"
             )
+        points = self._point_axis(at, function, g)
         if not -count <= axis < count or axis % count == points:
             raise SettingError(
                 f"unit_axis={axis} is not an axis of units of {tuple(g.shape)} at {at}, points on axis {points}"
             )
-        return axis % count
+        return points, axis % count
+
+    def _point_axis(self, at: str, function: str, g: Tensor) -> int:
+        """Of three axes or more."""
+        if self.point_axis is not None:
+            if not -g.dim() <= self.point_axis < g.dim():
+                raise SettingError(f"point_axis={self.point_axis} is not an axis of {tuple(g.shape)} at {at}")
+            return self.point_axis % g.dim()
+        assert self.current is not None
+        known = self.current.axes.of_points(g)
+        if known is not None:
+            return known
+        for _, module in reversed(self.stack):
+            first = _batch_first(module)
+            if first is not None:
+                return 0 if first else 1
+        if self._has_batch_second:
+            raise SettingError(
+                f"{at} is given {function} of {tuple(g.shape)} in a model with batch_first=False, and nothing tells "
+                "which axis has the points: say point_axis=0 (N, T, C) or point_axis=1 (T, N, C)"
+            )
+        return 0
+
+
+def _batch_first(module: nn.Module) -> Any:
+    return getattr(module, "batch_first", getattr(getattr(module, "self_attn", None), "batch_first", None))
 
 
 class _Mode(TorchFunctionMode):
@@ -409,7 +434,13 @@ class _Mode(TorchFunctionMode):
     ) -> Any:
         if not self.is_on:
             return func(*args, **(kwargs or {}))
-        return self.watch.called(func, getattr(func, "__name__", ""), args, kwargs or {})
+        return self.watch.called(func, _name(func), args, kwargs or {})
+
+
+def _name(func: Callable[..., Any]) -> str:
+    """`relu` of torch.ops.aten.relu.default; `T` of the property that x.T reads."""
+    name = str(getattr(func, "__name__", "")).partition(".")[0]
+    return str(getattr(getattr(func, "__self__", None), "__name__", "")) if name == "__get__" else name
 
 
 def _drop_dead_modes() -> None:
