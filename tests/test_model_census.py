@@ -216,3 +216,26 @@ def test_bad_input_is_one_line(arguments: dict[str, Any], named: str) -> None:
 def test_every_must_be_a_count() -> None:
     with pytest.raises(SettingError, match="every=0"):
         Watcher(convolutional(), every=0)
+
+
+def test_reading_parametrized_weights_is_no_step_of_the_training() -> None:
+    fc = nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))
+    model = nn.Sequential(fc, nn.ReLU(), nn.Linear(4, 1))
+    with Watcher(model, every=1) as watcher:
+        for _ in range(3):
+            (model(torch.randn(5, 3)).sum() + fc.weight.norm()).backward()
+    assert list(watcher.frame["step"]) == [0, 1, 2]
+
+
+def test_parts_without_layers_do_not_end_a_watchers_training() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
+    with Watcher(model, every=1) as watcher:
+        model(torch.randn(5, 3)).sum().backward()
+        model[0](torch.randn(5, 3)).sum().backward()
+    assert list(watcher.frame["layer"]) == ["1"]
+
+
+def test_models_without_numbers_have_no_census() -> None:
+    model = nn.Sequential(nn.Linear(3, 4, device="meta"), nn.ReLU())
+    with pytest.raises(SettingError, match="meta device"):
+        census(model, torch.randn(5, 3))

@@ -5,6 +5,7 @@ import gc
 import io
 import itertools
 import pickle
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -787,3 +788,175 @@ def test_every_process_of_ddp_has_the_penalty_of_its_own_batch(tmp_path: Any) ->
     for rank in range(2):
         for found, parameter in zip(torch.load(tmp_path / str(rank)), model.parameters(), strict=True):
             torch.testing.assert_close(found, parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+class Of(nn.Module):
+    """A model of a function and its modules and weights."""
+
+    def __init__(self, function: Callable[..., Tensor], **parts: Any) -> None:
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+POINTS, STEPS = 7, 5
+
+
+@pytest.mark.parametrize(
+    ("function", "parts"),
+    [
+        (lambda m, x: F.gelu(m.fc(x + m.mix(x, x, x)[0])), {"mix": nn.MultiheadAttention(4, 2)}),
+        (lambda m, x: F.relu(m.fc(m.rnn(x)[0])), {"rnn": nn.LSTM(4, 4)}),
+        (lambda m, x: F.relu(m.fc(m.rnn(x)[0].transpose(0, 1))), {"rnn": nn.GRU(4, 4)}),
+    ],
+)
+def test_points_are_followed_out_of_modules_that_have_the_batch_second(
+    function: Callable[..., Tensor], parts: dict[str, nn.Module]
+) -> None:
+    (layer,) = seen(Of(function, fc=nn.Linear(4, 6), **parts), torch.randn(STEPS, POINTS, 4)).values()
+    assert layer.shape == (POINTS, 6, STEPS)
+
+
+def test_before_a_module_that_has_the_batch_second_the_points_have_to_be_named() -> None:
+    model = Of(lambda m, x: m.rnn(F.relu(m.fc(x)))[0], fc=nn.Linear(4, 6), rnn=nn.LSTM(6, 2))
+    with pytest.raises(SettingError, match="say point_axis=0"):
+        seen(model, torch.randn(STEPS, POINTS, 4))
+    (layer,) = seen(model, torch.randn(STEPS, POINTS, 4), point_axis=1).values()
+    assert layer.shape == (POINTS, 6, STEPS)
+
+
+@pytest.mark.parametrize(
+    ("function", "parts", "shape"),
+    [
+        (lambda m, x: F.relu(m.weight @ x), {"weight": nn.Parameter(torch.randn(6, 4))}, (4, POINTS)),
+        (lambda m, x: F.relu(m.fc(x).T), {"fc": nn.Linear(4, 6)}, (POINTS, 4)),
+        (lambda m, x: F.relu(m.fc(x).t()), {"fc": nn.Linear(4, 6)}, (POINTS, 4)),
+        (lambda m, x: F.relu(m.fc(x).mT), {"fc": nn.Linear(4, 6)}, (POINTS, STEPS, 4)),
+        (lambda m, x: F.relu(m.conv(x) @ torch.eye(STEPS)), {"conv": nn.Conv1d(4, 6, 1)}, (POINTS, 4, STEPS)),
+        (lambda m, x: F.relu(F.glu(m.conv(x), 1)), {"conv": nn.Conv1d(4, 12, 1)}, (POINTS, 4, STEPS)),
+        (
+            lambda m, x: F.relu(torch.movedim(m.fc(x), destination=1, source=-1)),
+            {"fc": nn.Linear(4, 6)},
+            (POINTS, 3, STEPS, 4),
+        ),
+        (lambda m, x: torch.ops.aten.relu.default(m.fc(x)), {"fc": nn.Linear(4, 6)}, (POINTS, 4)),
+    ],
+)
+def test_units_are_followed_through_products_and_transpositions(
+    function: Callable[..., Tensor], parts: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    (layer,) = seen(Of(function, **parts), torch.randn(*shape)).values()
+    assert layer.shape[:2] == (POINTS, 6)
+
+
+@pytest.mark.parametrize(
+    ("function", "parts", "shape"),
+    [
+        (lambda m, x: F.relu(m.conv(x)), {"conv": nn.Conv1d(4, 6, 1)}, (4, STEPS)),
+        (lambda m, x: F.relu(m.conv(x)[:, 0]), {"conv": nn.Conv1d(4, 6, 1)}, (POINTS, 4, STEPS)),
+        (lambda m, x: F.relu(m.conv(x).mean(1)), {"conv": nn.Conv1d(4, 6, 1)}, (POINTS, 4, STEPS)),
+        (lambda m, x: F.relu(m.conv(x).squeeze()), {"conv": nn.Conv1d(4, 6, 1)}, (1, 4, STEPS)),
+        (lambda m, x: F.relu(m.norm(m.fc(x))), {"fc": nn.Linear(4, 6), "norm": nn.BatchNorm1d(STEPS)}, (7, STEPS, 4)),
+    ],
+)
+def test_matrices_that_have_no_units_on_their_last_axis_are_refused(
+    function: Callable[..., Tensor], parts: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(SettingError, match="which axis has the units"):
+        seen(Of(function, **parts), torch.randn(*shape))
+
+
+def test_weights_and_numbers_of_tokens_are_no_layers() -> None:
+    model = Of(
+        lambda m, x: F.relu(m.fc(m.table((x - 3).clamp(min=0))) @ F.relu(m.weight)),
+        table=nn.Embedding(9, 4),
+        fc=nn.Linear(4, 4),
+        weight=nn.Parameter(torch.randn(4, 6)),
+    )
+    assert list(seen(model, torch.randint(0, 9, (POINTS, STEPS)))) == ["relu"]
+
+
+@pytest.mark.parametrize(
+    ("x", "named"),
+    [
+        (torch.randn(3, 4, dtype=torch.complex64), "complex64"),
+        (torch.randn(3, 4).to_sparse(), "sparse"),
+        (torch.nested.nested_tensor([torch.randn(2, 4), torch.randn(3, 4)], layout=torch.jagged), "nested"),
+        (torch.randn(0, 4), "nothing"),
+    ],
+)
+def test_tensors_that_are_no_pre_activations_are_refused_in_one_line(x: Tensor, named: str) -> None:
+    with pytest.raises(SettingError, match=named) as caught:
+        seen(nn.Sequential(nn.Tanh()), x, functions="tanh")
+    assert "\n" not in str(caught.value)
+
+
+def test_with_the_batch_second_a_head_on_one_step_has_its_points_first() -> None:
+    model = Of(lambda m, x: F.relu(m.fc(m.rnn(x)[0][-1])), rnn=nn.LSTM(4, 4), fc=nn.Linear(4, 6), batch_first=False)
+    (layer,) = seen(model, torch.randn(STEPS, POINTS, 4)).values()
+    assert layer.shape == (POINTS, 6)
+
+
+def test_a_derivative_that_goes_into_the_loss_does_not_make_its_pass_a_trained_one(watched: Watched) -> None:
+    model, penalty = watched
+    x = torch.randn(20, 2, requires_grad=True)
+    torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    model(torch.randn(4, 2))
+    with pytest.raises(SettingError, match="2 forward passes"):
+        penalty()
+
+
+def test_two_threads_at_once_are_refused_and_the_first_one_is_not_disturbed() -> None:
+    entered, may_go, refused = threading.Event(), threading.Event(), []
+
+    def waiting(_: nn.Module, x: Tensor) -> Tensor:
+        if threading.current_thread() is threading.main_thread():
+            entered.set()
+            assert may_go.wait(30)
+        return x
+
+    first = nn.Linear(2, 4)
+    model = nn.Sequential(first, nn.ReLU(), Of(waiting), nn.Linear(4, 4), nn.ReLU())
+    penalty = SeparationPenalty("UP").watch(model)
+
+    def other() -> None:
+        assert entered.wait(30)
+        try:
+            model(torch.randn(3, 2))
+        except SettingError as error:
+            refused.append(str(error))
+        finally:
+            may_go.set()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    x = torch.randn(20, 2)
+    model(x)
+    thread.join()
+    assert ["two threads" in message for message in refused] == [True]
+    found = penalty().item()
+    penalty.remove()
+    layers = [first(x), model[3](torch.relu(first(x)))]
+    assert found == pytest.approx(by_formula(layers), rel=1e-5)
+
+
+def test_a_function_that_calls_parts_and_activations_has_no_penalty() -> None:
+    model = nn.Sequential(nn.Linear(2, 4), nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
+    penalty = SeparationPenalty("UP").watch(model)
+    model[1](torch.relu(model[0](torch.randn(20, 2))))
+    with pytest.raises(SettingError, match="calls relu itself"):
+        penalty()
+
+
+def test_a_leaf_that_is_watched_gets_no_hooks() -> None:
+    model = nn.Sequential(nn.ReLU(), nn.Linear(4, 4), nn.ReLU())
+    penalty = SeparationPenalty("UP").watch(model)
+    x = torch.randn(20, 4, requires_grad=True)
+    for _ in range(3):
+        model(x)
+        penalty().backward()
+    assert not x._backward_hooks

@@ -95,7 +95,7 @@ class RecordedPasses:
         """The extremes of the passes that the penalty is of, by layer.
 
         Raises:
-            SettingError: there was no pass yet, it called no watched layer, or which one is meant is open.
+            SettingError: there was no pass yet, it called no watched layer or some that are not seen, or which one is meant is open.
         """
         found = self._meant()
         if not found and any(not one.has_failed for one in self._latest.values()):
@@ -111,6 +111,8 @@ class RecordedPasses:
                 "after each, run what is not trained under torch.no_grad(), or say passes='sum' or 'latest' in watch()"
             )
         for one in found:
+            if one.unseen is not None:
+                raise SettingError(one.unseen)
             one.is_read = True
         if torch.is_grad_enabled() and not any(
             bound.requires_grad for one in found for layer in one.extremes for pair in layer.values() for bound in pair

@@ -86,6 +86,8 @@ class LayerTally:
         g = g.detach().flatten(2) if g.dim() > 2 else g.detach()[:, :, None]
         if not g.numel():
             raise SettingError(f"{self.layer} is given nothing: {tuple(g.shape)}")
+        if g.is_meta:
+            raise SettingError(f"{self.layer} is on the meta device, which has no numbers to be counted")
         if not bool(torch.isfinite(g).all()):
             raise SettingError(
                 f"{self.layer} is given numbers that are not finite: no census is taken of a diverged model"

@@ -72,16 +72,17 @@ _TORCH = str(torch.__path__[0])
 _SEEN_BY_NAME = frozenset(FUNCTIONS) - {"clamp", "clip", "clamp_min", "threshold", "sigmoid", "tanh"}
 
 
-def check_caller(frame: FrameType) -> None:
-    """The method that calls a part of the model calls no activation itself: that would not be seen."""
+def unseen_calls(frame: FrameType, model: nn.Module | None) -> str | None:
+    """What is wrong where a part of the model is called and an activation, too, which is not seen; None if nothing."""
     code = frame.f_code
     owner = frame.f_locals.get("self")
-    if not isinstance(owner, nn.Module):
-        return
-    names = set(code.co_names)
+    own = {part for name, _ in model.named_modules() for part in name.split(".")} if model is not None else set()
+    names = set(code.co_names) - own  # modules of the model are seen
     unseen = sorted(name for name in names if name.removesuffix("_") in _SEEN_BY_NAME and not hasattr(owner, name))
-    if unseen:
-        raise SettingError(
-            f"{type(owner).__name__}.{code.co_name} calls {unseen[0]} itself, outside of the model's own call, where "
-            "it is not seen: call the model, or put `with penalty.one_pass():` around the step"
-        )
+    if not unseen:
+        return None
+    where = f"{type(owner).__name__}.{code.co_name}" if isinstance(owner, nn.Module) else code.co_name
+    return (
+        f"{where} calls {unseen[0]} itself, outside of the model's own call, where it is not seen: "
+        "call the model, or put `with penalty.one_pass():` around the step"
+    )

@@ -58,7 +58,7 @@ class UnitAxes:
         self._points: MutableMapping[Tensor, int | None] = WeakIdKeyDictionary()
 
     def of(self, tensor: Tensor) -> int | None:
-        """The units' axis, counted from the front, of a matrix the last unless it was made otherwise; None if unknown."""
+        """The units' axis, counted from the front, of a matrix the last unless made otherwise; None if unknown."""
         return self._units.get(tensor, 1 if tensor.dim() == 2 else None)
 
     def of_points(self, tensor: Tensor) -> int | None:
@@ -118,13 +118,9 @@ class UnitAxes:
         last = result.dim() - 1
         if isinstance(first, nn.Parameter) and first.dim() == 2 and not isinstance(second, nn.Parameter):
             axis = self._units.get(second)
-            return (
-                last - 1
-                if axis is None or axis == second.dim() - 2
-                else last
-                if first.shape[0] == first.shape[1]
-                else None
-            )
+            if axis is None or axis == second.dim() - 2:
+                return last - 1
+            return last if first.shape[0] == first.shape[1] else None
         if second.dim() != 2:
             return 1 if result.dim() == 2 else None
         axis = self.of(first)

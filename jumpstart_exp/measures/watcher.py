@@ -56,6 +56,7 @@ class Watcher:
         self.every, self.on_census, self.taus = every, on_census, tuple(taus)
         self.steps = 0
         self._taken: list[tuple[int, ModelCensus]] = []
+        self._has_seen_layers = False
         self._open: _Counted | None = None
         self._latest: ModelPass | None = None
         self._watch = ModelWatch(model, self._begin, **selection)
@@ -104,6 +105,11 @@ class Watcher:
         counted, self._open = self._open, None
         if counted is None or counted.has_failed or not counted.called:
             return
+        if not counted.tally.layers and self._has_seen_layers:
+            return  # a call of a part that has none
+        if counted.unseen is not None and counted.tally.layers:
+            raise SettingError(counted.unseen)
+        self._has_seen_layers = True
         counted.tally.end_batch()
         taken = counted.tally.frame(self.taus, per_unit=False)
         if self.on_census is None:

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import get_ident
 from types import FrameType
 from typing import Any
 
@@ -30,10 +31,10 @@ from jumpstart_exp.measures.origins import (
     COMPILED,
     REPLICAS,
     caller_of_part,
-    check_caller,
     check_model,
     is_in_reentrant_checkpoint,
     is_running,
+    unseen_calls,
 )
 from jumpstart_exp.measures.recurrent import RECURRENT, gates
 from jumpstart_exp.measures.selection import Functions, Layers, Selection
@@ -75,12 +76,15 @@ class ModelPass:
         called: the modules with parameters that it has called so far, by their names.
         was_trained: whether a gradient has come back to it.
         has_failed: whether the model raised an error in it.
+        unseen: what is wrong where a function calls parts of the model and activations, too, which may be to inspect
+            the model: whoever needs the whole pass has to raise it.
     """
 
     def __init__(self, has_gradients: bool, on_layer: OnLayer) -> None:
         self.has_gradients, self.on_layer = has_gradients, on_layer
         self.called: set[str] = set()
         self.was_trained = self.has_failed = False
+        self.unseen: str | None = None
         self.layers: Counter[str] = Counter()
         self.axes = UnitAxes()
         self._has_hook = False
@@ -156,6 +160,7 @@ class ModelWatch:
         self.stack: list[tuple[str, nn.Module]] = []
         self._mode: _Mode | None = None
         self._outermost: FrameType | None = None
+        self._thread = 0
         self._inert = 0
         self._last_affine: tuple[str, str, Tensor, int | None] | None = None
         self._error: BaseException | None = None
@@ -210,12 +215,14 @@ class ModelWatch:
             self._inert += 1
             return
         if self.stack and self._outermost is not None and not is_running(self._outermost, frame):
+            if self._thread != get_ident() and is_running(self._outermost, sys._current_frames().get(self._thread)):
+                raise SettingError("the watched model runs in two threads at once: watch a copy of it in each")
             self._abandon()
         if not self.stack:
             if not self._begin(name, module, frame):
                 self._inert = 1
                 return
-            self._outermost = frame
+            self._outermost, self._thread = frame, get_ident()
         assert self.current is not None
         self.stack.append((name, module))
         if name in self._with_parameters:
@@ -230,16 +237,22 @@ class ModelWatch:
     def _begin(self, name: str, module: nn.Module, frame: FrameType | None) -> bool:
         if (_paused and not self.whenever) or torch._C._current_graph_task_id() != -1:
             return False  # a pass of somebody else's, or of a backward pass that computes once more what it needs
+        if _is_parametrization(name):
+            return False  # weights that somebody reads
         if getattr(module, "_is_replica", False):
             raise SettingError(REPLICAS)
+        unseen = None
         if name and frame is not None:
             caller = caller_of_part(frame, module, self.model())
             if caller is None:
                 return False  # a module that another network has, too
-            check_caller(caller)
+            unseen = unseen_calls(caller, self.model())
+            if unseen is not None and isinstance(caller.f_locals.get("self"), nn.Module):
+                raise SettingError(unseen)
         found = self.begin(torch.is_grad_enabled(), name)
         if found is None:
             return False
+        found.unseen = found.unseen or unseen
         self.current, self._error, self._last_affine = found, sys.exc_info()[1], None
         _drop_dead_modes()
         self._mode = _Mode(self)
@@ -316,7 +329,11 @@ class ModelWatch:
     def _is_chosen(self, function: str, like_relu: bool, g: Tensor) -> bool:
         if not (like_relu or function in self.selection.functions):
             return False
-        if isinstance(g, nn.Parameter) or not (g.is_floating_point() or g.is_complex()):
+        if (
+            isinstance(g, nn.Parameter)
+            or _is_parametrization(self.stack[-1][0])
+            or not (g.is_floating_point() or g.is_complex())
+        ):
             return False  # weights that are kept positive; numbers of tokens, lengths and places
         if g.dim() < 2 and function in ("clamp", "clamp_min", "clip", "threshold"):
             return False  # of numbers, not of a layer
@@ -355,10 +372,16 @@ class ModelWatch:
             raise SettingError(
                 f"{at} is checkpointed with use_reentrant=True, which hides its gradient: use_reentrant=False shows it"
             )
+        if g.is_nested or g.layout != torch.strided:
+            raise SettingError(
+                f"{at} is given {function} of a nested or sparse tensor: pre-activations have to be dense"
+            )
         if not g.is_floating_point():
             raise SettingError(f"{at} is given {function} of {g.dtype}: pre-activations have to be real numbers")
         if g.dim() < 2:
             raise SettingError(f"{at} is given one point, {tuple(g.shape)}: a watched model takes batches")
+        if not g.numel():
+            raise SettingError(f"{at} is given nothing: {tuple(g.shape)}")
         points, units = self._axes(at, function, g, unit_axis)
         run.layers[at] += 1
         layer = at if run.layers[at] == 1 else f"{at}#{run.layers[at]}"
@@ -418,6 +441,10 @@ class ModelWatch:
                 "which axis has the points: say point_axis=0 (N, T, C) or point_axis=1 (T, N, C)"
             )
         return 0
+
+
+def _is_parametrization(name: str) -> bool:
+    return "parametrizations" in name.split(".")
 
 
 def _batch_first(module: nn.Module) -> Any:
