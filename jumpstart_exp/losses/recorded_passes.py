@@ -95,7 +95,8 @@ class RecordedPasses:
         """The extremes of the passes that the penalty is of, by layer.
 
         Raises:
-            SettingError: there was no pass yet, it called no watched layer or some that are not seen, or which one is meant is open.
+            SettingError: there was no pass yet, it called no watched layer or an activation that is not seen, or which
+                one is meant is open.
         """
         found = self._meant()
         if not found and any(not one.has_failed for one in self._latest.values()):
