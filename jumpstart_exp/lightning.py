@@ -19,7 +19,8 @@ from torch import Tensor
 
 from jumpstart_exp.losses.separation import SeparationPenalty
 from jumpstart_exp.measures.model_census import ModelTally
-from jumpstart_exp.measures.watching import ModelPass, ModelWatch
+from jumpstart_exp.measures.passes import ModelPass
+from jumpstart_exp.measures.watching import ModelWatch
 from jumpstart_exp.settings import SettingError, setting_error
 
 try:

@@ -19,7 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 from jumpstart_exp import SeparationPenalty, census
 from jumpstart_exp.data.image_files import torchvision_module
-from jumpstart_exp.measures.watching import ModelPass, ModelWatch, PreActivation
+from jumpstart_exp.measures.passes import ModelPass, PreActivation
+from jumpstart_exp.measures.watching import ModelWatch
 from jumpstart_exp.settings import SettingError
 
 torch.set_num_threads(1)
@@ -101,7 +102,7 @@ class Functional(nn.Module):
         x = g[3](x).relu()
         x = F.relu(input=g[4](x), inplace=True)
         x = torch.relu_(g[5](x))
-        x = g[6](x).clamp(min=0)
+        x = g[6](x).clamp(min=torch.tensor(0.0))
         return F.leaky_relu(g[7](x), 0.2)
 
 
@@ -649,6 +650,18 @@ def test_second_derivatives(watched: Watched) -> None:
     slope, _ = value(0.0)
     second = sum(one.sum().item() for one in torch.autograd.grad(slope, weights, allow_unused=True) if one is not None)
     assert second == pytest.approx((ahead - behind) / (2 * step), rel=1e-4)
+
+
+def test_ties_are_drawn_apart_from_what_the_model_draws() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Dropout(0.5), nn.Linear(4, 4), nn.ReLU(), nn.Dropout(0.5))
+    nn.init.zeros_(model[0].weight)  # everything is tied
+    torch.manual_seed(1)
+    plain = model(X)
+    penalty = SeparationPenalty("UP", ties="random").watch(model)
+    torch.manual_seed(1)
+    assert torch.equal(model(X), plain)
+    assert penalty().item() > 0
 
 
 def hooks_on(model: nn.Module) -> int:

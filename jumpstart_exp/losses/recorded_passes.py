@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jumpstart_exp.measures.watching import ModelPass, ModelWatch, PreActivation
+from jumpstart_exp.measures.passes import ModelPass, PreActivation
+from jumpstart_exp.measures.watching import ModelWatch
 from jumpstart_exp.settings import SettingError, setting_error
 
 Extremes = Mapping[str, tuple[Tensor, Tensor]]

@@ -16,6 +16,7 @@ also by how much the extreme is beyond it, max g − B above and −B − min g 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -165,9 +166,15 @@ class SeparationPenalty(nn.Module):
         Raises:
             SettingError: a setting is not allowed, or the model cannot be watched, because it is compiled or scripted.
         """
+        # ties are drawn apart from what the model draws: watching must not change its dropout
+        generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
+
+        def draws(constraint: str, layer: int, count: int) -> Tensor:
+            return torch.randint(0, 2**32, (count,), dtype=torch.int64, generator=generator)
+
         recorded = RecordedPasses(
             model,
-            self.layer_extremes,
+            partial(self.layer_extremes, tie_draws=draws),
             passes,
             layers=layers,
             functions=functions,

@@ -79,10 +79,14 @@ def _hardtanh(name: str, given: _Arguments) -> Activation:
 
 
 def _clamp(name: str, given: _Arguments) -> Activation | None:
-    low, high = given.get("min"), given.get("max")
+    low, high = (_number(given.get(name)) for name in ("min", "max"))
     if isinstance(low, Tensor) or isinstance(high, Tensor) or low != 0:
         return None
     return Activation(name, True, below(0.0) if high is None else outside(0.0, float(high)))
+
+
+def _number(bound: Any) -> Any:
+    return bound.item() if isinstance(bound, Tensor) and bound.numel() == 1 and not bound.is_meta else bound
 
 
 def _threshold(name: str, given: _Arguments) -> Activation | None:

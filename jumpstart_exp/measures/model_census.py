@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from jumpstart_exp.measures.activation_calls import NoSlope
+from jumpstart_exp.measures.passes import ModelPass, PreActivation, others_paused
 from jumpstart_exp.measures.selection import Functions, Layers
-from jumpstart_exp.measures.watching import ModelPass, ModelWatch, PreActivation, others_paused
+from jumpstart_exp.measures.watching import ModelWatch
 from jumpstart_exp.settings import SettingError
 
 TAUS = (0.0, 0.025, 0.1)
@@ -235,6 +236,10 @@ def census(
     for tau in taus:
         if not tau >= 0:
             raise SettingError(f"taus={tau} is not allowed: it must be at least 0")
+    parts = data if isinstance(data, tuple) else ()
+    if all(isinstance(one, Tensor) for one in parts) and len({one.shape[1:] for one in parts}) > 1:
+        # of (inputs, targets) the targets would be a batch, too
+        raise SettingError("data is a tuple of tensors of several shapes: give the inputs alone, or a list of batches")
     tally = ModelTally()
     watch = ModelWatch(
         model,

@@ -7,7 +7,8 @@ import pandas as pd
 from torch import nn
 
 from jumpstart_exp.measures.model_census import TAUS, ModelCensus, ModelTally
-from jumpstart_exp.measures.watching import ModelPass, ModelWatch
+from jumpstart_exp.measures.passes import ModelPass
+from jumpstart_exp.measures.watching import ModelWatch
 from jumpstart_exp.settings import SettingError
 
 OnCensus = Callable[[int, ModelCensus], Any]
