@@ -36,9 +36,8 @@ _STRATEGIES = ("SingleDeviceStrategy", "DDPStrategy")
 class SeparationCallback(Callback):
     """Adds weight·penalty to the loss that `training_step` returns, in automatic optimization.
 
-    A training step is one forward pass, whatever it calls: the module itself, parts of it, functions, a part under
-    `no_grad`, too, unless `layers` leaves it out; a layer that it calls twice is two layers. Every process of a DDP
-    training has the penalty of its own batch. `outputs` in `on_train_batch_end` has the sum; what `training_step` logs
+    A training step is one forward pass, whatever it calls: the module itself, parts of it, functions; a layer that it
+    calls twice is two layers. What runs under `no_grad` is not counted. Every process of a DDP training has the penalty of its own batch. `outputs` in `on_train_batch_end` has the sum; what `training_step` logs
     itself is without the penalty.
 
     Logged: `separation_penalty`, before the weight, of every batch; `dead_units`, the share in [0, 1] of all units

@@ -199,7 +199,7 @@ def test_a_watcher_logs_every_nth_step_of_the_training() -> None:
     [
         ({"data": []}, "no batch"),
         ({"data": [3.0]}, "batch of float"),
-        ({"data": (torch.zeros(3, 2, 4, 4), torch.zeros(3))}, "the inputs alone"),
+        ({"data": (torch.zeros(3, 2, 4, 4), torch.zeros(3))}, "give the inputs alone"),
         ({"taus": [-1.0]}, "taus=-1.0"),
         ({"data": torch.full((3, 2, 4, 4), math.nan)}, "not finite"),
         ({"data": torch.zeros(0, 2, 4, 4)}, "given nothing"),

@@ -335,6 +335,9 @@ def test_functions_and_modules_that_are_not_like_relu_are_watched_when_named() -
         ({"layers": nn.Conv2d}, "layers='Conv2d'"),
         ({"layers": []}, r"layers=\[\]"),
         ({"layers": [3]}, "layers=3"),
+        ({"layers": 0}, "layers=0"),
+        ({"layers": nn.Linear(2, 2)}, "layers='Linear'"),
+        ({"functions": F.tanh}, "functions='tanh' is not allowed"),
         ({"functions": "relo"}, "functions='relo'"),
         ({"passes": "all"}, "passes='all'"),
     ],
@@ -495,6 +498,51 @@ def test_a_step_that_calls_activations_outside_of_the_model_is_refused_and_one_p
         assert penalty().item() == pytest.approx(expected, rel=1e-5)
     with pytest.raises(SettingError, match="watches no model"), SeparationPenalty("UP").one_pass():
         pass
+
+
+def test_a_step_that_calls_the_model_twice_says_which_is_trained() -> None:
+    torch.manual_seed(0)
+    model = Step()
+    penalty = SeparationPenalty("UP").watch(model)
+    expected = by_formula([*tuple_of_layers(model.body, X), model.body(X)])
+    penalty.watch(model)
+    with penalty.one_pass():
+        model(X)
+        with torch.no_grad():
+            model(OTHER)  # say, for an accuracy
+    assert penalty().item() == pytest.approx(expected, rel=1e-5)
+    with penalty.one_pass():
+        model(X)
+        with pytest.raises(SettingError, match="called twice in one pass"):
+            model(OTHER)
+
+
+@pytest.mark.parametrize("move", [lambda x: x.transpose(0, 1), lambda x: x.permute(1, 0, 2), lambda x: x.movedim(0, 1)])
+def test_the_points_of_the_inputs_are_followed(move: Callable[[Tensor], Tensor]) -> None:
+    class TimeFirst(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(5, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(self.linear(move(x)))
+
+    model, x = TimeFirst(), torch.randn(12, 7, 5)
+    (g,) = seen(model, x).values()
+    assert torch.equal(g, model.linear(move(x)).permute(1, 2, 0).detach())
+
+
+def test_the_points_of_numbers_of_tokens_are_followed() -> None:
+    class Embedded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.linear = nn.Embedding(9, 5), nn.Linear(5, 6)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return F.relu(self.linear(self.embedding(ids.t())))
+
+    (g,) = seen(Embedded(), torch.randint(9, (12, 7))).values()
+    assert g.shape == (12, 6, 7)
 
 
 def test_a_module_that_two_networks_share() -> None:

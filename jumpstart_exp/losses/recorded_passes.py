@@ -102,15 +102,16 @@ class RecordedPasses:
         found = self._meant()
         if not found and any(not one.has_failed for one in self._latest.values()):
             raise SettingError(
-                "the model's forward pass called no activation that is watched: choose layers= or functions= in "
-                "watch(), or call the penalty with its pre-activations"
+                "the model's forward pass called no activation that is watched: choose layers= (say, nn.LSTM) or "
+                "functions= in watch(), or call the penalty with its pre-activations"
             )
         if not found:
             raise SettingError("the penalty has no pre-activations: run the model first")
         if self._passes == "one" and found[0].has_gradients and found[0].waits and self._left_out:
             raise SettingError(
                 f"{self._left_out + 1} forward passes with gradients wait for the penalty, and it is of one: read it "
-                "after each, run what is not trained under torch.no_grad(), or say passes='sum' or 'latest' in watch()"
+                "after each, run what is not trained under torch.no_grad(), or say passes='sum' or 'latest' in "
+                "watch(), which forgets those before"
             )
         for one in found:
             if one.unseen is not None:

@@ -16,6 +16,7 @@ also by how much the extreme is beyond it, max g − B above and −B − min g 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import partial
 
 import torch
@@ -186,6 +187,16 @@ class SeparationPenalty(nn.Module):
         self._recorded = recorded
         return self
 
+    def extra_repr(self) -> str:
+        """Its settings that are not as usual."""
+        usual = PenaltySpec()
+        names = [field.name for field in fields(PenaltySpec) if field.name not in ("weight", "schedule", "layers")]
+        return ", ".join(
+            f"{name}={getattr(self.spec, name)!r}"
+            for name in names
+            if name == "kind" or getattr(self.spec, name) != getattr(usual, name)
+        )
+
     def remove(self) -> None:
         """End watching: the model is as it was."""
         if self._recorded is not None:
@@ -234,6 +245,8 @@ class SeparationPenalty(nn.Module):
         """
         if pre_activations is None:
             return self._of_recorded()
+        if isinstance(pre_activations, Tensor):  # type: ignore[unreachable]
+            raise SettingError("pre_activations is a tensor: it must be a list of them, one a layer")
         layers = pre_activations
         self._check_layers(len(layers))
         for layer, g in enumerate(layers):

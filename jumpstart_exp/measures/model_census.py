@@ -184,9 +184,7 @@ class ModelTally:
             SettingError: nothing was.
         """
         if not self.layers:
-            raise SettingError(
-                "the model calls nothing like a ReLU: choose layers= or functions=, as in functions='tanh'"
-            )
+            raise SettingError("the model calls nothing like a ReLU: choose layers=nn.LSTM, say, or functions='tanh'")
         if per_unit:
             found = ModelCensus(
                 pd.concat([pd.DataFrame(one.units_frame()) for one in self.layers.values()], ignore_index=True)
@@ -236,10 +234,10 @@ def census(
     for tau in taus:
         if not tau >= 0:
             raise SettingError(f"taus={tau} is not allowed: it must be at least 0")
-    parts = data if isinstance(data, tuple) else ()
-    if all(isinstance(one, Tensor) for one in parts) and len({one.shape[1:] for one in parts}) > 1:
+    parts = data if isinstance(data, tuple | list) else ()
+    if all(isinstance(one, Tensor) for one in parts) and len({(one.dim(), one.dtype) for one in parts}) > 1:
         # of (inputs, targets) the targets would be a batch, too
-        raise SettingError("data is a tuple of tensors of several shapes: give the inputs alone, or a list of batches")
+        raise SettingError(f"data is a {type(data).__name__} of tensors of several kinds: give the inputs alone")
     tally = ModelTally()
     watch = ModelWatch(
         model,

@@ -45,6 +45,7 @@ class ModelPass:
         called: the modules with parameters that it has called so far, by their names.
         was_trained: whether a gradient has come back to it.
         has_failed: whether the model raised an error in it.
+        whole_calls: how often the model itself was called within `one_pass`.
         unseen: what is wrong where a function calls parts of the model and activations, too, which may be to inspect
             the model: whoever needs the whole pass has to raise it.
     """
@@ -54,6 +55,7 @@ class ModelPass:
         self.called: set[str] = set()
         self.was_trained = self.has_failed = False
         self.unseen: str | None = None
+        self.whole_calls = 0
         self.layers: Counter[str] = Counter()
         self.axes = UnitAxes()
         self._has_hook = False

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from torch import nn
 
@@ -42,13 +43,15 @@ class Selection:
     """
 
     def __init__(self, model: nn.Module, layers: Layers, functions: Functions = ()) -> None:
-        chosen = (functions,) if isinstance(functions, str | type) else tuple(functions)
+        chosen = _tuple(functions)
         self.functions = frozenset(one for one in chosen if isinstance(one, str))
         self.modules = tuple(one for one in chosen if isinstance(one, type))
         for name in chosen:
             if not isinstance(name, type) and name not in FUNCTIONS:
                 allowed = f"a type of module, or one of {', '.join(FUNCTIONS)}"
-                raise SettingError(f"functions={name!r} is not allowed: it must be {allowed}")
+                raise SettingError(
+                    f"functions={getattr(name, '__name__', name)!r} is not allowed: it must be {allowed}"
+                )
         self._chosen = None if layers is None else _listed(layers)
         named = dict(model.named_modules())
         for one in self._chosen or ():
@@ -75,13 +78,19 @@ class Selection:
 
 
 def _listed(layers: Layers) -> tuple[str | type[nn.Module], ...]:
-    chosen = (layers,) if isinstance(layers, str | type) else tuple(layers or ())
+    chosen = _tuple(layers)
     if not chosen:
         raise SettingError("layers=[] is not allowed: it must name a module, or be None for all")
     for one in chosen:
         if not isinstance(one, str) and not (isinstance(one, type) and issubclass(one, nn.Module)):
-            raise SettingError(f"layers={one!r} is not allowed: it must be a name, a pattern or a type of module")
+            what = type(one).__name__ if isinstance(one, nn.Module) else one
+            raise SettingError(f"layers={what!r} is not allowed: it must be a name, a pattern or a type of module")
     return chosen
+
+
+def _tuple(chosen: Any) -> tuple[Any, ...]:
+    """What was given, one or several; what is neither stays one, to be refused by its name."""
+    return tuple(chosen) if isinstance(chosen, Sequence | set) and not isinstance(chosen, str) else (chosen,)
 
 
 def _is(one: str | type[nn.Module], name: str, module: nn.Module) -> bool:

@@ -65,6 +65,12 @@ class UnitAxes:
         """The points' axis of a tensor with three axes or more; None where it is not known."""
         return self._points.get(tensor)
 
+    def begin(self, inputs: tuple[Any, ...]) -> None:
+        """Note that the points of a model's inputs are on axis 0."""
+        for one in inputs:
+            if isinstance(one, Tensor) and one.dim() > 1:
+                self._points[one] = 0
+
     def follow(self, name: str, args: tuple[Any, ...], named: Mapping[str, Any], result: Any) -> None:
         """Note the axes of what a function gave."""
         if isinstance(result, tuple | list):
@@ -75,7 +81,8 @@ class UnitAxes:
             return
         tensors = [one for one in _flat((*args, *named.values())) if isinstance(one, Tensor)]
         units = self._units_of(name, tensors, args, named, result)
-        points = self._points_of(name, tensors, args, named, result) if result.dim() > 2 else None
+        is_followed = result.dim() > 2 or (name in _MOVES and bool(tensors) and tensors[0] in self._points)
+        points = self._points_of(name, tensors, args, named, result) if is_followed else None
         if result.dim() == 2 or units is not None or result in self._units:
             self._units[result] = units
         if points is not None or result in self._points:
@@ -149,6 +156,8 @@ class UnitAxes:
             return self._moved(self.of_points, name, source, args, named, result)
         if name in _RESHAPES:
             return self._reshaped(self.of_points, source, result)
+        if name == "embedding":
+            return known
         if name in ("linear", "matmul", "__matmul__") and source.dim() == result.dim():
             return None if known == source.dim() - 1 else known
         return None

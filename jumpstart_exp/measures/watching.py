@@ -146,7 +146,17 @@ class ModelWatch:
                 self._inert = 1
                 return
             self._outermost, self._thread = frame, get_ident()
+            if not self._has_batch_second:
+                assert self.current is not None
+                self.current.axes.begin(inputs)
         assert self.current is not None
+        if not name and self._outermost is None and self.stack and torch.is_grad_enabled():
+            self.current.whole_calls += 1
+            if self.current.whole_calls > 1:
+                raise SettingError(
+                    "the model is called twice in one pass of a training step: run what is not trained under "
+                    "torch.no_grad(), or add the penalties of several passes yourself, without one_pass()"
+                )
         self.stack.append((name, module))
         if name in self._with_parameters:
             self.current.called.add(name)
@@ -295,6 +305,8 @@ class ModelWatch:
             raise SettingError(
                 f"{at} is checkpointed with use_reentrant=True, which hides its gradient: use_reentrant=False shows it"
             )
+        if run.has_gradients and not torch.is_grad_enabled():
+            return None  # evaluated on the way, or frozen: no part of what is trained
         if g.is_nested or g.layout != torch.strided:
             raise SettingError(
                 f"{at} is given {function} of a nested or sparse tensor: pre-activations have to be dense"
