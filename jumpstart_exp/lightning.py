@@ -37,8 +37,9 @@ class SeparationCallback(Callback):
     """Adds weight·penalty to the loss that `training_step` returns, in automatic optimization.
 
     A training step is one forward pass, whatever it calls: the module itself, parts of it, functions; a layer that it
-    calls twice is two layers. What runs under `no_grad` is not counted. Every process of a DDP training has the penalty of its own batch. `outputs` in `on_train_batch_end` has the sum; what `training_step` logs
-    itself is without the penalty.
+    calls twice is two layers. What runs under `no_grad` is not counted. Every process of a DDP training has the
+    penalty of its own batch. `outputs` in `on_train_batch_end` has the sum; what `training_step` logs itself is
+    without the penalty.
 
     Logged: `separation_penalty`, before the weight, of every batch; `dead_units`, the share in [0, 1] of all units
     whose activation can be dead, and `dead_units/LAYER` of each layer, on the mini-batch, of every n-th one.
