@@ -59,6 +59,7 @@ ARROWS: dict[str, set[str]] = {
     "api": {*_SWEEP, "report"},
     "__main__": {*_SWEEP, "cluster", "plot", "surroundings"},
     "estimator": {*_ENGINES, "config"},
+    "lightning": {"settings", "losses", "measures"},
     "__init__": {"api", "estimator", "losses", "measures"},
 }
 """What each package may import besides itself, settings first and the launcher last."""

@@ -133,11 +133,12 @@ def test_a_folder_is_the_same_for_every_launcher(
 
 
 @pytest.fixture
-def unprivileged() -> Iterator[Path]:
+def unprivileged(tmp_path: Path) -> Iterator[Path]:
     """A folder of a user who may not read everything: where the tests run as root, of nobody, whom this process is."""
     folder = Path(tempfile.mkdtemp())  # other users cannot enter pytest's own folder
     was_root = os.geteuid() == 0
-    available_memory_bytes()  # modules that come late are root's own
+    available_memory_bytes()  # modules that come late are root's own, torch's and scikit-learn's among them
+    run_cell(CELL, RunSettings(results_dir=str(tmp_path / "before"), engine="eager"))
     if was_root:
         os.chown(folder, NOBODY, NOBODY)
         os.seteuid(NOBODY)
