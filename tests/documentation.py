@@ -234,7 +234,7 @@ class Reader:
 
     def _make(self, words: list[str], command: Command) -> None:
         """Run what make would, without the installation."""
-        line = ["make", "-n", "-o", ".venv/installed", *words]
+        line = ["make", "-n", "--no-print-directory", "-o", ".venv/installed", *words]
         dry = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
         for typed in dry.stdout.replace(".venv/bin/python", "python").splitlines():
             self._type(replace(command, typed=typed, error="" if f"{typed} ".startswith(TRAINING) else command.error))

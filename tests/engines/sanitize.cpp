@@ -118,6 +118,7 @@ Dataset points_at_random(int features, int outputs, int train, int val) {
         auto& y = p < train ? data.y_train : data.y_val;
         for (int f = 0; f < features; ++f) x.push_back(std::sin(double(3 * p + f)));
         y.push_back(int(pick(outputs == 1 ? 2 : unsigned(outputs))));
+        (p < train ? data.weights_train : data.weights_val).push_back(p % 2 ? 0.75 : 1.25);
     }
     data.train_variance = data.val_variance = 0.25;
     return data;
