@@ -49,7 +49,7 @@ bench: .venv/installed ## the engines side by side, the penalty's cost on images
 	.venv/bin/python scripts/bench_geometry.py
 	.venv/bin/python scripts/bench_estimator.py --json results/bench_estimator.json
 
-test: .venv/installed ## everything once, on all cores (about 12 minutes on two)
+test: .venv/installed ## everything once, on all cores (about a quarter of an hour on two)
 	$(RUN) pytest $(PARALLEL) -m "not soak and not cluster"
 
 soak: .venv/installed ## what only repeats or is large: random kills, 100,000 cells, fuzzing, benchmarks, studies (about a quarter of an hour)
