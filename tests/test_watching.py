@@ -775,11 +775,12 @@ def test_one_point_without_a_batch_is_refused(watched: Watched) -> None:
         model(X[0])
 
 
-def test_the_penalty_trains_a_resnet_and_a_transformer() -> None:
+def test_the_penalty_trains_a_resnet_a_transformer_an_lstm_and_a_deep_thin_mlp() -> None:
     for make, x in (
         (resnet, torch.randn(4, 3, 8, 8)),
         (encoder, torch.randn(4, 5, 16)),
         (Recurrent, torch.randn(4, 5, 3)),
+        (mlp, torch.randn(30, 2)),
     ):
         torch.manual_seed(0)
         model = make()
