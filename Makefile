@@ -17,7 +17,7 @@ help: ## this list
 setup: .venv/installed ## virtual environment and installation, in .venv
 
 heatmaps: .venv/installed ## the CPAIOR figure: ReLU and Sep-UP on MOONS, SEEDS=3 seeds, under results/figures
-	$(RUN) jumpstart_exp -m +experiment=cpaior_moons 'seed=range($(SEEDS))'
+	$(RUN) jumpstart_exp -m +experiment=cpaior_moons 'seed=range($(SEEDS))' redraw=true
 	$(RUN) jumpstart_exp.report only=heatmaps
 
 scatters: .venv/installed ## CPAIOR's figure 3 in small: CIFAR-10, accuracy against parameters, under results/figures

@@ -137,6 +137,8 @@ def _train() -> None:
             raise SettingError(f"hydra/launcher={launcher} is for sweeps: add -m")
         check_variant(choices, variants)
         cell, settings = cell_and_settings(config, choices["method"])
+        if settings.redraw:
+            raise SettingError("redraw=true draws a sweep while it trains: add -m, or draw one cell by plot=true")
         warn_of_no_effect(sys.argv[1:], [cell])
         run_cell(cell, settings)
         if settings.plot and not settings.dry_run:

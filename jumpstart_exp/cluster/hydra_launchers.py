@@ -77,6 +77,8 @@ def launch_cells(launcher: Launcher, loader: Any, config: DictConfig, jobs: Sequ
     executor = getattr(launcher, "_EXECUTOR", "")
     if settings.fail_fast:
         raise setting_error("fail_fast", True, "false for Hydra's own launchers", "a job knows nothing of the others")
+    if settings.redraw:
+        raise setting_error("redraw", True, "false for Hydra's own launchers", "a job knows nothing of the others")
     jobs, cells = compose_sweep(loader, config, jobs, settings)
     store = Store(Path(settings.results_dir))
     if not settings.dry_run:

@@ -25,6 +25,7 @@ from jumpstart_exp.config.cluster_settings import ClusterSettings
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.console import notes, output, redraws, warn
 from jumpstart_exp.result import COLUMNS
+from jumpstart_exp.settings import setting_error
 from jumpstart_exp.store import Store
 from jumpstart_exp.sweep.bounds import check_count, check_hours, long_words, refusals
 from jumpstart_exp.sweep.progress import Outcome, duration, outcome_table
@@ -80,6 +81,10 @@ def run_on_cluster(cells: Sequence[Cell], settings: RunSettings, cluster: Cluste
         StoreError: the store cannot be read or written.
         DataError: a dataset's files are missing or damaged and cannot be fetched.
     """
+    if settings.redraw:
+        raise setting_error(
+            "redraw", True, "false on a cluster", "python -m jumpstart_exp.report draws what is stored, at any time"
+        )
     settings = replace(
         settings,
         results_dir=str(Path(settings.results_dir).absolute()),

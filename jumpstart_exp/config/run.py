@@ -39,6 +39,9 @@ class RunSettings:
     )
     retry: str = setting("none", choices=("none", "failed"), about="failed trains failed cells again")
     plot: bool = setting(False, about="true draws the cell that is trained: losses, accuracy, census, decision surface")
+    redraw: bool = setting(
+        False, about="true trains a sweep in passes, the first seed first, and draws its heatmaps after each"
+    )
     dry_run: bool = setting(False, about="true says what would be done and stops")
     where: str | None = setting(None, about="a filter of cells, as in depth*width<=1000; null trains all")
     max_cells: int | None = setting(None, low=1, about="cells that a sweep may have at most; null: any number")

@@ -29,7 +29,7 @@ _CALL_SECONDS = 100e-6
 
 @dataclass(frozen=True)
 class Phase:
-    """What one engine trains on one device, largest fleet first."""
+    """What one engine trains on one device, in this order; of a pass the largest fleet first."""
 
     setup: EngineSetup
     fleets: Sequence[Sequence[Cell]]
@@ -79,8 +79,9 @@ def form_phases(
     curve_every: int | None,
     data_dir: Path,
     checkpoints: Checkpoints | None = None,
+    pass_of: Mapping[str, int] | None = None,
 ) -> list[Phase]:
-    """The phases of a sweep, one an engine and device.
+    """The phases of a sweep, one an engine and device; where there are passes, one a pass where the engine changes.
 
     Args:
         cells: distinct cells.
@@ -89,21 +90,42 @@ def form_phases(
         curve_every: epochs between the rows of a curve; None for about 100 a cell.
         data_dir: folder of the datasets' files.
         checkpoints: where cells in training are kept; None for nowhere.
+        pass_of: the number of each cell's pass, by key: a smaller one is trained first; None for one pass.
     """
     chosen: dict[tuple[type[Engine], str], list[Cell]] = {}
     for cell, choice in zip(cells, choices, strict=True):
         chosen.setdefault((choice.engine, choice.device), []).append(cell)
-    phases = []
+    passes: dict[int, list[Phase]] = {}
     for (engine, device), own in chosen.items():
         cost = {cell.key: engine.estimate_seconds(cell) for cell in own}
         has_gpu = not engine.uses_threads and _has_all(engine, device, own)
         at_once = 1 if has_gpu else min(workers, _fitting(engine, device, own))
         processes = 1 if engine.uses_threads else at_once
-        fleets = form_fleets(engine, device, own, cost, processes)
-        threads = min(at_once, max(map(len, fleets))) if engine.uses_threads else 1
+        of_pass: dict[int, list[Cell]] = {}
+        for cell in own:
+            of_pass.setdefault(pass_of[cell.key] if pass_of else 0, []).append(cell)
+        formed = {number: form_fleets(engine, device, some, cost, processes) for number, some in of_pass.items()}
+        largest = max(len(fleet) for fleets in formed.values() for fleet in fleets)
+        threads = min(at_once, largest) if engine.uses_threads else 1
         setup = EngineSetup(engine, device, curve_every, data_dir, threads, checkpoints)
-        phases.append(Phase(setup, fleets, cost, min(processes, len(fleets))))
-    return phases
+        for number, fleets in formed.items():
+            own_cost = {cell.key: cost[cell.key] for fleet in fleets for cell in fleet}
+            passes.setdefault(number, []).append(Phase(setup, fleets, own_cost, processes))
+    return _joined([passes[number] for number in sorted(passes)])
+
+
+def _joined(passes: Sequence[Sequence[Phase]]) -> list[Phase]:
+    """All phases in order; the one that ends a pass goes on with the next pass's cells, its workers without a pause."""
+    joined: list[Phase] = []
+    for phases in passes:
+        for phase in sorted(phases, key=lambda phase: not joined or phase.setup != joined[-1].setup):
+            if joined and joined[-1].setup == phase.setup:
+                before = joined[-1]
+                fleets, cost = [*before.fleets, *phase.fleets], {**before.cost, **phase.cost}
+                joined[-1] = replace(before, fleets=fleets, cost=cost)
+            else:
+                joined.append(phase)
+    return [replace(phase, processes=min(phase.processes, len(phase.fleets))) for phase in joined]
 
 
 def form_fleets(

@@ -24,6 +24,8 @@ from jumpstart_exp.result import Result
 from jumpstart_exp.settings import legible, setting_error
 from jumpstart_exp.store import Store, Stored, StoreError, result_row
 from jumpstart_exp.sweep.bounds import check_count, check_hours, expected, long_words, refusals
+from jumpstart_exp.sweep.passes import Pass, passes_of
+from jumpstart_exp.sweep.pictures import Pictures
 from jumpstart_exp.sweep.progress import Outcome, SweepProgress, duration, epoch_progress, outcome_table, result_table
 from jumpstart_exp.sweep.records import Heartbeat, Job, Records, current_job, is_alive
 from jumpstart_exp.sweep.stopping import EndedError, FirstFailureError, InterruptedSweepError, stoppable
@@ -112,7 +114,8 @@ def run_sweep(
     if todo.to_train and not settings.dry_run:
         # while this process imports torch, too; whether there is a GPU is not known yet
         prepare_workers(todo.to_train, "cuda" if settings.device == "cuda" else "cpu")
-    phases, remarks = _phases(todo.to_train, settings, cores)
+    passes = passes_of(todo.cells) if settings.redraw else []
+    phases, remarks = _phases(todo.to_train, settings, cores, passes)
     needed = max((phase.estimate_memory_bytes() for phase in phases if phase.setup.device == "cpu"), default=0)
     if needed > (free := available_memory_bytes()):
         warn(
@@ -148,10 +151,14 @@ def run_sweep(
     results: list[Result] = []
     if job is None:
         clear_records(Records(store.results_dir), todo.stored)
-    if todo.to_train:
-        started = time.monotonic()
-        results = _train(phases, store, checkpoints, job, settings)
-    store.add_labels(todo.new_labels)
+    with contextlib.ExitStack() as ends:
+        pictures = ends.enter_context(Pictures(passes, todo.stored, settings)) if passes else None
+        if todo.to_train:
+            started = time.monotonic()
+            results = _train(phases, store, checkpoints, job, settings, pictures)
+        store.add_labels(todo.new_labels)
+        if pictures is not None:
+            pictures.finish()
     if todo.to_train:
         outcomes = [
             Outcome(one.cell.method, one.status, one.train_acc.best, one.cell.dataset.threshold, one.cell.dataset.task)
@@ -262,8 +269,10 @@ def _next_lines(cell: Cell, settings: RunSettings) -> list[str]:
     return [lies, "next:", *(f"  {step}   {what}" for step, what in steps.items())]
 
 
-def _phases(cells: Sequence[Cell], settings: RunSettings, workers: int) -> "tuple[list[Phase], list[str]]":
-    """What every engine trains, and why some cells are not trained by the fastest.
+def _phases(
+    cells: Sequence[Cell], settings: RunSettings, workers: int, passes: Sequence[Pass] = ()
+) -> "tuple[list[Phase], list[str]]":
+    """What every engine trains, pass after pass, and why some cells are not trained by the fastest.
 
     Raises:
         SettingError: engine or device cannot be had.
@@ -273,7 +282,8 @@ def _phases(cells: Sequence[Cell], settings: RunSettings, workers: int) -> "tupl
 
     choices = choose_engines(settings.engine, settings.device, cells)
     checkpoints = _checkpoints(settings) if settings.checkpoint_minutes else None
-    phases = form_phases(cells, choices, workers, settings.curve_every, Path(settings.data_dir), checkpoints)
+    pass_of = {cell.key: number for number, each in enumerate(passes) for cell in each.cells}
+    phases = form_phases(cells, choices, workers, settings.curve_every, Path(settings.data_dir), checkpoints, pass_of)
     return phases, passed_over_lines(choices, cells, duration)
 
 
@@ -376,9 +386,14 @@ def _train_here(cell: Cell, setup: EngineSetup, console: Console, heart: Heartbe
 
 
 def _train(
-    phases: "Sequence[Phase]", store: Store, checkpoints: "Checkpoints", job: Job | None, settings: RunSettings
+    phases: "Sequence[Phase]",
+    store: Store,
+    checkpoints: "Checkpoints",
+    job: Job | None,
+    settings: RunSettings,
+    pictures: Pictures | None,
 ) -> list[Result]:
-    console = notes()
+    console = notes() if pictures is None else pictures.console
     count = sum(len(fleet) for phase in phases for fleet in phase.fleets)
     results: list[Result] = []
     waiting: list[Result] = []
@@ -395,6 +410,8 @@ def _train(
         # curves and censuses are in the store: of thousands of cells they would fill the memory
         results.extend(replace(result, curve=(), census_start=None, census_last=None) for result in stored)
         progress.stored(stored)
+        if pictures is not None:
+            pictures.stored(result.cell.key for result in stored)
 
     def happenings() -> Generator[Progress | Result | None]:
         most: int | None = None  # what kills for memory have left
@@ -436,6 +453,8 @@ def _train(
                     hint = "" if job else " (Ctrl-C again: end at once)"
                     console.print(f"stopping: what is in training is kept for the next run{hint}")
                 progress.tick()
+                if pictures is not None:
+                    pictures.tick()
                 heart.seconds_left = progress.left
                 heart.beat()
             flush()

@@ -32,7 +32,7 @@ class TimeLeft:
     and machines have other things to do.
 
     Args:
-        units: what a worker trains at a time, each a mapping from the cells' keys to their costs.
+        units: what a worker trains at a time, each a mapping from the cells' keys to their costs, in their order.
         at_once: workers.
     """
 
@@ -46,7 +46,7 @@ class TimeLeft:
         self.units_left = sum(map(bool, units))
         self.begun: set[int] = set()
         self.largest_first = sorted(range(len(units)), key=lambda number: -self.left[number])
-        self.first_unbegun = 0
+        self.first_unbegun = 0  # of the largest
         self.fraction: dict[str, float] = {}
         self.worked = 0.0
         self.worker_seconds = 0.0
@@ -89,13 +89,13 @@ class TimeLeft:
         return self.worker_seconds / self.worked if self.worked > 0 else None
 
     def seconds_left(self, seconds_per_cost: float, now: float) -> float:
-        """Seconds until all is done, largest unit first."""
+        """Seconds until all is done, the units in their order."""
         while self.first_unbegun < len(self.left) and self._was_begun(self.largest_first[self.first_unbegun]):
             self.first_unbegun += 1
         begun = [self.left[unit] for unit in self.begun]
         if self.units_left <= _FEW * self.at_once:
-            rest = self.largest_first[self.first_unbegun :]
-            left = makespan((self.left[unit] for unit in rest if not self._was_begun(unit)), self.at_once, begun)
+            rest = (left for unit, left in enumerate(self.left) if not self._was_begun(unit))
+            left = makespan(rest, self.at_once, begun)
         else:
             unbegun = (self.left[unit] for unit in self.largest_first[self.first_unbegun : self.first_unbegun + 1])
             left = max(self.total_left / self.at_once, *begun, *unbegun)

@@ -156,7 +156,10 @@ def _frontier_places(grid: FigureGrid, at_epoch: str) -> list[FrontierPlaces]:
     return found
 
 
-@of_grid("heatmaps", rank=0)
-def _heatmaps(grid: FigureGrid) -> Iterator[Job]:
+def heatmap_jobs(grid: FigureGrid) -> Iterator[Job]:
+    """The figure's heatmaps at the best and at the last epoch."""
     for at_epoch in MOMENTS:
         yield figure_job(f"{grid.slug}_{at_epoch}", partial(heatmap_figure, grid, at_epoch))
+
+
+of_grid("heatmaps", rank=0)(heatmap_jobs)

@@ -1,0 +1,63 @@
+"""`python -m jumpstart_exp.report.of_cells RESULTS_DIR DATA_DIR`: the heatmaps of the cells whose keys it reads.
+
+What a sweep with `redraw=true` has drawn while it trains. The keys come as a list in JSON on the standard input; what
+is said is the first file of each figure, a line each.
+"""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from jumpstart_exp.report.registry import Stored
+from jumpstart_exp.report.table.grid import GridError, figure_grids
+from jumpstart_exp.report.table.studies import named_by_study
+from jumpstart_exp.report.table.sweeps import sweeps
+from jumpstart_exp.store import Store, StoreError
+
+
+def write_heatmaps(results: Path, data: Path, keys: list[str]) -> list[Path]:
+    """Draw every figure that has files of its own and shows one of these cells; the first file of each.
+
+    Raises:
+        GridError: the store's table cannot be drawn.
+        OSError: the folder cannot be written.
+        StoreError: the store cannot be read.
+    """
+    from jumpstart_exp.report.figures.heatmaps import heatmap_jobs  # matplotlib
+
+    store = Store(results)
+    table = store.cells()
+    grids = figure_grids(table)
+    stored = Stored(
+        results, data, store, table, named_by_study(grids, table), sweeps(grids, table, each=False), None, False
+    )
+    asked = {*keys}
+    rows = np.array([row for row, key in enumerate(table["key"]) if key in asked])
+    return [
+        job.write(results / job.folder)[0]
+        for grid in stored.alone
+        if np.isin(grid.rows, rows).any()
+        for job in heatmap_jobs(grid)
+    ]
+
+
+def main() -> int:
+    """Draw; exit code 1 with the reason in a line where it cannot be."""
+    results, data = map(Path, sys.argv[1:3])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the report tells of what is left out
+        try:
+            drawn = write_heatmaps(results, data, json.load(sys.stdin))
+        except (GridError, OSError, StoreError) as error:
+            print(" ".join(str(error).split()))
+            return 1
+    for path in drawn:
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
