@@ -34,7 +34,8 @@ class Pictures:
         self.keys = [cell.key for each in passes for cell in each.cells]
         self.folders = [settings.results_dir, settings.data_dir]
         self.console = notes()  # as the progress bar's, which stays below
-        self.due: str | None = None
+        done = self._complete()
+        self.due = passes[done - 1].shows if 0 < done < len(passes) else None
         """What the next picture shows; None where there is nothing new."""
         self.drawing: tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes], str] | None = None
 

@@ -128,6 +128,17 @@ def test_a_picture_is_drawn_when_a_pass_and_all_before_it_are_stored(
         assert capsys.readouterr().err == f"drawn (2 seeds): 8 cells in {drawer / 'results'}\n"
 
 
+def test_a_sweep_that_goes_on_draws_what_is_stored_at_once(drawer: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    passes = passes_of(grid([1, 2, 3, 4], [0]))
+    with Pictures(passes, [cell.key for cell in passes[0].cells], RunSettings()) as shown:
+        shown.tick()
+        played(shown)
+    assert "drawn (1 seed, every second depth)" in capsys.readouterr().err
+    with Pictures(passes, [cell.key for each in passes for cell in each.cells], RunSettings()) as shown:
+        shown.tick()
+        assert shown.drawing is None  # the end draws it
+
+
 def test_what_ends_during_a_drawing_is_drawn_once_after_it(drawer: Path, capsys: pytest.CaptureFixture[str]) -> None:
     passes = passes_of(grid([1, 2, 3, 4], [0, 1, 2]))
     (drawer / "wait").touch()
