@@ -22,7 +22,7 @@ class Optimizer:
     Attributes:
         slots: names of the numbers that it keeps for every parameter, as torch's state has them; all 0 at the
             beginning but for `step_size`, which begins at the learning rate.
-        build: (parameters, settings, on CUDA) → torch's optimizer.
+        build: (parameters, settings) → torch's optimizer.
         before_step: (torch's optimizer, settings, number of the step from 1) → what a step changes beforehand, beside
             the learning rate.
         momentum_slots: what it keeps besides where it has momentum.
@@ -31,29 +31,29 @@ class Optimizer:
     """
 
     slots: tuple[str, ...]
-    build: Callable[[Sequence[Tensor], OptimizerSpec, bool], torch.optim.Optimizer]
+    build: Callable[[Sequence[Tensor], OptimizerSpec], torch.optim.Optimizer]
     before_step: Callable[[torch.optim.Optimizer, OptimizerSpec, int], None]
     momentum_slots: tuple[str, ...] = ()
     stacked: bool = False
     native: bool = False
 
 
-def _adam(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> torch.optim.Optimizer:
-    return _of_adams(torch.optim.Adam, parameters, spec, on_cuda)
+def _adam(parameters: Sequence[Tensor], spec: OptimizerSpec) -> torch.optim.Optimizer:
+    return _of_adams(torch.optim.Adam, parameters, spec)
 
 
-def _adamw(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> torch.optim.Optimizer:
-    return _of_adams(torch.optim.AdamW, parameters, spec, on_cuda)
+def _adamw(parameters: Sequence[Tensor], spec: OptimizerSpec) -> torch.optim.Optimizer:
+    return _of_adams(torch.optim.AdamW, parameters, spec)
 
 
 def _of_adams(
-    kind: type[torch.optim.Adam], parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool
+    kind: type[torch.optim.Adam], parameters: Sequence[Tensor], spec: OptimizerSpec
 ) -> torch.optim.Optimizer:
     betas = (spec.beta1, spec.beta2)
-    return kind(parameters, spec.lr, betas, spec.eps, weight_decay=spec.weight_decay, fused=True, capturable=on_cuda)
+    return kind(parameters, spec.lr, betas, spec.eps, weight_decay=spec.weight_decay, fused=True)
 
 
-def _sgd(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> torch.optim.Optimizer:
+def _sgd(parameters: Sequence[Tensor], spec: OptimizerSpec) -> torch.optim.Optimizer:
     return torch.optim.SGD(
         parameters,
         spec.lr,
@@ -64,13 +64,13 @@ def _sgd(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> to
     )
 
 
-def _rmsprop(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> torch.optim.Optimizer:
+def _rmsprop(parameters: Sequence[Tensor], spec: OptimizerSpec) -> torch.optim.Optimizer:
     return torch.optim.RMSprop(
         parameters, spec.lr, spec.alpha, spec.eps, spec.weight_decay, spec.momentum, foreach=True
     )
 
 
-def _rprop(parameters: Sequence[Tensor], spec: OptimizerSpec, on_cuda: bool) -> torch.optim.Optimizer:
+def _rprop(parameters: Sequence[Tensor], spec: OptimizerSpec) -> torch.optim.Optimizer:
     return _Rprop(parameters, spec.lr, (RPROP_SHRINK, RPROP_GROW), (RPROP_LEAST, RPROP_MOST), foreach=True)
 
 

@@ -1,6 +1,8 @@
 """A step as CUDA graphs."""
 
-from collections.abc import Callable, Hashable
+import gc
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,6 +22,8 @@ class Replayed:
         self.warm_up: dict[Hashable, int] = {}
         self.stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self.graphs: dict[Hashable, Any] = {}
+        self.is_capturing = False
+        """Whether the step is being captured: then nothing is computed."""
 
     def __call__(self, step: Callable[[], None], kind: Hashable) -> None:
         """One step, always the same one of its kind."""
@@ -33,8 +37,29 @@ class Replayed:
                 torch.cuda.current_stream().wait_stream(self.stream)
                 return
             if kind not in self.graphs:
-                graph = torch.cuda.CUDAGraph()
+                self.graphs[kind] = self._captured(step)
+            self.graphs[kind].replay()
+
+    def _captured(self, step: Callable[[], None]) -> Any:
+        graph = torch.cuda.CUDAGraph()
+        # the outer block: torch's own leaves its stream the current one where a capture fails
+        with torch.cuda.stream(self.stream), _no_collection():
+            self.is_capturing = True
+            try:
                 with torch.cuda.graph(graph, stream=self.stream):
                     step()
-                self.graphs[kind] = graph
-            self.graphs[kind].replay()
+            finally:
+                self.is_capturing = False
+        return graph
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector: what it frees on the device would end a capture."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

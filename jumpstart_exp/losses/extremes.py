@@ -148,8 +148,9 @@ def _single_of_channels(rows: Rows, sides: Sequence[Side]) -> list[Chosen]:
             case "P":
                 values, entries = points[side], point_entries[side]
             case "L":  # a tie is the first point's
-                best = points[side].argmax() if largest else points[side].argmin()
-                values, entries = points[side][best, None], point_entries[side][best, None]
+                best = (points[side].argmax() if largest else points[side].argmin())[None]
+                # an index without axes would be asked of the device, which a CUDA graph cannot have
+                values, entries = points[side].index_select(0, best), point_entries[side].index_select(0, best)
             case other:
                 raise setting_error("penalty.kind", other, "U, P, UP or L")
         chosen.append(Chosen(values, rows.flat(*entries.unbind(1))))

@@ -242,7 +242,7 @@ def test_a_gradient_that_is_no_number_leaves_none_under_rprop() -> None:
     spec = OptimizerSpec(name="rprop")
     gradient = torch.tensor([math.nan, 0.0, -2.0], dtype=torch.float64)
     parameter.grad = gradient.clone()
-    OPTIMIZERS["rprop"].build([parameter], spec, False).step()
+    OPTIMIZERS["rprop"].build([parameter], spec).step()
     weights = torch.ones(3, dtype=torch.float64)
     descent = optimizer_of([cell_of({"name": "rprop"})], weights, gradient.clone(), lambda: torch.zeros(3).long())
     descent.step(torch.tensor(0))

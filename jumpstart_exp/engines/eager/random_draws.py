@@ -42,9 +42,22 @@ def batches(cell: Cell, n_train: int, epoch: int) -> Iterator[Points | None]:
         yield order[first : first + size]
 
 
+def is_drawn(cell: Cell, epoch: int) -> bool:
+    """Whether anything is drawn for the points of an epoch's batches: dropout, or ties."""
+    return _dropout_rate(cell, epoch) > 0 or _has_random_ties(cell)
+
+
+def _dropout_rate(cell: Cell, epoch: int) -> float:
+    return cell.dropout.rate * (1 - epoch / cell.dropout.anneal_epochs)
+
+
+def _has_random_ties(cell: Cell) -> bool:
+    return cell.penalty_weight != 0 and cell.penalty.ties == "random"
+
+
 def dropout_factors(cell: Cell, epoch: int, points: Points, device: torch.device) -> list[Tensor] | None:
     """A factor for the input of every hidden layer, shaped like it; None where nothing is dropped any more."""
-    rate = cell.dropout.rate * (1 - epoch / cell.dropout.anneal_epochs)
+    rate = _dropout_rate(cell, epoch)
     if rate <= 0:
         return None
     threshold, scale = keep_threshold(rate), 1 / (1 - rate)
@@ -62,7 +75,7 @@ def dropout_factors(cell: Cell, epoch: int, points: Points, device: torch.device
 
 def tie_draws(cell: Cell, epoch: int, batch: int, points: Points) -> TieDraws | None:
     """Draws for random ties of a batch; None where the cell has none."""
-    if cell.penalty_weight == 0 or cell.penalty.ties != "random":
+    if not _has_random_ties(cell):
         return None
 
     def drawn(constraint: str, layer: int, count: int) -> Tensor:

@@ -17,13 +17,14 @@ from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import CheckpointWriter
 from jumpstart_exp.engines.eager.forward import DenseForward, evaluation_mode, forward_of
 from jumpstart_exp.engines.eager.metrics import Tracker, trackers
-from jumpstart_exp.engines.eager.random_draws import Points, batches, dropout_factors, tie_draws
+from jumpstart_exp.engines.eager.random_draws import Points, batches, dropout_factors, is_drawn, tie_draws
 from jumpstart_exp.engines.eager.resets import is_due, reset_dormant_units
 from jumpstart_exp.engines.eager.states import restore, state_of
 from jumpstart_exp.engines.layers import is_trained, limit_rows, row_weights
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.replay import Replayed
 from jumpstart_exp.engines.schedules import hidden_factor, penalty_factor, rate_factor
+from jumpstart_exp.losses.separation import TieDraws
 from jumpstart_exp.losses.task import spread_of, task_of
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.methods import methods_of, relaxation_of
@@ -205,9 +206,7 @@ class Training:
             batch: number of the batch in its epoch.
             points: indices of the points in the training set; None for all in order.
         """
-        rows: Points = np.arange(len(x)) if points is None else points.cpu().numpy()
-        dropout = dropout_factors(self.cell, epoch, rows, self.device)
-        ties = tie_draws(self.cell, epoch, batch, rows)
+        dropout, ties = self._draws(len(x), epoch, batch, points)
         if self.relaxation is None:
             seen = self.forward.train(x, dropout, ties)
             judged = seen.outputs
@@ -224,6 +223,18 @@ class Training:
             if isinstance(method, Regulariser):
                 method.check_gradient(terms["regulariser"])
         return Loss(terms, self._weights_now(), self.task.right(judged, y, weights))
+
+    def _draws(
+        self, count: int, epoch: int, batch: int, points: Tensor | None
+    ) -> tuple[list[Tensor] | None, TieDraws | None]:
+        """A batch's dropout factors and draws for ties; None of what is not drawn.
+
+        Indices go to the host only where something is drawn for them: that waits for the device, and ends a CUDA graph.
+        """
+        if not is_drawn(self.cell, epoch):
+            return None, None
+        rows: Points = np.arange(count) if points is None else points.cpu().numpy()
+        return dropout_factors(self.cell, epoch, rows, self.device), tie_draws(self.cell, epoch, batch, rows)
 
     def _weights_of(self, points: Tensor | None) -> Tensor | None:
         """Of the points of a batch in the task's loss, the training set's mean 1; None where they have none."""
@@ -277,6 +288,8 @@ class Training:
         if spec.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.trained, spec.clip_norm)
         for own, _ in self.optimizers:
+            if self.replayed is not None:  # torch warns of the flag outside of a capture, and of none inside
+                own.param_groups[0]["capturable"] = self.replayed.is_capturing
             own.step()
         if spec.row_limit is not None:
             for weight in self.row_weights:
@@ -319,7 +332,7 @@ class Training:
     def _optimizer_of(
         self, parameters: Sequence[Tensor], spec: OptimizerSpec
     ) -> tuple[torch.optim.Optimizer, OptimizerSpec]:
-        return optimizer(spec).build(parameters, spec, self.device.type == "cuda"), spec
+        return optimizer(spec).build(parameters, spec), spec
 
     def _goes_on(self) -> bool:
         """Take the state of the cell's checkpoint, if there is one that can be used."""

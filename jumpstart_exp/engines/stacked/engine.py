@@ -1,8 +1,8 @@
 """The stacked engine: many MLPs as one batch of matrices, on the CPU, or as one CUDA graph a step on a GPU."""
 
+import gc
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -12,6 +12,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWriter
+from jumpstart_exp.engines.eager.engine import torch_for
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.stacked import functional
 from jumpstart_exp.engines.stacked.cost import memory_bytes, seconds
@@ -108,7 +109,7 @@ class StackedEngine:
     def probe(self, cell: Cell, data: Data, steps: int = 0, initial: Tensors | None = None) -> Probe:
         """The full-batch step after `steps` steps, from the cell's initial weights or from `initial`."""
         _check_unweighted(data)
-        with _one_thread():
+        with torch_for(cell):
             return _fleet([cell])([cell], data, self.device, self.curve_every, initial=initial).probe(steps)[0]
 
     def train(
@@ -127,7 +128,7 @@ class StackedEngine:
             ValueError: points have weights.
         """
         _check_unweighted(data)
-        with _one_thread():
+        with torch_for(cells[0]):
             fleets = self._fleets(cells)
             while fleets:
                 part = fleets.pop()
@@ -157,6 +158,8 @@ class StackedEngine:
     ) -> "list[_FleetPart]":
         """Train a fleet; where it fails, the halves of what is left of it, to be trained again."""
         cells, states = part.cells, part.states
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
         now, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
         started = [state.started for state in states] or [now] * len(cells)
         before = [state.seconds for state in states] or [0.0] * len(cells)
@@ -193,6 +196,7 @@ class StackedEngine:
                 self.keeper.save(cells[index].key, own.content(cells[index]))
         del events  # and all that the fleet has allocated
         if self.device.type == "cuda":
+            gc.collect()
             torch.cuda.empty_cache()
         again = list(left)
         if len(again) > 1:
@@ -273,14 +277,3 @@ def _fleet(cells: Sequence[Cell]) -> "type[Fleet | FunctionalFleet]":
 def _check_unweighted(data: Data) -> None:
     if data.is_weighted:
         raise ValueError("the engine stacked takes no weights of points: eager and native do")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One torch thread: the calls are small, and a core trains another fleet."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

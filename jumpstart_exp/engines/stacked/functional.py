@@ -113,8 +113,6 @@ class FunctionalFleet(FleetRecord):
             self.relaxed = RelaxedValues(self.cells, data, self.weights, self.network)
         self.plain: tuple[Tensor, Tensor] | None = None  # score and loss of the training points, by the plain network
         self.ties: dict[int, TieNotes] = {}  # by batch size
-        # of batches of every network's own, and of the same points
-        self.loss_of_own, self.loss_of_same = (vmap(self._loss, in_dims=(0, 0, 0, of, of, 0, 0)) for of in (0, None))
         self.begin(states)
 
     def _load(self, initial: Tensors | None) -> None:
@@ -239,7 +237,10 @@ class FunctionalFleet(FleetRecord):
             leaves = [self.weights.view(len(self.cells), -1).detach().requires_grad_()]
             if self.relaxed is not None:
                 leaves.append(self.relaxed.rows.detach().requires_grad_())
-            total, terms, right, buffers, pre_activations = (self.loss_of_same if points is None else self.loss_of_own)(
+            of = None if points is None else 0  # the same points, or every network's own
+            # made anew: kept, it would keep the fleet, and its memory, until Python looks for cycles
+            loss = vmap(self._loss, in_dims=(0, 0, 0, of, of, 0, 0))
+            total, terms, right, buffers, pre_activations = loss(
                 self._named(leaves[0]), self.buffers, self._weights_now(), x, y, draws, leaves
             )
             gradients, *of_relaxed = torch.autograd.grad(total.sum(), leaves)

@@ -33,6 +33,10 @@ from jumpstart_exp.result import DORMANT_TAU
 from jumpstart_exp.settings import setting_error
 
 
+_MOST_PRODUCTS = 65_535
+"""Matrix products of one call: a dimension of a CUDA kernel's grid ends there."""
+
+
 class Leaving(NamedTuple):
     """What some of a layer's networks hand on, (networks, units, points) each."""
 
@@ -268,7 +272,10 @@ class Stack(LayerLayout):
             torch.bmm(grad_pre, self.dropped_x[:, :, train].transpose(1, 2), out=first)
         else:
             torch.mm(grad_pre.flatten(0, 1), self.x[:, train].T, out=first.flatten(0, 1))
-        torch.bmm(self.grad_pre[networks:], self.inputs[:, :, train].transpose(1, 2), out=hidden)
+        for first_row in range(0, len(hidden), _MOST_PRODUCTS):
+            part = slice(first_row, first_row + _MOST_PRODUCTS)
+            inputs = self.inputs[part, :, train].transpose(1, 2)
+            torch.bmm(self.grad_pre[networks:][part], inputs, out=hidden[part])
         if self.positions > 1:
             for block, matrix in zip((self.gradients.first, self.gradients.hidden), (first, hidden), strict=True):
                 fold(matrix, block)
