@@ -46,9 +46,7 @@ def _adamw(parameters: Sequence[Tensor], spec: OptimizerSpec) -> torch.optim.Opt
     return _of_adams(torch.optim.AdamW, parameters, spec)
 
 
-def _of_adams(
-    kind: type[torch.optim.Adam], parameters: Sequence[Tensor], spec: OptimizerSpec
-) -> torch.optim.Optimizer:
+def _of_adams(kind: type[torch.optim.Adam], parameters: Sequence[Tensor], spec: OptimizerSpec) -> torch.optim.Optimizer:
     betas = (spec.beta1, spec.beta2)
     return kind(parameters, spec.lr, betas, spec.eps, weight_decay=spec.weight_decay, fused=True)
 

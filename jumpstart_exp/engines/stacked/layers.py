@@ -32,7 +32,6 @@ from jumpstart_exp.randomness import Stream
 from jumpstart_exp.result import DORMANT_TAU
 from jumpstart_exp.settings import setting_error
 
-
 _MOST_PRODUCTS = 65_535
 """Matrix products of one call: a dimension of a CUDA kernel's grid ends there."""
 
