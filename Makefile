@@ -9,7 +9,7 @@ FIG ?= cpaior-2
 INSIDE = table2_50x4 constraints_only_50x4 dynamics_50x4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup heatmaps scatters tables report figure inspect gallery bench test soak fuzz test-cluster lint format docs clean
+.PHONY: help setup heatmaps scatters tables report figure inspect gallery bench gpu-check test soak fuzz test-cluster lint format docs clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ bench: .venv/installed ## the engines side by side, the penalty's cost on images
 	.venv/bin/python scripts/bench_library.py --threads 1 2 --json results/bench_library.json
 	.venv/bin/python scripts/bench_geometry.py
 	.venv/bin/python scripts/bench_estimator.py --json results/bench_estimator.json
+
+gpu-check: ## what a GPU has to show, in 8 minutes at most: results/gpu_check.md; by .venv where it is, else by PYTHON
+	$(if $(wildcard .venv/bin/python),.venv/bin/python,$(PYTHON)) scripts/gpu_check.py $(GPU_CHECK)
 
 test: .venv/installed ## everything once, on all cores (about a quarter of an hour on two)
 	$(RUN) pytest $(PARALLEL) -m "not soak and not cluster"

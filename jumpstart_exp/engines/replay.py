@@ -3,11 +3,18 @@
 import gc
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
 
 _WARM_UP = 3
+
+
+@lru_cache
+def shared_stream(device: torch.device) -> Any:
+    """The stream of all captures on a device: for every stream cuBLAS keeps its own workspace, up to 32 MiB."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 class Replayed:
@@ -20,7 +27,7 @@ class Replayed:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.warm_up: dict[Hashable, int] = {}
-        self.stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.stream = shared_stream(device)
         self.graphs: dict[Hashable, Any] = {}
         self.is_capturing = False
         """Whether the step is being captured: then nothing is computed."""

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.base import ImageSpec
 from jumpstart_exp.data.loading import Data
+from jumpstart_exp.engines import replay
 from jumpstart_exp.engines.eager import activating, convolution
 from jumpstart_exp.engines.eager.training import Training
 from jumpstart_exp.engines.native import kernels
@@ -595,6 +596,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
         "graph": lambda graph, stream: capture(graph, stream),
     }.items():
         monkeypatch.setattr(torch.cuda, name, imitation)
+    monkeypatch.setattr(replay, "shared_stream", Stream)
     return made
 
 

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.base import DatasetSpec
 from jumpstart_exp.data.loading import Data, load
+from jumpstart_exp.engines import replay
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.probe import Probe
 from jumpstart_exp.engines.replay import Replayed
@@ -737,6 +738,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
         "graph": capture,
     }.items():
         monkeypatch.setattr(torch.cuda, name, imitation)
+    monkeypatch.setattr(replay, "shared_stream", Stream)
     return made
 
 
