@@ -13,6 +13,7 @@ is 1 where a check failed or a part could not be done, 2 where there is no CUDA 
 import argparse
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
@@ -24,7 +25,8 @@ from typing import Any
 
 BEGUN = time.monotonic()
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]  # a checkout serves, whatever is installed
+PATHS = [ROOT, ROOT / "scripts"]  # this checkout, whatever is installed
+sys.path[:0] = map(str, PATHS)
 
 from gpu.findings import Clock, Findings, markdown, write_findings, write_whole  # noqa: E402
 
@@ -105,7 +107,8 @@ def _done_by_child(
     clock = time.monotonic()  # of the system, so that the process's own start counts
     command = [sys.executable, __file__, "--child", *group, "--seconds", *map(str, allotted), "--since", str(clock)]
     command += ["--into", str(into)]
-    process = subprocess.Popen([*command, *(["--dry"] if options.dry else [])])
+    path = os.pathsep.join([*map(str, PATHS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = subprocess.Popen([*command, *(["--dry"] if options.dry else [])], env={**os.environ, "PYTHONPATH": path})
     try:
         code = process.wait(sum(allotted) + GRACE)
         ended = f"its process ended with code {code}" if code else ""
@@ -131,6 +134,9 @@ def child(options: argparse.Namespace) -> int:
     import torch
     from gpu import contract, device, grid, images, memory, processes
 
+    here = Path(sys.modules["jumpstart_exp"].__file__ or "").parent.parent
+    if here != ROOT:
+        raise SystemExit(f"error: jumpstart_exp is imported from {here}, and not from {ROOT}")
     run: dict[str, Callable[[Findings, Clock, torch.device], None]] = {
         "contract": contract.run,
         "memory": memory.run,
