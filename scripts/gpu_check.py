@@ -37,11 +37,11 @@ PACKAGES = {
 """Modules that it imports, and what they come with."""
 
 PARTS = {
-    "contract": ("Contract: engines and penalties against float64 on the CPU", 1.5),
+    "contract": ("Contract: engines and penalties against float64 on the CPU", 1.3),
     "memory": ("Out of memory: fleets are halved", 0.5),
-    "grid": ("The published grid: 7 methods × 10 seeds × 216 networks × 5,000 steps", 4.0),
-    "images": ("A step of a CNN, with and without the penalty", 1.0),
-    "processes": ("Several processes on one GPU", 1.0),
+    "grid": ("The published grid: 7 methods × 10 seeds × 216 networks × 5,000 steps", 3.9),
+    "images": ("A step of a CNN, with and without the penalty", 0.9),
+    "processes": ("Several processes on one GPU, and workers of a sweep", 1.4),
 }
 """Title and share of the time, in the order in which they are done."""
 

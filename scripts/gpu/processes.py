@@ -4,21 +4,29 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
 
 from gpu.device import cell_of, images, synchronise
 from gpu.findings import Clock, Findings
-from jumpstart_exp.engines.eager.engine import torch_for
+from jumpstart_exp.engines.eager.engine import EagerEngine, torch_for
 from jumpstart_exp.engines.eager.training import Training
+from jumpstart_exp.engines.stacked.engine import StackedEngine
+from jumpstart_exp.result import Result
+from jumpstart_exp.sweep.workers import EngineSetup, train_in_parallel
 
 START = 60.0
 """Seconds that processes have to get ready, at most."""
 
 
 def run(found: Findings, clock: Clock, device: torch.device) -> None:
-    """CIFAR-10 20×32 with Sep-UP by 1, 2 and 4 processes, all at the same time."""
+    """Workers of a sweep; CIFAR-10 20×32 with Sep-UP by 1, 2 and 4 processes, all at the same time."""
     is_dry = device.type == "cpu"
+    if is_dry:
+        found.notes.append("small CNNs on the CPU, in place of these")
+    _sweep(found, device)
+    found.keep()
     alone: float | None = None
     for count in (1, 2) if is_dry else (1, 2, 4):
         if clock.is_over(found, f"{count} processes", needs=0 if is_dry else 15):
@@ -27,9 +35,23 @@ def run(found: Findings, clock: Clock, device: torch.device) -> None:
         alone = alone or steps
         rates = {"a second": steps, "× one": steps / alone}
         found.row("Steps of CIFAR-10 20×32, batch 128, Sep-UP", processes=count, **rates)
-        if is_dry:
-            found.notes.append("small CNNs on the CPU, in place of these")
         found.keep()
+
+
+def _sweep(found: Findings, device: torch.device) -> None:
+    """Cells trained by the workers of a sweep: begun anew beside this process, which has begun CUDA itself."""
+    torch.zeros(1, device=device)
+    for engine in (StackedEngine, EagerEngine):
+        cells = [
+            cell_of(dataset={"name": "strip"}, depth=2, width=4, seed=seed, optimizer={"epochs": 10})
+            for seed in range(4)
+        ]
+        setup = EngineSetup(engine, device.type, None, Path("no files needed"))
+        said = train_in_parallel([cells[:2], cells[2:]], setup, 2)
+        results = [one for one in said if isinstance(one, Result)]
+        done = [one for one in results if one.status == "done" and one.device == device.type]
+        found.expect(f"{engine.name}: cells trained by two workers of a sweep", len(done), len(cells))
+        found.notes += [f"{engine.name}: {one.error}" for one in results if one.error][:1]
 
 
 def _together(count: int, span: float, device: torch.device) -> float:
