@@ -36,6 +36,7 @@ def test_a_dry_run_does_every_part_and_says_that_it_was_no_gpu(tmp_path: Path) -
     checks = found["parts"]["contract"]["checks"]
     assert len(checks) > 60 and not found["parts"]["contract"]["is_cut"]
     assert any("random" in one["name"] and one["value"] <= 1e-9 for one in checks)
+    assert not found["parts"]["memory"]["notes"], "all of it is stored"
     attempts = [row["attempts"] for row in found["parts"]["memory"]["tables"]["Fleets"]]
     assert attempts and all(own >= 2 for own in attempts), "fleets were halved"
     (whole,) = found["parts"]["grid"]["tables"]["Grid"]
@@ -109,10 +110,10 @@ def test_without_a_gpu_or_a_package_it_says_so_in_a_line(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu_check.main() == 2
     assert capsys.readouterr().err == "no CUDA device here: --dry tries the check itself, in small on the CPU\n"
-    monkeypatch.setitem(gpu_check.PACKAGES, "no_such_module", "its-package")
+    monkeypatch.setattr(gpu_check, "PACKAGES", ("torch", "no_such_package"))
     assert gpu_check.main() == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "its-package" in line and "torch" not in line.split("lacks")[1]
+    assert "no_such_package" in line and "torch" not in line.split("lacks")[1]
 
 
 def test_the_grid_is_carried_on_to_all_steps_and_by_the_cost_model() -> None:
