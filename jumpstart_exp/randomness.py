@@ -7,10 +7,17 @@ from Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3"
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
+
+from jumpstart_exp.late import LateModule
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = LateModule("scipy.special")
 
 RandomBits = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.float64]
@@ -101,7 +108,7 @@ class InitialDraws:
 
     def normal(self, count: int) -> Numbers:
         """Standard normal: the inverse of the normal distribution function at `open_unit`."""
-        found: Numbers = ndtri(self.open_unit(count))
+        found: Numbers = special.ndtri(self.open_unit(count))
         return found
 
     def _words(self, count: int) -> npt.NDArray[np.uint64]:

@@ -5,6 +5,8 @@ hash a cell has: a module of the user's is compiled from the bytes that were has
 from before can bring in other code. What that module imports in its turn is not part of the hash.
 """
 
+from __future__ import annotations
+
 import hashlib
 import importlib
 import importlib.util
@@ -16,11 +18,15 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.settings import SettingError, is_function_name, legible, setting_error
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LateModule("numpy")
 
 _DIGITS = 16
 
@@ -84,7 +90,7 @@ class UserFunction:
 
 def _shared_generators() -> dict[str, Hashable]:
     """States of the generators that a process has one of."""
-    _, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
+    _, keys, *rest = np.random.get_state(legacy=True)
     states: dict[str, Hashable] = {"NumPy": (np.asarray(keys).tobytes(), *rest), "Python": random.getstate()}
     if "torch" in sys.modules:
         states["torch"] = sys.modules["torch"].get_rng_state().numpy().tobytes()

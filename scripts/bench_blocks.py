@@ -15,7 +15,7 @@ from pathlib import Path
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import load
 from jumpstart_exp.engines.native.engine import NativeEngine
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.extension import instruction_sets
 from jumpstart_exp.networks.activations import ACTIVATIONS
 from jumpstart_exp.result import Result
 from jumpstart_exp.specs.network import NetworkSpec

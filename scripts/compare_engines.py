@@ -19,7 +19,7 @@ from jumpstart_exp.data.loading import Data, load
 from jumpstart_exp.engines import Engine
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.native.engine import NativeEngine
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.extension import instruction_sets
 from jumpstart_exp.engines.probe import Probe
 from jumpstart_exp.engines.stacked.engine import StackedEngine
 from jumpstart_exp.specs.dropout import DropoutSpec

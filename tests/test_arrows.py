@@ -11,7 +11,7 @@ import jumpstart_exp
 
 ROOT = Path(jumpstart_exp.__file__).parent
 
-_CELLS = {"settings", "folders", "specs", "console", "data", "cell"}
+_CELLS = {"late", "settings", "folders", "specs", "console", "data", "cell"}
 _ENGINES = {
     *_CELLS,
     "randomness",
@@ -27,9 +27,10 @@ _ENGINES = {
 }
 _SWEEP = {*_ENGINES, "config", "store", "sweep"}
 ARROWS: dict[str, set[str]] = {
+    "late": set(),
     "settings": set(),
-    "randomness": set(),
-    "user_functions": {"settings"},
+    "randomness": {"late"},
+    "user_functions": {"late", "settings"},
     "memory": set(),
     "limits": set(),
     "console": {"settings"},
@@ -37,7 +38,7 @@ ARROWS: dict[str, set[str]] = {
     "surroundings": {"settings"},
     "arguments": {"settings", "folders", "surroundings"},
     "specs": {"settings"},
-    "data": {"settings", "console"},
+    "data": {"late", "settings", "console"},
     "cell": {"settings", "specs", "data"},
     "result": {"cell"},
     "networks": {*_CELLS, "randomness", "user_functions"},

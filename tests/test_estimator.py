@@ -21,7 +21,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import jumpstart_exp
 from jumpstart_exp import ThinDeepClassifier, ThinDeepRegressor
 from jumpstart_exp.engines.native import engine as native_engine
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.extension import instruction_sets
 from jumpstart_exp.settings import SettingError
 
 needs_native = pytest.mark.skipif(not instruction_sets(), reason="the C++ engine is not built")

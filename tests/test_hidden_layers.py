@@ -15,8 +15,9 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.mnist import Mnist
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.networks.cnn import RectangularCNN
+from jumpstart_exp.networks.layer_norm import LayerNorm
 from jumpstart_exp.networks.mlp import RectangularMLP
-from jumpstart_exp.networks.norms import NORMS, LayerNorm
+from jumpstart_exp.networks.norms import NORMS
 from jumpstart_exp.specs.network import NetworkSpec
 
 Array = NDArray[np.float64]

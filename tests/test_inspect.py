@@ -17,7 +17,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.data.mnist import Mnist
 from jumpstart_exp.engines.eager.engine import EagerEngine
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.extension import instruction_sets
 from jumpstart_exp.inspect import retraining
 from jumpstart_exp.inspect.__main__ import main
 from jumpstart_exp.inspect.recorded_states import read_recorded_states, snapshot_path, unpacked

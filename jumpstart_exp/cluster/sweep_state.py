@@ -1,12 +1,14 @@
 """What has become of sweeps, cell by cell: from the store, the records of who trains what, and SLURM."""
 
+from __future__ import annotations
+
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from jumpstart_exp.cluster import slurm
 from jumpstart_exp.settings import legible
@@ -95,7 +97,7 @@ class SweepState:
 class _Look:
     """What is found out in the course of one look."""
 
-    stored: pd.DataFrame
+    stored: Mapping[str, Mapping[str, Any]]  # rows of the store by key
     states: dict[str, str] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
@@ -150,8 +152,8 @@ class SweepMonitor:
                 known = slurm.states(_names(submissions))
             except slurm.UnreachableError as error:
                 remark = str(error)
-        look = _Look(self.follower.cells().set_index("key"))
-        look.states = dict(look.stored["status"])
+        look = _Look({row["key"]: row for row in self.follower.rows().to_pylist()})
+        look.states = {key: row["status"] for key, row in look.stored.items()}
         latest = {run.job: run.name for run in runs if run.job is not None}  # a task that began again left others
         alive = [run for run in runs if _trains(run, known) and (run.job is None or latest[run.job] == run.name)]
         for run in alive:
@@ -287,13 +289,13 @@ def _sweep_state(look: _Look, remark: str | None) -> SweepState:
         counted |= lost
         if lost:
             losses.append(replace(loss, keys=lost))
-    failed = look.stored[[look.states[key] == "failed" for key in look.stored.index]]
     failures = [
         Failure(
-            f"{row.dataset} {row.method} {row.depth}×{row.width} seed {row.seed}",
-            (row.error if isinstance(row.error, str) else "").strip() or "failed",
+            f"{row['dataset']} {row['method']} {row['depth']}×{row['width']} seed {row['seed']}",
+            (row["error"] or "").strip() or "failed",
         )
-        for row in failed.itertuples()
+        for key, row in look.stored.items()
+        if look.states[key] == "failed"
     ]
     return SweepState(
         look.states,
@@ -325,9 +327,10 @@ def _seconds_left(look: _Look, active: frozenset[str]) -> float | None:
     if told_work:
         pace = told / told_work
     else:
-        done = look.stored[look.stored.index.isin(look.costs.keys()) & look.stored["seconds"].notna()]
-        expected = sum(look.costs[key] for key in done.index)
-        pace = float(done["seconds"].sum()) / expected if expected > 0 else 1.0
+        stored = ((key, look.stored[key]["seconds"]) for key in look.costs.keys() & look.stored.keys())
+        done = {key: seconds for key, seconds in stored if seconds is not None and not math.isnan(seconds)}
+        expected = sum(look.costs[key] for key in done)
+        pace = sum(done.values()) / expected if expected > 0 else 1.0
         longest = pace * max(rest.values())
     return max(longest, pace * sum(rest.values()) / look.lanes)
 

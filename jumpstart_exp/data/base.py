@@ -1,17 +1,20 @@
 """What every dataset is: the parameters that shape its points, its task, and how it is loaded."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from jumpstart_exp.data.content import content_of
 from jumpstart_exp.data.image_files import DataError, ImageSet
 from jumpstart_exp.settings import legible, setting, setting_error
 
-Split = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Split: TypeAlias = "tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]"
 """x_train, y_train, x_val, y_val: float64 features (points, features) or uint8 images (points, channels, height,
 width), and int64 class indices, or for regression float64 numbers (points,)."""
 

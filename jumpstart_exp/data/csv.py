@@ -1,19 +1,26 @@
 """A table of one's own: a text file with a line of names, and numbers below."""
 
+from __future__ import annotations
+
 import codecs
 import csv
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Self
 
 from jumpstart_exp.data.base import Split
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.table import FileSpec, split
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.settings import legible, nearest, setting, setting_error, shown
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = LateModule("numpy")
+    pd = LateModule("pandas")
 
 _SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "space": " ", "pipe": "|"}
 
@@ -123,7 +130,7 @@ class Csv(FileSpec):
             allowed = f"one of the columns {columns}{nearest(self.target, names)}{alone}"
             raise setting_error("dataset.target", self.target, allowed)
 
-    def _targets(self, where: str, column: "pd.Series[Any]") -> np.ndarray[Any, Any]:
+    def _targets(self, where: str, column: pd.Series[Any]) -> np.ndarray[Any, Any]:
         """Numbers, or of classes also texts."""
         match self.task:
             case "regression":
@@ -150,7 +157,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _numbers(where: str, name: str, column: "pd.Series[Any]") -> np.ndarray[Any, np.dtype[np.float64]]:
+def _numbers(where: str, name: str, column: pd.Series[Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """A column as float64.
 
     Raises:

@@ -1,5 +1,7 @@
 """Published image sets: their files checked, downloaded and read as torchvision keeps them."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import hashlib
@@ -19,16 +21,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jumpstart_exp.console import Notice
 from jumpstart_exp.data.content import content_of
+from jumpstart_exp.late import LateModule
 
-Images = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+else:
+    np = LateModule("numpy")
+
+Images: TypeAlias = "npt.NDArray[np.uint8]"
+Labels: TypeAlias = "npt.NDArray[np.int64]"
 
 TIMEOUT = 30.0
 """Seconds without an answer after which a download is given up."""

@@ -1,17 +1,24 @@
 """Datasets as tensors: what a cell's dataset names, loaded and split exactly as published."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from jumpstart_exp.data.base import DatasetSpec, check_content
 from jumpstart_exp.data.image_files import DataError
+from jumpstart_exp.late import LateModule
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    from torch import Tensor
+else:
+    np = LateModule("numpy")
+    torch = LateModule("torch")
 
 
 @dataclass(frozen=True)

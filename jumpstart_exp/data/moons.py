@@ -1,14 +1,20 @@
 """MOONS: two interleaved half circles, as published (CPAIOR, section 4)."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from jumpstart_exp.data.base import DatasetSpec, Split
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.settings import setting, setting_error
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LateModule("numpy")
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,24 @@
 """Arrays of one's own: a file of NumPy's `savez`."""
 
+from __future__ import annotations
+
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from jumpstart_exp.data.base import Split
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.table import FileSpec, split
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.settings import legible, setting, setting_error
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+else:
+    np = LateModule("numpy")
 
 _SPLIT = ("x_train", "y_train", "x_val", "y_val")
 _WHOLE = ("x", "y")

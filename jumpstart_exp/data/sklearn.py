@@ -1,19 +1,25 @@
 """The tables of scikit-learn that come with it, and those that it draws."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from jumpstart_exp.data.base import Split
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.table import FOUND, TableSpec, content_of_arrays, split
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.settings import legible, setting, setting_error
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+else:
+    np = LateModule("numpy")
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,20 @@
 """The strip of paper Geometry (section 5): two classes of points in a plane, either side of the y-axis."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, ClassVar
 
 from jumpstart_exp.data.base import DatasetSpec, Split
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.settings import setting, setting_error
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = LateModule("numpy")
 
 _AT_INTERFACE = 4
 """Points at the interface of the classes, two a class."""

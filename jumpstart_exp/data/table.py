@@ -1,18 +1,24 @@
 """Tables: points as rows of numbers with a target each, whose size and classes only the files, or the draws, tell."""
 
+from __future__ import annotations
+
 import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from jumpstart_exp.data.base import DatasetSpec, Split
 from jumpstart_exp.data.image_files import DataError
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.settings import legible, setting, setting_error, shown
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+else:
+    np = LateModule("numpy")
 
 TASKS = ("classification", "regression")
 """What a table can be learned for."""

@@ -1,5 +1,7 @@
 """Checkpoints of cells in training: a cell that was killed goes on from its last one."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import hashlib
@@ -12,11 +14,15 @@ import warnings
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from jumpstart_exp.console import Notice
+from jumpstart_exp.late import LateModule
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = LateModule("torch")
 
 _VERSION = 3
 _DIGEST = hashlib.sha256().digest_size

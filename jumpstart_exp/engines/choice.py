@@ -1,7 +1,10 @@
 """Which engine trains which cell."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.eager.engine import EagerEngine
@@ -37,29 +40,39 @@ def choose_engines(name: str, device: str, cells: Sequence[Cell], has_cuda: bool
     """
     if name != "auto" and name not in ENGINES:
         raise setting_error("engine", name, "one of auto, " + ", ".join(ENGINES))
-    is_here = has_cuda is None
-    has_cuda = device != "cpu" and (_has_cuda() if has_cuda is None else has_cuda)
-    if device == "cuda" and not has_cuda:
-        why = "torch finds no CUDA device on this machine" if is_here else "no GPU is asked for (gpus_per_task)"
+
+    @cache
+    def there() -> bool:  # asked where it matters: it is torch that knows
+        return _has_cuda() if has_cuda is None else has_cuda
+
+    if device == "cuda" and not there():
+        why = (
+            "torch finds no CUDA device on this machine" if has_cuda is None else "no GPU is asked for (gpus_per_task)"
+        )
         raise setting_error("device", "cuda", "auto or cpu here", why)
-    there = {"cpu", "cuda"} if has_cuda else {"cpu"}
-    devices: dict[str, str] = {}
-    for candidate in reversed(ENGINES) if name == "auto" else [name]:
-        possible = [one for one in ENGINES[candidate].devices if one in (there if device == "auto" else {device})]
-        if possible:
-            devices[candidate] = possible[-1]
-        elif name != "auto":
-            raise setting_error(
-                "device", device, " or ".join(["auto", *ENGINES[name].devices]), f"that is where {name} runs"
-            )
-    return [_choose(cell, devices, name) for cell in cells]
+
+    @cache
+    def place(candidate: str) -> str | None:
+        devices = ENGINES[candidate].devices
+        if device != "auto":
+            return device if device in devices else None
+        return next((one for one in reversed(devices) if one == "cpu" or there()), None)
+
+    if name != "auto" and place(name) is None:
+        allowed = " or ".join(["auto", *ENGINES[name].devices])
+        raise setting_error("device", device, allowed, f"that is where {name} runs")
+    candidates = [*reversed(ENGINES)] if name == "auto" else [name]
+    return [_choose(cell, candidates, place, name) for cell in cells]
 
 
-def _choose(cell: Cell, devices: dict[str, str], name: str) -> Choice:
+def _choose(cell: Cell, candidates: Sequence[str], place: Callable[[str], str | None], name: str) -> Choice:
     reasons: list[str] = []
-    if cell.precision == "tf32" and set(devices.values()) == {"cpu"}:
+    if cell.precision == "tf32" and {place(candidate) for candidate in candidates} <= {"cpu", None}:
         raise setting_error("precision", "tf32", "another one on the CPU", "only CUDA devices round to TF32")
-    for candidate, device in devices.items():
+    for candidate in candidates:
+        device = place(candidate)
+        if device is None:
+            continue
         reason = ENGINES[candidate].refuses(cell)
         if reason is None:
             return Choice(ENGINES[candidate], device, "; ".join(dict.fromkeys(reasons)))
@@ -68,9 +81,22 @@ def _choose(cell: Cell, devices: dict[str, str], name: str) -> Choice:
 
 
 def _has_cuda() -> bool:
+    """Whether torch finds a CUDA device; torch, which takes seconds, is asked only where the system has a device."""
+    if sys.platform == "linux" and not _has_gpu_files():
+        return False
     import torch
 
     return torch.cuda.is_available()
+
+
+def _has_gpu_files() -> bool:
+    """Whether Linux has a device file that could be a GPU's: NVIDIA's, also of WSL and Tegra, or AMD's."""
+    try:
+        names = [path.name for path in Path("/dev").iterdir()]
+    except OSError:
+        return True
+    is_disk = ("nvme", "nvram")
+    return any(one in ("dxg", "kfd") or (one.startswith("nv") and not one.startswith(is_disk)) for one in names)
 
 
 def passed_over_lines(choices: Sequence[Choice], cells: Sequence[Cell], in_words: Callable[[float], str]) -> list[str]:

@@ -1,5 +1,7 @@
 """One interface for all engines: ways to train cells that agree with the reference, `eager`."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Protocol

@@ -1,16 +1,22 @@
 """Optimizers: one table of what they keep beside every parameter; each engine has the updates."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.settings import setting_error
 from jumpstart_exp.specs.optimizer import OptimizerSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = LateModule("torch")
 
 
 @dataclass(frozen=True)
@@ -69,24 +75,13 @@ def _rmsprop(parameters: Sequence[Tensor], spec: OptimizerSpec) -> torch.optim.O
 
 
 def _rprop(parameters: Sequence[Tensor], spec: OptimizerSpec) -> torch.optim.Optimizer:
-    return _Rprop(parameters, spec.lr, (RPROP_SHRINK, RPROP_GROW), (RPROP_LEAST, RPROP_MOST), foreach=True)
+    from jumpstart_exp.engines.rprop import Rprop
+
+    return Rprop(parameters, spec.lr, (RPROP_SHRINK, RPROP_GROW), (RPROP_LEAST, RPROP_MOST), foreach=True)
 
 
 RPROP_SHRINK, RPROP_GROW, RPROP_LEAST, RPROP_MOST = 0.5, 1.2, 1e-6, 50.0
 """Factors of Rprop's steps, and their bounds: torch's defaults."""
-
-
-class _Rprop(torch.optim.Rprop):
-    """Torch's, but that a gradient that is no number leaves none in its parameter: its sign, to torch, is 0."""
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        loss = super().step(closure)
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.add_(parameter.grad, alpha=0.0)
-        return loss
 
 
 def _nothing(optimizer: torch.optim.Optimizer, spec: OptimizerSpec, step: int) -> None:

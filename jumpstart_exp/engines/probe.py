@@ -1,12 +1,17 @@
 """What the engines' equality contract compares: the next step's loss, penalty and gradients after some steps."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-Tensors = Mapping[str, npt.NDArray[np.float64]]
+
+Tensors: TypeAlias = "Mapping[str, npt.NDArray[np.float64]]"
 """Tensors by torch's names of the network's parameters: `hidden.0.weight`, `norms.0.bias`, `output.weight`."""
 
 

@@ -1,14 +1,21 @@
 """A network's states at chosen epochs of its training, handed out while it goes on as if nobody looked."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.probe import Tensors
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.networks.norms import NORMS
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = LateModule("numpy")
 
 
 @dataclass(frozen=True)

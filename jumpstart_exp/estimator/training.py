@@ -15,13 +15,13 @@ from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.eager.engine import EagerEngine, torch_for
 from jumpstart_exp.engines.eager.forward import forward_of
 from jumpstart_exp.engines.eager.training import Training
+from jumpstart_exp.engines.native.description import spec_of
 from jumpstart_exp.engines.native.engine import NativeEngine
 from jumpstart_exp.engines.native.exchange import (
     arrays_of,
     initial_of,
     relaxed_initial_of,
     resumed,
-    spec_of,
     tensors_of,
     training_state,
     weights_of,

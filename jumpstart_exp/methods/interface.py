@@ -1,14 +1,18 @@
 """What a method is: what it adds to a training beside the task's loss."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
-from jumpstart_exp.losses.separation import TieDraws
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from jumpstart_exp.losses.separation import TieDraws
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,25 @@
 """Relaxed activation identity: hidden values of every training point, trained beside the network's parameters."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from scipy.special import ndtri
 from torch import Tensor
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.methods.interface import Batch
 from jumpstart_exp.networks.activations import activation_of
 from jumpstart_exp.randomness import Stream, random_bits
 from jumpstart_exp.settings import setting_error
 from jumpstart_exp.specs.rai import RaiSpec
+
+if TYPE_CHECKING:
+    from scipy import special
+else:
+    special = LateModule("scipy.special")
 
 OUTPUT = "z.output"
 """Name of the outputs' relaxed values; those of hidden layer l, counted from 0, are `z.l`."""
@@ -189,7 +194,7 @@ class Relaxation:
         is_output = name == OUTPUT or cell.rai.relax == "pre_activation"
         drawn = units if is_output else units // self.activation.outputs
         bits = random_bits(Stream.RELAXATION, cell.seed, 0, [layer], range(points), drawn)[0]
-        pre = torch.from_numpy(ndtri((bits + 0.5) / 2.0**32))
+        pre = torch.from_numpy(special.ndtri((bits + 0.5) / 2.0**32))
         return pre if is_output else self.activation.value(pre, self.number)
 
     def _targets(self, cell: Cell, labels: Tensor, name: str, units: int) -> Tensor:

@@ -1,23 +1,31 @@
 """Activations: one table, on which every engine switches."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias
 
-import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
-
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.settings import is_function_name
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.user_functions import UserFunction
 
-Number = float | Tensor
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F  # noqa: N812
+    from torch import Tensor
+else:
+    torch = LateModule("torch")
+    F = LateModule("torch.nn.functional")
+
+Number: TypeAlias = "float | Tensor"
 """What an activation is tuned by: leaky_relu's slope, γ, …; as a tensor it broadcasts with the pre-activations."""
 
-Rule = Callable[[Tensor, Number], Tensor]
+Rule: TypeAlias = "Callable[[Tensor, Number], Tensor]"
 
 
 @dataclass(frozen=True)
@@ -112,10 +120,10 @@ def _own_activation(name: str, source: str | None) -> Activation:
             _check_points_alone(function, pre)
             tried.append(True)
         found = function(pre)
-        if not isinstance(found, Tensor) or found.shape != pre.shape or found.dtype != pre.dtype:
+        if not isinstance(found, torch.Tensor) or found.shape != pre.shape or found.dtype != pre.dtype:
             what = (
                 f"{found.dtype} numbers of shape {tuple(found.shape)}"
-                if isinstance(found, Tensor)
+                if isinstance(found, torch.Tensor)
                 else f"a {type(found).__name__}"
             )
             raise function.wrong(f"gives {what}, not a tensor as the {pre.dtype} one of shape {tuple(pre.shape)}")
@@ -145,7 +153,7 @@ def _check_points_alone(function: UserFunction, like: Tensor) -> None:
         whole = function(seen)
         if not torch.equal(seen, given):
             raise function.wrong("changes in place what it is given: the penalty and the census need that as it is")
-        if not isinstance(whole, Tensor) or whole.shape != given.shape:
+        if not isinstance(whole, torch.Tensor) or whole.shape != given.shape:
             return  # what is wrong is said of the points themselves
         alone = torch.cat([function(given[at : at + 1].clone()) for at in range(len(given))])
     if not torch.allclose(whole, alone, rtol=1e-2, atol=1e-2, equal_nan=True):
@@ -175,7 +183,7 @@ def tat_slope(depth: int, eta: float) -> float:
 
 
 def _leaky(pre: Tensor, slope: Number) -> Tensor:
-    if isinstance(slope, Tensor):
+    if isinstance(slope, torch.Tensor):
         return torch.where(pre > 0, pre, slope * pre)
     return F.leaky_relu(pre, slope)  # as fast as the ReLU
 

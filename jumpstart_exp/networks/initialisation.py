@@ -1,20 +1,29 @@
 """Initial weights: each affine layer's from its own stream of random numbers."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.networks.blocks import block
-from jumpstart_exp.randomness import InitialDraws
 from jumpstart_exp.settings import is_function_name
 from jumpstart_exp.user_functions import UserFunction
 
-Array = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+    from jumpstart_exp.randomness import InitialDraws
+else:
+    np = LateModule("numpy")
+    torch = LateModule("torch")
+
+Array: TypeAlias = "npt.NDArray[np.float64]"
 
 
 @dataclass(frozen=True)
@@ -68,10 +77,12 @@ class AffineLayer:
     @cached_property
     def draws(self) -> InitialDraws:
         """Its stream."""
+        from jumpstart_exp.randomness import InitialDraws
+
         return InitialDraws(self.seed, self.index, self.draw)
 
 
-Drawn = tuple[Array, Array]
+Drawn: TypeAlias = "tuple[Array, Array]"
 """Weights of the layer's shape, or flat, and biases."""
 
 

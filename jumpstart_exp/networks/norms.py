@@ -1,13 +1,18 @@
 """What stands between a hidden layer's affine map and its activation: one table, on which every engine switches."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
-
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.networks.blocks import block
+
+if TYPE_CHECKING:
+    from torch import nn
+else:
+    nn = LateModule("torch.nn")
 
 
 @dataclass(frozen=True)
@@ -34,32 +39,16 @@ def _batch_norm(units: int, dimensions: int, eps: float, momentum: float) -> nn.
     return kinds[dimensions](units, eps=eps, momentum=momentum)
 
 
-class LayerNorm(nn.Module):
-    """Every point's units brought to mean 0 and variance 1, then a gain and an offset a unit (Ba et al. 2016).
+def _layer_norm(units: int, dimensions: int, eps: float, momentum: float) -> nn.Module:
+    from jumpstart_exp.networks.layer_norm import LayerNorm
 
-    Over the units of a layer; a convolution's over channels and positions. The variance is the biased one.
-
-    Args:
-        units: of the layer.
-        eps: added to the variance.
-    """
-
-    def __init__(self, units: int, eps: float) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(units)), nn.Parameter(torch.zeros(units))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Of (points, units, …), in the precision of the parameters."""
-        normal = F.layer_norm(x.to(self.weight.dtype), x.shape[1:], eps=self.eps)
-        gain, offset = (parameter.reshape(-1, *[1] * (x.dim() - 2)) for parameter in (self.weight, self.bias))
-        return (gain * normal + offset).to(x.dtype)
+    return LayerNorm(units, eps)
 
 
 NORMS: dict[str, Norm] = {
     "none": Norm(None, stacked=True, native=True),
     "batch": Norm(_batch_norm, ("weight", "bias"), ("running_mean", "running_var"), stacked=True, native=True),
-    "layer": Norm(lambda units, _, eps, __: LayerNorm(units, eps), ("weight", "bias"), native=True),
+    "layer": Norm(_layer_norm, ("weight", "bias"), native=True),
 }
 """Every norm under its name among the choices of `network.norm`."""
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from jumpstart_exp.networks.activations import Number, activation_of
 from jumpstart_exp.networks.norms import norm_modules
+from jumpstart_exp.networks.plain import is_plain
 from jumpstart_exp.settings import setting_error
 from jumpstart_exp.specs.network import NetworkSpec
 
@@ -53,12 +54,6 @@ def skip_numbers(spec: NetworkSpec) -> tuple[float, ...]:
             return (*[0.0] * (2 * spec.skip_every), 1.0)
         case other:
             raise setting_error("network.skip_scale", other, "1, zero or fixup")
-
-
-def is_plain(spec: NetworkSpec, depth: int) -> bool:
-    """Whether every hidden layer is an affine map, a norm and an activation without parameters, an output a unit."""
-    activation = activation_of(spec)
-    return not (spec.farkas or spec.blocks(depth) or activation.is_trained or activation.outputs > 1)
 
 
 class Farkas(nn.Module):

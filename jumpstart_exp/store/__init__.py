@@ -7,22 +7,20 @@ same name. No clock decides anything: where a key has several rows, done beats d
 equals the lowest part name wins. Compaction (`python -m jumpstart_exp.store compact`) puts many parts into few.
 """
 
+from __future__ import annotations
+
 import contextlib
 import uuid
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jumpstart_exp.console import Notice
 from jumpstart_exp.folders import named_folder
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import legible, nearest, shown
 from jumpstart_exp.store.parts import (
@@ -50,6 +48,18 @@ from jumpstart_exp.store.schema import (
     version_columns,
 )
 from jumpstart_exp.store.soundness import Soundness, curve_flaws, soundness_of, soundness_of_part
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from numpy.typing import NDArray
+else:
+    np = LateModule("numpy")
+    pd = LateModule("pandas")
+    pa = LateModule("pyarrow")
+    pc = LateModule("pyarrow.compute")
 
 __all__ = [
     "OUTCOME",
@@ -174,8 +184,7 @@ class Store:
         if not wanted:
             return
         rows = self._read_all()
-        best = _best_rows(rows)
-        place = dict(zip(best["key"], best["row"], strict=True))
+        place = {one.key: one.row for one in _best_rows(rows)}
         table = rows.take(pa.array([place[key] for key, _ in wanted])).drop_columns(["part"])
         checks = [label_check(key, label) for key, label in wanted]
         for name, values in {"method": [label for _, label in wanted], "label_check": checks}.items():
@@ -187,10 +196,9 @@ class Store:
         """Status and labels of every stored key."""
         rows = self._read_all(["key", "status", "method", "error"])
         best = _best_rows(rows)
-        errors = rows["error"].take(pa.array(best["row"])).to_pylist()
+        errors = rows["error"].take(_places(best)).to_pylist()
         return {
-            key: Stored(status, frozenset(labels), error)
-            for key, status, labels, error in zip(best["key"], best["status"], best["labels"], errors, strict=True)
+            one.key: Stored(one.status, frozenset(one.labels), error) for one, error in zip(best, errors, strict=True)
         }
 
     def cells(self, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None) -> pd.DataFrame:
@@ -224,24 +232,23 @@ class Store:
         best = _best_rows(rows)
         for name, values in late.items():
             if name == "method":
-                best = best[[bool(set(labels) & set(values)) for labels in best["labels"]]]
+                best = [one for one in best if not set(values).isdisjoint(one.labels)]
             else:
-                best = best[rows[name].take(pa.array(best["row"])).to_pandas().isin(values).to_numpy()]
-        best = best.reset_index(drop=True)
+                best = [*compress(best, rows[name].take(_places(best)).to_pandas().isin(values))]
         wanted = [name for name in rows.column_names if name != "part"]
         if columns is not None:
             wanted = list(dict.fromkeys(["key", *columns]))
-        places = pa.array(best["row"])
+        places = _places(best)
         found: dict[str, pd.Series[Any]] = {}
         for name in wanted:  # one by one: the lists of 100,000 deep networks, twice, would not go into a gigabyte
             if pa.types.is_list(cell_schema().field(name).type):
                 lists = pa.table({name: rows[name]}).to_pandas()[name].to_numpy()
-                found[name] = pd.Series(lists[best["row"].to_numpy()], dtype=object)
+                found[name] = pd.Series(lists[places.to_numpy()], dtype=object)
             else:
                 found[name] = pa.table({name: rows[name].take(places)}).to_pandas()[name]
             rows = rows.drop_columns([name])
             pa.default_memory_pool().release_unused()
-        return pd.DataFrame({**found, "labels": best["labels"]})
+        return pd.DataFrame({**found, "labels": pd.Series([[*one.labels] for one in best], dtype=object)})
 
     def row(self, key: str) -> dict[str, Any]:
         """The stored row of one key, whichever its numerics.
@@ -251,9 +258,9 @@ class Store:
         """
         rows = self._read_all(where={"key": [key]}) or self._read_all(where={"key": [key]}, other_numerics=True)
         best = _best_rows(rows)
-        if best.empty:
+        if not best:
             raise KeyError(key)
-        row: dict[str, Any] = rows.drop_columns(["part"]).slice(int(best["row"].iloc[0]), 1).to_pylist()[0]
+        row: dict[str, Any] = rows.drop_columns(["part"]).slice(best[0].row, 1).to_pylist()[0]
         return row
 
     def curves(self, keys: Iterable[str] | None = None) -> pd.DataFrame:
@@ -268,27 +275,28 @@ class Store:
             return empty
         return pd.concat(found, ignore_index=True).sort_values(["key", "epoch"], ignore_index=True)
 
-    def follow(self, columns: Sequence[str]) -> "Follower":
+    def follow(self, columns: Sequence[str]) -> Follower:
         """A reader for many looks at a growing store, each of which reads only the parts that are new."""
         return Follower(self, columns)
 
     def _find_curves(self, keys: set[str] | None) -> tuple[list[pd.DataFrame], bool]:
         """The curves of the keys' best rows, and whether compaction moved parts before they were read."""
-        best = _best_rows(self._read_all(["key", "status", "method"]))
-        if keys is not None:
-            best = best[best["key"].isin(keys)]
+        keys_of_part: dict[str, list[str]] = {}
+        for one in _best_rows(self._read_all(["key", "status", "method"])):
+            if keys is None or one.key in keys:
+                keys_of_part.setdefault(one.part, []).append(one.key)
         found: list[pd.DataFrame] = []
         without: set[str] = set()
-        for part, own in best.groupby("part"):
-            path = self.curves_dir / str(part)
+        for part, own in sorted(keys_of_part.items()):
+            path = self.curves_dir / part
             try:
                 table = open_part(path, curve_schema()).read()
             except GoneError:
-                without.add(str(part))
+                without.add(part)
             except UnreadableError as error:
                 self.warn_unreadable(path, str(error))
             else:
-                table = table.filter(pc.is_in(table["key"], pa.array(own["key"], pa.string())))
+                table = table.filter(pc.is_in(table["key"], pa.array(own, pa.string())))
                 found.append(self.believable_curves(path, table).to_pandas())
         return found, bool(without - self._parts())
 
@@ -307,7 +315,7 @@ class Store:
         columns: Sequence[str] | None = None,
         *,
         where: Mapping[str, Sequence[Any]] | None = None,
-        known: "_Parts | None" = None,
+        known: _Parts | None = None,
         other_numerics: bool = False,
     ) -> pa.Table:
         """The sound rows of every part, with its name; parts that compaction moved meanwhile are looked up again.
@@ -352,7 +360,7 @@ class Store:
         return rows
 
     def _rows_of(
-        self, path: Path, columns: Sequence[str], where: Mapping[str, "_Allowed"], *, other_numerics: bool = False
+        self, path: Path, columns: Sequence[str], where: Mapping[str, _Allowed], *, other_numerics: bool = False
     ) -> pa.Table:
         """A part's sound rows with these values; what nobody asked for is not read."""
         part = open_part(path, cell_schema())
@@ -398,15 +406,16 @@ class Store:
         Returns:
             all such keys that were met so far; each is named once.
         """
-        frame = rows.select(["key", "status", "part"]).to_pandas()
-        # a failure is no result, and a label's row is a copy
-        trained = frame[(frame["status"] != "failed") & ~frame["part"].str.startswith(LABEL_PREFIX)]
+        parts_of_key: dict[str, list[str]] = {}
+        for key, status, part in zip(*(rows[name].to_pylist() for name in ("key", "status", "part")), strict=True):
+            if status != "failed" and not part.startswith(LABEL_PREFIX):  # a failure is no result, a label's row a copy
+                parts_of_key.setdefault(key, []).append(part)
         keys_of_part: dict[str, set[str]] = {}
-        for key, own in trained[trained["key"].duplicated(keep=False)].groupby("key")["part"]:
-            if (one := (str(key), frozenset(own))) not in self._compared:
+        for key, own in parts_of_key.items():
+            if len(own) > 1 and (one := (key, frozenset(own))) not in self._compared:
                 self._compared.add(one)
                 for part in own:
-                    keys_of_part.setdefault(str(part), set()).add(str(key))
+                    keys_of_part.setdefault(part, set()).add(key)
         firsts: dict[tuple[Any, ...], tuple[str, dict[str, Any]]] = {}
         found: dict[str, str] = {}
         for part, keys in sorted(keys_of_part.items()):
@@ -512,11 +521,14 @@ class Follower:
         self.columns = list(dict.fromkeys(["key", "status", "method", *columns]))
         self.parts = _Parts()
 
-    def cells(self) -> pd.DataFrame:
-        """One row per key, with the columns asked for."""
+    def rows(self) -> pa.Table:
+        """One row per key, ordered by key, with the columns asked for."""
         rows = self.store._read_all(self.columns, known=self.parts)
-        best = _best_rows(rows)
-        table: pd.DataFrame = rows.select(self.columns).take(pa.array(best["row"])).to_pandas()
+        return rows.select(self.columns).take(_places(_best_rows(rows)))
+
+    def cells(self) -> pd.DataFrame:
+        """The same as a data frame."""
+        table: pd.DataFrame = self.rows().to_pandas()
         return table
 
 
@@ -531,8 +543,13 @@ def ranked(rows: pa.Table) -> pd.DataFrame:
     The rows stand in the order of their parts' names.
     """
     frame: pd.DataFrame = rows.select(["key", "status", "method", "part"]).to_pandas()
-    frame = frame.assign(row=range(len(frame)), rank=frame["status"].map(STATUS_RANK))
-    return frame.sort_values("rank", kind="stable")
+    return frame.assign(row=range(len(frame))).iloc[_best_first(rows)]
+
+
+def _best_first(rows: pa.Table) -> list[int]:
+    """The rows' numbers: those of the best status first, of equal ones the first."""
+    ranks = [STATUS_RANK[status] for status in rows["status"].to_pylist()]
+    return sorted(range(len(ranks)), key=ranks.__getitem__)
 
 
 def with_part(table: pa.Table, name: str) -> pa.Table:
@@ -540,14 +557,30 @@ def with_part(table: pa.Table, name: str) -> pa.Table:
     return table.append_column("part", pa.array([name] * len(table), pa.string()))
 
 
-def _best_rows(rows: pa.Table) -> pd.DataFrame:
-    """Each key's best row, ordered by key, with the sorted labels of all its rows."""
-    in_order = ranked(rows)
-    labels: dict[str, list[str]] = {}
-    for key, method in in_order[["key", "method"]].drop_duplicates().sort_values("method").itertuples(index=False):
-        labels.setdefault(key, []).append(method)
-    best = in_order.drop_duplicates("key").sort_values("key", ignore_index=True)
-    return best.assign(labels=pd.Series([labels[key] for key in best["key"]], dtype=object))
+class _Best(NamedTuple):
+    """A key's best row: its part, its number among all rows, and the sorted labels of all the key's rows."""
+
+    key: str
+    status: str
+    part: str
+    row: int
+    labels: tuple[str, ...]
+
+
+def _best_rows(rows: pa.Table) -> list[_Best]:
+    """Each key's best row, ordered by key; the rows stand in the order of their parts' names."""
+    keys, statuses, methods, parts = (rows[name].to_pylist() for name in ("key", "status", "method", "part"))
+    labels: dict[str, set[str]] = {}
+    for key, method in zip(keys, methods, strict=True):
+        labels.setdefault(key, set()).add(method)
+    best: dict[str, int] = {}
+    for row in _best_first(rows):
+        best.setdefault(keys[row], row)
+    return [_Best(key, statuses[row], parts[row], row, tuple(sorted(labels[key]))) for key, row in sorted(best.items())]
+
+
+def _places(best: Sequence[_Best]) -> pa.Array:
+    return pa.array([one.row for one in best], pa.int64())
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ they meet twice. A kill leaves both, and the next compaction goes on. Everything
 an unreadable part stays where it is, and no row is dropped for one that cannot be read or believed.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import re
@@ -13,11 +15,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.store import Store, StoreError, ranked, with_part
 from jumpstart_exp.store.parts import (
     COMPACT_LABEL_PREFIX,
@@ -31,6 +31,15 @@ from jumpstart_exp.store.parts import (
     write_durably,
 )
 from jumpstart_exp.store.schema import cell_schema, curve_schema, label_check
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+else:
+    pd = LateModule("pandas")
+    pa = LateModule("pyarrow")
+    pc = LateModule("pyarrow.compute")
 
 MANY_PARTS = 2000
 """Parts from which on a sweep compacts the store before it begins: reading them takes seconds."""

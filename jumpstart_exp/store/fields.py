@@ -1,17 +1,24 @@
 """The settings of the store's rows: what a cell's fields say of their role, and one value for what means the same."""
 
+from __future__ import annotations
+
 import typing
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from jumpstart_exp.cell import OF_OPTIMIZER, SPECS, cell_fields
 from jumpstart_exp.config.filters import Filter, filtered_settings, left_nothing
 from jumpstart_exp.data import DATASETS
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.settings import field_types
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+else:
+    np = LateModule("numpy")
+    pd = LateModule("pandas")
 
 AXES = ("depth", "width", "seed")
 """Along what a figure's cells are laid out."""

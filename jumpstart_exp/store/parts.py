@@ -4,6 +4,8 @@ A part carries a SHA-256 of itself between its last page and its footer, where p
 beside the checksums that parquet has for every page. Parts of before have neither, and are read.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import hashlib
@@ -13,13 +15,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.settings import shown
 from jumpstart_exp.store.schema import STORE_VERSION, VERSION_KEY
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+else:
+    pa = LateModule("pyarrow")
+    pq = LateModule("pyarrow.parquet")
 
 LABEL_PREFIX = "part-z-"
 """Parts of copied rows under further labels: they sort last, so the row that a training wrote comes first."""

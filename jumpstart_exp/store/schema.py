@@ -1,5 +1,7 @@
 """The columns of the store's tables, and a result as a row of them."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import platform
@@ -8,12 +10,11 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from jumpstart_exp.cell import NUMERICS, SPECS, cell_fields
 from jumpstart_exp.data import DATASETS
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.result import (
     ACTIVITY,
     CENSUS,
@@ -24,6 +25,11 @@ from jumpstart_exp.result import (
     LayerCensus,
     Result,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+else:
+    pa = LateModule("pyarrow")
 
 STORE_VERSION = 1
 """Version of the tables' layout; a store of a newer one is refused."""

@@ -1,31 +1,41 @@
 """Which rows a training can have written: their key is that of their settings, and their numbers are in range."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import yaml
-from numpy.typing import NDArray
 
 from jumpstart_exp.cell import NUMERICS, SCHEMA_VERSION, CellField, cell_fields, fields_of
 from jumpstart_exp.config.schema import conf_dir
 from jumpstart_exp.data import DATASETS
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.result import ACTIVITY, CENSUS, DEAD_AT_SOME_LAYER, STORED_METRICS
 from jumpstart_exp.settings import is_allowed, shown
 from jumpstart_exp.store.parts import Part
 from jumpstart_exp.store.schema import label_check
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from numpy.typing import NDArray
+else:
+    np = LateModule("numpy")
+    pa = LateModule("pyarrow")
+    pc = LateModule("pyarrow.compute")
+
 _json = json.JSONEncoder(separators=(",", ":")).encode
 
-_Encoded = tuple[NDArray[np.int64], list[Any]]
+_Encoded: TypeAlias = "tuple[NDArray[np.int64], list[Any]]"
 """A column: the place of each row's value in the list of its distinct values, and these."""
 
 _NEEDED = ("dataset", "depth", "width", "seed", "network.layout", "optimizer.epochs")
@@ -35,7 +45,7 @@ _ACCURACIES = [metric for metric in STORED_METRICS if metric.endswith("_acc")]
 _R2S = [metric for metric in STORED_METRICS if metric.endswith("_r2")]
 _LOSSES = [metric for metric in STORED_METRICS if metric.endswith("_loss")]
 
-_LARGEST = float(np.finfo(np.float64).max)
+_LARGEST = sys.float_info.max
 """The end of a range whose numbers are finite."""
 
 _ROUNDING = 1e-6

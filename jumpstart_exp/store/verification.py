@@ -4,15 +4,22 @@ A part is replaced by one of the same name and rows, written durably: readers ha
 damaged, or has rows that no training can have written, is named and stays as it is.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.store import Store, StoreError, with_part
 from jumpstart_exp.store.compaction import alone
 from jumpstart_exp.store.parts import GoneError, UnreadableError, open_part, part_names, write_durably
 from jumpstart_exp.store.schema import cell_schema, curve_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+else:
+    pa = LateModule("pyarrow")
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ Work = Callable[[connection.Connection, connection.Connection, int], int]
 NO_EXIT_CODE = 255
 """Of a worker whose server has ended before it."""
 
+_OWN = "jumpstart_exp."
+"""What of an engine's modules the server imports at once: the large ones of others only where they are needed."""
+
 _FORK = b"fork"
 _IMPORTED = b"!"
 _LONGEST_REQUEST = 1 << 16
@@ -215,9 +218,11 @@ def serve(descriptor: int) -> NoReturn:
 
     Requests to end, which reach the whole group, are blocked in it from its beginning.
     """
+    from jumpstart_exp.engines import ENGINES
     from jumpstart_exp.sweep import workers
 
-    for module in ("jumpstart_exp.engines", "jumpstart_exp.engines.checkpoint", "jumpstart_exp.data.loading"):
+    of_engines = {module for engine in ENGINES.values() for module in engine.imports if module.startswith(_OWN)}
+    for module in ("torch", "scipy.special", "jumpstart_exp.data.loading", *sorted(of_engines)):
         importlib.import_module(module)
     ended, has_ended = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)

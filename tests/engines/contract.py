@@ -23,7 +23,7 @@ from jumpstart_exp.engines.capabilities import SUPPORTED, Numbers, Values
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.eager.training import Loss, Training
 from jumpstart_exp.engines.native.engine import NativeEngine
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.extension import instruction_sets
 from jumpstart_exp.engines.probe import Probe
 from jumpstart_exp.engines.stacked.engine import StackedEngine
 from jumpstart_exp.networks.build import build

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines import Engine
 from jumpstart_exp.engines.eager.engine import EagerEngine
+from jumpstart_exp.engines.native.description import spec_of
 from jumpstart_exp.engines.native.engine import NativeEngine
-from jumpstart_exp.engines.native.exchange import spec_of, tensors_of
-from jumpstart_exp.engines.native.extension import native
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.exchange import tensors_of
+from jumpstart_exp.engines.native.extension import instruction_sets, native
 from jumpstart_exp.networks.activations import ACTIVATIONS
 from jumpstart_exp.networks.build import parameter_shapes
 from jumpstart_exp.networks.initialisation import INITIALISATIONS

@@ -18,8 +18,8 @@ from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.engines.eager import convolution, training
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.native import extension
-from jumpstart_exp.engines.native.exchange import spec_of
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.description import spec_of
+from jumpstart_exp.engines.native.extension import instruction_sets
 from jumpstart_exp.engines.stacked import functional
 from jumpstart_exp.engines.stacked.engine import StackedEngine
 from jumpstart_exp.losses.separation import SeparationPenalty

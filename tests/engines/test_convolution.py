@@ -23,9 +23,9 @@ from jumpstart_exp.engines import replay
 from jumpstart_exp.engines.eager import activating, convolution
 from jumpstart_exp.engines.eager.training import Training
 from jumpstart_exp.engines.native import kernels
+from jumpstart_exp.engines.native.extension import instruction_sets
 from jumpstart_exp.engines.native.kernels import (
     find_positions,
-    instruction_sets,
     position_gradients,
     separate,
     takes_rows,

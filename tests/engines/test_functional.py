@@ -288,7 +288,7 @@ def test_a_fleet_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) ->
                 raise MemoryError
             super().__init__(cells, *arguments, **named)
 
-    monkeypatch.setattr(stacked, "FunctionalFleet", Limited)
+    monkeypatch.setattr(functional, "FunctionalFleet", Limited)
     for own, reference in zip(train(StackedEngine(), mates), expected, strict=True):
         assert_same_result(own, reference)
     assert tried == [5, 3, 2, 1, 2]

@@ -23,7 +23,7 @@ from jumpstart_exp.data import DATASETS
 from jumpstart_exp.data.loading import Data, load
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.native.engine import DEEPEST, WIDEST, NativeEngine
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.extension import instruction_sets
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.result import LayerCensus, Metric, Result
 from jumpstart_exp.settings import SettingError

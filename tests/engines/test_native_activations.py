@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from jumpstart_exp.engines.native.cost import _PASS_NANOSECONDS
-from jumpstart_exp.engines.native.extension import native
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.extension import instruction_sets, native
 from jumpstart_exp.networks.activations import ACTIVATIONS
 from jumpstart_exp.networks.blocks import native_names
 

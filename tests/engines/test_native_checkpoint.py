@@ -14,9 +14,9 @@ from keeping import Killed, State, drifting_away, kill_after, same, state_of, tr
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.checkpoint import Checkpoints
-from jumpstart_exp.engines.native import engine as native
+from jumpstart_exp.engines.native import exchange
 from jumpstart_exp.engines.native.engine import NativeEngine
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.extension import instruction_sets
 from jumpstart_exp.specs.dropout import DropoutSpec
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
@@ -266,7 +266,7 @@ def test_cpp_takes_no_state_that_does_not_fit(name: str, always: Checkpoints, mo
     """Whatever Python lets through: it is an exception, and no memory beyond an array is read."""
     cell = CELLS["batch norm"]
     train_kept(NativeEngine(checkpoints=always), [cell], data_of(cell), kill_after(7))
-    state_from, (entry, value) = native.resumed, HOSTILE[name]
+    state_from, (entry, value) = exchange.resumed, HOSTILE[name]
 
     def spoilt(snapshot: Any) -> Any:
         state = state_from(snapshot)
@@ -280,6 +280,6 @@ def test_cpp_takes_no_state_that_does_not_fit(name: str, always: Checkpoints, mo
             state[entry] = np.resize(state[entry].ravel(), state[entry].size + value)
         return state
 
-    monkeypatch.setattr(native, "resumed", spoilt)
+    monkeypatch.setattr(exchange, "resumed", spoilt)
     with pytest.raises((ValueError, TypeError, RuntimeError)):
         train_one(NativeEngine(checkpoints=always), cell)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from jumpstart_exp.engines.eager import convolution
 from jumpstart_exp.engines.native import kernels
-from jumpstart_exp.engines.native.kernels import find_places, instruction_sets, place_gradients
+from jumpstart_exp.engines.native.extension import instruction_sets
+from jumpstart_exp.engines.native.kernels import find_places, place_gradients
 from jumpstart_exp.losses.separation import SeparationPenalty, TieDraws
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.specs.network import NetworkSpec

@@ -25,7 +25,7 @@ from jumpstart_exp.data.sklearn import Sklearn
 from jumpstart_exp.engines import ENGINES
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWarning
 from jumpstart_exp.engines.eager.training import Training
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.extension import instruction_sets
 from jumpstart_exp.engines.stacked import engine as stacked
 from jumpstart_exp.engines.training_state import method_count
 from jumpstart_exp.methods.relaxation import relaxed_shapes

@@ -21,7 +21,7 @@ from jumpstart_exp.engines.checkpoint import (
     request_checkpoint,
     wait_until_kept,
 )
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.extension import instruction_sets
 from jumpstart_exp.engines.stacked import engine as stacked
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec

@@ -22,6 +22,7 @@ from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.probe import Probe
 from jumpstart_exp.engines.replay import Replayed
 from jumpstart_exp.engines.stacked import engine as stacked
+from jumpstart_exp.engines.stacked import fleet as padded
 from jumpstart_exp.engines.stacked import layers as stack_layers
 from jumpstart_exp.engines.stacked.engine import StackedEngine
 from jumpstart_exp.engines.stacked.fleet import Fleet
@@ -463,7 +464,7 @@ def refuse_large(monkeypatch: pytest.MonkeyPatch, most: int, error: type[Excepti
             if len(cells) > most:
                 raise error("no room")
 
-    monkeypatch.setattr(stacked, "Fleet", Limited)
+    monkeypatch.setattr(padded, "Fleet", Limited)
     return tried
 
 

@@ -13,9 +13,9 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.native import engine as native
+from jumpstart_exp.engines.native.description import spec_of
 from jumpstart_exp.engines.native.engine import NativeEngine
-from jumpstart_exp.engines.native.exchange import spec_of
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.extension import instruction_sets
 from jumpstart_exp.engines.probe import Tensors
 from jumpstart_exp.engines.state_recorder import StateRecorder, running_tensors
 from jumpstart_exp.inspect.recorded_states import load_tensors

@@ -20,7 +20,7 @@ from success_rates import EPOCHS, KINDS, SHAPES, TABLE, Row
 from jumpstart_exp.engines import Engine
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.native.engine import NativeEngine
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.extension import instruction_sets
 
 SEEDS = 50
 MOMENTS = ("train_acc_best", "train_acc_last")

@@ -18,7 +18,7 @@ from jumpstart_exp.data.loading import load
 from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.engines import ENGINES, Engine
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWarning
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.extension import instruction_sets
 from jumpstart_exp.engines.stacked import engine as stacked
 from jumpstart_exp.result import CENSUS, Result
 from jumpstart_exp.specs.network import NetworkSpec

@@ -13,7 +13,7 @@ from jumpstart_exp.data.base import DatasetSpec
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.engines.native.engine import NativeEngine
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.extension import instruction_sets
 from jumpstart_exp.engines.stacked.engine import StackedEngine
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.settings import setting

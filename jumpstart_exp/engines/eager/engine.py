@@ -1,32 +1,36 @@
 """The reference engine: one network at a time, plain torch, any cell, any device; and the one that trains CNNs."""
 
-import math
-import operator
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWriter
-from jumpstart_exp.engines.eager.forward import is_fused
-from jumpstart_exp.engines.eager.training import Training
-from jumpstart_exp.engines.optimizers import optimizer
+from jumpstart_exp.engines.eager.cost import is_fused, memory_bytes, seconds_of
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.state_recorder import StateRecorder
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.memory import reset_peak_memory, resident_bytes
-from jumpstart_exp.methods import methods_of
-from jumpstart_exp.networks.activations import activation_of
+from jumpstart_exp.methods import needs_pre_activations
 from jumpstart_exp.result import Result, traceback_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    from torch import Tensor
+
+    from jumpstart_exp.engines.eager.training import Training
+else:
+    np = LateModule("numpy")
+    torch = LateModule("torch")
 
 
 class EagerEngine:
@@ -43,7 +47,7 @@ class EagerEngine:
     name = "eager"
     uses_threads = False
     devices: tuple[str, ...] = ("cpu", "cuda")
-    imports: tuple[str, ...] = ("torch._dynamo",)  # of torch.optim
+    imports: tuple[str, ...] = ("jumpstart_exp.engines.eager.training", "torch._dynamo")  # the latter of torch.optim
 
     def __init__(
         self,
@@ -62,11 +66,7 @@ class EagerEngine:
         """What is not on its list of `capabilities`, and what a CNN's fused pass would have to do and does not."""
         if reason := unsupported(EagerEngine.name, cell):
             return reason
-        if (
-            cell.network.layout == "cnn"
-            and is_fused(cell)
-            and any(method.needs_pre_activations for method in methods_of(cell))
-        ):
+        if cell.network.layout == "cnn" and is_fused(cell) and needs_pre_activations(cell):
             return f"the engine eager keeps no pre-activations of a CNN, which method={cell.method} needs"
         if cell.precision == "bf16" and not is_fused(cell):
             return (
@@ -88,32 +88,7 @@ class EagerEngine:
     @staticmethod
     def estimate_seconds(cell: Cell) -> float:
         """Seconds on one core: of an MLP from the calls that a step takes, of a CNN from its arithmetic."""
-        n_train, n_val = cell.dataset.sizes()
-        epochs, steps = cell.optimizer.epochs, cell.optimizer.epochs * math.ceil(n_train / cell.batch_size)
-        if cell.network.layout == "cnn":
-            taps = cell.network.kernel**2 / 9
-            # ratios to the plain pass: batch norm, constraints for which the pre-activations are kept, precision
-            slower = 1.0 if cell.network.norm == "none" else 1.8
-            if not is_fused(cell):
-                slower *= (3.0 if cell.penalty_weight else 2.0) * activation_of(cell.network).outputs
-            elif cell.penalty_weight and (cell.penalty.scope == "position" or cell.penalty.ties != "single"):
-                slower *= 3.0 if (cell.penalty.scope, cell.penalty.ties) == ("position", "shared") else 5.0
-            slower *= {"float64": 8.0, "bf16": 2.3}.get(cell.precision, 1.0)
-            # fitted to MNIST and CIFAR-10 at widths 2 to 192; a third of it is the pass forward
-            a_position = 9e-9 + taps * (5.5e-9 * cell.width + 0.22e-9 * cell.width**2)
-            a_point = cell.depth * cell.positions * a_position
-            whole_sets = min(epochs, 12) + 1
-            points = epochs * (n_train + n_val / 3) + whole_sets * n_train / 3
-            seconds = slower * points * a_point + steps * (1e-3 + 150e-6 * cell.depth)
-            dropped = min(epochs, cell.dropout.anneal_epochs) if cell.dropout.rate else 0
-            return seconds + dropped * n_train * cell.depth * cell.positions * cell.width * 40e-9
-        a_layer = 90e-6 * (3.0 if cell.positions > 1 else 1.0) + _seconds_of_blocks(cell)
-        a_layer += 40e-6 if cell.penalty_weight else 0.0
-        a_step = 500e-6 + (450e-6 if cell.penalty_weight else 0.0) + a_layer * cell.depth
-        widths, outputs = cell.network.widths, activation_of(cell.network).outputs
-        products = cell.depth * cell.width**2 if widths is None else sum(map(operator.mul, widths, widths[1:]))
-        arithmetic = 6 * cell.batch_size * outputs * products * cell.positions**2 / 10e9
-        return steps * (a_step + arithmetic)
+        return seconds_of(cell)
 
     @staticmethod
     def share_done(cell: Cell, epochs: float) -> float:
@@ -123,20 +98,12 @@ class EagerEngine:
     @staticmethod
     def estimate_memory_bytes(cell: Cell) -> int:
         """What the cell adds to its process: activations with their gradients, parameters with theirs and slots."""
-        number = {"float64": 8, "bf16": 2}.get(cell.precision, 4)
-        units = cell.depth * cell.width * cell.positions * activation_of(cell.network).outputs
-        copies = 3 + len(optimizer(cell.optimizer).slots)
-        if cell.network.layout == "cnn":
-            a_layer = number * cell.batch_size * cell.width * cell.positions * activation_of(cell.network).outputs
-            # what a norm saw; by autograd pre-activations, activations and what their penalty makes of them
-            keeps = 1 + (cell.network.norm != "none") + (0 if is_fused(cell) else 4 if cell.penalty_weight else 2)
-            weights = 4 * copies * cell.depth * (cell.width * cell.network.kernel) ** 2
-            weights += 200_000_000  # what an evaluation takes at most
-            return a_layer * (cell.depth * keeps + 5) + weights + sum(cell.dataset.sizes()) * cell.dataset.features
-        return number * (8 * units * cell.batch_size + copies * units * cell.width * cell.positions)
+        return memory_bytes(cell)
 
     def probe(self, cell: Cell, data: Data, steps: int = 0, initial: Tensors | None = None) -> Probe:
         """The full-batch step after `steps` steps, from the cell's initial weights or from `initial`."""
+        from jumpstart_exp.engines.eager.training import Training
+
         with torch_for(cell):
             training = Training(cell, data, self.device, self.curve_every)
             named = dict(training.network.named_parameters())
@@ -173,6 +140,8 @@ class EagerEngine:
         on_progress: Callable[[Cell, float], None],
     ) -> None:
         """Train the cells one by one; an exception in one becomes its `failed` result."""
+        from jumpstart_exp.engines.eager.training import Training
+
         for cell in cells:
             started, clock = datetime.now(UTC), time.perf_counter()
             on_progress(cell, 0)
@@ -219,20 +188,6 @@ class EagerEngine:
             return torch.cuda.memory_allocated(self.device)
         reset_peak_memory()
         return resident_bytes()
-
-
-def _seconds_of_blocks(cell: Cell) -> float:
-    """What a layer of an MLP takes a step beside affine map and ReLU: measured at 30×4."""
-    network, activation = cell.network, activation_of(cell.network)
-    seconds = 15e-6 if network.activation != "relu" else 0.0
-    seconds += 40e-6 if activation.is_trained or activation.outputs > 1 else 0.0
-    seconds += {"none": 0.0, "batch": 90e-6}.get(network.norm, 110e-6)  # a norm that joins is as layer norm
-    seconds += 200e-6 if network.farkas else 0.0
-    if cell.blocks:
-        seconds += {"1": 25e-6 / network.skip_every, "zero": 70e-6 / network.skip_every, "fixup": 80e-6}[
-            network.skip_scale
-        ]
-    return seconds + (120e-6 / cell.reset.every if cell.reset.every else 0.0)
 
 
 def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, npt.NDArray[np.float64]]:

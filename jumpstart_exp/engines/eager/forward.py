@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.eager import convolution
+from jumpstart_exp.engines.eager.cost import is_fused
 from jumpstart_exp.losses.separation import SeparationPenalty, TieDraws
 from jumpstart_exp.measures.census import fractions_of_layers
 from jumpstart_exp.methods.interface import Batch
@@ -17,7 +18,6 @@ from jumpstart_exp.networks.activations import Activation, Number
 from jumpstart_exp.networks.build import build
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.networks.mlp import RectangularMLP
-from jumpstart_exp.networks.rectangular import is_plain
 from jumpstart_exp.result import LayerCensus
 
 
@@ -37,11 +37,6 @@ class Forward(ABC):
     @abstractmethod
     def evaluate_training_set(self, chunks: Iterator[Tensor]) -> tuple[Batch, LayerCensus]:
         """All points together in evaluation mode, without gradients, and their census."""
-
-
-def is_fused(cell: Cell) -> bool:
-    """Whether a CNN's training takes the pass that keeps no pre-activations."""
-    return is_plain(cell.network, cell.depth) and cell.reset.every == 0 and cell.regulariser_weight == 0
 
 
 def forward_of(cell: Cell, device: torch.device) -> Forward:

@@ -1,35 +1,30 @@
 """The C++ engine: one call trains one network for all its epochs, everything in cache, one thread a network."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
 from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWriter
 from jumpstart_exp.engines.native.cost import seconds_of
-from jumpstart_exp.engines.native.exchange import (
-    arrays_of,
-    initial_of,
-    relaxed_initial_of,
-    result_of,
-    resumed,
-    spec_of,
-    tensors_of,
-    training_state,
-    weights_of,
-)
-from jumpstart_exp.engines.native.extension import missing, native
-from jumpstart_exp.engines.native.kernels import instruction_sets
+from jumpstart_exp.engines.native.description import spec_of
+from jumpstart_exp.engines.native.extension import instruction_sets, missing, native
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.state_recorder import StateRecorder, running_tensors
-from jumpstart_exp.engines.training_state import load_training_state
-from jumpstart_exp.methods.relaxation import relaxed_shapes
-from jumpstart_exp.networks.build import parameter_shapes
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import setting_error
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jumpstart_exp.engines.native import exchange
+else:
+    exchange = LateModule("jumpstart_exp.engines.native.exchange")
+    np = LateModule("numpy")
 
 WIDEST, DEEPEST = 256, 1000
 """The largest networks that the engine is built and tested for."""
@@ -63,7 +58,7 @@ class NativeEngine:
     name = "native"
     uses_threads = True
     devices: tuple[str, ...] = ("cpu",)
-    imports: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ("jumpstart_exp.engines.native.exchange",)
 
     def __init__(
         self,
@@ -148,15 +143,18 @@ class NativeEngine:
 
         Ctrl-C ends the training within an epoch, after every result that is finished was handed over.
         """
+        from jumpstart_exp.engines.training_state import load_training_state
+        from jumpstart_exp.networks.build import parameter_shapes
+
         largest_first = sorted(cells, key=lambda cell: -self.estimate_seconds(cell))
         keeper, watch, specs = self.keeper, self.watch, []
         watched = [] if watch is None else list(watch.epochs)
         for cell in largest_first:
             every = self.curve_every or max(1, round(cell.optimizer.epochs / 100))
-            state = resumed(load_training_state(keeper, cell))
-            initial = initial_of(cell) if state is None else None
+            state = exchange.resumed(load_training_state(keeper, cell))
+            initial = exchange.initial_of(cell) if state is None else None
             spec = spec_of(cell, every, self.evaluate)
-            relaxed = relaxed_initial_of(cell, data) if state is None else None
+            relaxed = exchange.relaxed_initial_of(cell, data) if state is None else None
             own = {"initial": initial, "relaxed_initial": relaxed, "state": state, "watched": watched}
             specs.append({**spec, **own})
 
@@ -166,13 +164,13 @@ class NativeEngine:
 
         def result(index: int, found: Mapping[str, Any]) -> None:
             keeper.end([largest_first[index].key])
-            on_result(result_of(largest_first[index], found, evaluated=self.evaluate))
+            on_result(exchange.result_of(largest_first[index], found, evaluated=self.evaluate))
 
         def keep(index: int, found: Mapping[str, Any]) -> None:
             cell = largest_first[index]
-            state = training_state(cell, found)
+            state = exchange.training_state(cell, found)
             if watch is not None and found["is_watched"]:
-                tensors = tensors_of(state.network["parameters"], parameter_shapes(cell))
+                tensors = exchange.tensors_of(state.network["parameters"], parameter_shapes(cell))
                 watch.on_state(cell, state.epochs, {**tensors, **running_tensors(state.network["running"], cell)})
             if found["is_due"]:
                 keeper.save(cell.key, state.content(cell))
@@ -181,7 +179,7 @@ class NativeEngine:
         try:
             native.train(
                 specs,
-                *arrays_of(data),
+                *exchange.arrays_of(data),
                 self.threads,
                 self.instruction_set,
                 keeper.seconds,
@@ -189,25 +187,29 @@ class NativeEngine:
                 result,
                 progress,
                 keep,
-                **weights_of(data),
+                **exchange.weights_of(data),
             )
         finally:
             keeper.end([cell.key for cell in cells])
 
     def probe(self, cell: Cell, data: Data, steps: int = 0, initial: Tensors | None = None) -> Probe:
         """The full-batch step after `steps` steps, from the cell's initial weights or from `initial`."""
+        from jumpstart_exp.methods.relaxation import relaxed_shapes
+        from jumpstart_exp.networks.build import parameter_shapes
+
         shapes = parameter_shapes(cell)
         values = [] if initial is None else np.concatenate([np.ravel(initial[name]) for name in shapes]).tolist()
-        own = {"initial": initial_of(cell), "relaxed_initial": relaxed_initial_of(cell, data)}
+        own = {"initial": exchange.initial_of(cell), "relaxed_initial": exchange.relaxed_initial_of(cell, data)}
         spec = {**spec_of(cell, 1, True), **own}
-        found = native.probe(spec, *arrays_of(data), self.instruction_set, steps, values, **weights_of(data))
+        points, weights = exchange.arrays_of(data), exchange.weights_of(data)
+        found = native.probe(spec, *points, self.instruction_set, steps, values, **weights)
         relaxed = relaxed_shapes(cell) if cell.rai_weight else {}
         return Probe(
             found["task_loss"],
             found["penalty"],
-            gradients=tensors_of(found["gradients"], shapes),
-            parameters=tensors_of(found["parameters"], shapes),
+            gradients=exchange.tensors_of(found["gradients"], shapes),
+            parameters=exchange.tensors_of(found["parameters"], shapes),
             relaxation=found["relaxation"],
-            method_gradients=tensors_of(found["relaxed_gradients"], relaxed),
-            method_parameters=tensors_of(found["relaxed"], relaxed),
+            method_gradients=exchange.tensors_of(found["relaxed_gradients"], relaxed),
+            method_parameters=exchange.tensors_of(found["relaxed"], relaxed),
         )

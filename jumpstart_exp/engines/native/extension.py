@@ -17,3 +17,8 @@ def missing() -> str:
     """Why the extension is not there, in words."""
     note = resources.files("jumpstart_exp.engines.native") / "native_missing.txt"
     return note.read_text().strip() if note.is_file() else _import_error
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """The instruction sets that the engine is built for and this processor has, the fastest first."""
+    return () if native is None else tuple(native.instruction_sets())

@@ -8,11 +8,6 @@ from torch import Tensor
 from jumpstart_exp.engines.native.extension import native
 
 
-def instruction_sets() -> tuple[str, ...]:
-    """The instruction sets that the engine is built for and this processor has, the fastest first."""
-    return () if native is None else tuple(native.instruction_sets())
-
-
 def separate(
     g: Tensor, margin_above: float, margin_below: float, instruction_set: str = ""
 ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:

@@ -1,12 +1,13 @@
 """The stacked engine: many MLPs as one batch of matrices, on the CPU, or as one CUDA graph a step on a GPU."""
 
+from __future__ import annotations
+
 import gc
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-
-import torch
+from typing import TYPE_CHECKING
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
@@ -14,18 +15,29 @@ from jumpstart_exp.engines.capabilities import unsupported
 from jumpstart_exp.engines.checkpoint import Checkpoints, CheckpointWriter
 from jumpstart_exp.engines.eager.engine import torch_for
 from jumpstart_exp.engines.probe import Probe, Tensors
-from jumpstart_exp.engines.stacked import functional
 from jumpstart_exp.engines.stacked.cost import memory_bytes, seconds
-from jumpstart_exp.engines.stacked.fleet import Fleet
-from jumpstart_exp.engines.stacked.functional import FunctionalFleet
-from jumpstart_exp.engines.stacked.optimizers import optimizer_group
-from jumpstart_exp.engines.stacked.paths import OWN_NUMBERS, is_padded, width_class
-from jumpstart_exp.engines.stacked.record import Outcome
-from jumpstart_exp.engines.stacked.vectorising import why_not_vectorised
-from jumpstart_exp.engines.training_state import TrainingState, load_training_state
+from jumpstart_exp.engines.stacked.paths import (
+    PADDED_NUMBERS,
+    VECTORISED_NUMBERS,
+    is_padded,
+    optimizer_group,
+    width_class,
+)
+from jumpstart_exp.late import LateModule
 from jumpstart_exp.limits import available_memory_bytes, cpu_count
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.result import Result, traceback_of
+from jumpstart_exp.settings import is_function_name
+
+if TYPE_CHECKING:
+    import torch
+
+    from jumpstart_exp.engines.stacked.fleet import Fleet
+    from jumpstart_exp.engines.stacked.functional import FunctionalFleet
+    from jumpstart_exp.engines.stacked.record import Outcome
+    from jumpstart_exp.engines.training_state import TrainingState
+else:
+    torch = LateModule("torch")
 
 _LOOK_EVERY = 0.25
 """Seconds of work between two looks at which networks are done: on a GPU it then waits for its work."""
@@ -51,7 +63,7 @@ class StackedEngine:
     name = "stacked"
     uses_threads = False
     devices: tuple[str, ...] = ("cpu", "cuda")
-    imports: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ("jumpstart_exp.engines.stacked.fleet", "jumpstart_exp.engines.stacked.functional")
 
     def __init__(
         self,
@@ -70,15 +82,20 @@ class StackedEngine:
         least = _LEAST_EPS.get(cell.precision, 0.0)
         if cell.least_eps < least:
             return f"the engine stacked takes no ε below {least:g} in {cell.precision}"
-        return unsupported(StackedEngine.name, cell) or why_not_vectorised(cell)
+        reason = unsupported(StackedEngine.name, cell)
+        if reason is None and (is_function_name(cell.network.activation) or cell.regulariser_weight):
+            from jumpstart_exp.engines.stacked.vectorising import why_not_vectorised
+
+            return why_not_vectorised(cell)
+        return reason
 
     @staticmethod
     def fleet_group(cell: Cell) -> Hashable:
         """What a step's list of calls depends on; of padded networks, too, the width up to a factor of two.
 
-        Padding is work for nothing. What `functional` trains is equal in depth and width.
+        Padding is work for nothing. What is vectorised is equal in depth and width.
         """
-        own = OWN_NUMBERS if is_padded(cell) else functional.OWN_NUMBERS
+        own = PADDED_NUMBERS if is_padded(cell) else VECTORISED_NUMBERS
         shared = ((name, value) for name, value in cell.description().items() if name not in own)
         size = width_class(cell) if is_padded(cell) else None
         return (*shared, cell.dropout.rate > 0, size, optimizer_group(cell))
@@ -86,10 +103,10 @@ class StackedEngine:
     @staticmethod
     def fleet_limit(cells: Sequence[Cell], device: str) -> int:
         """As many as fit into three quarters of the free memory; on the CPU into a core's share of it."""
-        where = torch.device(device)
-        free = available_memory_bytes(device) if where.type == "cuda" else available_memory_bytes() // cpu_count()
+        where = device.partition(":")[0]
+        free = available_memory_bytes(device) if where == "cuda" else available_memory_bytes() // cpu_count()
         largest = max(StackedEngine.estimate_memory_bytes(cell) for cell in cells)
-        return max(1, min(_MOST_CELLS[where.type], int(0.75 * free) // largest))
+        return max(1, min(_MOST_CELLS[where], int(0.75 * free) // largest))
 
     @staticmethod
     def estimate_seconds(cell: Cell) -> float:
@@ -137,8 +154,10 @@ class StackedEngine:
                 finally:
                     self.keeper.end([cell.key for cell in part.cells])
 
-    def _fleets(self, cells: Sequence[Cell]) -> "list[_FleetPart]":
+    def _fleets(self, cells: Sequence[Cell]) -> list[_FleetPart]:
         """Those that are furthest come last: they are trained first."""
+        from jumpstart_exp.engines.training_state import load_training_state
+
         groups: dict[tuple[int, int], _FleetPart] = {}
         for cell in cells:
             state = load_training_state(self.keeper, cell)
@@ -151,11 +170,11 @@ class StackedEngine:
 
     def _train_fleet(
         self,
-        part: "_FleetPart",
+        part: _FleetPart,
         data: Data,
         on_result: Callable[[Result], None],
         on_progress: Callable[[Cell, float], None],
-    ) -> "list[_FleetPart]":
+    ) -> list[_FleetPart]:
         """Train a fleet; where it fails, the halves of what is left of it, to be trained again."""
         cells, states = part.cells, part.states
         if self.device.type == "cuda":
@@ -218,7 +237,7 @@ class StackedEngine:
         return []
 
     def _events(
-        self, part: "_FleetPart", data: Data, left: Mapping[int, Cell]
+        self, part: _FleetPart, data: Data, left: Mapping[int, Cell]
     ) -> Iterator[tuple[int, dict[int, Outcome], dict[int, TrainingState]]]:
         """Train a fleet in slices of time: epochs done, what became of cells since, and the others if they are due.
 
@@ -265,12 +284,15 @@ class _FleetPart:
     cells: list[Cell]
     states: list[TrainingState]
 
-    def part(self, indices: Sequence[int]) -> "_FleetPart":
+    def part(self, indices: Sequence[int]) -> _FleetPart:
         return _FleetPart([self.cells[index] for index in indices], [self.states[i] for i in indices if self.states])
 
 
-def _fleet(cells: Sequence[Cell]) -> "type[Fleet | FunctionalFleet]":
+def _fleet(cells: Sequence[Cell]) -> type[Fleet | FunctionalFleet]:
     """Which way a fleet is trained: padded matrices for what they are written for, else vectorised by torch.func."""
+    from jumpstart_exp.engines.stacked.fleet import Fleet
+    from jumpstart_exp.engines.stacked.functional import FunctionalFleet
+
     return Fleet if is_padded(cells[0]) else FunctionalFleet
 
 

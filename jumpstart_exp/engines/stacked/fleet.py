@@ -4,6 +4,8 @@ Training and validation points go through the network together: what the trainin
 points is how the epoch before it validates. So an epoch is settled in the step after it, or with the whole set.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from functools import partial
 

@@ -5,6 +5,8 @@ as long as `torch.func.vmap` takes it. The networks agree in all but numbers tha
 initial weights, weights of the terms, dropout, the optimizer's settings.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +26,6 @@ from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.engines.schedules import penalty_factor
 from jumpstart_exp.engines.stacked.draws import Draws, TieNotes, tie_draws
 from jumpstart_exp.engines.stacked.layer_rules import LayersOptimizer
-from jumpstart_exp.engines.stacked.optimizers import OWN_SETTINGS
 from jumpstart_exp.engines.stacked.record import Array, Branches, FleetRecord, WholeSet, array, tensor
 from jumpstart_exp.engines.stacked.relaxed import RelaxedValues
 from jumpstart_exp.engines.training_state import TrainingState
@@ -38,14 +39,6 @@ from jumpstart_exp.networks.build import affine_layer, build, count_parameters, 
 from jumpstart_exp.networks.initialisation import drawn
 from jumpstart_exp.networks.mlp import RectangularMLP
 from jumpstart_exp.networks.norms import NORMS
-
-OWN_NUMBERS = frozenset(
-    {"seed", "network.init", "penalty.weight", "regulariser.weight", "dropout.rate", "dropout.anneal_epochs"}
-    | {"network.init_norm", "network.init_at", "network.init_gain"}
-    | {"rai.weight", "rai.final_weight", "rai.rate", "optimizer.row_penalty", "optimizer.row_limit"}
-    | OWN_SETTINGS
-)
-"""Fields of which every network of a fleet has its own value; mates agree in all others, also in those to come."""
 
 _NUMBERS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 26}
 """Numbers of all layers' activations that an evaluation has in memory: networks are evaluated in parts."""

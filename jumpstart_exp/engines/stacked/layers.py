@@ -7,6 +7,8 @@ channel·2 + position, whose matrices are put together from the kernels. A bias 
 The backward pass is written out, so that all of a step's work is a fixed list of calls on fixed tensors.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ the device nor branches on what is computed, so a CUDA graph can have it. Paddin
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 import torch
@@ -25,21 +25,6 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.optimizers import RPROP_GROW, RPROP_LEAST, RPROP_MOST, RPROP_SHRINK, optimizer
 from jumpstart_exp.engines.stacked.layout import CACHED_NUMBERS
 from jumpstart_exp.settings import setting_error
-
-OWN_SETTINGS = frozenset(
-    {
-        *("optimizer.lr", "optimizer.beta1", "optimizer.beta2", "optimizer.eps", "optimizer.eps_rule"),
-        *("optimizer.momentum", "optimizer.alpha", "optimizer.weight_decay", "optimizer.clip_norm"),
-        *("optimizer.warmup_steps", "optimizer.step_every", "optimizer.step_factor"),
-    }
-)
-"""Fields of which every network of a fleet has its own value."""
-
-
-def optimizer_group(cell: Cell) -> Hashable:
-    """What networks of one fleet agree in beside all fields that are not among `OWN_SETTINGS`."""
-    spec = cell.optimizer
-    return spec.name, optimizer(spec).slots, spec.clip_norm is not None
 
 
 def optimizer_of(
