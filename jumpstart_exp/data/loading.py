@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jumpstart_exp.data.base import DatasetSpec, check_content
+from jumpstart_exp.data.base import DatasetSpec, Split, check_content
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.late import LateModule
 
@@ -80,7 +80,14 @@ def _by_channel(values: tuple[float, ...], dtype: torch.dtype, device: torch.dev
 
 @lru_cache(maxsize=8)
 def load(spec: DatasetSpec, data_dir: Path) -> Data:
-    """The dataset that `spec` describes; `data_dir` holds the files of those that have any.
+    """The dataset that `spec` describes as tensors; arguments, errors and points are those of `load_arrays`."""
+    content, arrays = load_arrays(spec, data_dir)
+    x_train, y_train, x_val, y_val = map(torch.from_numpy, arrays)
+    return Data(x_train, y_train, x_val, y_val, *spec.mean_and_std(), content=content)
+
+
+def load_arrays(spec: DatasetSpec, data_dir: Path) -> tuple[str | None, Split]:
+    """What the files hold (`content`) and the dataset's points; `data_dir` holds the files of those that have any.
 
     A subset (`n_train`, `n_val`) is stratified by class and seeded, so it is the same everywhere. Standardised are the
     features of tables, and the targets of a regression, by the training points that are left.
@@ -101,14 +108,7 @@ def load(spec: DatasetSpec, data_dir: Path) -> Data:
                 if values.min() == values.max():
                     raise DataError(f"dataset.{name}={getattr(spec, name)}: the targets of these points are all equal")
             y_train, y_val = _standardised(y_train, y_val)
-    return Data(
-        torch.from_numpy(np.ascontiguousarray(x_train)),
-        torch.from_numpy(y_train),
-        torch.from_numpy(np.ascontiguousarray(x_val)),
-        torch.from_numpy(y_val),
-        *spec.mean_and_std(),
-        content=content,
-    )
+    return content, (np.ascontiguousarray(x_train), y_train, np.ascontiguousarray(x_val), y_val)
 
 
 def prepare(spec: DatasetSpec, data_dir: Path, download: bool) -> None:

@@ -23,6 +23,7 @@ from jumpstart_exp.folders import named_folder
 from jumpstart_exp.late import LateModule
 from jumpstart_exp.result import Result
 from jumpstart_exp.settings import legible, nearest, shown
+from jumpstart_exp.store.columns import empty_table, integers, text_in_every_row, texts, truths
 from jumpstart_exp.store.parts import (
     LABEL_PREFIX,
     STATUS_RANK,
@@ -194,6 +195,8 @@ class Store:
 
     def stored(self) -> dict[str, Stored]:
         """Status and labels of every stored key."""
+        if not self._parts() and not self._parts():  # looked at twice, as `_read_all` does
+            return {}
         rows = self._read_all(["key", "status", "method", "error"])
         best = _best_rows(rows)
         errors = rows["error"].take(_places(best)).to_pylist()
@@ -370,9 +373,9 @@ class Store:
             narrow = part.read(list(where))
             taken = taken & np.all([allowed.is_met(narrow[name]) for name, allowed in where.items()], axis=0)
         if not taken.any():
-            return pa.schema([cell_schema().field(name) for name in columns]).empty_table()
+            return empty_table(pa.schema([cell_schema().field(name) for name in columns]))
         table = part.read(columns)
-        return table if taken.all() else table.filter(pa.array(taken))
+        return table if taken.all() else table.filter(truths(taken))
 
     def soundness(self, part: Part) -> Soundness:
         """What can be believed of a part's rows; looked at once, however often the part is read.
@@ -501,7 +504,7 @@ class _Parts:
 
     def rows(self, schema: pa.Schema) -> pa.Table:
         """All rows, with the name of their part, ordered by it."""
-        rows = pa.concat_tables([with_part(schema.empty_table(), ""), *self._tables])
+        rows = pa.concat_tables([with_part(empty_table(schema), ""), *self._tables])
         if self._in_order:
             return rows
         places = np.argsort(rows["part"].to_numpy(), kind="stable")
@@ -554,7 +557,7 @@ def _best_first(rows: pa.Table) -> list[int]:
 
 def with_part(table: pa.Table, name: str) -> pa.Table:
     """The rows with the name of their part."""
-    return table.append_column("part", pa.array([name] * len(table), pa.string()))
+    return table.append_column("part", text_in_every_row(name, len(table)))
 
 
 class _Best(NamedTuple):
@@ -580,7 +583,7 @@ def _best_rows(rows: pa.Table) -> list[_Best]:
 
 
 def _places(best: Sequence[_Best]) -> pa.Array:
-    return pa.array([one.row for one in best], pa.int64())
+    return integers([one.row for one in best])
 
 
 @dataclass(frozen=True)
@@ -594,7 +597,7 @@ class _Allowed:
         """Which of the column's values are among them."""
         found = pc.is_in(column, value_set=self.values)
         found = pc.or_(found, pc.is_null(column)) if self.null else found
-        return np.asarray(found.to_numpy())
+        return np.array(found.to_pylist(), np.bool_)
 
 
 def _allowed(name: str, values: Sequence[Any]) -> _Allowed:
@@ -604,7 +607,10 @@ def _allowed(name: str, values: Sequence[Any]) -> _Allowed:
         ValueError: one of them is of another type.
     """
     kind = cell_schema().field(name).type
+    known = [value for value in values if value is not None]
+    if pa.types.is_string(kind) and all(isinstance(value, str) for value in known):
+        return _Allowed(texts(known), None in values)
     try:
-        return _Allowed(pa.array([value for value in values if value is not None], kind), None in values)
+        return _Allowed(pa.array(known, kind), None in values)
     except pa.ArrowException:
         raise ValueError(f"where {name}={shown(list(values))} is not allowed: the column is of {kind}") from None

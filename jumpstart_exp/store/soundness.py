@@ -205,7 +205,8 @@ def curve_flaws(rows: pa.Table) -> Mapping[int, str]:
 
 def _numerics(rows: pa.Table) -> NDArray[np.int64]:
     """Each row's numerics, (rows,): a row that does not say them is of the first."""
-    return np.asarray(rows["numerics"].fill_null(1).to_numpy(), np.int64)
+    numbers = (1 if number is None else number for number in rows["numerics"].to_pylist())
+    return np.fromiter(numbers, np.int64, len(rows))
 
 
 def _note(flaws: dict[int, str], found: Iterable[tuple[Any, str]]) -> None:

@@ -241,16 +241,17 @@ def run_cell(cell: Cell, settings: RunSettings) -> None:
 
 def _class_shares(cell: Cell, settings: RunSettings) -> ClassShares | None:
     """The classes' shares among the cell's points; None where its files are not there, and for a regression."""
-    from jumpstart_exp.data.loading import load
+    from jumpstart_exp.data.loading import load_arrays
 
     if cell.dataset.task == "regression":
         return None
     try:
-        data = load(cell.dataset, Path(settings.data_dir))
+        _, (_, y_train, _, y_val) = load_arrays(cell.dataset, Path(settings.data_dir))
     except DataError:
         return None
-    labels = (data.y_train, data.y_val)
-    return ClassShares(*((y.bincount(minlength=cell.dataset.classes) / len(y)).tolist() for y in labels))
+    counts = (Counter(y.tolist()) for y in (y_train, y_val))
+    classes = range(cell.dataset.classes)
+    return ClassShares(*([count[each] / count.total() for each in classes] for count in counts))
 
 
 def _next_lines(cell: Cell, settings: RunSettings) -> list[str]:
