@@ -1,6 +1,7 @@
 """`python -m jumpstart_exp`: Hydra in, cells out, nothing else."""
 
 import contextlib
+import copy
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ from typing import Any, NoReturn
 
 import hydra
 import yaml
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -149,6 +151,7 @@ def _train() -> None:
 def _for_hydra() -> Iterator[None]:
     """Arguments, environment and mode as Hydra has to have them; afterwards they, and the log, are as they were."""
     arguments, before, get_mode = sys.argv, os.environ.get(_FULL_ERROR), Hydra.get_mode
+    ConfigRepository.__deepcopy__ = _shallow  # type: ignore[attr-defined]  # Hydra copies all schemas, for --help 86 times
     level, handlers = logging.root.level, [*logging.root.handlers]
     sys.argv = [arguments[0], *tidied_arguments(arguments[1:])]
     os.environ[_FULL_ERROR] = "1"  # Hydra then raises its errors, which `explain` puts into one line
@@ -158,11 +161,17 @@ def _for_hydra() -> Iterator[None]:
         yield
     finally:
         sys.argv, Hydra.get_mode = arguments, get_mode  # type: ignore[method-assign]
+        del ConfigRepository.__deepcopy__  # type: ignore[attr-defined]
         logging.root.setLevel(level)
         logging.root.handlers[:] = handlers
         os.environ.pop(_FULL_ERROR, None)
         if before is not None:
             os.environ[_FULL_ERROR] = before
+
+
+def _shallow(repository: ConfigRepository, _: dict[int, Any]) -> ConfigRepository:
+    """A copy that has the same sources: Hydra sets other ones in it, and changes none."""
+    return copy.copy(repository)
 
 
 def _may_choose_mode(arguments: list[str]) -> bool:

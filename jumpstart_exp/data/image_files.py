@@ -5,16 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import http.client
 import importlib
 import io
 import os
 import pickle
 import shlex
-import shutil
-import socket
 import sys
-import tempfile
 import types
 import warnings
 from abc import ABC, abstractmethod
@@ -28,9 +24,16 @@ from jumpstart_exp.data.content import content_of
 from jumpstart_exp.late import LateModule
 
 if TYPE_CHECKING:
+    import http.client as http_client
+    import shutil
+    import socket
+    import tempfile
+
     import numpy as np
     import numpy.typing as npt
 else:
+    http_client, shutil = LateModule("http.client"), LateModule("shutil")
+    socket, tempfile = LateModule("socket"), LateModule("tempfile")
     np = LateModule("numpy")
 
 Images: TypeAlias = "npt.NDArray[np.uint8]"
@@ -141,7 +144,7 @@ class ImageSet(ABC):
                 if found := self.examine(scratch).flaw:
                     raise RuntimeError(f"the download is not whole: {found}")
                 self._move_into(data_dir, scratch)
-        except (OSError, RuntimeError, http.client.HTTPException) as error:
+        except (OSError, RuntimeError, http_client.HTTPException) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise self._missing(f"{flaw}, and the set cannot be downloaded ({reason})", data_dir) from error
 

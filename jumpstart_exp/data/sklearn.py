@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -16,9 +15,12 @@ from jumpstart_exp.late import LateModule
 from jumpstart_exp.settings import legible, setting, setting_error
 
 if TYPE_CHECKING:
+    from importlib import metadata
+
     import numpy as np
     import numpy.typing as npt
 else:
+    metadata = LateModule("importlib.metadata")
     np = LateModule("numpy")
 
 
@@ -121,7 +123,7 @@ class Sklearn(TableSpec):
 
     def holder(self, data_dir: Path) -> str:
         """The loader, and its version."""
-        return f"{self.loader} of scikit-learn {version('scikit-learn')} gives with these parameters"
+        return f"{self.loader} of scikit-learn {metadata.version('scikit-learn')} gives with these parameters"
 
     def content_in(self, data_dir: Path) -> str | None:
         """What the loader gives with its parameters, rounded to float32: versions may draw otherwise."""
