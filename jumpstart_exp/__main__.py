@@ -1,5 +1,10 @@
 """`python -m jumpstart_exp`: Hydra in, cells out, nothing else."""
 
+import gc
+
+if __name__ == "__main__":
+    gc.disable()  # until something is trained: of all that is imported and composed nothing is ever freed
+
 import contextlib
 import copy
 import logging
@@ -20,10 +25,8 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from rich.markup import escape
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.cluster import ClusterError
 from jumpstart_exp.config.config_files import at_its_file
 from jumpstart_exp.config.contents import with_contents
 from jumpstart_exp.config.effects import warn_of_no_effect
@@ -33,14 +36,10 @@ from jumpstart_exp.config.logrange import expand_logranges
 from jumpstart_exp.config.run import RunSettings, is_own_word, text_override
 from jumpstart_exp.config.schema import check_variant, conf_dir, plain_config, register_schema, split_config
 from jumpstart_exp.console import complain, notes, output, set_up_output
-from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.folders import FOLDERS
 from jumpstart_exp.settings import SettingError
-from jumpstart_exp.store import StoreError
 from jumpstart_exp.surroundings import check_surroundings
-from jumpstart_exp.sweep.runner import CellsFailedError, run_cell
-from jumpstart_exp.sweep.stopping import FirstFailureError, InterruptedSweepError
-from jumpstart_exp.sweep.workers import WorkerStartError
+from jumpstart_exp.sweep.stopping import InterruptedSweepError
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -96,20 +95,32 @@ def main() -> None:
         _fail(at_its_file(str(error), typed, error.__cause__), 2)
     except yaml.YAMLError as error:
         _fail(" ".join(str(error).split()), 2)
-    except (CellsFailedError, ClusterError, DataError, FirstFailureError, StoreError, WorkerStartError) as error:
-        _fail(str(error), 1)
     except InterruptedSweepError as error:
-        notes().print(escape(str(error)))
+        notes().print(str(error), markup=False)
         sys.exit(130)
     except KeyboardInterrupt as stopped:
-        notes().print(escape(str(stopped) or "stopped: the same command goes on from what is stored"))
+        notes().print(str(stopped) or "stopped: the same command goes on from what is stored", markup=False)
         sys.exit(130)
+    except _told_in_a_line() as error:
+        _fail(str(error), 1)
     except Exception as error:
         if wants_traces or not _is_hydras(error):
             raise
         if str(error).startswith("Only one of"):  # Hydra's own words about flags that exclude each other
             _fail(str(error), 2)
         _fail(at_its_file(str(unusable(typed, error)), typed, error), 2)
+
+
+def _told_in_a_line() -> tuple[type[Exception], ...]:
+    """What of a training is told in a line; only what has begun one gets here, so nothing is imported for it."""
+    from jumpstart_exp.cluster import ClusterError
+    from jumpstart_exp.data.image_files import DataError
+    from jumpstart_exp.store import StoreError
+    from jumpstart_exp.sweep.runner import CellsFailedError
+    from jumpstart_exp.sweep.stopping import FirstFailureError
+    from jumpstart_exp.sweep.workers import WorkerStartError
+
+    return CellsFailedError, ClusterError, DataError, FirstFailureError, StoreError, WorkerStartError
 
 
 def _train() -> None:
@@ -128,6 +139,8 @@ def _train() -> None:
             single.append((config, choices, GlobalHydra.instance().config_loader().get_group_options("variant/of")))
         else:
             set_up_output()  # another process, of a launcher that starts one a job
+            from jumpstart_exp.sweep.runner import run_cell
+
             run_cell(*cell_and_settings(config, choices["method"]))
 
     with _for_hydra():
@@ -138,9 +151,12 @@ def _train() -> None:
         if (launcher := choices.get("hydra/launcher")) not in ("fleet", None):
             raise SettingError(f"hydra/launcher={launcher} is for sweeps: add -m")
         check_variant(choices, variants)
+        from jumpstart_exp.sweep.runner import run_cell
+
         cell, settings = cell_and_settings(config, choices["method"])
         if settings.redraw:
             raise SettingError("redraw=true draws a sweep while it trains: add -m, or draw one cell by plot=true")
+        gc.enable()
         warn_of_no_effect(sys.argv[1:], [cell])
         run_cell(cell, settings)
         if settings.plot and not settings.dry_run:

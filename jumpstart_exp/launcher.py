@@ -1,5 +1,6 @@
 """What Hydra's sweeper and launcher do here; the classes that Hydra discovers only hand over to these functions."""
 
+import gc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,15 +9,12 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.cluster.hydra_launchers import launch_cells
 from jumpstart_exp.config.composition import compose_sweep
 from jumpstart_exp.config.expansion import expand_jobs
 from jumpstart_exp.config.run import literal
 from jumpstart_exp.config.schema import plain_config, split_config
 from jumpstart_exp.folders import FOLDERS, named_folder
 from jumpstart_exp.settings import SettingError
-from jumpstart_exp.sweep.bounds import axes_words, check_count
-from jumpstart_exp.sweep.runner import CellsFailedError, run_sweep
 
 
 def name_folders(config: DictConfig) -> None:
@@ -42,6 +40,10 @@ def sweep(
         FirstFailureError: a cell failed, and fail_fast was set.
         CellsFailedError: jobs failed; the message lists each with its reason.
     """
+    from jumpstart_exp.sweep.bounds import axes_words, check_count
+    from jumpstart_exp.sweep.runner import CellsFailedError
+
+    gc.enable()
     jobs = expand_jobs(loader, params, arguments)
     settings = split_config(plain_config(config))[1]
     if settings.plot:
@@ -49,6 +51,8 @@ def sweep(
     if settings.where is None and not settings.dry_run:  # else it is said when it is known what is left
         check_count(len(jobs), settings, axes_words(jobs))
     if not getattr(launcher, "composes_cells", False):
+        from jumpstart_exp.cluster.hydra_launchers import launch_cells
+
         return [launch_cells(launcher, loader, config, jobs)]
     returns = list(launcher.launch(jobs, initial_job_idx=0))
     failures = []
@@ -65,6 +69,8 @@ def launch_fleets(
     loader: Any, config: DictConfig, workers: int | None, jobs: Sequence[Sequence[str]]
 ) -> list[JobReturn]:
     """Run a whole sweep here; a return for each job that the filter keeps, FAILED with its reason where it failed."""
+    from jumpstart_exp.sweep.runner import run_sweep
+
     _, settings = split_config(plain_config(config))
     jobs, cells = compose_sweep(loader, config, jobs, settings)
     return _returns(jobs, cells, run_sweep(cells, settings, workers))

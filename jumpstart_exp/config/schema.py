@@ -1,8 +1,8 @@
 """The typed schema of the configuration, made from the dataclasses that describe cells and runs."""
 
 import dataclasses
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +41,36 @@ def register_schema() -> None:
 def _schema_nodes(*_of: tuple[tuple[str, type], ...]) -> Mapping[str, Mapping[str, ConfigNode]]:
     """Every schema as Hydra stores it, by group and file: made once, it takes 30 ms."""
     fields = _schema_fields(Cell, leave_out="method") + _schema_fields(RunSettings)
-    classes = {"": {"schema": dataclasses.make_dataclass("Settings", fields)}}
-    classes["dataset"] = {f"{name}_schema": _schema(spec) for name, spec in DATASETS.items()}
+    settings = dataclasses.make_dataclass("Settings", fields)
     return {
-        group: {
-            f"{name}.yaml": ConfigNode(f"{name}.yaml", OmegaConf.structured(cls), group or None, None, None)
-            for name, cls in of_group.items()
-        }
-        for group, of_group in classes.items()
+        "": {"schema.yaml": _LateNode("schema.yaml", None, partial(OmegaConf.structured, settings))},
+        "dataset": {
+            f"{name}_schema.yaml": _LateNode(f"{name}_schema.yaml", "dataset", partial(_structured, spec))
+            for name, spec in DATASETS.items()
+        },
     }
+
+
+def _structured(cls: type) -> Any:
+    return OmegaConf.structured(_schema(cls))
+
+
+class _LateNode(ConfigNode):
+    """A schema in Hydra's store that is made when it is first composed: a command needs one of the datasets'."""
+
+    def __init__(self, name: str, group: str | None, make: Callable[[], Any]) -> None:
+        self.name, self.group, self.package, self.provider = name, group, None, None
+        self._make, self._node = make, None
+
+    @property
+    def node(self) -> Any:
+        if self._node is None:
+            self._node = self._make()
+        return self._node
+
+    @node.setter
+    def node(self, node: Any) -> None:
+        self._node = node
 
 
 def plain_config(config: DictConfig) -> dict[str, Any]:

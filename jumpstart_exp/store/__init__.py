@@ -199,10 +199,8 @@ class Store:
             return {}
         rows = self._read_all(["key", "status", "method", "error"])
         best = _best_rows(rows)
-        errors = rows["error"].take(_places(best)).to_pylist()
-        return {
-            one.key: Stored(one.status, frozenset(one.labels), error) for one, error in zip(best, errors, strict=True)
-        }
+        errors = rows["error"].to_pylist()
+        return {one.key: Stored(one.status, frozenset(one.labels), errors[one.row]) for one in best}
 
     def cells(self, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """One row per key, ordered by key; `labels` lists the methods that share the result.

@@ -297,6 +297,6 @@ def _check_content(table: pa.Table) -> None:
         if name in table.column_names and table[name].null_count:
             raise UnreadableError(f"its column {name!r} has empty entries")
     if "status" in table.column_names:
-        unknown = set(table["status"].unique().to_pylist()) - STATUS_RANK.keys()
+        unknown = set(table["status"].to_pylist()) - STATUS_RANK.keys()
         if unknown:
             raise UnreadableError(f"its column 'status' has {shown(sorted(unknown)[0])}")
