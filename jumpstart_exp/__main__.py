@@ -17,12 +17,14 @@ from typing import Any, NoReturn
 
 import hydra
 import yaml
+from hydra._internal import hydra as hydra_internals
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
-from hydra.types import RunMode
+from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -101,6 +103,8 @@ def main() -> None:
     except KeyboardInterrupt as stopped:
         notes().print(str(stopped) or "stopped: the same command goes on from what is stored", markup=False)
         sys.exit(130)
+    except SystemExit:  # of --help; the next line would import for it what a training may raise
+        raise
     except _told_in_a_line() as error:
         _fail(str(error), 1)
     except Exception as error:
@@ -151,11 +155,11 @@ def _train() -> None:
         if (launcher := choices.get("hydra/launcher")) not in ("fleet", None):
             raise SettingError(f"hydra/launcher={launcher} is for sweeps: add -m")
         check_variant(choices, variants)
-        from jumpstart_exp.sweep.runner import run_cell
-
         cell, settings = cell_and_settings(config, choices["method"])
         if settings.redraw:
             raise SettingError("redraw=true draws a sweep while it trains: add -m, or draw one cell by plot=true")
+        from jumpstart_exp.sweep.runner import run_cell
+
         gc.enable()
         warn_of_no_effect(sys.argv[1:], [cell])
         run_cell(cell, settings)
@@ -171,18 +175,29 @@ def _for_hydra() -> Iterator[None]:
     level, handlers = logging.root.level, [*logging.root.handlers]
     sys.argv = [arguments[0], *tidied_arguments(arguments[1:])]
     os.environ[_FULL_ERROR] = "1"  # Hydra then raises its errors, which `explain` puts into one line
+    run_job = vars(hydra_internals)["run_job"]
     if not _may_choose_mode(arguments[1:]):
+        vars(hydra_internals)["run_job"] = _composed
         Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]  # it would compose everything once more
     try:
         yield
     finally:
         sys.argv, Hydra.get_mode = arguments, get_mode  # type: ignore[method-assign]
+        vars(hydra_internals)["run_job"] = run_job
         del ConfigRepository.__deepcopy__  # type: ignore[attr-defined]
         logging.root.setLevel(level)
         logging.root.handlers[:] = handlers
         os.environ.pop(_FULL_ERROR, None)
         if before is not None:
             os.environ[_FULL_ERROR] = before
+
+
+def _composed(*, task_function: TaskFunction, config: DictConfig, **_: Any) -> JobReturn:
+    """What Hydra makes of a single job, without what the package's own configuration asks nothing of: folders, logs."""
+    HydraConfig.instance().set_config(config)
+    done = JobReturn(status=JobStatus.COMPLETED)
+    done.return_value = task_function(config)
+    return done
 
 
 def _shallow(repository: ConfigRepository, _: dict[int, Any]) -> ConfigRepository:
