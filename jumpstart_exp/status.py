@@ -1,5 +1,10 @@
 """`python -m jumpstart_exp.status`: what has become of every cell, at any time, from anywhere."""
 
+import gc
+
+if __name__ == "__main__":
+    gc.disable()  # the command is short, and of all that it imports nothing is ever freed
+
 import json
 import re
 import sys

@@ -152,7 +152,7 @@ class SweepMonitor:
                 known = slurm.states(_names(submissions))
             except slurm.UnreachableError as error:
                 remark = str(error)
-        look = _Look({row["key"]: row for row in self.follower.rows().to_pylist()})
+        look = _Look(self.follower.rows())
         look.states = {key: row["status"] for key, row in look.stored.items()}
         latest = {run.job: run.name for run in runs if run.job is not None}  # a task that began again left others
         alive = [run for run in runs if _trains(run, known) and (run.job is None or latest[run.job] == run.name)]

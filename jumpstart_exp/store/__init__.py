@@ -522,14 +522,19 @@ class Follower:
         self.columns = list(dict.fromkeys(["key", "status", "method", *columns]))
         self.parts = _Parts()
 
-    def rows(self) -> pa.Table:
+    def rows(self) -> dict[str, dict[str, Any]]:
         """One row per key, ordered by key, with the columns asked for."""
         rows = self.store._read_all(self.columns, known=self.parts)
-        return rows.select(self.columns).take(_places(_best_rows(rows)))
+        values = [rows[name].to_pylist() for name in self.columns]
+        return {
+            one.key: {name: column[one.row] for name, column in zip(self.columns, values, strict=True)}
+            for one in _best_rows(rows)
+        }
 
     def cells(self) -> pd.DataFrame:
         """The same as a data frame."""
-        table: pd.DataFrame = self.rows().to_pandas()
+        rows = self.store._read_all(self.columns, known=self.parts)
+        table: pd.DataFrame = rows.select(self.columns).take(_places(_best_rows(rows))).to_pandas()
         return table
 
 

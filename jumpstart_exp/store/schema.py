@@ -8,7 +8,6 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,11 @@ from jumpstart_exp.result import (
 )
 
 if TYPE_CHECKING:
+    from importlib import metadata
+
     import pyarrow as pa
 else:
+    metadata = LateModule("importlib.metadata")
     pa = LateModule("pyarrow")
 
 STORE_VERSION = 1
@@ -158,8 +160,8 @@ def _versions() -> dict[str, str]:
     for package in ("jumpstart-exp", "torch", "numpy"):
         name = package.replace("-", "_") + "_version"
         try:
-            found[name] = version(package)
-        except PackageNotFoundError:
+            found[name] = metadata.version(package)
+        except metadata.PackageNotFoundError:
             found[name] = "unknown"
     return found
 

@@ -12,10 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import yaml
-
 from jumpstart_exp.cell import NUMERICS, SCHEMA_VERSION, CellField, cell_fields, fields_of
-from jumpstart_exp.config.schema import conf_dir
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.late import LateModule
 from jumpstart_exp.result import ACTIVITY, CENSUS, DEAD_AT_SOME_LAYER, STORED_METRICS
@@ -171,6 +168,10 @@ def soundness_of(rows: pa.Table, *, has_label_checks: bool = True) -> Soundness:
 @cache
 def _stock_methods() -> Mapping[str, Mapping[str, Any]]:
     """What each of the package's methods sets of `_TELLING`, conf/method/NAME.yaml."""
+    import yaml
+
+    from jumpstart_exp.config.schema import conf_dir
+
     files = {path.stem: yaml.safe_load(path.read_bytes()) for path in Path(conf_dir(), "method").glob("*.yaml")}
     places = {name: name.split(".") for name in _TELLING}
     return {
