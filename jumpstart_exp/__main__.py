@@ -208,7 +208,9 @@ def _shallow(repository: ConfigRepository, _: dict[int, Any]) -> ConfigRepositor
 def _may_choose_mode(arguments: list[str]) -> bool:
     """Whether Hydra has to look for a `hydra.mode`: typed, or in a study or a folder of the user's own."""
     others = [argument for argument in arguments if argument not in ("-m", "--multirun")]
-    return any(argument.startswith(("-", "+")) or "hydra" in argument for argument in others)
+    is_sweep = len(others) < len(arguments)  # whatever a study says
+    choosing = ("-",) if is_sweep else ("-", "+")
+    return any(argument.startswith(choosing) or "hydra" in argument for argument in others)
 
 
 def _plot(cell: Cell, settings: RunSettings) -> None:
