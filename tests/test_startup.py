@@ -31,17 +31,14 @@ COMMANDS: dict[str, tuple[str, set[str]]] = {
     "a setting that does not exist": ("jumpstart_exp depht=3", HYDRA),
     "a value that is not allowed": ("jumpstart_exp depth=0", HYDRA),
     "a sweep of values that are not allowed": ("jumpstart_exp -m depth=0,5", HYDRA),
-    "an ellipsis that has no end": ("jumpstart_exp -m depth=1,3,...,10", HYDRA),
     "a dry run": ("jumpstart_exp dry_run=true results_dir=nowhere", HYDRA),
-    "a dry run of images": ("jumpstart_exp +experiment=mnist_small -m dry_run=true results_dir=nowhere", HYDRA),
+    "a dry run of batches": ("jumpstart_exp optimizer.batch_size=16 device=cpu dry_run=true results_dir=none", HYDRA),
     "a dry run of a sweep": ("jumpstart_exp -m depth=1,2 dry_run=true results_dir=nowhere", HYDRA),
     "a dry run of a study": ("jumpstart_exp -m +experiment=quick dry_run=true results_dir=nowhere", HYDRA),
-    "a dry run beside a store": (f"jumpstart_exp {SWEEP} dry_run=true", HYDRA | STORE),
     "a stored cell again": (f"jumpstart_exp {CELL}", HYDRA | STORE),
     "a finished sweep again": (f"jumpstart_exp {SWEEP}", HYDRA | STORE),
     "status of nothing": ("jumpstart_exp.status results_dir=nowhere", NONE),
     "status": ("jumpstart_exp.status", STORE),
-    "status as JSON": ("jumpstart_exp.status --json", STORE),
     "a native cell": (f"jumpstart_exp {CELL} seed=1", HYDRA | STORE | {"pandas", "torch"}),
 }
 
@@ -85,9 +82,7 @@ def test_the_published_moons_are_what_scikit_learn_gives() -> None:
         assert found.tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize(
-    "other", [Moons(random_state=11), Moons(noise=0.1), Moons(n_samples=101), Moons(n_fresh_val=5)]
-)
+@pytest.mark.parametrize("other", [Moons(random_state=11), Moons(noise=0.1), Moons(n_fresh_val=5)])
 def test_other_moons_are_drawn(other: Moons) -> None:
     assert not other.is_published and "sklearn.datasets" in other.imports and Moons().imports == ()
     assert not np.array_equal(other.load(Path())[0], Moons().load(Path())[0])
