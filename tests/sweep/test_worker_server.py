@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing.forkserver import write_signed
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 from program import worker_processes
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.engines.eager.engine import EagerEngine
 from jumpstart_exp.result import Result
 from jumpstart_exp.specs.optimizer import OptimizerSpec
@@ -101,7 +103,7 @@ def test_a_worker_has_the_environment_and_the_folder_of_now(monkeypatch: pytest.
     for told in ("before", "after"):
         monkeypatch.setenv("TOLD", told)
         monkeypatch.setenv("OMP_NUM_THREADS", "7")
-        (result,) = results_of(Telling, [cell(0)])
+        (result,) = results_of(Telling, [replace(cell(0), dataset=Moons(noise=0.1))])  # by scikit-learn
         assert result.started == f"{told} {tmp_path} 1 False True "
 
 
