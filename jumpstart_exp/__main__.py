@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -160,6 +161,7 @@ def _train() -> None:
             raise SettingError("redraw=true draws a sweep while it trains: add -m, or draw one cell by plot=true")
         from jumpstart_exp.sweep.runner import run_cell
 
+        gc.freeze()
         gc.enable()
         warn_of_no_effect(sys.argv[1:], [cell])
         run_cell(cell, settings)
@@ -170,12 +172,14 @@ def _train() -> None:
 @contextlib.contextmanager
 def _for_hydra() -> Iterator[None]:
     """Arguments, environment and mode as Hydra has to have them; afterwards they, and the log, are as they were."""
+    tidied = tidied_arguments(sys.argv[1:])
     arguments, before, get_mode = sys.argv, os.environ.get(_FULL_ERROR), Hydra.get_mode
     ConfigRepository.__deepcopy__ = _shallow  # type: ignore[attr-defined]  # Hydra copies all schemas, for --help 86 times
     level, handlers = logging.root.level, [*logging.root.handlers]
-    sys.argv = [arguments[0], *tidied_arguments(arguments[1:])]
+    sys.argv = [arguments[0], *tidied]
     os.environ[_FULL_ERROR] = "1"  # Hydra then raises its errors, which `explain` puts into one line
-    run_job = vars(hydra_internals)["run_job"]
+    run_job, list_groups = vars(hydra_internals)["run_job"], Hydra.list_all_config_groups
+    Hydra.list_all_config_groups = cache(list_groups)  # type: ignore[method-assign]  # --help asks twice
     if not _may_choose_mode(arguments[1:]):
         vars(hydra_internals)["run_job"] = _composed
         Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]  # it would compose everything once more
@@ -184,6 +188,7 @@ def _for_hydra() -> Iterator[None]:
     finally:
         sys.argv, Hydra.get_mode = arguments, get_mode  # type: ignore[method-assign]
         vars(hydra_internals)["run_job"] = run_job
+        Hydra.list_all_config_groups = list_groups  # type: ignore[method-assign]
         del ConfigRepository.__deepcopy__  # type: ignore[attr-defined]
         logging.root.setLevel(level)
         logging.root.handlers[:] = handlers
@@ -193,7 +198,7 @@ def _for_hydra() -> Iterator[None]:
 
 
 def _composed(*, task_function: TaskFunction, config: DictConfig, **_: Any) -> JobReturn:
-    """What Hydra makes of a single job, without what the package's own configuration asks nothing of: folders, logs."""
+    """A single job as Hydra runs it, but for its folder and its logs: the package's own configuration has none."""
     HydraConfig.instance().set_config(config)
     done = JobReturn(status=JobStatus.COMPLETED)
     done.return_value = task_function(config)

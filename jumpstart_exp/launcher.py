@@ -43,6 +43,7 @@ def sweep(
     from jumpstart_exp.sweep.bounds import axes_words, check_count
     from jumpstart_exp.sweep.runner import CellsFailedError
 
+    gc.freeze()  # what was imported and composed stays
     gc.enable()
     jobs = expand_jobs(loader, params, arguments)
     settings = split_config(plain_config(config))[1]
