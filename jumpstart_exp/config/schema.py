@@ -62,6 +62,10 @@ class _LateNode(ConfigNode):
         self.name, self.group, self.package, self.provider = name, group, None, None
         self._make, self._node = make, None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """As it is copied, and pickled for the jobs of Hydra's other launchers: with the schema made."""
+        return {**self.__dict__, "_make": None, "_node": self.node}
+
     @property
     def node(self) -> Any:
         if self._node is None:
