@@ -7,16 +7,16 @@ the same experiment, whatever they are called.
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.data.base import DatasetSpec
 from jumpstart_exp.data.moons import Moons
+from jumpstart_exp.description import OWN_FUNCTIONS, Described, describe, part_names
 from jumpstart_exp.settings import (
     Role,
     SettingError,
@@ -57,19 +57,18 @@ SPECS: dict[str, type] = {
 
 
 _OF_ACTIVATION = {
-    "leaky_relu": "leaky_slope",
-    "prelu": "prelu_start",
-    "sigmoid": "sigmoid_gamma",
-    "tat": "tat_eta",
+    "leaky_relu": "network.leaky_slope",
+    "prelu": "network.prelu_start",
+    "sigmoid": "network.sigmoid_gamma",
+    "tat": "network.tat_eta",
 }
 """The field of each activation that has one of its own."""
 
-OWN_FUNCTIONS = {
-    "network.activation": "network.activation_source",
-    "network.init": "network.init_source",
-    "regulariser.function": "regulariser.source",
-}
-"""Fields that may name a function of the user's, with the field of its source's hash."""
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+"""Types of values that are equal only if they are of one type and the same."""
+
+_CHECKED = "_is_checked"
+"""Attribute of a part of a cell, which never changes, that was found to be allowed: many cells have the same."""
 
 _OF_RELAXED = "its statistics would be of relaxed values"
 _OF_LAYOUT = "the author's own settings are dataset=moons_noisy variant=code"
@@ -139,13 +138,6 @@ def _cell_fields(
     return found
 
 
-@cache
-def _neutral_of(cls: type) -> tuple[tuple[str, Any], ...]:
-    """The neutral value of every field of a dataclass that has one, by the field's name."""
-    neutral = {field.name: field.metadata.get("neutral") for field in dataclasses.fields(cls)}
-    return tuple((name, value) for name, value in neutral.items() if value is not None)
-
-
 @dataclass(frozen=True)
 class Cell:
     """One network's whole training, validated.
@@ -178,13 +170,16 @@ class Cell:
     def __post_init__(self) -> None:
         """Validate every field, then what only makes sense together."""
         check_settings(self)
-        for name, kind in {"dataset": DatasetSpec, **SPECS}.items():
+        for name, kind in (("dataset", DatasetSpec), *SPECS.items()):
             spec = getattr(self, name)
             if not isinstance(spec, kind):
                 raise setting_error(name, spec, f"a {kind.__name__}")
+            if _CHECKED in spec.__dict__:
+                continue
             check_settings(spec, f"{name}.")
             if isinstance(spec, DatasetSpec | NetworkSpec | PenaltySpec | RaiSpec | OptimizerSpec):
                 spec.check()
+            object.__setattr__(spec, _CHECKED, True)
         if (self.network.layout, self.network.init) == ("conv2x1", "glorot_uniform_2x1"):
             # the fans that this layout has anyway: one network, one key
             object.__setattr__(self, "network", dataclasses.replace(self.network, init="glorot_uniform"))
@@ -217,8 +212,7 @@ class Cell:
             part_values = values.get(part, {})
             if not isinstance(part_values, Mapping):
                 raise setting_error(part, part_values, "a group of settings: " + ", ".join(field_types(spec_class)))
-            _check_names(part_values, field_types(spec_class), f"{part}.")
-            values[part] = spec_class(**part_values)
+            values[part] = _part(part, spec_class, part_values)
         _check_names(values, field_types(cls), "")
         return cls(**{**values, "method": method})
 
@@ -227,28 +221,28 @@ class Cell:
 
         The dataset's name stands under "dataset"; the method's label is not part of it.
         """
-        flat: dict[str, Any] = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if dataclasses.is_dataclass(value) and not isinstance(value, type):
-                for inner in dataclasses.fields(value):
-                    flat[f"{field.name}.{inner.name}"] = getattr(value, inner.name)
-            elif field.name != "method":
-                flat[field.name] = value
-        flat = {("dataset" if name == "dataset.name" else name): value for name, value in flat.items()}
-        for name in self._without_effect():
-            flat[name] = None
+        return self.described.with_axes(self.depth, self.seed, self.width)
+
+    @cached_property
+    def described(self) -> Described:
+        """What this cell and those that differ from it in depth, width, seed and label mostly have in common."""
+        instead: list[tuple[str, Any]] = []
         if self.penalty_weight == 0:
-            flat["penalty.kind"] = "none"
+            instead.append(("penalty.kind", "none"))
         elif self.penalty.aggregate == "balanced" and self.penalty.kind != "UP":
-            flat["penalty.aggregate"] = "mean"  # of one kind
+            instead.append(("penalty.aggregate", "mean"))  # of one kind
         if self.rai_weight and not self._rai_rises:
-            flat["rai.schedule"] = "constant"
+            instead.append(("rai.schedule", "constant"))
         if self.optimizer.name == "adamw" and self.optimizer.weight_decay == 0:
-            flat["optimizer.name"] = "adam"
+            instead.append(("optimizer.name", "adam"))
         if self.optimizer.schedule == "step" and not self._rate_falls:
-            flat["optimizer.schedule"] = "constant"
-        return flat
+            instead.append(("optimizer.schedule", "constant"))
+        parts = tuple(map(self.__dict__.__getitem__, part_names(type(self))))
+        return describe(type(self), parts, tuple(self._without_effect()), tuple(instead))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is shared with other cells: another process makes it again, once for all of its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "described"}
 
     @cached_property
     def key(self) -> str:
@@ -258,27 +252,9 @@ class Cell:
             ValueError: the dataset's files, or the source of a function of the user's, were not read: what they hold is
                 part of it.
         """
-        if not self.dataset.is_examined:
-            raise ValueError(f"dataset={self.dataset.name} has no key before its files are examined (with_contents)")
-        described = self.description()
-        for name, source in OWN_FUNCTIONS.items():
-            if is_function_name(described[name]) and described[source] is None:
-                raise ValueError(f"{name}={described[name]} has no key before its source is read (with_contents)")
-        neutral, unkeyed = self.neutral_values(), {f"dataset.{name}" for name in self.dataset.unkeyed}
-        described = {
-            name: value
-            for name, value in described.items()
-            if value is not None and name not in unkeyed and not (name in neutral and value == neutral[name])
-        }
-        document = {"schema": SCHEMA_VERSION, "numerics": NUMERICS, "cell": described}
-        text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-    def neutral_values(self) -> dict[str, Any]:
-        """The neutral value of every field that has one, under its dotted override name."""
-        parts: dict[str, Any] = {"": self, **{f"{name}.": getattr(self, name) for name in ("dataset", *SPECS)}}
-        classes: dict[str, type] = {prefix: type(part) for prefix, part in parts.items()}
-        return {prefix + name: value for prefix, cls in classes.items() for name, value in _neutral_of(cls)}
+        described = self.described.json(self.depth, self.seed, self.width)
+        document = f'{{"cell":{described},"numerics":{NUMERICS},"schema":{SCHEMA_VERSION}}}'
+        return hashlib.sha256(document.encode()).hexdigest()[:32]
 
     @property
     def penalty_weight(self) -> float:
@@ -564,7 +540,7 @@ class Cell:
     def _without_effect(self) -> list[str]:
         none: list[str] = []
         if self.penalty_weight == 0:
-            none += [f"penalty.{field.name}" for field in dataclasses.fields(self.penalty)]
+            none += _all_of("penalty", type(self.penalty))
         else:
             if self.network.layout == "mlp" or self.penalty.kind == "L":
                 none.append("penalty.scope")
@@ -575,9 +551,9 @@ class Cell:
             margins = ("penalty.margin_above", "penalty.margin_below")
             none += [name for name, counts in zip(margins, self.penalty.counts, strict=True) if not counts]
         if self.regulariser_weight == 0:
-            none += [f"regulariser.{name}" for name in ("function", "weight", "settings", "source")]
+            none += ["regulariser.function", "regulariser.weight", "regulariser.settings", "regulariser.source"]
         if self.rai_weight == 0:
-            none += [f"rai.{field.name}" for field in dataclasses.fields(RaiSpec)]
+            none += _all_of("rai", RaiSpec)
         elif not self._rai_rises:
             none.append("rai.final_weight")
         if self.rai.layers is not None:
@@ -586,9 +562,10 @@ class Cell:
             none += ["rai.relax", "rai.every"]
         if self.rai.period == 0 or (self.rai.period >= self.total_steps and self.dataset.is_examined):
             none.append("rai.period")
-        for name in ("activation", "init"):
-            if not is_function_name(getattr(self.network, name)):
-                none.append(f"network.{name}_source")
+        if not is_function_name(self.network.activation):
+            none.append("network.activation_source")
+        if not is_function_name(self.network.init):
+            none.append("network.init_source")
         if self.network.init != "hyperplane":
             none += ["network.init_norm", "network.init_at", "network.init_gain"]
         match self.network.layout:
@@ -607,17 +584,14 @@ class Cell:
                 pass
             case other:
                 raise setting_error("network.norm", other, "none, batch or layer")
-        none += [f"network.{name}" for of, name in _OF_ACTIVATION.items() if of != self.network.activation]
+        none += [name for of, name in _OF_ACTIVATION.items() if of != self.network.activation]
         if self.blocks == 0:
             none += ["network.skip_every", "network.skip_scale"]
         if not self._resets:
             none += ["reset.every", "reset.tau"]
         if self.dropout.rate == 0:
             none += ["dropout.anneal_epochs", "dropout.rate"]
-        used = OF_OPTIMIZER.get(self.optimizer.name)
-        if used is None:
-            raise setting_error("optimizer.name", self.optimizer.name, "one of " + ", ".join(OF_OPTIMIZER))
-        none += [f"optimizer.{name}" for name in set().union(*OF_OPTIMIZER.values()) - used]
+        none += _of_other_optimizers(self.optimizer.name)
         if self.optimizer.name == "sgd" and self.optimizer.momentum == 0:
             none.append("optimizer.nesterov")
         if not self.optimizer.acts_on_rows:
@@ -635,6 +609,36 @@ class Cell:
         if self.batch_size == self.dataset.sizes()[0]:
             none += ["optimizer.batch_size", "optimizer.shuffle"]
         return none + [f"dataset.{name}" for name in self.dataset.without_effect()]
+
+
+@cache
+def _all_of(part: str, spec: type) -> tuple[str, ...]:
+    """The dotted override names of all fields of a part of a cell."""
+    return tuple(f"{part}.{field.name}" for field in dataclasses.fields(spec))
+
+
+@cache
+def _of_other_optimizers(name: str) -> tuple[str, ...]:
+    """The dotted override names of the fields that others have of their own."""
+    if name not in OF_OPTIMIZER:
+        raise setting_error("optimizer.name", name, "one of " + ", ".join(OF_OPTIMIZER))
+    return tuple(sorted(f"optimizer.{field}" for field in set().union(*OF_OPTIMIZER.values()) - OF_OPTIMIZER[name]))
+
+
+@lru_cache(maxsize=4096)
+def _made_of(part: str, spec: type, values: tuple[tuple[str, Any], ...], _kinds: tuple[type, ...]) -> Any:
+    """A part of a cell, which cells with the same values share: it is checked by the first of them."""
+    _check_names([name for name, _ in values], field_types(spec), f"{part}.")
+    return spec(**dict(values))
+
+
+def _part(part: str, spec: type, values: Mapping[str, Any]) -> Any:
+    """A part of a cell from its settings; names that it does not have are refused."""
+    kinds = tuple(map(type, values.values()))
+    if _PLAIN.issuperset(kinds):  # else equal values need not be of one type: 1 and true in a list
+        return _made_of(part, spec, tuple(values.items()), kinds)
+    _check_names(values, field_types(spec), f"{part}.")
+    return spec(**values)
 
 
 def _check_names(values: Mapping[str, Any], known: Iterable[str], prefix: str) -> None:

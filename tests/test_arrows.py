@@ -11,7 +11,7 @@ import jumpstart_exp
 
 ROOT = Path(jumpstart_exp.__file__).parent
 
-_CELLS = {"late", "settings", "folders", "specs", "console", "data", "cell"}
+_CELLS = {"late", "settings", "folders", "specs", "console", "data", "description", "cell"}
 _ENGINES = {
     *_CELLS,
     "randomness",
@@ -39,7 +39,8 @@ ARROWS: dict[str, set[str]] = {
     "arguments": {"settings", "folders", "surroundings"},
     "specs": {"settings"},
     "data": {"late", "settings", "console"},
-    "cell": {"settings", "specs", "data"},
+    "description": {"settings", "data"},
+    "cell": {"settings", "specs", "data", "description"},
     "result": {"cell"},
     "networks": {*_CELLS, "randomness", "user_functions"},
     "measures": {*_CELLS, "result"},

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jumpstart_exp.cell import OWN_FUNCTIONS, Cell
+from jumpstart_exp.cell import Cell
+from jumpstart_exp.description import OWN_FUNCTIONS
 from jumpstart_exp.settings import is_function_name, setting_error
 from jumpstart_exp.user_functions import source_of
 

@@ -76,7 +76,7 @@ KNOWN = {
 
 def is_known(cell: Cell) -> bool:
     """Whether the formulas are those of the cell."""
-    description, neutral = cell.description(), cell.neutral_values()
+    description, neutral = cell.description(), cell.described.neutral
     return all(description[name] in (None, *values) for name, values in KNOWN.items()) and all(
         description[name] in (None, value) for name, value in neutral.items() if name not in KNOWN
     )
