@@ -7,8 +7,9 @@ the same experiment, whatever they are called.
 
 import dataclasses
 import hashlib
+import marshal
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.data.base import DatasetSpec
 from jumpstart_exp.data.moons import Moons
-from jumpstart_exp.description import OWN_FUNCTIONS, Described, describe, part_names
+from jumpstart_exp.description import Described, describe, part_names
 from jumpstart_exp.settings import (
     Role,
     SettingError,
@@ -63,9 +64,6 @@ _OF_ACTIVATION = {
     "tat": "network.tat_eta",
 }
 """The field of each activation that has one of its own."""
-
-_PLAIN = frozenset({str, int, float, bool, type(None)})
-"""Types of values that are equal only if they are of one type and the same."""
 
 _CHECKED = "_is_checked"
 """Attribute of a part of a cell, which never changes, that was found to be allowed: many cells have the same."""
@@ -237,8 +235,14 @@ class Cell:
             instead.append(("optimizer.name", "adam"))
         if self.optimizer.schedule == "step" and not self._rate_falls:
             instead.append(("optimizer.schedule", "constant"))
-        parts = tuple(map(self.__dict__.__getitem__, part_names(type(self))))
-        return describe(type(self), parts, tuple(self._without_effect()), tuple(instead))
+        own: type = type(self)
+        parts = tuple(map(self.__dict__.__getitem__, part_names(own)))
+        return describe(own, parts, tuple(self._without_effect()), tuple(instead))
+
+    @property
+    def but_for_seed(self) -> Hashable:
+        """What only cells have in common that differ in nothing but seed and label."""
+        return self.described, self.depth, self.width
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is shared with other cells: another process makes it again, once for all of its own."""
@@ -539,8 +543,9 @@ class Cell:
 
     def _without_effect(self) -> list[str]:
         none: list[str] = []
+        penalty: type = type(self.penalty)
         if self.penalty_weight == 0:
-            none += _all_of("penalty", type(self.penalty))
+            none += _all_of("penalty", penalty)
         else:
             if self.network.layout == "mlp" or self.penalty.kind == "L":
                 none.append("penalty.scope")
@@ -625,18 +630,19 @@ def _of_other_optimizers(name: str) -> tuple[str, ...]:
     return tuple(sorted(f"optimizer.{field}" for field in set().union(*OF_OPTIMIZER.values()) - OF_OPTIMIZER[name]))
 
 
-@lru_cache(maxsize=4096)
-def _made_of(part: str, spec: type, values: tuple[tuple[str, Any], ...], _kinds: tuple[type, ...]) -> Any:
-    """A part of a cell, which cells with the same values share: it is checked by the first of them."""
-    _check_names([name for name, _ in values], field_types(spec), f"{part}.")
-    return spec(**dict(values))
-
-
 def _part(part: str, spec: type, values: Mapping[str, Any]) -> Any:
-    """A part of a cell from its settings; names that it does not have are refused."""
-    kinds = tuple(map(type, values.values()))
-    if _PLAIN.issuperset(kinds):  # else equal values need not be of one type: 1 and true in a list
-        return _made_of(part, spec, tuple(values.items()), kinds)
+    """A part of a cell from its settings, one for all that are equal: it is checked once. Unknown names are refused."""
+    try:
+        told = marshal.dumps(dict(values), 2)  # tells 1 from 1.0 and true; version 2 writes equal values alike
+    except ValueError:  # what is no plain value, which the check will say
+        _check_names(values, field_types(spec), f"{part}.")
+        return spec(**values)
+    return _part_of(part, spec, told)
+
+
+@lru_cache(maxsize=4096)
+def _part_of(part: str, spec: type, told: bytes) -> Any:
+    values = marshal.loads(told)
     _check_names(values, field_types(spec), f"{part}.")
     return spec(**values)
 

@@ -41,9 +41,7 @@ class Described:
         dataset: the cell's dataset.
     """
 
-    def __init__(
-        self, settings: Mapping[str, Any], parts: Mapping[str, Any], neutral: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, settings: Mapping[str, Any], parts: Mapping[str, Any], neutral: Mapping[str, Any]) -> None:
         self.settings, self.neutral = settings, neutral
         self.dataset: DatasetSpec = parts["dataset"]
         self._pieces: tuple[str, ...] | None = None
@@ -113,10 +111,11 @@ def describe(
     neutral = dict(neutral_of(cell))
     for field in dataclasses.fields(cell):
         value = own.get(field.name)
-        if dataclasses.is_dataclass(value):
+        kind: type = type(value)
+        if dataclasses.is_dataclass(kind):
             prefix = f"{field.name}."
-            neutral |= {prefix + name: each for name, each in neutral_of(type(value))}
-            flat |= {prefix + inner.name: getattr(value, inner.name) for inner in dataclasses.fields(value)}
+            neutral |= {prefix + name: each for name, each in neutral_of(kind)}
+            flat |= {prefix + inner.name: getattr(value, inner.name) for inner in dataclasses.fields(kind)}
         elif field.name != "method":
             flat[field.name] = value
     flat = {("dataset" if name == "dataset.name" else name): value for name, value in flat.items()}

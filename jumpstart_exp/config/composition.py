@@ -10,7 +10,7 @@ import copy
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -279,31 +279,44 @@ def _cell(config: Mapping[str, Any], method: str) -> Cell:
     return Cell.from_config(split_config(config)[0], method)
 
 
+@dataclass(frozen=True)
+class _Typed:
+    """An override as it was typed, the setting's name and path, and its value, which may be plain."""
+
+    text: str
+    name: str
+    path: tuple[str, ...]
+    value: Any
+    is_plain: bool
+
+
+def _touched(odd: Iterable[str], names: Iterable[str]) -> frozenset[str]:
+    """Those of the names that are odd, or what an odd one replaces: their order counts, so Hydra composes them."""
+    return frozenset(
+        name
+        for name in names
+        if any(f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.") for other in odd)
+    )
+
+
 class _Composer:
     def __init__(self, loader: ConfigLoaderImpl, master: DictConfig) -> None:
         self.loader, self.master = reading_once(loader), master
         self.parser = OverridesParser.create(config_loader=loader)
-        self.parsed: dict[str, Override] = {}
+        self.parsed: dict[str, _Typed] = {}
         self.bases: dict[tuple[str, ...], _Base] = {}
         self.first_jobs: list[int] = []
         self.run_checked: Mapping[str, Any] | None = None
         self.is_group: Callable[[str], bool] = cache(loader.repository.group_exists)
+        self._touched = cache(_touched)
 
     def split(self, job: Sequence[str]) -> tuple[tuple[str, ...], dict[tuple[str, ...], Any]]:
         """The overrides that Hydra has to compose, and the plain values of the others by their paths."""
-        structural: list[str] = []
-        values: dict[tuple[str, ...], Any] = {}
-        overrides = [(text, self._parse(text)) for text in job]
-        odd = [str(override.key_or_group) for _, override in overrides if not self._is_plain_value(override)]
-        for text, override in overrides:
-            name = str(override.key_or_group)
-            touched = any(f"{name}.".startswith(f"{other}.") or f"{other}.".startswith(f"{name}.") for other in odd)
-            if touched:  # itself, or something that another override replaces: the order counts, so Hydra does it
-                structural.append(text)
-            else:
-                value = override.value()
-                values[tuple(name.split("."))] = value.text if isinstance(value, QuotedString) else value
-        return tuple(structural), values
+        overrides = [self._parse(text) for text in job]
+        odd = tuple(one.name for one in overrides if not one.is_plain)
+        touched = self._touched(odd, tuple(one.name for one in overrides)) if odd else frozenset()
+        structural = tuple(one.text for one in overrides if one.name in touched)
+        return structural, {one.path: one.value for one in overrides if one.name not in touched}
 
     def fast(self, job: Sequence[str], index: int) -> Cell:
         key, values = self.split(job)
@@ -339,9 +352,12 @@ class _Composer:
             raise unusable(overrides, error) from error
         return _chosen(config, self.loader)
 
-    def _parse(self, text: str) -> Override:
+    def _parse(self, text: str) -> "_Typed":
         if text not in self.parsed:
-            self.parsed[text] = self.parser.parse_override(text)
+            override = self.parser.parse_override(text)
+            name, value = str(override.key_or_group), override.value()
+            plain = value.text if isinstance(value, QuotedString) else value
+            self.parsed[text] = _Typed(text, name, tuple(name.split(".")), plain, self._is_plain_value(override))
         return self.parsed[text]
 
     def _is_plain_value(self, override: Override) -> bool:

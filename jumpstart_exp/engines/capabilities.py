@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.description import Described
 from jumpstart_exp.engines.optimizers import OPTIMIZERS
 from jumpstart_exp.networks.activations import ACTIVATIONS
 from jumpstart_exp.networks.blocks import native_names
@@ -288,26 +289,19 @@ def unsupported(engine: str, cell: Cell) -> str | None:
     for name in _OWN:
         if getattr(cell, name) not in supported[name]:
             return _refusal(engine, name, getattr(cell, name), supported[name])
-    shared = (getattr(cell, field.name) for field in dataclasses.fields(cell) if field.name not in (*_OWN, "method"))
-    return _unsupported(engine, _LikeCell(cell, (type(cell.dataset), *shared)))
-
-
-@dataclass(frozen=True)
-class _LikeCell:
-    """A cell that is equal to those that differ from it in depth, width, seed and label only."""
-
-    cell: Cell = dataclasses.field(compare=False)
-    rest: tuple[Any, ...]
+    return _unsupported(engine, cell.described)
 
 
 @lru_cache(maxsize=4096)
-def _unsupported(engine: str, like: _LikeCell) -> str | None:
-    supported, neutral = _LISTS[engine], like.cell.neutral_values()
-    if like.cell.dataset.task not in _TASKS[engine]:
-        return _refusal(engine, "dataset.task", like.cell.dataset.task, _TASKS[engine])
-    own = {f"dataset.{field.name}" for field in dataclasses.fields(like.cell.dataset)} - {"dataset.augment"}
-    for name, value in like.cell.description().items():
-        if value is None or (name in neutral and value == neutral[name]) or name == "dataset" or name in own:
+def _unsupported(engine: str, described: Described) -> str | None:
+    supported, neutral, dataset = _LISTS[engine], described.neutral, described.dataset
+    if dataset.task not in _TASKS[engine]:
+        return _refusal(engine, "dataset.task", dataset.task, _TASKS[engine])
+    own = {f"dataset.{field.name}" for field in dataclasses.fields(dataset)} - {"dataset.augment"}
+    for name, value in described.settings.items():
+        if name in _OWN or name == "dataset" or name in own:
+            continue
+        if value is None or (name in neutral and value == neutral[name]):
             continue
         if name not in supported or value not in supported[name]:
             return _refusal(engine, name, value, supported.get(name))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.eager.engine import EagerEngine
-from jumpstart_exp.engines.interface import Engine
+from jumpstart_exp.engines.interface import Engine, once_for_all_seeds
 from jumpstart_exp.engines.native.engine import NativeEngine
 from jumpstart_exp.engines.stacked.engine import StackedEngine
 from jumpstart_exp.settings import setting_error
@@ -62,7 +62,8 @@ def choose_engines(name: str, device: str, cells: Sequence[Cell], has_cuda: bool
         allowed = " or ".join(["auto", *ENGINES[name].devices])
         raise setting_error("device", device, allowed, f"that is where {name} runs")
     candidates = [*reversed(ENGINES)] if name == "auto" else [name]
-    return [_choose(cell, candidates, place, name) for cell in cells]
+    choose = once_for_all_seeds(lambda cell: _choose(cell, candidates, place, name))
+    return [*map(choose, cells)]
 
 
 def _choose(cell: Cell, candidates: Sequence[str], place: Callable[[str], str | None], name: str) -> Choice:
@@ -108,10 +109,11 @@ def passed_over_lines(choices: Sequence[Choice], cells: Sequence[Cell], in_words
         in_words: seconds in words.
     """
     seconds: dict[tuple[type[Engine], str], list[float]] = {}
+    estimates = {choice.engine: once_for_all_seeds(choice.engine.estimate_seconds) for choice in choices}
     for choice, cell in zip(choices, cells, strict=True):
         if choice.passed_over:
             own = seconds.setdefault((choice.engine, choice.passed_over), [])
-            own.append(choice.engine.estimate_seconds(cell))
+            own.append(estimates[choice.engine](cell))
     lines = []
     for (engine, reason), of_cells in seconds.items():
         count, takes = len(of_cells), f"about {in_words(sum(of_cells) / len(of_cells))} a cell on one core"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.image_files import DataError
@@ -13,11 +13,15 @@ from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.engines.probe import Probe, Tensors
 from jumpstart_exp.result import Result, traceback_of
 
+Answer = TypeVar("Answer")
+
 
 class Engine(Protocol):
     """Trains cells on `device`, keeping a curve row every `curve_every` epochs (None: about 100 a cell).
 
-    Cells that take long are kept in `checkpoints` from time to time, and go on from there.
+    Cells that take long are kept in `checkpoints` from time to time, and go on from there. What it says of a cell
+    before it trains it (`refuses`, `fleet_group`, `estimate_seconds`, `estimate_memory_bytes`) does not depend on the
+    cell's seed.
     """
 
     name: str
@@ -73,6 +77,23 @@ class Engine(Protocol):
         The first word on every cell is (cell, 0), before anything of it is computed: should the process die, the
         cells that were in training are known. A cell that fails becomes a result of status `failed`; the others go on.
         """
+
+
+def once_for_all_seeds(asked: Callable[[Cell], Answer]) -> Callable[[Cell], Answer]:
+    """What an engine says of a cell before it trains it, asked once for all cells that differ in seed and label only.
+
+    Args:
+        asked: one of the engine's functions that do not depend on the seed.
+    """
+    known: dict[Hashable, Answer] = {}
+
+    def answer(cell: Cell) -> Answer:
+        like = cell.but_for_seed
+        if like not in known:
+            known[like] = asked(cell)
+        return known[like]
+
+    return answer
 
 
 def load_and_train(

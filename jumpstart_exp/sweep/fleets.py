@@ -1,5 +1,6 @@
 """Fleets: which cells are trained together, by which engine, and how many at once."""
 
+import heapq
 import itertools
 import math
 from bisect import bisect_right
@@ -8,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.engines import Choice, Engine
+from jumpstart_exp.engines import Choice, Engine, once_for_all_seeds
 from jumpstart_exp.engines.checkpoint import Checkpoints
 from jumpstart_exp.limits import available_memory_bytes
 from jumpstart_exp.sweep.time_left import makespan
@@ -60,9 +61,9 @@ class Phase:
 
     def estimate_memory_bytes(self) -> int:
         """Memory of its processes at their largest."""
-        engine = self.setup.engine
-        units = sorted((sum(map(engine.estimate_memory_bytes, unit)) for unit in self.units), reverse=True)
-        return self.processes * PROCESS_BYTES + sum(units[: self.at_once])
+        memory = once_for_all_seeds(self.setup.engine.estimate_memory_bytes)
+        units = heapq.nlargest(self.at_once, (sum(map(memory, unit)) for unit in self.units))
+        return self.processes * PROCESS_BYTES + sum(units)
 
     def words(self) -> str:
         """Engine, device, cells: "eager on cpu: 12 cells, 2 at once"."""
@@ -97,7 +98,8 @@ def form_phases(
         chosen.setdefault((choice.engine, choice.device), []).append(cell)
     passes: dict[int, list[Phase]] = {}
     for (engine, device), own in chosen.items():
-        cost = {cell.key: engine.estimate_seconds(cell) for cell in own}
+        seconds = once_for_all_seeds(engine.estimate_seconds)
+        cost = {cell.key: seconds(cell) for cell in own}
         has_gpu = not engine.uses_threads and _has_all(engine, device, own)
         at_once = 1 if has_gpu else min(workers, _fitting(engine, device, own))
         processes = 1 if engine.uses_threads else at_once
@@ -138,8 +140,9 @@ def form_fleets(
     together. An engine that has all cores or a GPU to itself gets the largest fleets that it takes.
     """
     groups: dict[Hashable, list[Cell]] = {}
+    group_of = once_for_all_seeds(lambda cell: (cell.dataset, engine.fleet_group(cell)))
     for cell in cells:
-        groups.setdefault((cell.dataset, engine.fleet_group(cell)), []).append(cell)
+        groups.setdefault(group_of(cell), []).append(cell)
     by_cost = sorted(groups.values(), key=lambda group: -sum(cost[cell.key] for cell in group))
     has_all = _has_all(engine, device, cells)
     total = left = sum(cost.values())
@@ -166,7 +169,7 @@ def form_fleets(
 
 def _fitting(engine: type[Engine], device: str, cells: Sequence[Cell]) -> int:
     """How many processes, or threads of one, have room for the largest cell at the same time, at least one."""
-    largest = max(map(engine.estimate_memory_bytes, cells))
+    largest = max(map(once_for_all_seeds(engine.estimate_memory_bytes), cells))
     room = available_memory_bytes(device)
     if device != "cpu":  # what a process takes on the device is about what it takes beside it
         room = min(room, available_memory_bytes())
@@ -179,5 +182,5 @@ def _has_all(engine: type[Engine], device: str, cells: Sequence[Cell]) -> bool:
     """Whether one process is to have all cores, or the GPU: with threads, or where a GPU trains fleets."""
     if engine.uses_threads or device == "cpu":
         return engine.uses_threads
-    smallest = min(cells, key=engine.estimate_memory_bytes)
+    smallest = min(cells, key=once_for_all_seeds(engine.estimate_memory_bytes))
     return engine.fleet_limit([smallest, smallest], device) > 1

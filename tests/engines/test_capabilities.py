@@ -18,6 +18,7 @@ from jumpstart_exp.data import DATASETS, DatasetSpec
 from jumpstart_exp.data.base import Split
 from jumpstart_exp.data.cifar10 import Cifar10
 from jumpstart_exp.data.loading import load
+from jumpstart_exp.description import OWN_FUNCTIONS
 from jumpstart_exp.engines import ENGINES, choose_engines
 from jumpstart_exp.engines.capabilities import SUPPORTED, Values, unsupported
 from jumpstart_exp.result import Result
@@ -235,7 +236,7 @@ def test_every_value_of_every_field_is_tried() -> None:
     of_tables = {f"dataset.{field.name}" for name in TABLES for field in dataclasses.fields(DATASETS[name])}
     of_others = {name for each in DATASETS.keys() - TABLES for name in fields_of(each)}
     # what they hold is compared where they are loaded
-    left_out = {"dataset", "dataset.content", *cells.OWN_FUNCTIONS.values()} | (of_tables - of_others)
+    left_out = {"dataset", "dataset.content", *OWN_FUNCTIONS.values()} | (of_tables - of_others)
     assert tried.keys() == FIELDS.keys() - left_out
     assert all(tried[name] == {*FIELDS[name].rules["choices"]} for name in tried if FIELDS[name].rules["choices"])
 
