@@ -41,8 +41,8 @@ from jumpstart_exp.store.schema import (
     OUTCOME_IF_COUNTED,
     STORE_VERSION,
     cell_schema,
-    curve_columns,
     curve_schema,
+    curve_table,
     description_columns,
     label_check,
     result_row,
@@ -153,10 +153,10 @@ class Store:
         if not results:
             return
         name = f"part-{uuid.uuid4().hex}.parquet"
-        curves = curve_columns(results)
+        curves = curve_table(results)
         # curves first: a row that is there has its curves
-        if curves["key"]:
-            self._write(pa.table(curves, schema=curve_schema()), name, self.curves_dir)
+        if len(curves):
+            self._write(curves, name, self.curves_dir)
         try:
             self._write(pa.Table.from_pylist([result_row(result) for result in results], schema=cell_schema()), name)
         except StoreError:

@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     from jumpstart_exp.sweep.fleets import Phase
 
 STORE_AFTER_SECONDS = 2.0
-STORE_AFTER_CELLS = 64
+STORE_AFTER_CELLS = 256
+"""What is finished is stored when the first of it is so old, or so many wait; a part takes about the same for all."""
+
+_MANY_ROWS = 200
+"""Of a curve; where there are more, a quarter as many cells wait in memory."""
 
 _LONGEST_REASON = 500
 """Letters of a failure's reason in a message."""
@@ -445,9 +449,7 @@ def _train(
                 elif isinstance(event, Progress):
                     progress.training(event.cell, event.epochs)
                     heart.progress(event.cell.key, progress.share_done(event.cell, event.epochs))
-                if waiting and (
-                    stop or len(waiting) >= STORE_AFTER_CELLS or time.monotonic() - oldest >= STORE_AFTER_SECONDS
-                ):
+                if waiting and (stop or _are_many(waiting) or time.monotonic() - oldest >= STORE_AFTER_SECONDS):
                     flush()
                 if stop and not told:
                     told = True
@@ -483,6 +485,12 @@ def _train(
                 stop.signal,
             )
     return results
+
+
+def _are_many(waiting: Sequence[Result]) -> bool:
+    """Whether so many finished cells wait that they are to be stored."""
+    has_many_rows = len(waiting[-1].curve) > _MANY_ROWS
+    return len(waiting) >= (STORE_AFTER_CELLS // 4 if has_many_rows else STORE_AFTER_CELLS)
 
 
 def _worker_count(workers: int | None) -> int:

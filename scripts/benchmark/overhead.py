@@ -24,9 +24,11 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.composition import compose_cells
 from jumpstart_exp.config.expansion import expand_jobs
 from jumpstart_exp.config.schema import conf_dir, register_schema
+from jumpstart_exp.engines import choose_engines
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.result import CurveRow, LayerCensus, Metric, Result
 from jumpstart_exp.store import Store
+from jumpstart_exp.sweep.fleets import form_phases
 from jumpstart_exp.sweep.runner import STORE_AFTER_CELLS, plan
 
 METHODS = ("relu", "sep_up")
@@ -65,11 +67,11 @@ def measure(count: int, folder: Path) -> dict[str, float]:
     store.check_writable()
     with clock("look_up"):
         todo = plan(cells, store, "none")
+    choose_engines("auto", "cpu", cells[:1])  # what it imports takes seconds, of one cell as of many
     with clock("fleets"):
-        from jumpstart_exp.engines import choose_engines
-        from jumpstart_exp.sweep.fleets import form_phases
-
-        form_phases(todo.to_train, choose_engines("auto", "cpu", todo.to_train), 2, None, folder)
+        phases = form_phases(todo.to_train, choose_engines("auto", "cpu", todo.to_train), 2, None, folder)
+        for phase in phases:
+            phase.estimate_memory_bytes()
     kept = []
     numbers = np.random.default_rng(0)
     for first in range(0, count, STORE_AFTER_CELLS):
