@@ -200,7 +200,14 @@ class Store:
         rows = self._read_all(["key", "status", "method", "error"])
         best = _best_rows(rows)
         errors = rows["error"].to_pylist()
-        return {one.key: Stored(one.status, frozenset(one.labels), errors[one.row]) for one in best}
+        same: dict[tuple[str, tuple[str, ...], str | None], Stored] = {}  # of 100,000 cells mostly a handful
+        found: dict[str, Stored] = {}
+        for one in best:
+            known = (one.status, one.labels, errors[one.row])
+            if known not in same:
+                same[known] = Stored(one.status, frozenset(one.labels), errors[one.row])
+            found[one.key] = same[known]
+        return found
 
     def cells(self, columns: Sequence[str] | None = None, where: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """One row per key, ordered by key; `labels` lists the methods that share the result.

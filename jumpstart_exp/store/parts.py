@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from jumpstart_exp.late import LateModule
 from jumpstart_exp.settings import shown
@@ -94,9 +94,12 @@ def write_durably(table: pa.Table, path: Path, *, is_sound: bool = False) -> Non
     make_folder(path.parent)
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
-        with temporary.open("x+b") as file:
-            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
-            _add_checksum(file, is_sound)
+        # in memory first: the many small pieces of a part take longer on their way to a file than in it
+        content = pa.BufferOutputStream()
+        pq.write_table(table, content, compression="zstd", write_page_checksum=True)
+        with temporary.open("xb") as file:
+            for piece in _with_checksum(memoryview(content.getvalue()), is_sound):
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -224,15 +227,14 @@ def _named_errors(path: Path) -> Iterator[None]:
         raise UnreadableError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
-def _add_checksum(file: BinaryIO, is_sound: bool) -> None:
-    """Put the checksum of a parquet file that has just been written before its footer."""
-    file.seek(0)
-    content = file.read()
+def _with_checksum(content: memoryview, is_sound: bool) -> Iterator[bytes | memoryview]:
+    """A parquet file, piece by piece, with its checksum before its footer."""
     footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     told = _MARK + (_SOUND if is_sound else b"\0")
-    digest = hashlib.sha256(content[:footer] + told + content[footer:]).digest()
-    file.seek(footer)
-    file.write(told + digest + content[footer:])
+    digest = hashlib.sha256(content[:footer])
+    digest.update(told)
+    digest.update(content[footer:])
+    yield from (content[:footer], told, digest.digest(), content[footer:])
 
 
 def _told(content: memoryview, mark: int) -> bytes | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import cache
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +30,11 @@ from jumpstart_exp.result import (
 if TYPE_CHECKING:
     from importlib import metadata
 
+    import numpy as np
     import pyarrow as pa
 else:
     metadata = LateModule("importlib.metadata")
+    np = LateModule("numpy")
     pa = LateModule("pyarrow")
 
 STORE_VERSION = 1
@@ -116,29 +118,47 @@ def result_row(result: Result) -> dict[str, Any]:
     cell = result.cell
     row: dict[str, Any] = {"key": cell.key, "numerics": NUMERICS, "status": result.status, "method": cell.method}
     row |= cell.description()
-    for name in ("n_params", "epochs_run", "diverged_epoch", "penalty_start", "penalty_last", "seconds"):
+    for name in _OF_RESULT:
         row[name] = getattr(result, name)
-    for name in ("peak_memory_bytes", "engine", "device", "started", "error", "traceback"):
-        row[name] = getattr(result, name)
-    row |= {f"{metric}_{moment}": None for metric in STORED_METRICS for moment in ("last", "best", "best_epoch")}
+    row |= _NO_METRICS
     for metric, name in COLUMNS[cell.dataset.task].items():
         values = getattr(result, metric)
         row |= {f"{name}_last": values.last, f"{name}_best": values.best, f"{name}_best_epoch": values.best_epoch}
-    for moment in ("start", "last"):
+    for moment, names in _OF_CENSUS.items():
         seen: LayerCensus | None = getattr(result, f"census_{moment}")
-        if seen is not None:
-            counted = [name for name in (*CENSUS, *ACTIVITY) if getattr(seen, name) is not None]
-            row |= {f"{name}_{moment}": seen.mean(name) for name in counted}
-            row |= {f"{name}_by_layer_{moment}": list(getattr(seen, name)) for name in counted}
-            row[f"{DEAD_AT_SOME_LAYER}_{moment}"] = seen.dead_at_some_layer
-    own = {"machine": platform.node(), "label_check": label_check(cell.key, cell.method)}
-    return {**row, **own, **_versions(), **_git_state()}
+        if seen is None:
+            continue
+        for name, column, by_layer in names:
+            if (layers := getattr(seen, name)) is not None:
+                row[column], row[by_layer] = seen.mean(name), list(layers)
+        row[f"{DEAD_AT_SOME_LAYER}_{moment}"] = seen.dead_at_some_layer
+    return row | {"label_check": label_check(cell.key, cell.method)} | _surroundings()
+
+
+_OF_RESULT = (
+    *("n_params", "epochs_run", "diverged_epoch", "penalty_start", "penalty_last", "seconds"),
+    *("peak_memory_bytes", "engine", "device", "started", "error", "traceback"),
+)
+"""Columns that a result has under the same names."""
+
+_NO_METRICS = {f"{metric}_{moment}": None for metric in STORED_METRICS for moment in ("last", "best", "best_epoch")}
+
+_OF_CENSUS = {
+    moment: [(name, f"{name}_{moment}", f"{name}_by_layer_{moment}") for name in (*CENSUS, *ACTIVITY)]
+    for moment in ("start", "last")
+}
+"""Of each moment the fractions with their columns, of the mean and by layer."""
+
+
+def _surroundings() -> dict[str, Any]:
+    """Where a row comes from."""
+    return {"machine": platform.node(), **_versions(), **_git_state()}
 
 
 @cache
 def curve_schema() -> pa.Schema:
     """The columns of `curves`: key, and what a row of a curve has."""
-    names = dict.fromkeys([*(field.name for field in dataclasses.fields(CurveRow)), *STORED_METRICS])
+    names = dict.fromkeys([*(field.name for field in fields(CurveRow)), *STORED_METRICS])
     others = {"epoch": pa.int64(), "hidden_losses": pa.list_(pa.float64())}
     kinds = [("key", pa.string()), *((name, others.get(name, pa.float64())) for name in names)]
     return pa.schema(kinds, metadata={VERSION_KEY: str(STORE_VERSION).encode()})
@@ -153,16 +173,21 @@ def curve_table(results: Sequence[Result]) -> pa.Table:
 
 def _curves_of(names: Mapping[str, str], results: Sequence[Result]) -> pa.Table:
     """The curves of results of one task, which calls its metrics by these names."""
-    fields = [field.name for field in dataclasses.fields(CurveRow)]
-    values_of = attrgetter(*fields)
-    columns: dict[str, list[Any]] = {name: [] for name in ("key", *(names.get(field, field) for field in fields))}
-    for result in results:
-        # row by row: of thousands of rows, column by column, each would come from the main memory a dozen times
-        values = zip(*map(values_of, result.curve), strict=True)
-        for column, own in zip(columns.values(), ([result.cell.key] * len(result.curve), *values), strict=False):
-            column += own
-    others = {name for name in curve_schema().names if name not in columns}  # what other tasks measure
-    nothing = {name: pa.nulls(len(columns["key"]), curve_schema().field(name).type) for name in others}
+    rows = [row for result in results for row in result.curve]
+    columns: dict[str, Any] = {"key": [result.cell.key for result in results for _ in result.curve]}
+    kinds = {field.name: curve_schema().field(names.get(field.name, field.name)).type for field in fields(CurveRow)}
+    scalars = [name for name, kind in kinds.items() if not pa.types.is_list(kind)]
+    # row by row: column by column, each of thousands of rows would come from the main memory a dozen times
+    values = chain.from_iterable(map(attrgetter(*scalars), rows))
+    numbers = np.fromiter(values, np.float64, len(rows) * len(scalars)).reshape(len(rows), len(scalars)).T
+    for name, kind in kinds.items():
+        own = numbers[scalars.index(name)] if name in scalars else None
+        if own is None or np.isnan(own).any():  # a list, or no number: null and NaN are told apart
+            columns[names.get(name, name)] = [*map(attrgetter(name), rows)]
+        else:
+            columns[names.get(name, name)] = own.astype(kind.to_pandas_dtype())
+    others = [name for name in curve_schema().names if name not in columns]  # what other tasks measure
+    nothing = {name: pa.nulls(len(rows), curve_schema().field(name).type) for name in others}
     return pa.table({**columns, **nothing}, schema=curve_schema())
 
 
