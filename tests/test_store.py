@@ -25,11 +25,13 @@ from hypothesis import strategies as st
 
 import jumpstart_exp.store as stores
 from jumpstart_exp.cell import Cell
+from jumpstart_exp.data.npz import Npz
 from jumpstart_exp.result import CENSUS, DEAD_AT_SOME_LAYER, METRICS, RELAXED, CurveRow, LayerCensus, Metric, Result
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import STORE_VERSION, Store, StoreError, StoreWarning, cell_schema
+from jumpstart_exp.store import parts
 from jumpstart_exp.store.compaction import compact
 from jumpstart_exp.store.parts import make_folder
 
@@ -490,19 +492,32 @@ def test_labels_are_durable_too(store: Store, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_reader_never_sees_half_a_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write([result(cell(0))])
-    write_table, seen = pq.write_table, []
+    pieces_of, seen = parts._with_checksum, []
 
-    def watched(table: pa.Table, file: Any, **options: Any) -> None:
-        file.write(b"PAR1 the beginning")
-        file.flush()
-        seen.append(store.stored())
-        file.seek(0)
-        write_table(table, file, **options)
+    def watched(content: memoryview, is_sound: bool) -> Iterator[bytes | memoryview]:
+        for piece in pieces_of(content, is_sound):
+            yield piece
+            seen.append(store.stored())
 
-    monkeypatch.setattr(pq, "write_table", watched)
+    monkeypatch.setattr(parts, "_with_checksum", watched)
     store.write([result(cell(1))])
-    assert [set(known) for known in seen] == [{cell(0).key}]
+    assert [set(known) for known in seen] == [{cell(0).key}] * 4
     assert set(store.stored()) == {cell(0).key, cell(1).key}
+
+
+def test_curves_of_both_tasks_are_stored_together_null_and_nan_told_apart(store: Store) -> None:
+    table = Npz(path="x.npz", task="regression", features=2, train_points=20, val_points=5, content="0")
+    rows = [CurveRow(epoch, 0.5, 0.25, 1.0, 2.0, penalty, *[0.5] * 4) for epoch, penalty in [(1, None), (2, math.nan)]]
+    written = [cell(0), replace(cell(1), dataset=table), cell(2)]
+    store.write([result(of, curve=tuple(rows)) for of in written])
+    part = pq.read_table(next(store.curves_dir.iterdir())).to_pylist()
+    assert [row["key"] for row in part] == [of.key for of in written for _ in rows]
+    assert [row["train_acc"] for row in part] == [0.5, 0.5, None, None, 0.5, 0.5]
+    assert [row["train_r2"] for row in part] == [None, None, 0.5, 0.5, None, None]
+    assert [row["val_loss"] for row in part] == [2.0] * 6
+    assert [row["epoch"] for row in part] == [1, 2] * 3
+    assert [row["penalty"] is None for row in part] == [True, False] * 3
+    assert all(math.isnan(row["penalty"]) for row in part[1::2])
 
 
 def assert_failed_write_left_nothing(store: Store, write: Callable[[], None], before: list[Path]) -> None:
