@@ -65,7 +65,7 @@ def test_parts_with_equal_settings_are_one_and_others_are_not_taken_for_them() -
         for _ in range(2):
             with pytest.raises(SettingError, match=r"optimizer\.row_layers="):
                 Cell.from_config({"optimizer": {"lr": 1, "row_penalty": 1.0, "row_layers": layers}}, "any")
-    with pytest.raises(SettingError, match="optimizer.rate is not a setting"):
+    with pytest.raises(SettingError, match=r"optimizer\.rate is not a setting"):
         Cell.from_config({"optimizer": {"rate": 1}}, "any")
 
 

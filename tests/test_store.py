@@ -31,7 +31,7 @@ from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 from jumpstart_exp.store import STORE_VERSION, Store, StoreError, StoreWarning, cell_schema
-from jumpstart_exp.store import parts
+from jumpstart_exp.store import parts as part_files
 from jumpstart_exp.store.compaction import compact
 from jumpstart_exp.store.parts import make_folder
 
@@ -492,14 +492,14 @@ def test_labels_are_durable_too(store: Store, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_reader_never_sees_half_a_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write([result(cell(0))])
-    pieces_of, seen = parts._with_checksum, []
+    pieces_of, seen = part_files._with_checksum, []
 
     def watched(content: memoryview, is_sound: bool) -> Iterator[bytes | memoryview]:
         for piece in pieces_of(content, is_sound):
             yield piece
             seen.append(store.stored())
 
-    monkeypatch.setattr(parts, "_with_checksum", watched)
+    monkeypatch.setattr(part_files, "_with_checksum", watched)
     store.write([result(cell(1))])
     assert [set(known) for known in seen] == [{cell(0).key}] * 4
     assert set(store.stored()) == {cell(0).key, cell(1).key}
