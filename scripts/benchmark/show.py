@@ -72,7 +72,7 @@ def overhead_lines(overhead: Mapping[str, Any]) -> list[str]:
     """A sweep's overhead and memory."""
     parts = ", ".join(f"{part.replace('_', ' ')} {overhead['per_1000'][part]:.2f}" for part in overhead["parts"])
     return [
-        f"overhead of a sweep: {overhead['per_1000']['total']:.2f} s per 1000 cells ({parts}); composed by Hydra "
+        f"overhead of a sweep: {overhead['per_1000']['total']:.2f} ms a cell ({parts}); composed by Hydra "
         f"alone {overhead['per_1000']['hydra']:.0f} (measured with {overhead['cells']} cells)",
         f"peak memory of that sweep with {overhead['cells']} cells: {overhead['peak_bytes'] / 2**20:.0f} MiB",
     ]
