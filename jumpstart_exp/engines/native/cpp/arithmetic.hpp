@@ -21,16 +21,16 @@ constexpr bool many_registers = false;
 template <int VECTORS>
 constexpr int most_rows = VECTORS == 1 ? 8 : 4;  // of a block whose sums stay in registers
 
-// How the points lie in memory.
+// How the points lie in memory: in whole vectors, of which so many are a block, and the last block what is left.
 template <class T>
 struct Layout {
-    int count = 0, block_vectors = 0, blocks = 0, stride = 0;
+    int count = 0, block_vectors = 0, stride = 0;
 
     explicit Layout(int points) : count(points) {
-        const int vectors = (points + lanes<T> - 1) / lanes<T>;
-        blocks = (vectors + most_vectors - 1) / most_vectors;
-        block_vectors = (vectors + blocks - 1) / blocks;
-        stride = blocks * block_vectors * lanes<T>;
+        const int all = (points + lanes<T> - 1) / lanes<T>;
+        const int blocks = (all + most_vectors - 1) / most_vectors;
+        block_vectors = (all + blocks - 1) / blocks;
+        stride = all * lanes<T>;
     }
     int vectors() const { return stride / lanes<T>; }
 };
@@ -102,28 +102,31 @@ FORCE_INLINE void some_rows(int rows, const T* bias, int bias_step, const Produc
         some_rows<T, VECTORS, ROWS - 1>(rows, bias, bias_step, products, count, row, column, finish);
 }
 
-template <class T, int VECTORS, class Finish>
-FORCE_INLINE void multiply_blocks(int rows, int blocks, const T* bias, int bias_step, const Product<T>* products,
-                                  int count, Finish& finish) {
-    constexpr int most = most_rows<VECTORS>;
-    const int groups = (rows + most - 1) / most;
-    for (int block = 0; block < blocks; ++block) {
+template <class T, int VECTORS = most_vectors, class Finish>
+FORCE_INLINE void multiply_block(int vectors, int rows, const T* bias, int bias_step, const Product<T>* products,
+                                 int count, int column, Finish& finish) {
+    if (vectors == VECTORS) {
+        constexpr int most = most_rows<VECTORS>;
+        const int groups = (rows + most - 1) / most;
+        const int least = groups == 1 ? rows : rows / groups, larger_groups = rows - least * groups;
         for (int group = 0, row = 0; group < groups; ++group) {
-            const int size = (rows - row + groups - group - 1) / (groups - group);
-            some_rows<T, VECTORS, most>(size, bias, bias_step, products, count, row,
-                                        block * VECTORS * lanes<T>, finish);
+            const int size = least + int(group < larger_groups);
+            some_rows<T, VECTORS, most>(size, bias, bias_step, products, count, row, column, finish);
             row += size;
         }
+    } else if constexpr (VECTORS > 1) {
+        multiply_block<T, VECTORS - 1>(vectors, rows, bias, bias_step, products, count, column, finish);
     }
 }
 
-template <class T, int VECTORS = most_vectors, class Finish>
+template <class T, class Finish>
 FORCE_INLINE void multiply(const Layout<T>& layout, int rows, const T* bias, int bias_step,
                            const Product<T>* products, int count, Finish finish) {
-    if (layout.block_vectors == VECTORS)
-        multiply_blocks<T, VECTORS>(rows, layout.blocks, bias, bias_step, products, count, finish);
-    else if constexpr (VECTORS > 1)
-        multiply<T, VECTORS - 1>(layout, rows, bias, bias_step, products, count, finish);
+    const int all = layout.vectors();
+    for (int first = 0; first < all; first += layout.block_vectors) {
+        const int vectors = all - first < layout.block_vectors ? all - first : layout.block_vectors;
+        multiply_block<T>(vectors, rows, bias, bias_step, products, count, first * lanes<T>, finish);
+    }
 }
 
 // gradient[row·row_stride + column·column_step] = Σ over points a[row] · b[column]; the bias's b is 1.
@@ -143,6 +146,7 @@ struct Outer {
 template <class T, int ROWS, int COLUMNS>
 void outer_tiles(const Outer<T>& outer, int first_row, int last_row, int first_column, int last_column) {
     constexpr int size = (ROWS * COLUMNS + lanes<T> - 1) / lanes<T> * lanes<T>;
+    const bool is_row = outer.column_step == 1 && (!outer.ones || outer.bias_column == outer.columns);
     for (int row = first_row; row < last_row; row += ROWS) {
         const T* a[ROWS];
         for (int r = 0; r < ROWS; ++r) a[r] = outer.a + (row + r < last_row ? row + r : last_row - 1) * outer.a_stride;
@@ -166,9 +170,12 @@ void outer_tiles(const Outer<T>& outer, int first_row, int last_row, int first_c
                 }
             }
             alignas(64) T totals[size];
+            constexpr int whole = ROWS * COLUMNS / lanes<T> * lanes<T>, left = ROWS * COLUMNS - whole;
 #pragma GCC unroll 16
-            for (int s = 0; s < size; s += lanes<T>) store(totals + s, reduced_rows<T, Add>(sums + s));
-            if (column + COLUMNS <= outer.columns && column + COLUMNS <= last_column && outer.column_step == 1) {
+            for (int s = 0; s < whole; s += lanes<T>) store(totals + s, reduced_rows<T, Add>(sums + s));
+            if constexpr (left > 0)
+                store(totals + whole, reduced_rows<T, Add, left <= 4 && 4 < lanes<T> ? 4 : lanes<T>>(sums + whole));
+            if (column + COLUMNS <= last_column && is_row) {
                 for (int r = 0; r < rows; ++r)
                     std::memcpy(outer.gradient + (row + r) * outer.row_stride + column, totals + r * COLUMNS,
                                 COLUMNS * sizeof(T));
@@ -190,7 +197,13 @@ void outer_product(const Outer<T>& outer) {
     const int all_columns = outer.columns + (outer.ones ? 1 : 0);
     const bool small = outer.rows < 2 * rows;  // then more kinds of tiles cost more than they save
     const int rows_left = small ? 0 : outer.rows % rows, columns_left = small ? 0 : all_columns % columns;
-    if (many_registers && outer.rows == 5) return outer_tiles<T, 5, 3>(outer, 0, 5, 0, all_columns);
+    if constexpr (many_registers) switch (outer.rows) {
+            case 1: return outer_tiles<T, 1, 8>(outer, 0, 1, 0, all_columns);
+            case 2: return outer_tiles<T, 2, 3>(outer, 0, 2, 0, all_columns);
+            case 3: return outer_tiles<T, 3, 4>(outer, 0, 3, 0, all_columns);
+            case 4: return outer_tiles<T, 4, 5>(outer, 0, 4, 0, all_columns);
+            case 5: return outer_tiles<T, 5, 3>(outer, 0, 5, 0, all_columns);
+        }
     const int last_row = outer.rows - (rows_left < 3 ? rows_left : 0);
     const int last_column = all_columns - (columns_left < 3 ? columns_left : 0);
     outer_tiles<T, rows, columns>(outer, 0, last_row, 0, last_column);

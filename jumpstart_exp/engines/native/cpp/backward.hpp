@@ -66,51 +66,64 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
     const bool is_output = to + 1 == spec_.depth;
     const T* dropped = dropping && !is_output ? hidden_[to + 1].dropped : nullptr;
     const bool by_point = has_penalty_ && fast_penalty_ && constrained_.points;
-    const bool above_any = by_point && layer.point_above, below_any = by_point && layer.point_below;
-    T *high = tie_work_, *low = tie_work_ + stride, *high_part = low + stride, *low_part = high_part + stride;
-    if (above_any || below_any) {
-        // what no number equals is taken: the lowest unit that has the extreme gets all of its gradient
-        const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
-        const SharesNow shares = point_shares_;
-        const T above_factor = -penalty_weight_ * layer.weight * shares.above;
-        const T below_factor = penalty_weight_ * layer.weight * shares.below;
-        for (int i = 0; i < stride; i += lanes<T>) {
-            const V<T> most = load(layer.point_high + i), least = load(layer.point_low + i);
-            const V<T> found = violations(layer, shares, most, least);
-            const V<T> share = coefficient_constant_ + coefficient_slope_ * found;
-            const Mask<T> valid = load(set.valid + i) > T(0);
-            store(high, (valid & is_above(most)) ? most : taken);
-            store(low, (valid & is_below(least)) ? least : taken);
-            V<T> up = share * above_factor, down = share * below_factor;
-            if (is_bounded_) {  // beyond it, the other way
-                up = most > bound_ ? -up : up;
-                down = least < -bound_ ? -down : down;
-            }
-            store(high_part, up);
-            store(low_part, down);
-            high += lanes<T>, low += lanes<T>, high_part += lanes<T>, low_part += lanes<T>;
+    const bool pulls_any = by_point && (layer.point_above || layer.point_below);
+    // copies: the compiler would read what stores might have changed
+    T *const high = tie_work_, *const low = tie_work_ + stride;
+    T *const high_part = low + stride, *const low_part = high_part + stride;
+    const T *const highest = layer.point_high, *const lowest = layer.point_low, *const is_valid = set.valid;
+    const PullNumbers kept_numbers = {deficits_of(layer, point_shares_),
+                                      coefficient_constant_,
+                                      coefficient_slope_,
+                                      -penalty_weight_ * layer.weight * point_shares_.above,
+                                      penalty_weight_ * layer.weight * point_shares_.below,
+                                      T(0),
+                                      std::numeric_limits<T>::quiet_NaN()};
+    // What no number equals is taken: the lowest unit that has the extreme gets all of its gradient.
+    const auto start_pulls = [=](int points, const PullNumbers& numbers) __attribute__((always_inline)) -> Pulls {
+        const Deficits& deficits = numbers.deficits;
+        const V<T> most = load(highest + points), least = load(lowest + points);
+        const V<T> share = numbers.constant + numbers.slope * deficits.violations(most, least);
+        const Mask<T> valid = load(is_valid + points) > T(0);
+        V<T> up = share * numbers.above, down = share * numbers.below;
+        if (deficits.is_bounded) {  // beyond it, the other way
+            up = most > deficits.bound ? -up : up;
+            down = least < -deficits.bound ? -down : down;
         }
-        high = tie_work_, low = high + stride, high_part = low + stride, low_part = high_part + stride;
-    }
+        const V<T> taken = broadcast<T>(numbers.no_number);
+        return {(valid & deficits.is_above(most)) ? most : taken, (valid & deficits.is_below(least)) ? least : taken, up,
+                down};
+    };
+    const auto add_pulls = [](V<T> pre, Pulls& pulls, V<T>& gradient, T no_number) __attribute__((always_inline)) {
+        take_where_equal<T>(pre, pulls.up, broadcast<T>(no_number), pulls.most, gradient);
+        take_where_equal<T>(pre, pulls.down, broadcast<T>(no_number), pulls.least, gradient);
+    };
+    const auto load_pulls = [=](int points) __attribute__((always_inline)) -> Pulls {
+        return {load(high + points), load(low + points), load(high_part + points), load(low_part + points)};
+    };
+    const auto store_extremes = [=](int points, const Pulls& pulls) __attribute__((always_inline)) {
+        store(high + points, pulls.most);
+        store(low + points, pulls.least);
+    };
+    const auto store_pulls = [=](int points, const Pulls& pulls) __attribute__((always_inline)) {
+        store_extremes(points, pulls);
+        store(high_part + points, pulls.up);
+        store(low_part + points, pulls.down);
+    };
+    const T *const layer_pre = layer.pre, *const extra = extra_;
+    const bool in_blocks = ROWS_ARE == Rows::plain && is_inlined_;  // they begin in the first block of rows
+    if (pulls_any && !in_blocks)
+        for (int i = 0; i < stride; i += lanes<T>) store_pulls(i, start_pulls(i, kept_numbers));
     const Block<T>& block = blocks_[to];
     const bool begins = begins_block(spec_, to), ends = ends_block(spec_, to);
     const T factor = block.has_factor ? block.values[block.factor_offset()] : T(1);
     V<T> of_factor = {};
     // what most layers that are normed or joined do not have
-    const bool is_seldom = dropped || above_any || below_any || with_extra;
+    const bool is_seldom = dropped || pulls_any || with_extra;
     const auto add_penalties = [&](V<T> pre, int points, std::size_t place, V<T>& gradient) __attribute__((always_inline)) {
-        const V<T> taken = broadcast<T>(std::numeric_limits<T>::quiet_NaN());
-        if (above_any) {
-            const V<T> most = load(high + points);
-            const Mask<T> found = pre == most;
-            gradient += found ? load(high_part + points) : V<T>{};
-            store(high + points, found ? taken : most);
-        }
-        if (below_any) {
-            const V<T> least = load(low + points);
-            const Mask<T> found = pre == least;
-            gradient += found ? load(low_part + points) : V<T>{};
-            store(low + points, found ? taken : least);
+        if (pulls_any) {
+            Pulls pulls = load_pulls(points);
+            add_pulls(pre, pulls, gradient, kept_numbers.no_number);
+            store_extremes(points, pulls);
         }
         if (with_extra) gradient += load(extra_ + place);
     };
@@ -204,21 +217,40 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
             multiply<T>(set.layout, rows, nullptr, 0, products, s + 1, [&](int row, int column, auto& sums) __attribute__((always_inline)) {
                 constexpr int ROWS = sizeof(sums) / sizeof(sums[0]);
                 constexpr int VECTORS = sizeof(sums[0]) / sizeof(sums[0][0]);
-#pragma GCC unroll 8
-                for (int r = 0; r < ROWS; ++r) {
+                const std::size_t row_step = std::size_t(steps) * stride;
+                const std::size_t start = std::size_t(row * steps + s) * stride + column;
+                const T* const pre_rows = layer_pre + start;
+                T *const active_rows = activation + start, *const gradient_rows = to_gradient + start;
+                const PullNumbers* const numbers = unread(&kept_numbers);
+                const auto rectify = [=, &sums](auto pulled, auto seldom) __attribute__((always_inline)) {
+                    const bool is_pulled = seldom.value ? pulls_any : bool(pulled.value);
 #pragma GCC unroll 8
                     for (int v = 0; v < VECTORS; ++v) {
                         const int points = column + v * lanes<T>;
-                        const std::size_t place = std::size_t((row + r) * steps + s) * stride + points;
-                        const V<T> pre = load(layer.pre + place);
-                        V<T> gradient = sums[r][v];
-                        if (dropped) gradient = load(dropped + place) != T(0) ? gradient * dropout_scale : V<T>{};
-                        gradient = pre > T(0) ? gradient : V<T>{};
-                        store(activation + place, larger<T>(V<T>{}, pre));
-                        add_penalties(pre, points, place, gradient);
-                        store(to_gradient + place, gradient);
+                        Pulls pulls = {};
+                        if (is_pulled) pulls = row == 0 ? start_pulls(points, *numbers) : load_pulls(points);
+#pragma GCC unroll 8
+                        for (int r = 0; r < ROWS; ++r) {
+                            const std::size_t place = r * row_step + v * lanes<T>;
+                            const V<T> pre = load(pre_rows + place);
+                            V<T> gradient = sums[r][v];
+                            if (seldom.value && dropped)
+                                gradient = load(dropped + start + place) != T(0) ? gradient * dropout_scale : V<T>{};
+                            gradient = pre > numbers->zero ? gradient : V<T>{};
+                            store(active_rows + place, larger<T>(broadcast<T>(numbers->zero), pre));
+                            if (is_pulled) add_pulls(pre, pulls, gradient, numbers->no_number);
+                            if (seldom.value && with_extra) gradient += load(extra + start + place);
+                            store(gradient_rows + place, gradient);
+                        }
+                        if (!is_pulled || row + ROWS == rows) continue;
+                        if (row == 0) store_pulls(points, pulls);
+                        else store_extremes(points, pulls);
                     }
-                }
+                };
+                const bool is_plain = !dropped && !with_extra;
+                if (!is_plain) rectify(Count<0>{}, Count<1>{});
+                else if (pulls_any) rectify(Count<1>{}, Count<0>{});
+                else rectify(Count<0>{}, Count<0>{});
             });
         }
     }
@@ -285,20 +317,22 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
     if (block.has_factor) parameter_gradient[block.factor_offset()] = horizontal_sum<T>(of_factor);
 }
 
-// The first number of a row that equals `value`; -1 if none does.
+// The first number of a row that equals `value`; -1 if none does. Two words of lanes without a branch between them: which
+// of them has it cannot be foreseen.
 template <class T>
 FORCE_INLINE int first_equal(const T* row, T value, int stride) {
-    constexpr int together = 64 / lanes<T> < 4 ? 64 / lanes<T> : 4;  // vectors, without a branch between them
-    int i = 0;
-    for (; i + together * lanes<T> <= stride; i += together * lanes<T>) {
-        std::uint64_t found = 0;
-#pragma GCC unroll 4
-        for (int v = 0; v < together; ++v)
-            found |= std::uint64_t(bits<T>(load(row + i + v * lanes<T>) == value)) << (v * lanes<T>);
-        if (found) return i + __builtin_ctzll(found);
+    constexpr int word = 64 / lanes<T>;  // vectors
+    for (int i = 0; i < stride; i += 128) {
+        const int left = (stride - i) / lanes<T>;
+        std::uint64_t found[2] = {0, 0};
+#pragma GCC unroll 32
+        for (int v = 0; v < 2 * word; ++v) {
+            if (v >= left) break;
+            found[v / word] |= std::uint64_t(bits<T>(load(row + i + v * lanes<T>) == value)) << (v % word * lanes<T>);
+        }
+        const int second = 64 + __builtin_ctzll(found[1] | std::uint64_t(1) << 63);
+        if (found[0] | found[1]) return i + (found[0] ? __builtin_ctzll(found[0]) : second);
     }
-    for (; i < stride; i += lanes<T>)
-        if (const unsigned found = bits<T>(load(row + i) == value)) return i + __builtin_ctz(found);
     return -1;
 }
 

@@ -43,6 +43,7 @@ FORCE_INLINE void Network<T>::finish_rows(V<T> (&values)[ROWS][VECTORS], int seg
         store(unit_max, high);
         store(unit_min, low);
     }
+    if (!constrained_.points) return;
     T* point_max = point_max_ + (segment_step > 1 ? segment % segment_step : 0) * stride + column;
     T* point_min = point_min_ + (segment_step > 1 ? segment % segment_step : 0) * stride + column;
     const bool first = segment < segment_step;
@@ -320,7 +321,7 @@ FORCE_INLINE void Network<T>::extremes_of_units(int unit, V<T>& high, V<T>& low)
 template <class T>
 void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
     const int stride = set.layout.stride;
-    const bool joined = positions_ == 2 && !per_position_;
+    const bool joined = positions_ == 2 && !per_position_, is_squared = squares();
     if (constrained_.layers) {
         V<T> high = load(unit_max_), low = load(unit_min_);
         for (int segment = 1; segment < segments_; ++segment) {
@@ -331,7 +332,7 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
         layer.layer_low = reduced_rows<T, Smaller, 1>(&low)[0];
         V<T> found = {};
         found[0] = violation(layer, layer_shares_, layer.layer_high, layer.layer_low);
-        add_penalty(found);
+        penalty_sums_ += counted(found, is_squared);
     }
     if (constrained_.units) {
         const int count = joined ? spec_.width : segments_;
@@ -342,7 +343,8 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
                 store(unit_min_ + unit * lanes<T>, smaller<T>(load(unit_min_ + both), load(unit_min_ + both + lanes<T>)));
             }
         Mask<T> any_violated = {};
-        const SharesNow shares = unit_shares_;
+        const Deficits deficits = deficits_of(layer, unit_shares_);
+        V<T> sums = penalty_sums_;
         for (int unit = 0; unit < count; unit += lanes<T>) {
             V<T> high, low;
             if (count - unit <= 4) extremes_of_units<4>(unit, high, low);
@@ -350,27 +352,31 @@ void Network<T>::finish_extremes(const Set& set, Hidden<T>& layer) {
             store(layer.unit_high + unit, high);
             store(layer.unit_low + unit, low);
             const Mask<T> real = lane_numbers<T>(LaneIndices<T>{}) < T(count - unit);
-            add_penalty(real ? violations(layer, shares, high, low) : V<T>{});
-            any_violated |= real & (is_above(high) | is_below(low));
+            sums += rounded<T>(counted(real ? deficits.violations(high, low) : V<T>{}, is_squared));
+            any_violated |= real & (deficits.is_above(high) | deficits.is_below(low));
         }
+        penalty_sums_ = sums;
         layer.unit_violated = any<T>(any_violated);
     }
     if (constrained_.points) {
         Mask<T> any_above = {}, any_below = {};
-        const SharesNow shares = point_shares_;
+        const Deficits deficits = deficits_of(layer, point_shares_);
+        T *const highest = layer.point_high, *const lowest = layer.point_low;
+        V<T> sums = penalty_sums_;
         for (int i = 0; i < (joined ? 1 : positions_) * stride; i += lanes<T>) {
             V<T> high = load(point_max_ + i), low = load(point_min_ + i);
             if (joined) {
                 high = larger<T>(high, load(point_max_ + stride + i));
                 low = smaller<T>(low, load(point_min_ + stride + i));
+                store(highest + i, high);
+                store(lowest + i, low);
             }
-            store(layer.point_high + i, high);
-            store(layer.point_low + i, low);
             const Mask<T> valid = load(set.valid + (i < stride ? i : i - stride)) > T(0);
-            add_penalty(valid ? violations(layer, shares, high, low) : V<T>{});
-            any_above |= is_above(high);
-            any_below |= is_below(low);
+            sums += counted(valid ? deficits.violations(high, low) : V<T>{}, is_squared);
+            any_above |= deficits.is_above(high);
+            any_below |= deficits.is_below(low);
         }
+        penalty_sums_ = sums;
         layer.point_above = any<T>(any_above);
         layer.point_below = any<T>(any_below);
     }
@@ -442,6 +448,10 @@ void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64
         if (stopped()) return;
         const Block<T>& block = blocks_[l];
         Hidden<T>& layer = hidden_[l];
+        if (constrained_.points && (positions_ == 1 || per_position_)) {  // they are the constraints' own
+            point_max_ = layer.point_high;
+            point_min_ = layer.point_low;
+        }
         // pre-activations and outputs: kept in the training, and of the whole training set while its census is taken
         T *out = activations_[l % 2], *pre = training || has_layer_norm_ ? layer.pre : nullptr;
         if (is_inlined_) {

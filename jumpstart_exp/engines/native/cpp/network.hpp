@@ -113,6 +113,44 @@ private:
         T above, below;
     };
     SharesNow unit_shares_, point_shares_, layer_shares_;
+    // What a layer's constraints miss, with all that is needed for it: nothing is read again after a store.
+    struct Deficits {
+        T weight, above, below, margin_above, margin_below, bound;
+        bool is_bounded;
+
+        // Whether a maximum, or a minimum, has a deficit. With margins within the bound it is never on both of its sides.
+        template <class Number>
+        FORCE_INLINE auto is_above(Number high) const {
+            auto found = high < margin_above;
+            if (is_bounded) found |= high > bound;
+            return found;
+        }
+        template <class Number>
+        FORCE_INLINE auto is_below(Number low) const {
+            auto found = low > margin_below;
+            if (is_bounded) found |= low < -bound;
+            return found;
+        }
+        FORCE_INLINE V<T> violations(V<T> high, V<T> low) const {
+            V<T> up = margin_above - high, down = low - margin_below;
+            if (is_bounded) {
+                up = larger<T>(high - bound, up);
+                down = larger<T>(-bound - low, down);
+            }
+            up = larger<T>(up, V<T>{});
+            down = larger<T>(down, V<T>{});
+            return weight * (above * up + below * down);
+        }
+    };
+    // What the points' constraints give their entries.
+    struct PullNumbers {
+        Deficits deficits;
+        T constant, slope, above, below, zero, no_number;
+    };
+    // Of some points' constraints: the extremes that no unit has taken yet, and what their gradient is.
+    struct Pulls {
+        V<T> most, least, up, down;
+    };
     T penalty_weight_ = 0;  // λ at the step in hand
     T coefficient_constant_ = 0, coefficient_slope_ = 0;
     V<T> parameters_bad_ = {};
@@ -254,18 +292,16 @@ private:
             penalty_weight_ * layer.weight * shares.below * (coefficient_constant_ + coefficient_slope_ * violation);
         return low < -bound_ ? -pull : pull;
     }
-    // Whether a maximum, or a minimum, has a deficit. With margins within the bound it is never on both of its sides.
+    FORCE_INLINE Deficits deficits_of(const Hidden<T>& layer, SharesNow shares) const {
+        return {layer.weight, shares.above, shares.below, T(spec_.margin_above), T(spec_.margin_below), bound_, is_bounded_};
+    }
     template <class Number>
     auto is_above(Number high) const {
-        auto found = high < T(spec_.margin_above);
-        if (is_bounded_) found |= high > bound_;
-        return found;
+        return deficits_of({}, {}).is_above(high);
     }
     template <class Number>
     auto is_below(Number low) const {
-        auto found = low > T(spec_.margin_below);
-        if (is_bounded_) found |= low < -bound_;
-        return found;
+        return deficits_of({}, {}).is_below(low);
     }
     T violation(const Hidden<T>& layer, SharesNow shares, T high, T low) const {
         const T up = high > bound_ ? high - bound_ : T(spec_.margin_above) - high;
@@ -273,16 +309,10 @@ private:
         return layer.weight * (shares.above * (up > 0 ? up : 0) + shares.below * (down > 0 ? down : 0));
     }
     V<T> violations(const Hidden<T>& layer, SharesNow shares, V<T> high, V<T> low) const {
-        V<T> up = T(spec_.margin_above) - high, down = low - T(spec_.margin_below);
-        if (is_bounded_) {
-            up = larger<T>(high - bound_, up);
-            down = larger<T>(-bound_ - low, down);
-        }
-        up = larger<T>(up, V<T>{});
-        down = larger<T>(down, V<T>{});
-        return layer.weight * (shares.above * up + shares.below * down);
+        return deficits_of(layer, shares).violations(high, low);
     }
-    void add_penalty(V<T> found) { penalty_sums_ += squares() ? found * found : found; }
+    // What deficits add to the penalty.
+    FORCE_INLINE static V<T> counted(V<T> found, bool is_squared) { return is_squared ? found * found : found; }
     bool stopped() const { return control_ && control_->stop.load(std::memory_order_relaxed); }
     bool squares() const {
         switch (spec_.aggregate) {

@@ -88,6 +88,26 @@ FORCE_INLINE bool any(Mask<T> mask) {
 #endif
 }
 
+// Where x equals `value`, `sum` grows by y, and `value` becomes what no number equals.
+template <class T>
+FORCE_INLINE void take_where_equal(V<T> x, V<T> y, V<T> no_number, V<T>& value, V<T>& sum) {
+#if VECTOR_BYTES == 64
+    if constexpr (sizeof(T) == 4) {
+        const __mmask16 equal = _mm512_cmp_ps_mask((__m512)x, (__m512)value, _CMP_EQ_OQ);
+        sum = (V<T>)_mm512_mask_add_ps((__m512)sum, equal, (__m512)sum, (__m512)y);
+        value = (V<T>)_mm512_mask_mov_ps((__m512)value, equal, (__m512)no_number);
+    } else {
+        const __mmask8 equal = _mm512_cmp_pd_mask((__m512d)x, (__m512d)value, _CMP_EQ_OQ);
+        sum = (V<T>)_mm512_mask_add_pd((__m512d)sum, equal, (__m512d)sum, (__m512d)y);
+        value = (V<T>)_mm512_mask_mov_pd((__m512d)value, equal, (__m512d)no_number);
+    }
+#else
+    const Mask<T> equal = x == value;
+    sum += equal ? y : V<T>{};
+    value = equal ? no_number : value;
+#endif
+}
+
 // A bit for every lane, the first lane's lowest.
 template <class T>
 FORCE_INLINE unsigned bits(Mask<T> mask) {
@@ -130,6 +150,14 @@ FORCE_INLINE V<T> square_root(V<T> x) {
 FORCE_INLINE int as_unrelated(int number) {
     asm("" : "+r"(number));
     return number;
+}
+
+// The same place, of which the compiler does not know what it holds: it would keep a vector of every number there in a
+// register all the time, and the sums of a product need them all.
+template <class Numbers>
+FORCE_INLINE const Numbers* unread(const Numbers* numbers) {
+    asm volatile("" : "+r"(numbers) : : "memory");
+    return numbers;
 }
 
 // A product as it is rounded: the compiler fuses those that are added to something in one loop, and not in another, and
