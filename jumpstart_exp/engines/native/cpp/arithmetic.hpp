@@ -21,16 +21,17 @@ constexpr bool many_registers = false;
 template <int VECTORS>
 constexpr int most_rows = VECTORS == 1 ? 8 : 4;  // of a block whose sums stay in registers
 
-// How the points lie in memory: in whole vectors, of which so many are a block, and the last block what is left.
+// How the points lie in memory: in whole vectors, of which so many are a block, and the last block what is left. Padded
+// to whole blocks where sums over units are to be rounded alike at all points.
 template <class T>
 struct Layout {
     int count = 0, block_vectors = 0, stride = 0;
 
-    explicit Layout(int points) : count(points) {
+    Layout(int points, bool in_whole_blocks) : count(points) {
         const int all = (points + lanes<T> - 1) / lanes<T>;
         const int blocks = (all + most_vectors - 1) / most_vectors;
         block_vectors = (all + blocks - 1) / blocks;
-        stride = all * lanes<T>;
+        stride = (in_whole_blocks ? blocks * block_vectors : all) * lanes<T>;
     }
     int vectors() const { return stride / lanes<T>; }
 };
@@ -83,10 +84,13 @@ FORCE_INLINE void accumulate(V<T> (&sums)[ROWS][VECTORS], const Product<T>& prod
 template <class T, int VECTORS, int ROWS, class Finish>
 FORCE_INLINE void block_of_rows(const T* bias, int bias_step, const Product<T>* products, int count, int row,
                                 int column, Finish& finish) {
+    static const T zero = 0;
     V<T> sums[ROWS][VECTORS];
+    const T* const starts = bias ? bias + row * bias_step : unread(&zero);
+    if (!bias) bias_step = 0;
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; ++r) {
-        const V<T> start = bias ? broadcast<T>(bias[(row + r) * bias_step]) : V<T>{};
+        const V<T> start = broadcast<T>(starts[r * bias_step]);
 #pragma GCC unroll 8
         for (int v = 0; v < VECTORS; ++v) sums[r][v] = start;
     }
@@ -142,6 +146,14 @@ struct Outer {
     int row_stride, column_step, bias_column;
 };
 
+// How many vectors are reduced together where so many are left.
+template <class T>
+constexpr int together(int left) {
+    int count = 4 < lanes<T> ? 4 : lanes<T>;
+    while (count < left) count *= 2;
+    return count;
+}
+
 // Part of an outer product, in tiles whose sums stay in registers until a tree of additions reduces them together.
 template <class T, int ROWS, int COLUMNS>
 void outer_tiles(const Outer<T>& outer, int first_row, int last_row, int first_column, int last_column) {
@@ -174,7 +186,7 @@ void outer_tiles(const Outer<T>& outer, int first_row, int last_row, int first_c
 #pragma GCC unroll 16
             for (int s = 0; s < whole; s += lanes<T>) store(totals + s, reduced_rows<T, Add>(sums + s));
             if constexpr (left > 0)
-                store(totals + whole, reduced_rows<T, Add, left <= 4 && 4 < lanes<T> ? 4 : lanes<T>>(sums + whole));
+                store(totals + whole, reduced_rows<T, Add, together<T>(left)>(sums + whole));
             if (column + COLUMNS <= last_column && is_row) {
                 for (int r = 0; r < rows; ++r)
                     std::memcpy(outer.gradient + (row + r) * outer.row_stride + column, totals + r * COLUMNS,
@@ -190,13 +202,11 @@ void outer_tiles(const Outer<T>& outer, int first_row, int last_row, int first_c
     }
 }
 
-// Square tiles, and long ones for what they would leave over.
+// Tiles whose sums fill the registers, and others for what they would leave over.
 template <class T>
 void outer_product(const Outer<T>& outer) {
-    constexpr int rows = many_registers ? 4 : 2, columns = 4, size = rows * columns;
+    constexpr int rows = 4, columns = many_registers ? 4 : 3, size = rows * columns;
     const int all_columns = outer.columns + (outer.ones ? 1 : 0);
-    const bool small = outer.rows < 2 * rows;  // then more kinds of tiles cost more than they save
-    const int rows_left = small ? 0 : outer.rows % rows, columns_left = small ? 0 : all_columns % columns;
     if constexpr (many_registers) switch (outer.rows) {
             case 1: return outer_tiles<T, 1, 8>(outer, 0, 1, 0, all_columns);
             case 2: return outer_tiles<T, 2, 3>(outer, 0, 2, 0, all_columns);
@@ -204,11 +214,22 @@ void outer_product(const Outer<T>& outer) {
             case 4: return outer_tiles<T, 4, 5>(outer, 0, 4, 0, all_columns);
             case 5: return outer_tiles<T, 5, 3>(outer, 0, 5, 0, all_columns);
         }
+    else if (outer.rows < 4)
+        return outer_tiles<T, 2, 4>(outer, 0, outer.rows, 0, all_columns);
+    const bool small = outer.rows < 2 * rows;  // then more kinds of tiles cost more than they save
+    const int rows_left = small ? 0 : outer.rows % rows, columns_left = small ? 0 : all_columns % columns;
     const int last_row = outer.rows - (rows_left < 3 ? rows_left : 0);
-    const int last_column = all_columns - (columns_left < 3 ? columns_left : 0);
-    outer_tiles<T, rows, columns>(outer, 0, last_row, 0, last_column);
-    if (columns_left == 1) outer_tiles<T, size, 1>(outer, 0, last_row, last_column, all_columns);
-    if (columns_left == 2) outer_tiles<T, size / 2, 2>(outer, 0, last_row, last_column, all_columns);
+    if constexpr (many_registers) {
+        const int wider = (columns_left == 1 || columns_left == 2) && all_columns > columns ? columns + columns_left : 0;
+        outer_tiles<T, rows, columns>(outer, 0, last_row, 0, all_columns - wider);
+        if (wider == 5) outer_tiles<T, rows, 5>(outer, 0, last_row, all_columns - 5, all_columns);
+        if (wider == 6) outer_tiles<T, rows, 6>(outer, 0, last_row, all_columns - 6, all_columns);
+    } else {
+        const int last_column = all_columns - columns_left;
+        outer_tiles<T, rows, columns>(outer, 0, last_row, 0, last_column);
+        if (columns_left == 1) outer_tiles<T, size, 1>(outer, 0, last_row, last_column, all_columns);
+        if (columns_left == 2) outer_tiles<T, size / 2, 2>(outer, 0, last_row, last_column, all_columns);
+    }
     if (rows_left == 1) outer_tiles<T, 1, size>(outer, last_row, outer.rows, 0, all_columns);
     if (rows_left == 2) outer_tiles<T, 2, size / 2>(outer, last_row, outer.rows, 0, all_columns);
 }

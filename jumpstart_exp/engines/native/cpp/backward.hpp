@@ -71,15 +71,16 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
     T *const high = tie_work_, *const low = tie_work_ + stride;
     T *const high_part = low + stride, *const low_part = high_part + stride;
     const T *const highest = layer.point_high, *const lowest = layer.point_low, *const is_valid = set.valid;
-    const PullNumbers kept_numbers = {deficits_of(layer, point_shares_),
+    const GradientNumbers kept_numbers = {deficits_of(layer, point_shares_),
                                       coefficient_constant_,
                                       coefficient_slope_,
                                       -penalty_weight_ * layer.weight * point_shares_.above,
                                       penalty_weight_ * layer.weight * point_shares_.below,
+                                      dropout_scale,
                                       T(0),
                                       std::numeric_limits<T>::quiet_NaN()};
     // What no number equals is taken: the lowest unit that has the extreme gets all of its gradient.
-    const auto start_pulls = [=](int points, const PullNumbers& numbers) __attribute__((always_inline)) -> Pulls {
+    const auto start_pulls = [=](int points, const GradientNumbers& numbers) __attribute__((always_inline)) -> Pulls {
         const Deficits& deficits = numbers.deficits;
         const V<T> most = load(highest + points), least = load(lowest + points);
         const V<T> share = numbers.constant + numbers.slope * deficits.violations(most, least);
@@ -219,9 +220,9 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
                 constexpr int VECTORS = sizeof(sums[0]) / sizeof(sums[0][0]);
                 const std::size_t row_step = std::size_t(steps) * stride;
                 const std::size_t start = std::size_t(row * steps + s) * stride + column;
-                const T* const pre_rows = layer_pre + start;
-                T *const active_rows = activation + start, *const gradient_rows = to_gradient + start;
-                const PullNumbers* const numbers = unread(&kept_numbers);
+                const T* const pre_rows = unread(layer_pre + start);
+                T *const active_rows = unread(activation + start), *const gradient_rows = unread(to_gradient + start);
+                const GradientNumbers* const numbers = unread(&kept_numbers);
                 const auto rectify = [=, &sums](auto pulled, auto seldom) __attribute__((always_inline)) {
                     const bool is_pulled = seldom.value ? pulls_any : bool(pulled.value);
 #pragma GCC unroll 8
@@ -235,7 +236,7 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
                             const V<T> pre = load(pre_rows + place);
                             V<T> gradient = sums[r][v];
                             if (seldom.value && dropped)
-                                gradient = load(dropped + start + place) != T(0) ? gradient * dropout_scale : V<T>{};
+                                gradient = load(dropped + start + place) != T(0) ? gradient * numbers->dropout_scale : V<T>{};
                             gradient = pre > numbers->zero ? gradient : V<T>{};
                             store(active_rows + place, larger<T>(broadcast<T>(numbers->zero), pre));
                             if (is_pulled) add_pulls(pre, pulls, gradient, numbers->no_number);

@@ -13,19 +13,27 @@ template <class T>
 template <int ROWS, int VECTORS>
 FORCE_INLINE void Network<T>::finish_rows(V<T> (&values)[ROWS][VECTORS], int segment, int segment_step, int stride,
                                           int column, T* pre, T* out, bool with_extremes) {
+    const std::size_t start = std::size_t(segment) * stride + column, row_step = std::size_t(segment_step) * stride;
+    if (pre) {
+        T* const rows = unread(pre + start);
 #pragma GCC unroll 8
-    for (int r = 0; r < ROWS; ++r) {
-        const std::size_t start = std::size_t(segment + r * segment_step) * stride + column;
-        if (pre) {
+        for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 8
-            for (int v = 0; v < VECTORS; ++v) store(pre + start + v * lanes<T>, values[r][v]);
+            for (int v = 0; v < VECTORS; ++v) store(rows + r * row_step + v * lanes<T>, values[r][v]);
         }
-        if (out) {
+    }
+    if (out) {
+        T* const rows = unread(out + start);
 #pragma GCC unroll 8
-            for (int v = 0; v < VECTORS; ++v) store(out + start + v * lanes<T>, larger<T>(V<T>{}, values[r][v]));
+        for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 8
+            for (int v = 0; v < VECTORS; ++v)
+                store(rows + r * row_step + v * lanes<T>, larger<T>(V<T>{}, values[r][v]));
         }
     }
     if (!with_extremes) return;
+    T* const unit_max = unread(unit_max_ + segment * lanes<T>);
+    T* const unit_min = unread(unit_min_ + segment * lanes<T>);
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; ++r) {
         V<T> high = values[r][0], low = values[r][0];
@@ -34,18 +42,17 @@ FORCE_INLINE void Network<T>::finish_rows(V<T> (&values)[ROWS][VECTORS], int seg
             high = larger<T>(high, values[r][v]);
             low = smaller<T>(low, values[r][v]);
         }
-        T* unit_max = unit_max_ + (segment + r * segment_step) * lanes<T>;
-        T* unit_min = unit_min_ + (segment + r * segment_step) * lanes<T>;
+        const int place = r * segment_step * lanes<T>;
         if (column > 0) {
-            high = larger<T>(high, load(unit_max));
-            low = smaller<T>(low, load(unit_min));
+            high = larger<T>(high, load(unit_max + place));
+            low = smaller<T>(low, load(unit_min + place));
         }
-        store(unit_max, high);
-        store(unit_min, low);
+        store(unit_max + place, high);
+        store(unit_min + place, low);
     }
     if (!constrained_.points) return;
-    T* point_max = point_max_ + (segment_step > 1 ? segment % segment_step : 0) * stride + column;
-    T* point_min = point_min_ + (segment_step > 1 ? segment % segment_step : 0) * stride + column;
+    const std::size_t place = std::size_t(segment_step > 1 ? segment % segment_step : 0) * stride + column;
+    T *const point_max = unread(point_max_ + place), *const point_min = unread(point_min_ + place);
     const bool first = segment < segment_step;
 #pragma GCC unroll 8
     for (int v = 0; v < VECTORS; ++v) {

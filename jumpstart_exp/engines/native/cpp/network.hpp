@@ -142,10 +142,10 @@ private:
             return weight * (above * up + below * down);
         }
     };
-    // What the points' constraints give their entries.
-    struct PullNumbers {
+    // What goes on with a gradient while a product has it in registers.
+    struct GradientNumbers {
         Deficits deficits;
-        T constant, slope, above, below, zero, no_number;
+        T constant, slope, above, below, dropout_scale, zero, no_number;
     };
     // Of some points' constraints: the extremes that no unit has taken yet, and what their gradient is.
     struct Pulls {
@@ -468,7 +468,7 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
 
 template <class T>
 typename Network<T>::Set Network<T>::take_set(const Points& points) {
-    Set set{Layout<T>(points.count), nullptr, nullptr, nullptr, nullptr, points.variance};
+    Set set{Layout<T>(points.count, has_layer_norm_), nullptr, nullptr, nullptr, nullptr, points.variance};
     set.x = arena_.take<T>(std::size_t(spec_.features) * set.layout.stride);
     set.label = arena_.take<T>(set.layout.stride);
     set.valid = arena_.take<T>(set.layout.stride);

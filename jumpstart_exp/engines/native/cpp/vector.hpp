@@ -152,10 +152,10 @@ FORCE_INLINE int as_unrelated(int number) {
     return number;
 }
 
-// The same place, of which the compiler does not know what it holds: it would keep a vector of every number there in a
-// register all the time, and the sums of a product need them all.
+// The same place, of which the compiler knows nothing before: it would compute the address of every row, and read what is
+// the same in all blocks into a vector each, before the sums of a product, which need all registers.
 template <class Numbers>
-FORCE_INLINE const Numbers* unread(const Numbers* numbers) {
+FORCE_INLINE Numbers* unread(Numbers* numbers) {
     asm volatile("" : "+r"(numbers) : : "memory");
     return numbers;
 }
