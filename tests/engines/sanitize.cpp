@@ -159,6 +159,16 @@ void separate_positions_at_random(const Kernel& kernel) {
         if (has_nan != std::any_of(activations.begin(), activations.end(), [](T x) { return x != x; })) std::abort();
         kernel.position_gradients(given);
     }
+    std::vector<T> active(activations.size());
+    const PositionSeparation given{Note::shares_and_point_first, activations.data(), sizeof(T) == 8, images, positions,
+                                   channels, units.data(), unit_notes.data(), nullptr, points.data(), point_notes.data(),
+                                   point_lasts.data(), nullptr, active.data()};
+    kernel.find_positions(given);
+    const std::vector<std::uint8_t> firsts(point_lasts.begin(), point_lasts.end());
+    const std::vector<std::uint8_t> counts(point_notes.begin(), point_notes.end());
+    kernel.shared_gradients({activations.data(), sizeof(T) == 8, images, positions, channels, units.data(),
+                             unit_notes.data(), firsts.data(), pick(2) ? counts.data() : nullptr, 1, -1, 2, -2,
+                             gradient.data()});
 }
 
 }  // namespace

@@ -26,11 +26,14 @@ def build(folder: Path, sanitizers: str, sources: Path = SOURCES) -> Path:
     for name, (size, extra) in kernels.items():
         names = [f"-DINSTRUCTION_SET={name}", f'-DINSTRUCTION_SET_NAME="{name}"', f"-DVECTOR_BYTES={size}"]
         jobs.append([sources / "kernel.cpp", "-o", folder / f"{name}.o", *extra, *names])
+        for number in ("float", "double"):
+            part = folder / f"{name}_{number}.o"
+            jobs.append([sources / "trainer.cpp", "-o", part, *extra, *names, f"-DNUMBER={number}"])
     jobs.append([sources / "fleet.cpp", "-o", folder / "fleet.o", *defines])
     jobs.append([Path(__file__).with_name("sanitize.cpp"), "-o", folder / "main.o"])
     running = [subprocess.Popen([COMPILER, *flags, "-c", *map(str, job)]) for job in jobs]
     assert [process.wait() for process in running] == [0] * len(jobs)
-    objects = [folder / f"{name}.o" for name in (*kernels, "fleet", "main")]
+    objects = folder.glob("*.o")
     subprocess.run([COMPILER, *flags, *map(str, objects), "-o", str(folder / "sanitize")], check=True)
     return folder / "sanitize"
 

@@ -177,18 +177,30 @@ class _ConvolutionOfReLU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         g, weight = ctx.saved_tensors
-        padding = [ctx.padding] * 2
-        below, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            grad,
-            torch.relu(g),
-            weight,
-            [weight.shape[0]],
-            [1, 1],
-            padding,
-            [1, 1],
-            False,
-            [0, 0],
-            1,
-            [True, True, True],
-        )
+        below, of_weight, of_bias = convolution_gradients(grad, torch.relu(g), weight, ctx.padding)
         return _masked(below, g), of_weight, of_bias, None
+
+
+def convolution_gradients(grad: Tensor, x: Tensor, weight: Tensor, padding: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of a convolution's input, weight and bias.
+
+    Args:
+        grad: of its outputs.
+        x: its input.
+        weight: its weight.
+        padding: on each side.
+    """
+    below, of_weight, of_bias = torch.ops.aten.convolution_backward(
+        grad,
+        x,
+        weight,
+        [weight.shape[0]],
+        [1, 1],
+        [padding] * 2,
+        [1, 1],
+        False,
+        [0, 0],
+        1,
+        [True, True, True],
+    )
+    return below, of_weight, of_bias

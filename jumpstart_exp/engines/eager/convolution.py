@@ -16,9 +16,14 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from jumpstart_exp.engines.eager.activating import activating
+from jumpstart_exp.engines.eager.activating import FusedReLU, activating
 from jumpstart_exp.engines.eager.chunks import LayerCounts, LayerPart, PenaltyOfParts
-from jumpstart_exp.engines.eager.positions import place_extremes, shared_part
+from jumpstart_exp.engines.eager.positions import (
+    convolution_and_part,
+    fuses_shared,
+    place_extremes,
+    shared_part,
+)
 from jumpstart_exp.engines.native.kernels import takes_rows
 from jumpstart_exp.losses.extremes import whole_extremes
 from jumpstart_exp.losses.separation import Extremes, SeparationPenalty, TieDraws, by_kind
@@ -55,6 +60,8 @@ def forward(
     extremes: list[Extremes] = []
     parts: list[tuple[Tensor, tuple[int, ...]]] = []
     pre_activation: Tensor | None = None  # of the layer before, where its activation is still to come
+    is_part_open = False  # and its part of the penalty
+    fuses_relu = isinstance(act, FusedReLU) and dropout is None
     for index, layer in enumerate(network.hidden):
         assert isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
         weight, bias = layer.weight.to(compute), layer.bias.to(compute)
@@ -62,7 +69,11 @@ def forward(
             x, pre_activation = act.of_kept(pre_activation), None
         if pre_activation is not None:
             assert isinstance(layer.padding, tuple)
-            g = act.convolution_of_kept(pre_activation, weight, bias, layer.padding[0])
+            if is_part_open and penalty is not None:
+                g, part = convolution_and_part(pre_activation, weight, bias, layer.padding[0], penalty, index - 1)
+                parts.append(part)
+            else:
+                g = act.convolution_of_kept(pre_activation, weight, bias, layer.padding[0])
         else:
             x = x if dropout is None else x * dropout[index].to(compute)
             g = F.conv2d(x, weight, bias, padding=layer.padding)
@@ -74,7 +85,9 @@ def forward(
             x, units, points = act.separate(g, *_unpulled_from(penalty))
             extremes.append(by_kind(penalty.spec.kind, units, points))
         else:
-            parts.append(_part_of_kept(penalty, g, index, tie_draws))
+            is_part_open = fuses_relu and index + 1 < len(network.hidden) and fuses_shared(g, penalty)
+            if not is_part_open:
+                parts.append(_part_of_kept(penalty, g, index, tie_draws))
             pre_activation = g
     if pre_activation is not None:
         x = act.of_kept(pre_activation)

@@ -8,15 +8,21 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from jumpstart_exp.engines.eager.activating import convolution_gradients
 from jumpstart_exp.engines.native.kernels import (
+    MOST_CHANNELS_OF_SHARED,
     Places,
     find_places,
     find_positions,
+    find_shared,
     place_gradients,
     position_gradients,
+    shared_gradients_,
+    takes_rows,
 )
 from jumpstart_exp.losses.separation import Extremes, SeparationPenalty, TieDraws
 from jumpstart_exp.settings import setting_error
@@ -93,6 +99,81 @@ class _PartOfShared(torch.autograd.Function):
         units, points = units.detach(), points.detach()
         gradient = position_gradients(g, units, unit_grad / unit_shares, points, point_grad / point_shares)
         return gradient, None, None
+
+
+def fuses_shared(g: Tensor, penalty: SeparationPenalty) -> bool:
+    """Whether `convolution_and_part` takes the layer: what violates its constraints of a kind is pulled all alike.
+
+    Args:
+        g: pre-activations.
+        penalty: any.
+    """
+    spec = penalty.spec
+    is_shared = spec.scope == "position" and spec.ties == "shared" and spec.kind in ("U", "P", "UP")
+    is_alike = spec.aggregate in ("sum", "mean", "balanced") and spec.upper_bound is None
+    return is_shared and is_alike and takes_rows(g) and g.shape[1] <= MOST_CHANNELS_OF_SHARED
+
+
+def convolution_and_part(
+    g: Tensor, weight: Tensor, bias: Tensor, padding: int, penalty: SeparationPenalty, layer: int
+) -> tuple[Tensor, tuple[Tensor, tuple[int, ...]]]:
+    """A convolution of ReLU(g), and what g brings to the penalty: both passes read and write every entry once.
+
+    Beside g, of a point's extreme its channel is kept, and the number of entries that have it where some are tied.
+
+    Args:
+        g: pre-activations for which `fuses_shared` holds.
+        weight: of the convolution.
+        bias: likewise.
+        padding: on each side.
+        penalty: of shared ties.
+        layer: g's number, for its weight.
+    """
+    out, values, counts = _ConvolutionOfShared.apply(g, weight, bias, padding, penalty, layer)  # type: ignore[no-untyped-call]
+    return out, (values, counts)
+
+
+class _ConvolutionOfShared(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, g: Tensor, weight: Tensor, bias: Tensor, padding: int, penalty: SeparationPenalty, layer: int
+    ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+        found = find_shared(g)
+        ctx.save_for_backward(g, weight, found.units, found.unit_shares, found.point_firsts, found.point_counts)
+        ctx.padding, ctx.penalty, ctx.layer = padding, penalty, layer
+        values, counts = penalty.part(layer, _by_kind(penalty, found.units, found.points))
+        return F.conv2d(found.activations, weight, bias, padding=padding), values, counts
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, pull: Tensor, _: None) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
+        g, weight, units, unit_shares, point_firsts, point_counts = ctx.saved_tensors
+        below, of_weight, of_bias = convolution_gradients(grad, torch.relu(g), weight, ctx.padding)
+        if below.stride() != g.stride():
+            below = torch.empty_like(g).copy_(below)
+        spec = ctx.penalty.spec
+        pulls = _pulls_of_violated(ctx.penalty, ctx.layer, pull)
+        none = pull.new_zeros(2)
+        of_units, of_points = pulls.get("U", none), pulls.get("P", none)
+        is_violated = torch.stack([units[0] < spec.margin_above, units[1] > spec.margin_below])
+        unit_pulls = torch.where(is_violated, of_units[:, None, None], 0) / unit_shares
+        margins = (spec.margin_above, spec.margin_below)
+        above, below_pull = of_points.tolist()
+        shared_gradients_(below, g, units, unit_pulls, point_firsts, point_counts, margins, (above, below_pull))
+        return below, of_weight, of_bias, None, None, None
+
+
+def _pulls_of_violated(penalty: SeparationPenalty, layer: int, pull: Tensor) -> dict[str, Tensor]:
+    """The gradient of a maximum and of a minimum that violate their constraint, by kind: as autograd has it of one."""
+    spec = penalty.spec
+    far = 1 + abs(spec.margin_above) + abs(spec.margin_below)
+    with torch.enable_grad():
+        sides = (pull.new_tensor([spec.margin_above - far]), pull.new_tensor([spec.margin_below + far]))
+        extremes = {kind: tuple(side.clone().requires_grad_() for side in sides) for kind in spec.kind}
+        values, _ = penalty.part(layer, {kind: (pair[0], pair[1]) for kind, pair in extremes.items()})
+    leaves = [side for pair in extremes.values() for side in pair]
+    gradients = iter(torch.autograd.grad(values, leaves, pull, materialize_grads=True))
+    return {kind: torch.cat([next(gradients), next(gradients)]) for kind in extremes}
 
 
 class _PlaceExtremes(torch.autograd.Function):

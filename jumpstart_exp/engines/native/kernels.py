@@ -50,8 +50,78 @@ def find_positions(g: Tensor, instruction_set: str = "") -> tuple[Tensor, Tensor
     """
     rows = _rows(g)
     units, points = _empty(rows, 2)
-    native.find_positions(rows, units, points, False, instruction_set)
+    native.find_positions(rows, units, points, False, None, instruction_set)
     return units[0], units[1], points[0], points[1]
+
+
+@dataclass(frozen=True)
+class SharedExtremes:
+    """Extremes of constraints of one position each, maxima and minima, whose ties share the gradient.
+
+    Attributes:
+        units: over the points, (2, positions, channels).
+        unit_shares: how many entries have each, in the values' dtype.
+        points: over the channels, (2, points, positions).
+        point_firsts: the channel of the first entry that has each, uint8.
+        point_counts: how many entries have each, uint8; None where that is one everywhere.
+        activations: of the ReLU, shaped and laid out like the pre-activations.
+    """
+
+    units: Tensor
+    unit_shares: Tensor
+    points: Tensor
+    point_firsts: Tensor
+    point_counts: Tensor | None
+    activations: Tensor
+
+
+MOST_CHANNELS_OF_SHARED = 255
+"""Of `find_shared`: a byte holds an index or a count of them."""
+
+
+def find_shared(g: Tensor, instruction_set: str = "") -> SharedExtremes:
+    """As `find_positions`, with what is little to keep of the points, and the ReLU.
+
+    Args:
+        g: as `find_positions` has it, of at most `MOST_CHANNELS_OF_SHARED` channels.
+        instruction_set: one of `instruction_sets()`; empty for the first.
+    """
+    rows = _rows(g)
+    units, points = _empty(rows, 2)[0], _empty(rows, 3)[1]
+    activations = torch.empty_like(g)
+    native.find_positions(rows, units, points, False, _rows(activations), instruction_set)
+    is_tied = bool((points[1] != 1).any())
+    counts = points[1].to(torch.uint8) if is_tied else None
+    return SharedExtremes(units[0], units[1], points[0], points[2].to(torch.uint8), counts, activations)
+
+
+def shared_gradients_(
+    gradient: Tensor,
+    g: Tensor,
+    units: Tensor,
+    unit_pulls: Tensor,
+    point_firsts: Tensor,
+    point_counts: Tensor | None,
+    margins: tuple[float, float],
+    point_pulls: tuple[float, float],
+    instruction_set: str = "",
+) -> None:
+    """The gradient of the ReLU's outputs becomes, in place, that of g and of its constraints.
+
+    Args:
+        gradient: laid out like g.
+        g: pre-activations for which `takes_rows` holds.
+        units: as `find_shared` has them.
+        unit_pulls: the gradient of each entry that has the extreme.
+        point_firsts: as `find_shared` has them.
+        point_counts: likewise.
+        margins: below the first a point's maximum is pulled, above the second its minimum.
+        point_pulls: the gradients of a maximum and a minimum that are pulled, which tied entries share.
+        instruction_set: one of `instruction_sets()`; empty for the first.
+    """
+    native.shared_gradients(
+        _rows(g), units, unit_pulls, point_firsts, point_counts, margins, point_pulls, _rows(gradient), instruction_set
+    )
 
 
 def position_gradients(
@@ -101,7 +171,7 @@ def find_places(g: Tensor, *, with_last: bool, instruction_set: str = "") -> tup
     """
     rows = _rows(g)
     units, points = _empty(rows, 3 if with_last else 2)
-    if native.find_positions(rows, units, points, True, instruction_set):
+    if native.find_positions(rows, units, points, True, None, instruction_set):
         return None
     return Places(*units), Places(*points)
 

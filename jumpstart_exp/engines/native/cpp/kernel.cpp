@@ -47,13 +47,19 @@ void position_gradients(const PositionSeparation& given) {
     else pull_positions_of<float>(given);
 }
 
+void shared_gradients(const SharedPulls& given) {
+    if (given.is_float64) pull_shared_of<double>(given);
+    else pull_shared_of<float>(given);
+}
+
 template <class T>
 void activate_some(const Activating& given) {
     alignas(64) T pre[lanes<T>] = {}, values[lanes<T>], slopes[lanes<T>];
     for (std::int64_t start = 0; start < given.count; start += lanes<T>) {
         const std::size_t size = sizeof(T) * std::size_t(given.count - start < lanes<T> ? given.count - start : lanes<T>);
         std::memcpy(pre, static_cast<const T*>(given.pre) + start, size);
-        activate_all<T>(given.activation, given.number, pre, values, slopes, lanes<T>);
+        const int all = as_unrelated(lanes<T>);  // GCC warns of a second round of the loop that it sees does not come
+        activate_all<T>(given.activation, given.number, pre, values, slopes, std::size_t(all));
         std::memcpy(static_cast<T*>(given.values) + start, values, size);
         std::memcpy(static_cast<T*>(given.slopes) + start, slopes, size);
     }
@@ -67,8 +73,8 @@ void activate(const Activating& given) {
 }  // namespace
 
 extern const Kernel kernel;
-const Kernel kernel = {INSTRUCTION_SET_NAME, workspace_bytes,    train,   probe, separate,
-                       find_positions,       position_gradients, activate};
+const Kernel kernel = {INSTRUCTION_SET_NAME, workspace_bytes,    train,            probe,   separate,
+                       find_positions,       position_gradients, shared_gradients, activate};
 
 }  // namespace INSTRUCTION_SET
 }  // namespace jumpstart

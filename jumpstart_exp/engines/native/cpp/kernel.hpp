@@ -289,7 +289,8 @@ struct Separation {
 };
 
 // What is noted beside an extreme: how many entries share it, or the index of the first that has it, and of the last.
-enum class Note { shares, first, first_and_last };
+// Or both for the points: how many, and in the lasts' place the index of the first.
+enum class Note { shares, first, first_and_last, shares_and_point_first };
 
 // The same layer with one constraint a position: a unit's over the images, an image's over its channels. Of each its
 // maximum, then its minimum, with a note. In the backward pass: extremes with what every entry that has one is pulled
@@ -306,6 +307,21 @@ struct PositionSeparation {
     void* point_notes;
     void* point_lasts;
     void* gradient;  // (images, positions, channels), which is overwritten
+    void* activations = nullptr;  // the ReLU's outputs are written here, if anywhere, while extremes are found
+};
+
+// Through the ReLU of such a layer, together with what its constraints add where their ties share the gradient and every
+// violated one of a kind and side is pulled alike.
+struct SharedPulls {
+    const void* pre_activations;  // (images, positions, channels)
+    bool is_float64;
+    std::int64_t images, positions, channels;
+    const void* unit_values;  // (2, positions, channels): the extremes, and
+    const void* unit_pulls;   // what each entry that has one is pulled by
+    const std::uint8_t* point_firsts;  // (2, images, positions): the channel of the first entry that has the extreme
+    const std::uint8_t* point_counts;  // of the entries that have it; null where that is one everywhere
+    double margin_above, margin_below, pull_above, pull_below;  // of the points
+    void* gradient;  // of the ReLU's outputs, which becomes that of the pre-activations
 };
 
 // An activation's values and derivatives, number by number: what the tests hold against exact ones.
@@ -330,6 +346,7 @@ struct Kernel {
     void (*separate)(const Separation&);
     bool (*find_positions)(const PositionSeparation&);  // whether some entry is no number
     void (*position_gradients)(const PositionSeparation&);
+    void (*shared_gradients)(const SharedPulls&);
     void (*activate)(const Activating&);
 };
 

@@ -511,21 +511,29 @@ void separate(const Tensor<T>& activations, const Tensor<T>& unit_values, const 
 // Extremes of constraints of one position each, with notes of what is asked for; whether some entry is no number.
 template <class T>
 bool find_positions(const Tensor<T>& pre_activations, const std::vector<Tensor<T>>& of_units,
-                    const std::vector<Tensor<T>>& of_points, bool places, const std::string& instruction_set) {
+                    const std::vector<Tensor<T>>& of_points, bool places, std::optional<Tensor<T>> activations,
+                    const std::string& instruction_set) {
     const Kernel& kernel = kernel_named(instruction_set);
     if (pre_activations.ndim() != 3 || pre_activations.size() == 0)
         throw std::invalid_argument("pre_activations must be (images, positions, channels), with at least one of each");
     const std::size_t images = pre_activations.shape(0), positions = pre_activations.shape(1);
     const std::size_t channels = pre_activations.shape(2), parts = of_units.size();
-    if ((places ? parts != 2 && parts != 3 : parts != 2) || of_points.size() != parts)
+    const bool has_point_first = !places && of_points.size() == 3;
+    if ((places ? parts != 2 && parts != 3 : parts != 2) || of_points.size() != parts + std::size_t(has_point_first))
         throw std::invalid_argument("extremes come with shares, with first places or with first and last places");
+    if (activations && activations->size() != pre_activations.size())
+        throw std::invalid_argument("activations must be as many as pre_activations");
     if (places && (images > 1 << 24 || channels > 1 << 24))
         throw std::invalid_argument("places are exact in up to 2²⁴ images and channels");
     for (const Tensor<T>& part : of_units)
         if (part.size() != 2 * positions * channels) throw std::invalid_argument("units must be (2, positions, channels)");
     for (const Tensor<T>& part : of_points)
         if (part.size() != 2 * images * positions) throw std::invalid_argument("points must be (2, images, positions)");
-    const PositionSeparation given{!places ? Note::shares : parts == 2 ? Note::first : Note::first_and_last,
+    const Note note = has_point_first ? Note::shares_and_point_first
+                      : !places       ? Note::shares
+                      : parts == 2    ? Note::first
+                                      : Note::first_and_last;
+    const PositionSeparation given{note,
                                    pre_activations.data(),
                                    sizeof(T) == 8,
                                    std::int64_t(images),
@@ -536,8 +544,9 @@ bool find_positions(const Tensor<T>& pre_activations, const std::vector<Tensor<T
                                    parts == 3 ? of_units[2].data() : nullptr,
                                    of_points[0].data(),
                                    of_points[1].data(),
-                                   parts == 3 ? of_points[2].data() : nullptr,
-                                   nullptr};
+                                   of_points.size() == 3 ? of_points[2].data() : nullptr,
+                                   nullptr,
+                                   activations ? activations->data() : nullptr};
     const nb::gil_scoped_release release;
     return kernel.find_positions(given);
 }
@@ -579,6 +588,31 @@ void position_gradients(std::optional<Tensor<T>> pre_activations, const Tensor<T
     kernel.position_gradients(given);
 }
 
+// Through the ReLU of such a layer, in place, together with what its constraints of shared ties add.
+template <class T>
+void shared_gradients(const Tensor<T>& pre_activations, const Tensor<T>& unit_values, const Tensor<T>& unit_pulls,
+                      const Tensor<std::uint8_t>& point_firsts, std::optional<Tensor<std::uint8_t>> point_counts,
+                      std::pair<double, double> margins, std::pair<double, double> point_pulls, const Tensor<T>& gradient,
+                      const std::string& instruction_set) {
+    const Kernel& kernel = kernel_named(instruction_set);
+    if (gradient.ndim() != 3 || pre_activations.size() != gradient.size())
+        throw std::invalid_argument("gradient must be (images, positions, channels), as pre_activations");
+    const std::size_t images = gradient.shape(0), positions = gradient.shape(1), channels = gradient.shape(2);
+    const std::size_t points = 2 * images * positions;
+    if (unit_values.size() != 2 * positions * channels || unit_pulls.size() != unit_values.size() ||
+        point_firsts.size() != points || (point_counts && point_counts->size() != points))
+        throw std::invalid_argument("units must be (2, positions, channels), points (2, images, positions)");
+    bool within = true;
+    for (std::size_t i = 0; i < points; ++i) within &= point_firsts.data()[i] < channels;
+    if (!within) throw std::invalid_argument("a point's place must be a channel's index");
+    const SharedPulls given{pre_activations.data(), sizeof(T) == 8,     std::int64_t(images), std::int64_t(positions),
+                            std::int64_t(channels), unit_values.data(), unit_pulls.data(),    point_firsts.data(),
+                            point_counts ? point_counts->data() : nullptr,
+                            margins.first, margins.second, point_pulls.first, point_pulls.second, gradient.data()};
+    const nb::gil_scoped_release release;
+    kernel.shared_gradients(given);
+}
+
 // Values and derivatives of an activation of one output a unit, for the tests.
 template <class T>
 void activate(const nb::dict& values, const Tensor<const T>& pre, const Tensor<T>& out, const Tensor<T>& slopes,
@@ -607,14 +641,18 @@ NB_MODULE(_native, m) {
     m.def("separate", &jumpstart::separate<double>, "activations"_a, "unit_values"_a, "unit_entries"_a, "point_values"_a,
           "point_entries"_a, "margin_above"_a, "margin_below"_a, "instruction_set"_a);
     m.def("find_positions", &jumpstart::find_positions<float>, "pre_activations"_a, "of_units"_a, "of_points"_a, "places"_a,
-          "instruction_set"_a);
+          "activations"_a.none(), "instruction_set"_a);
     m.def("find_positions", &jumpstart::find_positions<double>, "pre_activations"_a, "of_units"_a, "of_points"_a, "places"_a,
-          "instruction_set"_a);
+          "activations"_a.none(), "instruction_set"_a);
     m.def("position_gradients", &jumpstart::position_gradients<float>, "pre_activations"_a.none(), "unit_values"_a,
           "unit_notes"_a, "point_values"_a, "point_notes"_a, "gradient"_a, "instruction_set"_a);
     m.def("position_gradients", &jumpstart::position_gradients<double>, "pre_activations"_a.none(), "unit_values"_a,
           "unit_notes"_a, "point_values"_a, "point_notes"_a, "gradient"_a, "instruction_set"_a);
+    m.def("shared_gradients", &jumpstart::shared_gradients<float>, "pre_activations"_a, "unit_values"_a, "unit_pulls"_a,
+          "point_firsts"_a, "point_counts"_a.none(), "margins"_a, "point_pulls"_a, "gradient"_a, "instruction_set"_a);
     m.def("activate", &jumpstart::activate<float>, "values"_a, "pre"_a, "out"_a, "slopes"_a, "instruction_set"_a);
+    m.def("shared_gradients", &jumpstart::shared_gradients<double>, "pre_activations"_a, "unit_values"_a, "unit_pulls"_a,
+          "point_firsts"_a, "point_counts"_a.none(), "margins"_a, "point_pulls"_a, "gradient"_a, "instruction_set"_a);
     m.def("activate", &jumpstart::activate<double>, "values"_a, "pre"_a, "out"_a, "slopes"_a, "instruction_set"_a);
     m.def("instruction_sets", &jumpstart::instruction_sets);
 }

@@ -37,7 +37,8 @@ public:
           point_notes_(static_cast<T*>(given.point_notes)),
           unit_lasts_(static_cast<T*>(given.unit_lasts)),
           point_lasts_(static_cast<T*>(given.point_lasts)),
-          gradient_(static_cast<T*>(given.gradient)) {}
+          gradient_(static_cast<T*>(given.gradient)),
+          activations_(static_cast<T*>(given.activations)) {}
 
     // Whether some entry is no number: it is passed over.
     template <Note NOTE>
@@ -51,8 +52,11 @@ public:
         bool has_nan = false;
         for (std::int64_t image = 0; image < images_; ++image) {
             const T* x = x_ + image * units_;
-            has_nan |= grow_units<NOTE>(x, T(image));
+            has_nan |= grow_units<NOTE == Note::shares_and_point_first ? Note::shares : NOTE>(x, T(image));
             for (std::int64_t first = 0; first < positions_; first += lanes<T>) find_points<NOTE>(x, image, first);
+            if (!activations_) continue;
+            T* const active = activations_ + image * units_;
+            for (std::int64_t i = 0; i < units_; ++i) active[i] = x[i] <= 0 ? T(0) : x[i];
         }
         return has_nan;
     }
@@ -113,7 +117,8 @@ private:
     template <Note NOTE, bool LARGEST, class NUMBER>
     static FORCE_INLINE void include(NUMBER now, NUMBER place, NUMBER& value, NUMBER& note, NUMBER& last) {
         const auto is_beyond = LARGEST ? now > value : now < value;
-        if constexpr (NOTE == Note::shares) {
+        if constexpr (NOTE == Note::shares_and_point_first) last = is_beyond ? place : last;
+        if constexpr (NOTE == Note::shares || NOTE == Note::shares_and_point_first) {
             note = is_beyond ? NUMBER{} + T(1) : now == value ? note + T(1) : note;
         } else {
             note = is_beyond ? place : note;
@@ -189,7 +194,8 @@ private:
             const std::int64_t place = (side * images_ + image) * positions_ + first;
             std::memcpy(point_values_ + place, values + side, bytes);
             std::memcpy(point_notes_ + place, notes + side, bytes);
-            if constexpr (NOTE == Note::first_and_last) std::memcpy(point_lasts_ + place, lasts + side, bytes);
+            if constexpr (NOTE == Note::first_and_last || NOTE == Note::shares_and_point_first)
+                std::memcpy(point_lasts_ + place, lasts + side, bytes);
         }
     }
 
@@ -241,6 +247,7 @@ private:
     T* const unit_lasts_;
     T* const point_lasts_;
     T* const gradient_;
+    T* const activations_;
 };
 
 template <class T>
@@ -250,8 +257,40 @@ bool find_positions_of(const PositionSeparation& given) {
         case Note::shares: return separator.template find<Note::shares>();
         case Note::first: return separator.template find<Note::first>();
         case Note::first_and_last: return separator.template find<Note::first_and_last>();
+        case Note::shares_and_point_first: return separator.template find<Note::shares_and_point_first>();
     }
     __builtin_unreachable();
+}
+
+// The sums are in the order in which `pull_all` has them.
+template <class T>
+void pull_shared_of(const SharedPulls& given) {
+    const std::int64_t channels = given.channels, units = given.positions * channels, points = given.images * given.positions;
+    const T *high = static_cast<const T*>(given.unit_values), *low = high + units;
+    const T *high_pulls = static_cast<const T*>(given.unit_pulls), *low_pulls = high_pulls + units;
+    const T *x = static_cast<const T*>(given.pre_activations);
+    T* gradient = static_cast<T*>(given.gradient);
+    const T margin_above = T(given.margin_above), margin_below = T(given.margin_below);
+    const T pull_above = T(given.pull_above), pull_below = T(given.pull_below);
+    const std::uint8_t *firsts = given.point_firsts, *counts = given.point_counts;
+    for (std::int64_t point = 0; point < points; ++point, x += channels, gradient += channels) {
+        const std::int64_t unit = point % given.positions * channels;
+        const T most = x[firsts[point]], least = x[firsts[points + point]];
+        T most_pull = most < margin_above ? pull_above : T(0), least_pull = least > margin_below ? pull_below : T(0);
+        if (counts) {
+            most_pull /= T(counts[point]);
+            least_pull /= T(counts[points + point]);
+        }
+#pragma GCC ivdep
+        for (std::int64_t c = 0; c < channels; ++c) {
+            T sum = 0;
+            sum += x[c] == high[unit + c] ? high_pulls[unit + c] : T(0);
+            sum += x[c] == most ? most_pull : T(0);
+            sum += x[c] == low[unit + c] ? low_pulls[unit + c] : T(0);
+            sum += x[c] == least ? least_pull : T(0);
+            gradient[c] = (x[c] <= 0 ? T(0) : gradient[c]) + sum;
+        }
+    }
 }
 
 template <class T>
