@@ -160,14 +160,13 @@ void separate_positions_at_random(const Kernel& kernel) {
         kernel.position_gradients(given);
     }
     std::vector<T> active(activations.size());
-    const PositionSeparation given{Note::shares_and_point_first, activations.data(), sizeof(T) == 8, images, positions,
-                                   channels, units.data(), unit_notes.data(), nullptr, points.data(), point_notes.data(),
-                                   point_lasts.data(), nullptr, active.data()};
-    kernel.find_positions(given);
-    const std::vector<std::uint8_t> firsts(point_lasts.begin(), point_lasts.end());
-    const std::vector<std::uint8_t> counts(point_notes.begin(), point_notes.end());
+    std::vector<std::uint8_t> counts(points.size()), firsts(points.size());
+    bool any_tied = false;
+    kernel.find_positions({Note::shares_and_point_first, activations.data(), sizeof(T) == 8, images, positions, channels,
+                           units.data(), unit_notes.data(), nullptr, points.data(), counts.data(), firsts.data(), nullptr,
+                           active.data(), &any_tied});
     kernel.shared_gradients({activations.data(), sizeof(T) == 8, images, positions, channels, units.data(),
-                             unit_notes.data(), firsts.data(), pick(2) ? counts.data() : nullptr, 1, -1, 2, -2,
+                             unit_notes.data(), firsts.data(), any_tied ? counts.data() : nullptr, 1, -1, 2, -2,
                              gradient.data()});
 }
 

@@ -50,7 +50,7 @@ def find_positions(g: Tensor, instruction_set: str = "") -> tuple[Tensor, Tensor
     """
     rows = _rows(g)
     units, points = _empty(rows, 2)
-    native.find_positions(rows, units, points, False, None, instruction_set)
+    native.find_positions(rows, units, points, False, instruction_set)
     return units[0], units[1], points[0], points[1]
 
 
@@ -86,13 +86,11 @@ def find_shared(g: Tensor, instruction_set: str = "") -> SharedExtremes:
         g: as `find_positions` has it, of at most `MOST_CHANNELS_OF_SHARED` channels.
         instruction_set: one of `instruction_sets()`; empty for the first.
     """
-    rows = _rows(g)
-    units, points = _empty(rows, 2)[0], _empty(rows, 3)[1]
-    activations = torch.empty_like(g)
-    native.find_positions(rows, units, points, False, _rows(activations), instruction_set)
-    is_tied = bool((points[1] != 1).any())
-    counts = points[1].to(torch.uint8) if is_tied else None
-    return SharedExtremes(units[0], units[1], points[0], points[2].to(torch.uint8), counts, activations)
+    rows, activations = _rows(g), torch.empty_like(g)
+    units, (points,) = _empty(rows, 2)[0], _empty(rows, 1)[1]
+    counts, firsts = (torch.empty(points.shape, dtype=torch.uint8) for _ in range(2))
+    any_tied = native.find_shared(rows, *units, points, counts, firsts, _rows(activations), instruction_set)
+    return SharedExtremes(units[0], units[1], points, firsts, counts if any_tied else None, activations)
 
 
 def shared_gradients_(
@@ -171,7 +169,7 @@ def find_places(g: Tensor, *, with_last: bool, instruction_set: str = "") -> tup
     """
     rows = _rows(g)
     units, points = _empty(rows, 3 if with_last else 2)
-    if native.find_positions(rows, units, points, True, None, instruction_set):
+    if native.find_positions(rows, units, points, True, instruction_set):
         return None
     return Places(*units), Places(*points)
 

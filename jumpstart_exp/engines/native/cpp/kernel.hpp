@@ -289,7 +289,7 @@ struct Separation {
 };
 
 // What is noted beside an extreme: how many entries share it, or the index of the first that has it, and of the last.
-// Or both for the points: how many, and in the lasts' place the index of the first.
+// Or both for the points, in a byte each: how many, and in the lasts' place the index of the first.
 enum class Note { shares, first, first_and_last, shares_and_point_first };
 
 // The same layer with one constraint a position: a unit's over the images, an image's over its channels. Of each its
@@ -308,6 +308,7 @@ struct PositionSeparation {
     void* point_lasts;
     void* gradient;  // (images, positions, channels), which is overwritten
     void* activations = nullptr;  // the ReLU's outputs are written here, if anywhere, while extremes are found
+    bool* any_tied = nullptr;     // of shares_and_point_first: whether some point's extreme has not one entry
 };
 
 // Through the ReLU of such a layer, together with what its constraints add where their ties share the gradient and every

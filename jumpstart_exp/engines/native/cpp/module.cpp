@@ -511,29 +511,21 @@ void separate(const Tensor<T>& activations, const Tensor<T>& unit_values, const 
 // Extremes of constraints of one position each, with notes of what is asked for; whether some entry is no number.
 template <class T>
 bool find_positions(const Tensor<T>& pre_activations, const std::vector<Tensor<T>>& of_units,
-                    const std::vector<Tensor<T>>& of_points, bool places, std::optional<Tensor<T>> activations,
-                    const std::string& instruction_set) {
+                    const std::vector<Tensor<T>>& of_points, bool places, const std::string& instruction_set) {
     const Kernel& kernel = kernel_named(instruction_set);
     if (pre_activations.ndim() != 3 || pre_activations.size() == 0)
         throw std::invalid_argument("pre_activations must be (images, positions, channels), with at least one of each");
     const std::size_t images = pre_activations.shape(0), positions = pre_activations.shape(1);
     const std::size_t channels = pre_activations.shape(2), parts = of_units.size();
-    const bool has_point_first = !places && of_points.size() == 3;
-    if ((places ? parts != 2 && parts != 3 : parts != 2) || of_points.size() != parts + std::size_t(has_point_first))
+    if ((places ? parts != 2 && parts != 3 : parts != 2) || of_points.size() != parts)
         throw std::invalid_argument("extremes come with shares, with first places or with first and last places");
-    if (activations && activations->size() != pre_activations.size())
-        throw std::invalid_argument("activations must be as many as pre_activations");
     if (places && (images > 1 << 24 || channels > 1 << 24))
         throw std::invalid_argument("places are exact in up to 2²⁴ images and channels");
     for (const Tensor<T>& part : of_units)
         if (part.size() != 2 * positions * channels) throw std::invalid_argument("units must be (2, positions, channels)");
     for (const Tensor<T>& part : of_points)
         if (part.size() != 2 * images * positions) throw std::invalid_argument("points must be (2, images, positions)");
-    const Note note = has_point_first ? Note::shares_and_point_first
-                      : !places       ? Note::shares
-                      : parts == 2    ? Note::first
-                                      : Note::first_and_last;
-    const PositionSeparation given{note,
+    const PositionSeparation given{!places ? Note::shares : parts == 2 ? Note::first : Note::first_and_last,
                                    pre_activations.data(),
                                    sizeof(T) == 8,
                                    std::int64_t(images),
@@ -544,11 +536,37 @@ bool find_positions(const Tensor<T>& pre_activations, const std::vector<Tensor<T
                                    parts == 3 ? of_units[2].data() : nullptr,
                                    of_points[0].data(),
                                    of_points[1].data(),
-                                   of_points.size() == 3 ? of_points[2].data() : nullptr,
-                                   nullptr,
-                                   activations ? activations->data() : nullptr};
+                                   parts == 3 ? of_points[2].data() : nullptr,
+                                   nullptr};
     const nb::gil_scoped_release release;
     return kernel.find_positions(given);
+}
+
+// The same where ties share the gradient, with what is little to keep of the points, and the ReLU; whether some point's
+// extreme has not one entry.
+template <class T>
+bool find_shared(const Tensor<T>& pre_activations, const Tensor<T>& unit_values, const Tensor<T>& unit_shares,
+                 const Tensor<T>& point_values, const Tensor<std::uint8_t>& point_counts,
+                 const Tensor<std::uint8_t>& point_firsts, const Tensor<T>& activations,
+                 const std::string& instruction_set) {
+    const Kernel& kernel = kernel_named(instruction_set);
+    if (pre_activations.ndim() != 3 || pre_activations.size() == 0 || activations.size() != pre_activations.size())
+        throw std::invalid_argument("pre_activations must be (images, positions, channels), with at least one of each");
+    const std::size_t images = pre_activations.shape(0), positions = pre_activations.shape(1);
+    const std::size_t channels = pre_activations.shape(2), units = 2 * positions * channels, points = 2 * images * positions;
+    if (channels > 255) throw std::invalid_argument("a byte holds the number of up to 255 channels");
+    if (unit_values.size() != units || unit_shares.size() != units || point_values.size() != points ||
+        point_counts.size() != points || point_firsts.size() != points)
+        throw std::invalid_argument("units must be (2, positions, channels), points (2, images, positions)");
+    bool any_tied = false;
+    const PositionSeparation given{Note::shares_and_point_first, pre_activations.data(), sizeof(T) == 8,
+                                   std::int64_t(images),         std::int64_t(positions), std::int64_t(channels),
+                                   unit_values.data(),           unit_shares.data(),      nullptr,
+                                   point_values.data(),          point_counts.data(),     point_firsts.data(),
+                                   nullptr,                      activations.data(),      &any_tied};
+    const nb::gil_scoped_release release;
+    kernel.find_positions(given);
+    return any_tied;
 }
 
 // Their gradient: of extremes with what each entry that has one is pulled by, or of pulls with their places.
@@ -641,9 +659,13 @@ NB_MODULE(_native, m) {
     m.def("separate", &jumpstart::separate<double>, "activations"_a, "unit_values"_a, "unit_entries"_a, "point_values"_a,
           "point_entries"_a, "margin_above"_a, "margin_below"_a, "instruction_set"_a);
     m.def("find_positions", &jumpstart::find_positions<float>, "pre_activations"_a, "of_units"_a, "of_points"_a, "places"_a,
-          "activations"_a.none(), "instruction_set"_a);
+          "instruction_set"_a);
+    m.def("find_shared", &jumpstart::find_shared<float>, "pre_activations"_a, "unit_values"_a, "unit_shares"_a,
+          "point_values"_a, "point_counts"_a, "point_firsts"_a, "activations"_a, "instruction_set"_a);
     m.def("find_positions", &jumpstart::find_positions<double>, "pre_activations"_a, "of_units"_a, "of_points"_a, "places"_a,
-          "activations"_a.none(), "instruction_set"_a);
+          "instruction_set"_a);
+    m.def("find_shared", &jumpstart::find_shared<double>, "pre_activations"_a, "unit_values"_a, "unit_shares"_a,
+          "point_values"_a, "point_counts"_a, "point_firsts"_a, "activations"_a, "instruction_set"_a);
     m.def("position_gradients", &jumpstart::position_gradients<float>, "pre_activations"_a.none(), "unit_values"_a,
           "unit_notes"_a, "point_values"_a, "point_notes"_a, "gradient"_a, "instruction_set"_a);
     m.def("position_gradients", &jumpstart::position_gradients<double>, "pre_activations"_a.none(), "unit_values"_a,

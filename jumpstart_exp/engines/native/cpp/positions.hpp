@@ -35,6 +35,9 @@ public:
           point_values_(static_cast<T*>(given.point_values)),
           unit_notes_(static_cast<T*>(given.unit_notes)),
           point_notes_(static_cast<T*>(given.point_notes)),
+          point_counts_(static_cast<std::uint8_t*>(given.point_notes)),
+          point_firsts_(static_cast<std::uint8_t*>(given.point_lasts)),
+          any_tied_(given.any_tied),
           unit_lasts_(static_cast<T*>(given.unit_lasts)),
           point_lasts_(static_cast<T*>(given.point_lasts)),
           gradient_(static_cast<T*>(given.gradient)),
@@ -193,9 +196,18 @@ private:
         for (int side = 0; side < 2; ++side) {
             const std::int64_t place = (side * images_ + image) * positions_ + first;
             std::memcpy(point_values_ + place, values + side, bytes);
-            std::memcpy(point_notes_ + place, notes + side, bytes);
-            if constexpr (NOTE == Note::first_and_last || NOTE == Note::shares_and_point_first)
-                std::memcpy(point_lasts_ + place, lasts + side, bytes);
+            if constexpr (NOTE == Note::shares_and_point_first) {
+                bool is_tied = false;
+                for (std::int64_t i = 0; i < count; ++i) {
+                    point_counts_[place + i] = std::uint8_t(notes[side][i]);
+                    point_firsts_[place + i] = std::uint8_t(lasts[side][i]);
+                    is_tied |= notes[side][i] != T(1);
+                }
+                *any_tied_ |= is_tied;
+            } else {
+                std::memcpy(point_notes_ + place, notes + side, bytes);
+                if constexpr (NOTE == Note::first_and_last) std::memcpy(point_lasts_ + place, lasts + side, bytes);
+            }
         }
     }
 
@@ -244,6 +256,9 @@ private:
     T* const point_values_;
     T* const unit_notes_;
     T* const point_notes_;
+    std::uint8_t* const point_counts_;  // of shares_and_point_first, in the place of notes and lasts
+    std::uint8_t* const point_firsts_;
+    bool* const any_tied_;
     T* const unit_lasts_;
     T* const point_lasts_;
     T* const gradient_;
