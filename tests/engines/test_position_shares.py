@@ -140,7 +140,9 @@ def test_a_step_has_the_bits_of_separate_passes(
     assert all(torch.equal(one, other) for one, other in zip(fused, separate, strict=True))
 
 
-@pytest.mark.parametrize("values", [{"aggregate": "l2"}, {"upper_bound": 4.0}, {"ties": "single"}, {"scope": "channel"}])
+@pytest.mark.parametrize(
+    "values", [{"aggregate": "l2"}, {"upper_bound": 4.0}, {"ties": "single"}, {"scope": "channel"}]
+)
 def test_what_is_not_pulled_alike_has_passes_of_its_own(values: dict[str, Any]) -> None:
     spec = PenaltySpec(**{"kind": "UP", "scope": "position", "ties": "shared", **values})
     g = torch.zeros(1, 9, 7, 5).contiguous(memory_format=torch.channels_last)
