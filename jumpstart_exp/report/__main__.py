@@ -5,8 +5,9 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress
@@ -14,8 +15,12 @@ from rich.progress import Progress
 from jumpstart_exp.arguments import Arguments, read_arguments
 from jumpstart_exp.console import redraws, set_up_output
 from jumpstart_exp.folders import why_no_folder
+from jumpstart_exp.report.processes import Processes, ProcessError, processes_for
 from jumpstart_exp.report.registry import KINDS, MOST_ALIKE, Job, Stored, Write, sections
 from jumpstart_exp.settings import SettingError, legible
+
+if TYPE_CHECKING:
+    from jumpstart_exp.report.unchanged import Drawn
 
 _KINDS = "\n".join(
     textwrap.fill(kind.shows, 101, initial_indent=f"  {name:16}", subsequent_indent=" " * 18, break_on_hyphens=False)
@@ -24,8 +29,8 @@ _KINDS = "\n".join(
 
 USAGE = f"""\
 Usage: python -m jumpstart_exp.report [results_dir=results] [only=KIND] [threshold=0.95] [swept=best|all]
-                                      [data_dir=data]
-       python -m jumpstart_exp.report figure=cpaior-2 [variant=paper|code] [moment=best|last]
+                                      [redraw=changed|all] [data_dir=data]
+       python -m jumpstart_exp.report figure=cpaior-2 [variant=paper|code] [moment=best|last] [redraw=changed|all]
 
 Draws what the stored results support, at best and at last epoch; it trains nothing:
 {_KINDS}
@@ -42,6 +47,9 @@ Of more than four figures that differ in a swept setting's value only the
 best has files of its own beside the sweep's, of all figures of one dataset and the same methods the
 {MOST_ALIKE} of which the most networks train, and published studies; the page has all, and swept=all draws
 each. Nothing but seeds is averaged: results that differ in anything else are separate figures.
+
+What was made of the very same results, options and versions is left as it is, if its files are; redraw=all
+makes everything anew. On Linux the work is shared over processes, as many as there are CPUs and memory for.
 """
 
 EMPTY = "run `python -m jumpstart_exp -m +experiment=quick` or `make heatmaps` first"
@@ -51,6 +59,7 @@ _NAMES: dict[str, Sequence[str]] = {
     **dict.fromkeys(("results_dir", "data_dir", "threshold", "figure"), ()),
     "only": tuple(KINDS),
     "swept": ("best", "all"),
+    "redraw": ("changed", "all"),
     **_OF_A_FIGURE,
 }
 
@@ -65,8 +74,8 @@ def main(arguments: list[str]) -> int:
     set_up_output()
     figure = "figure=NAME (with variant=paper|code, moment=best|last)"
     allowed = (
-        f"results_dir=FOLDER, only={'|'.join(KINDS)}, {figure}, threshold=ACCURACY, swept=best|all, data_dir=FOLDER "
-        "or --help"
+        f"results_dir=FOLDER, only={'|'.join(KINDS)}, {figure}, threshold=ACCURACY, swept=best|all, "
+        "redraw=changed|all, data_dir=FOLDER or --help"
     )
     try:
         typed = read_arguments(arguments, _NAMES, f"is not an argument of the report: {allowed}")
@@ -101,6 +110,7 @@ def _report(typed: Arguments, threshold: float | None) -> int:
     from jumpstart_exp.report.table.grid import GridError, figure_grids
     from jumpstart_exp.report.table.studies import named_by_study
     from jumpstart_exp.report.table.sweeps import sweeps
+    from jumpstart_exp.report.unchanged import Drawn
     from jumpstart_exp.store import Store, StoreError
 
     try:
@@ -109,14 +119,13 @@ def _report(typed: Arguments, threshold: float | None) -> int:
         return _complain(str(error), 2)
     values = typed.values
     only, figure = values.get("only", ""), values.get("figure", "")
+    drawn, everything = Drawn(results, data), values.get("redraw") == "all"
     if figure in FIGURES and FIGURES[figure].is_computed:
         from jumpstart_exp.report.papers.drawn import write_computed_figure
 
         if lone := [name for name in _OF_A_FIGURE if name in values]:
             return _complain(f"{lone[0]}= changes nothing in {figure}, which is of no stored result", 2)
-        return _write(
-            partial(write_computed_figure, figure), results / ("tables" if "-table-" in figure else "figures")
-        )
+        return _draw_one(partial(write_computed_figure, figure), figure, drawn, results, everything=everything)
     if why := why_no_folder(results):
         return _complain(f"no results in {results}: {why}; {EMPTY}")
     with warnings.catch_warnings(record=True) as caught:
@@ -129,8 +138,7 @@ def _report(typed: Arguments, threshold: float | None) -> int:
 
                 variant, at_epoch = values.get("variant"), values.get("moment", "best")
                 write = partial(write_paper_figure, figure, results, table, variant=variant, at_epoch=at_epoch)
-                folder = results / ("tables" if "-table-" in figure else "figures")
-                return _write(partial(write, threshold=threshold), folder)
+                return _draw_one(partial(write, threshold=threshold), figure, drawn, results, everything=everything)
             found = [grid.at_threshold(threshold) for grid in figure_grids(table)]
             each = values.get("swept") == "all"
             grids, swept = named_by_study(found, table), sweeps(found, table, each=each)
@@ -145,42 +153,101 @@ def _report(typed: Arguments, threshold: float | None) -> int:
         return _complain(f"no results in {results}: the store {'is empty' if not caught else 'has no other'}; {EMPTY}")
     if not work:
         return _complain(f"only={only}: nothing in {results} can be drawn, it needs {KINDS[only].needs}")
-    return _draw(work, results)
+    return _draw(work, results, drawn, everything=everything)
 
 
-def _draw(work: Sequence[tuple[str, Sequence[Job]]], results: Path) -> int:
-    """Do the sections' jobs, each told by its title and files."""
-    total = sum(len(jobs) for _, jobs in work)
-    console = Console()
-    with Progress(console=console, transient=True, disable=total < MANY or not redraws(console)) as progress:
-        task = progress.add_task("drawing", total=total)
-        for title, jobs in work:
-            print(legible(title, _LONGEST_LINE))
-            for job in jobs:
-                if code := _write(job.write, results / job.folder):
-                    return code
-                progress.advance(task)
-    return 0
-
-
-def _write(write: Write, folder: Path) -> int:
-    """Write into the folder: a line for each figure or table, its first file and the endings of its others.
+def _draw(work: Sequence[tuple[str, Sequence[Job]]], results: Path, drawn: "Drawn", *, everything: bool) -> int:
+    """Do the sections' jobs, each told by its title and files in their order, whatever is done first.
 
     Returns:
         The exit code.
     """
+    jobs = [job for _, of_section in work for job in of_section]
+    titles = dict(zip(accumulate([0, *(len(of) for _, of in work)]), (title for title, _ in work), strict=False))
+    marks = [drawn.fingerprint(job) for job in jobs]
+    kept = [None if everything else drawn.unchanged(mark) for mark in marks]
+    told: dict[int, str | None] = {place: _told(paths, "unchanged") for place, paths in enumerate(kept) if paths}
+    places = sorted((place for place in range(len(jobs)) if place not in told), key=lambda place: not jobs[place].is_long)
+    console, shown = Console(), 0
+
+    def write(place: int) -> list[Path] | str:
+        return _made(jobs[place].write, results / jobs[place].folder)
+
+    def show() -> None:
+        nonlocal shown
+        while shown in told:
+            if shown in titles:
+                print(legible(titles[shown], _LONGEST_LINE))
+            print(told[shown])
+            shown += 1
+
+    try:
+        with (
+            Processes(write, places, processes_for(len(places)) if len(places) >= MANY else 1) as processes,
+            # without a thread of its own
+            Progress(console=console, transient=True, auto_refresh=False, disable=_is_short(console, places)) as progress,
+        ):
+            task = progress.add_task("drawing", total=len(jobs), completed=len(told))
+            show()
+            for done in processes.done():
+                for warned in done.warned:
+                    warnings.warn(warned, stacklevel=1)
+                if isinstance(done.value, str):
+                    return _complain(done.value)
+                drawn.note(marks[done.place], done.value)
+                told[done.place] = _told(done.value)
+                show()
+                progress.update(task, advance=1, refresh=True)
+    except ProcessError as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        return _complain("stopped: what is drawn stays, and the same command draws the rest", 130)
+    finally:
+        drawn.write()
+    return 0
+
+
+def _is_short(console: Console, places: Sequence[int]) -> bool:
+    return len(places) < MANY or not redraws(console)
+
+
+def _draw_one(write: Write, figure: str, drawn: "Drawn", results: Path, *, everything: bool) -> int:
+    """Draw one figure of the papers, unless it is as it was; its errors are the caller's. Gives the exit code."""
+    job = Job("tables" if "-table-" in figure else "figures", write)
+    mark = drawn.fingerprint(job)
+    paths = None if everything else drawn.unchanged(mark)
+    if paths:
+        print(_told(paths, "unchanged"))
+        return 0
+    made = _made(write, results / job.folder)
+    if isinstance(made, str):
+        return _complain(made)
+    drawn.note(mark, made)
+    drawn.write()
+    print(_told(made))
+    return 0
+
+
+def _made(write: Write, folder: Path) -> list[Path] | str:
+    """The files that were written into the folder, or in a line why they could not be."""
     from jumpstart_exp.store import StoreError
 
     try:
-        paths = write(folder)
+        return write(folder)
     except OSError as error:
-        return _complain(f"cannot write into {folder}: {error.strerror or error}")
+        return f"cannot write into {folder}: {error.strerror or error}"
     except StoreError as error:
-        return _complain(str(error))
+        return str(error)
+
+
+def _told(paths: Sequence[Path], word: str = "") -> str:
+    """A line for each figure or table: its first file, the endings of its others, and the word."""
+    lines = []
     for stem, files in groupby(paths, key=lambda path: path.with_suffix("")):
         first, *others = (path.suffix for path in files)
-        print(legible(f"  {stem}{first}" + (f" (and {', '.join(others)})" if others else ""), _LONGEST_LINE))
-    return 0
+        endings = f" (and {', '.join(others)})" if others else ""
+        lines.append(legible(f"  {stem}{first}{endings}{f', {word}' if word else ''}", _LONGEST_LINE))
+    return "\n".join(lines)
 
 
 def _complain(message: str, code: int = 1) -> int:

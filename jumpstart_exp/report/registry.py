@@ -1,17 +1,17 @@
 """What the report can make: every figure and table registers itself, under the kind that `only=` names.
 
 A module of `figures`, `tables`, `papers`, `inside`, `geometry` or `page` registers a function that says which files it
-can make of one figure's grid (`of_grid`) or of the whole store (`of_store`). Nothing else has to know of it.
+can make of one figure's grid (`of_grid`) or of the whole store (`of_store`). Its kind names the module, so that one kind
+imports no more than it needs.
 """
 
-import pkgutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # the command's --help needs the kinds alone, at once
     import pandas as pd
@@ -22,67 +22,76 @@ if TYPE_CHECKING:  # the command's --help needs the kinds alone, at once
 
 
 class Kind(NamedTuple):
-    """What `only=` can ask for: what that shows, and what it needs."""
+    """What `only=` can ask for: what that shows, what it needs, and the modules that register it."""
 
     shows: str
     needs: str
+    modules: tuple[str, ...]
 
 
 KINDS = {
-    "page": Kind("all of it in one file that opens offline: RESULTS_DIR/report.html.", "a result"),
+    "page": Kind("all of it in one file that opens offline: RESULTS_DIR/report.html.", "a result", ("page",)),
     "heatmaps": Kind(
         "accuracy over depth × width, of every result, with the frontier; where all networks are equally wide, a row a "
         "method with its numbers.",
         "a result",
+        ("figures.heatmaps",),
     ),
     "scatters": Kind(
         "accuracy against the number of parameters, of CNNs at three depth-width pairs or more.",
         "CNNs (network.layout=cnn) that trained at three depth-width pairs or more",
+        ("figures.scatters",),
     ),
     "tables": Kind(
         "of figures with two methods or more: best accuracy, networks that train, and who is best how often; what the "
         "penalty costs in time and memory against relu.",
         "two methods or more in one figure",
+        ("tables.summaries",),
     ),
     "seeds": Kind(
         "means and shares of seeds that train with their intervals, best against last epoch, differences between "
         "methods, how deep each width trains and how many times deeper.",
         "a result",
+        ("figures.frontier", "figures.shares", "tables.seeds"),
     ),
     "sweeps": Kind(
         "over one swept setting or several: networks that train, the best value of every cell, what tells the values "
         "apart.",
         "one method at several values of a setting, at the same depths and widths: optimizer.lr=0.001,0.01",
+        ("figures.sweeps", "tables.sweeps"),
     ),
     "comparison": Kind(
         "ours against the published numbers: figures, tables, the papers' statements.",
         "cells of a published study, say +experiment=cpaior_moons or table2_50x4",
+        ("papers.compared",),
     ),
     "inside": Kind(
         "the data layer by layer, decision surfaces, dead units over time, of cells that python -m "
         "jumpstart_exp.inspect has trained again.",
         "kept states of a stored cell: make inspect, or python -m jumpstart_exp.inspect key=…",
+        ("inside.jobs",),
     ),
     "geometry": Kind(
         "linear regions, soft boundaries, where the gradient lives and how noisy it is, layer by layer, of cells that "
         "python -m jumpstart_exp.inspect probe=all has probed.",
         "probes of a stored cell: python -m jumpstart_exp.inspect key=… probe=all",
+        ("geometry.planes", "geometry.probes"),
     ),
     "relaxation": Kind(
         "losses of every relaxed layer over the training, and how far the relaxed values are from the network's own.",
         "networks with relaxed layers (method=rai) and their curves",
+        ("figures.relaxation",),
     ),
     "initialisation": Kind(
         "dead units and points before training, measured and by the papers' formulas.",
         "networks with Glorot's initial weights and without batch norm",
+        ("figures.initialisation",),
     ),
 }
 """What the report can make, by the name that `only=` takes."""
 
 MOST_ALIKE = 12
 """Figures of one dataset and the same methods that have files of their own, whatever else they differ in."""
-
-_PACKAGES = ("figures", "tables", "papers", "inside", "geometry", "page")
 
 Write = Callable[[Path], list[Path]]
 """Draws or writes into a folder; gives its files."""
@@ -128,10 +137,15 @@ class Stored:
 
 @dataclass(frozen=True)
 class Job:
-    """Files to be made, and the folder below the results that they go into ("" for the results' own)."""
+    """Files to be made, and the folder below the results that they go into ("" for the results' own).
+
+    What `write` is made from decides whether they are made again: a function of the package, or a partial or closure of
+    one, of plain data, arrays, tables, grids and folders (`unchanged.py`). One that takes long is begun before others.
+    """
 
     folder: str
     write: Write
+    is_long: bool = False
 
 
 _OfGrid = Callable[["FigureGrid"], Iterable[Job]]
@@ -168,17 +182,16 @@ def sections(stored: Stored, only: str) -> Iterator[tuple[str, list[Job]]]:
         stored: what it is made of.
         only: one of KINDS; empty for all of them.
     """
-    report = import_module("jumpstart_exp.report")
-    for package in _PACKAGES:  # every module may register something
-        for module in pkgutil.iter_modules([str(Path(path) / package) for path in report.__path__]):
-            import_module(f"{report.__name__}.{package}.{module.name}")
+    for name, kind in KINDS.items():
+        if only in ("", name):
+            for module in kind.modules:
+                import_module(f"jumpstart_exp.report.{module}")
     for grid in stored.alone:
-        made = sorted(_of_grids, key=lambda output: output[0])
-        if found := [job for _, kind, jobs in made if only in ("", kind) for job in jobs(grid)]:
+        if found := [job for _, kind, jobs in sorted(_of_grids, key=_order) if only in ("", kind) for job in jobs(grid)]:
             counts = (int(grid.present.sum()), "cell"), (len(grid.methods), "method"), (len(grid.seeds), "seed")
             told = ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
             yield f"{grid.title}: {told}{_others_told(grid, stored)}", found
-    for _, kind, title, of_store in sorted(_of_stores, key=lambda output: output[0]):
+    for _, kind, title, of_store in sorted(_of_stores, key=_order):
         if only in ("", kind) and (found := [*of_store(stored)]):
             yield title, found
 
@@ -203,6 +216,10 @@ def _rank(grid: "FigureGrid") -> tuple[float, int]:
     """The share of networks that train at the best epoch, then how many there are."""
     count = int(grid.present.sum())
     return float(grid.trained("best").sum()) / max(1, count), count
+
+
+def _order(registered: tuple[Any, ...]) -> int:
+    return int(registered[0])
 
 
 def _check(kind: str) -> None:

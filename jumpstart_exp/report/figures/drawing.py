@@ -11,6 +11,8 @@ from typing import Any
 import matplotlib.style
 import numpy as np
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -72,16 +74,22 @@ def save_figure(draw: Callable[[], Figure], folder: Path, name: str) -> list[Pat
 
 
 def figure_files(draw: Callable[[], Figure], dpi: int = DPI) -> dict[str, bytes]:
-    """The figure as a PNG and a PDF file, in the report's style; the same figure, the same bytes."""
-    found = {}
+    """The figure as a PNG and a PDF file, in the report's style; the same figure, the same bytes.
+
+    It is laid out once, for the PNG: `savefig` would lay it out, and draw it, twice for each of the files.
+    """
+    png, pdf = io.BytesIO(), io.BytesIO()
     with plain_style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # a label's letter: a box stands for it
         figure = draw()
-        for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
-            content = io.BytesIO()
-            figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)
-            found[kind] = content.getvalue()
-    return found
+        figure.set_dpi(dpi)
+        canvas = FigureCanvasAgg(figure)
+        if (layout := figure.get_layout_engine()) is not None:
+            layout.execute(figure)
+            figure.set_layout_engine(None)
+        canvas.print_png(png)
+        FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None})
+    return {"png": png.getvalue(), "pdf": pdf.getvalue()}
 
 
 def figure_title(grid: FigureGrid, at_epoch: str, letters: float) -> str:

@@ -32,7 +32,7 @@ _SCRIPTS = ("data", "colours", "elements", "study", "heatmap", "cell", "charts",
 @of_store("page", rank=30, title="the page")
 def _page(stored: Stored) -> Iterator[Job]:
     compared_of(stored)  # what cannot be compared is told before anything is drawn
-    yield Job("", partial(_write, stored))
+    yield Job("", partial(_write, stored), is_long=True)
 
 
 def _write(stored: Stored, folder: Path) -> list[Path]:
