@@ -215,13 +215,15 @@ def compose_one(overrides: Sequence[str]) -> Cell:
 
 
 @own_hydra()
-def load_configuration(overrides: Sequence[str], mode: RunMode) -> DictConfig:
-    """The package's configuration with these overrides, Hydra's node included.
+def load_configuration(
+    overrides: Sequence[str], mode: RunMode, loader: ConfigLoaderImpl | None = None
+) -> DictConfig:
+    """The package's configuration with these overrides, Hydra's node included; `loader` None is one of its own.
 
     Raises:
         HydraException, OmegaConfBaseException: they cannot be composed.
     """
-    return own_loader().load_configuration("config", list(overrides), mode, from_shell=False)
+    return (loader or own_loader()).load_configuration("config", list(overrides), mode, from_shell=False)
 
 
 def own_loader(config_dir: str | Path | None = None) -> ConfigLoaderImpl:

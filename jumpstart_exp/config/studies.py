@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.config.composition import compose_cells, load_configuration, own_loader
+from jumpstart_exp.config.composition import compose_cells, load_configuration, own_loader, reading_once
 from jumpstart_exp.config.entries import read_entries
 from jumpstart_exp.config.expansion import expand_jobs
 
@@ -91,7 +91,13 @@ def small_study(name: str) -> Study | None:
 def load_study(name: str, variant: str) -> tuple[ConfigLoaderImpl, DictConfig, tuple[str, ...]]:
     """Hydra's loader, the study's own composed configuration, and the overrides that choose it."""
     chosen = (f"+experiment={name}", f"variant={variant}")
-    return own_loader(), load_configuration(chosen, RunMode.MULTIRUN), chosen
+    return own_loader(), load_configuration(chosen, RunMode.MULTIRUN, _package_files()), chosen
+
+
+@cache
+def _package_files() -> ConfigLoaderImpl:
+    """A loader that reads each of the package's files once for all studies."""
+    return reading_once(own_loader())
 
 
 @cache

@@ -117,7 +117,7 @@ def setting_columns(table: pd.DataFrame) -> dict[str, list[Hashable]]:
     any other that does not tune. What stays None has no effect.
     """
     fields = cell_fields()
-    columns = {name: [plain(value) for value in table[name]] for name in described(table)}
+    columns = {name: plain_values(table[name]) for name in described(table)}
     nothing: list[Hashable] = [None] * len(table)
     kinds, datasets = columns.get("penalty.kind", nothing), columns.get("dataset", nothing)
     optimizers = columns.get("optimizer.name", ["adam"] * len(table))
@@ -167,6 +167,15 @@ def rows_where(table: pd.DataFrame, where: str | None) -> pd.DataFrame:
     if not any(kept):
         raise left_nothing(where, len(table), seen)
     return table.assign(labels=pd.Series(kept, index=table.index, dtype=object))[[bool(labels) for labels in kept]]
+
+
+def plain_values(column: "pd.Series[Any]") -> list[Hashable]:
+    """A column's plain values, row by row."""
+    if column.dtype == object:  # where equal values may be of unlike types
+        return [plain(value) for value in column]
+    codes, values = pd.factorize(column, use_na_sentinel=False)
+    found = [plain(value) for value in values.tolist()]
+    return [found[code] for code in codes.tolist()]
 
 
 def plain(value: Any) -> Hashable:

@@ -89,8 +89,12 @@ def initialisations(table: pd.DataFrame) -> list[InitialisedDataset]:
     plain.remove("network.layout")
     found: dict[tuple[Hashable, ...], dict[str, list[_Network]]] = defaultdict(lambda: defaultdict(list))
     measured = zip(*(table[name] for name in ("network.layout", *AXES, *_CENSUS)), strict=True)
+    is_plain = np.ones(len(table), np.bool_)
+    for name in plain:
+        usually = (None, usual(name))
+        is_plain &= [value in usually for value in columns[name]]
     for row, (layout, depth, width, seed, units, points) in enumerate(measured):
-        if layout not in LAYOUTS or any(columns[name][row] not in (None, usual(name)) for name in plain):
+        if layout not in LAYOUTS or not is_plain[row]:
             continue
         if _is_census(units, depth) and _is_census(points, depth):
             # biases are zero: what is dead in a layer is the zero input of the next one, and dead in all that follow

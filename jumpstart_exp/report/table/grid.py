@@ -17,7 +17,7 @@ import math
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -54,6 +54,7 @@ _MOST_COLUMNS = 1500  # of heatmaps, the panels of all methods side by side
 _MOST_ROWS = 400
 
 _IN_EVERY_TITLE = ("dataset", "network.layout", "optimizer.epochs")
+_CONTENT = "dataset.content"
 
 _NULL_WORDS = {
     "optimizer.batch_size": "full batch",
@@ -224,7 +225,8 @@ class _Draft:
     @cached_property
     def settings(self) -> Settings:
         """The figure's method settings: the swept ones, and those on which all its methods that have them agree."""
-        values = {name: {entry.settings[name] for entry in self.entries} - {None} for name in self.entries[0].settings}
+        own = _distinct(self.entries)
+        values = {name: {settings[name] for settings in own} - {None} for name in own[0]}
         agreed = {name: found.pop() for name, found in values.items() if cell_fields()[name].tunes and len(found) == 1}
         return agreed | {name: value for name, value in self.swept.items() if value is not None}
 
@@ -248,19 +250,41 @@ def figure_grids(table: pd.DataFrame) -> list[FigureGrid]:
     axes = [[int(value) for value in table[name]] for name in AXES]
     of_method = {name: values for name, values in columns.items() if is_of_method(name)}
     of_context = {name: values for name, values in columns.items() if name not in (*of_method, *AXES)}
-    contexts: dict[tuple[Hashable, ...], list[_Entry]] = defaultdict(list)
-    for row, labels in enumerate(table["labels"]):
-        settings = {name: values[row] for name, values in of_method.items()}
-        at = tuple(axis[row] for axis in axes)
-        context = contexts[tuple(values[row] for values in of_context.values())]
-        context += [_Entry(row, label, at, settings) for label in sorted({*labels})]
+    contexts: list[list[_Entry]] = [[] for _ in range(len(table))]
+    shared: list[Settings] = []  # by the first row that has them
+    for row, (context, settings, at, labels) in enumerate(
+        zip(_firsts(of_context), _firsts(of_method), zip(*axes, strict=True), table["labels"], strict=True)
+    ):
+        of_row = {name: values[settings] for name, values in of_method.items()} if settings == row else {}
+        shared.append(of_row)
+        contexts[context] += [_Entry(row, label, at, shared[settings]) for label in sorted({*labels})]
     drafts = [
-        _Draft(dict(zip(of_context, context, strict=True)), swept, joined)
-        for context, entries in contexts.items()
+        _Draft({name: values[first] for name, values in of_context.items()}, swept, joined)
+        for first, entries in enumerate(contexts)
+        if entries
         for swept, joined in _figures(entries)
     ]
-    grids = [_grid(draft, _title(draft, drafts), table) for draft in drafts if _can_be_shown(draft, drafts)]
+    of_datasets: dict[str, list[_Draft]] = defaultdict(list)
+    for draft in drafts:
+        of_datasets[draft.dataset.title].append(draft)
+    titles = {title: _Titles(alike) for title, alike in of_datasets.items()}
+    titled = [(draft, titles[draft.dataset.title].of(draft)) for draft in drafts]
+    grids = [_grid(draft, title, table) for draft, title in titled if _can_be_shown(draft, title)]
     return sorted(grids, key=lambda grid: (_natural(grid.title), grid.slug))
+
+
+def _firsts(columns: Mapping[str, list[Hashable]]) -> list[int]:
+    """For every row the first one that has the same values."""
+    # of most settings a store has one value only
+    several = [values for values in columns.values() if any(value != values[0] for value in values)]
+    first: dict[tuple[Hashable, ...], int] = {}
+    rows = len(next(iter(columns.values()), ()))
+    return [first.setdefault(tuple(values[row] for values in several), row) for row in range(rows)]
+
+
+def _distinct(entries: Iterable[_Entry]) -> list[Settings]:
+    """Their settings, of which most entries share a few."""
+    return [*{id(entry.settings): entry.settings for entry in entries}.values()]
 
 
 def _figures(entries: list[_Entry]) -> list[tuple[Settings, tuple[_Entry, ...]]]:
@@ -322,7 +346,8 @@ def _with_relaxation(entries: list[_Entry]) -> list[_Entry]:
 
 def _varying(entries: list[_Entry]) -> set[str]:
     """The settings of which one label has several values; null beside one value follows from another setting."""
-    return {name for name in entries[0].settings if len({entry.settings[name] for entry in entries} - {None}) > 1}
+    own = _distinct(entries)
+    return {name for name in own[0] if len({settings[name] for settings in own} - {None}) > 1}
 
 
 def _with_null_values(entries: list[_Entry]) -> list[_Entry]:
@@ -374,13 +399,13 @@ def _fits(demand: tuple[Hashable, ...], combination: tuple[Hashable, ...]) -> bo
     return all(wanted is None or wanted == value for wanted, value in zip(demand, combination, strict=True))
 
 
-def _can_be_shown(draft: _Draft, drafts: list[_Draft]) -> bool:
+def _can_be_shown(draft: _Draft, title: str) -> bool:
     """Whether there is paper for the figure, and memory for its arrays; a warning says where there is not."""
     shape = methods, depths, widths, seeds = [len(values) for values in draft.axes]
     if math.prod(shape) <= _MOST_PLACES and methods * depths <= _MOST_COLUMNS and widths <= _MOST_ROWS:
         return True
     warnings.warn(
-        f"{_title(draft, drafts)} is left out: {methods} methods × {depths} depths × {widths} widths × {seeds} seeds "
+        f"{title} is left out: {methods} methods × {depths} depths × {widths} widths × {seeds} seeds "
         "are more than a figure can show",
         GridWarning,
         stacklevel=3,
@@ -429,12 +454,18 @@ def cells_of(owner: NDArray[np.int64], axes: list[list[Any]], table: pd.DataFram
         GridError: seeds of one network differ in their number of parameters.
     """
 
+    known = owner >= 0
+    rows = owner[known]
+
     def words(name: str, missing: str) -> NDArray[np.object_]:
-        return np.asarray(np.append(table[name].astype(str).to_numpy(dtype=object), missing)[owner])
+        found = np.full(owner.shape, missing, dtype=object)
+        found[known] = table[name].iloc[rows].astype(str).to_numpy(dtype=object)
+        return found
 
     def numbers(name: str) -> NDArray[np.float64]:
-        values = pd.to_numeric(table[name]).to_numpy(dtype=np.float64, na_value=np.nan)
-        return np.asarray(np.append(values, np.nan)[owner])
+        found = np.full(owner.shape, np.nan)
+        found[known] = pd.to_numeric(table[name].iloc[rows]).to_numpy(dtype=np.float64, na_value=np.nan)
+        return found
 
     status = words("status", "missing")
     done = status == "done"
@@ -446,7 +477,7 @@ def cells_of(owner: NDArray[np.int64], axes: list[list[Any]], table: pd.DataFram
     return {
         "n_params": _agreed_parameters(numbers("n_params"), axes),
         "accuracy": {name: np.where(done, numbers(column), np.nan) for name, column in columns.items()},
-        "present": owner >= 0,
+        "present": known,
         "diverged": status == "diverged",
         "failed": status == "failed",
         "seconds": np.where(done, numbers("seconds"), np.nan),
@@ -481,45 +512,51 @@ def _is_only_penalised(settings: Settings) -> bool:
     return plain and settings.get("penalty.kind") not in (None, "none") and settings.get("penalty.weight") != 0.0
 
 
-def _title(draft: _Draft, drafts: list[_Draft]) -> str:
-    """Dataset, layout, epochs and subset, then every other setting that the figures of this dataset do not share.
+class _Titles:
+    """The titles of the figures of one dataset: what tells each from the others.
 
-    What a table's file tells by itself is no part of it.
+    What a table's file tells by itself is no part of one.
     """
-    _, layout, epochs = draft.words
-    alike = [other for other in drafts if other.dataset.title == draft.dataset.title]
-    parts = [draft.dataset.title, layout, f"{epochs} epochs"]
-    said = {*_IN_EVERY_TITLE, *follows(draft.context)}
-    if any(_differ_in_what_follows(draft, other) for other in alike):
-        said.remove("dataset.content")
-    if draft.context.get("dataset.n_train") is not None:
-        parts.append(f"{spelled(draft.context['dataset.n_train'])} training points")
-        said.add("dataset.n_train")
-    of_optimizers = follows_from_optimizer({**other.context, **other.settings} for other in alike)
-    said |= {name for name in of_optimizers if draft.context.get(name) == usual(name)}
-    parts += [
-        in_words(name, draft.context[name])
-        for name in sorted(draft.context.keys() - said)
-        if len({other.context.get(name) for other in alike}) > 1
-    ]
-    parts += [
-        in_words(name, draft.settings[name])
-        for name in sorted(draft.settings)
-        if len({other.settings.get(name) for other in alike} - {None}) > 1
-    ]
-    return " · ".join(part for part in parts if part)
+
+    def __init__(self, drafts: Sequence[_Draft]) -> None:
+        self._of_optimizers = follows_from_optimizer({**draft.context, **draft.settings} for draft in drafts)
+        contexts, settings = [draft.context for draft in drafts], [draft.settings for draft in drafts]
+        names = set().union(*contexts), set().union(*settings)
+        self._contexts = {name for name in names[0] if len({of.get(name) for of in contexts}) > 1}
+        self._settings = {name for name in names[1] if len({of.get(name) for of in settings} - {None}) > 1}
+        contents: dict[object, set[Hashable]] = defaultdict(set)
+        for draft in drafts:
+            contents[_but_content(draft)].add(draft.context.get(_CONTENT))
+        self._unexplained = {alike for alike, of in contents.items() if len(of) > 1}
+
+    def of(self, draft: _Draft) -> str:
+        """Dataset, layout, epochs and subset, then every other setting that the figures do not share."""
+        _, layout, epochs = draft.words
+        parts = [draft.dataset.title, layout, f"{epochs} epochs"]
+        following = follows(draft.context)
+        said = {*_IN_EVERY_TITLE, *following}
+        # unlike contents that no other setting explains: another version draws otherwise
+        if _CONTENT in following and _but_content(draft) in self._unexplained:
+            said.remove(_CONTENT)
+        if draft.context.get("dataset.n_train") is not None:
+            parts.append(f"{spelled(draft.context['dataset.n_train'])} training points")
+            said.add("dataset.n_train")
+        said |= {name for name in self._of_optimizers if draft.context.get(name) == usual(name)}
+        parts += [
+            in_words(name, draft.context[name])
+            for name in sorted(draft.context.keys() - said)
+            if name in self._contexts
+        ]
+        parts += [
+            in_words(name, draft.settings[name]) for name in sorted(draft.settings) if name in self._settings
+        ]
+        return " · ".join(part for part in parts if part)
 
 
-def _differ_in_what_follows(one: _Draft, other: _Draft) -> bool:
-    """Whether two figures have unlike contents that no other setting explains: another version draws otherwise."""
-    following, content = follows(one.context), "dataset.content"
-    others = one.context.keys() - following
-    return (
-        content in following
-        and one.context.get(content) != other.context.get(content)
-        and one.settings == other.settings
-        and all(one.context[name] == other.context.get(name) for name in others)
-    )
+def _but_content(draft: _Draft) -> Hashable:
+    """All that tells a figure from others but what follows from its other settings."""
+    others = draft.context.keys() - follows(draft.context)
+    return frozenset((name, draft.context[name]) for name in others), frozenset(draft.settings.items())
 
 
 def in_words(name: str, value: Hashable) -> str:

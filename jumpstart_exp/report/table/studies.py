@@ -13,7 +13,7 @@ from jumpstart_exp.config.schema import plain_config, split_config
 from jumpstart_exp.config.studies import STUDIES, VARIANTS, Study, load_study, study, study_cells
 from jumpstart_exp.data import DATASETS, ImageSpec
 from jumpstart_exp.report.table.grid import FigureGrid
-from jumpstart_exp.store.fields import AXES, described, is_of_method, plain, seed_of_points
+from jumpstart_exp.store.fields import AXES, described, is_of_method, plain_values, seed_of_points
 
 _CONTENT = "dataset.content"
 _Description = frozenset[tuple[str, Hashable]]
@@ -162,7 +162,7 @@ def _row_descriptions(table: pd.DataFrame) -> list[_Description]:
     if table.empty:
         return []
     names = [name for name in described(table) if name not in ("numerics", *_content_to_ignore(table))]
-    columns = [[plain(value) for value in table[name].tolist()] for name in names]
+    columns = [plain_values(table[name]) for name in names]
     found = (_description(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
     numerics = table.get("numerics", [NUMERICS] * len(table))
     other = frozenset({("numerics", None)})
