@@ -215,9 +215,7 @@ def compose_one(overrides: Sequence[str]) -> Cell:
 
 
 @own_hydra()
-def load_configuration(
-    overrides: Sequence[str], mode: RunMode, loader: ConfigLoaderImpl | None = None
-) -> DictConfig:
+def load_configuration(overrides: Sequence[str], mode: RunMode, loader: ConfigLoaderImpl | None = None) -> DictConfig:
     """The package's configuration with these overrides, Hydra's node included; `loader` None is one of its own.
 
     Raises:

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from jumpstart_exp.arguments import Arguments, read_arguments
 from jumpstart_exp.console import redraws, set_up_output
 from jumpstart_exp.folders import why_no_folder
-from jumpstart_exp.report.processes import Processes, ProcessError, processes_for
+from jumpstart_exp.report.processes import ProcessError, Processes, processes_for
 from jumpstart_exp.report.registry import KINDS, MOST_ALIKE, Job, Stored, Write, sections
 from jumpstart_exp.settings import SettingError, legible
 
@@ -167,7 +167,7 @@ def _draw(work: Sequence[tuple[str, Sequence[Job]]], results: Path, drawn: "Draw
     marks = [drawn.fingerprint(job) for job in jobs]
     kept = [None if everything else drawn.unchanged(mark) for mark in marks]
     told: dict[int, str | None] = {place: _told(paths, "unchanged") for place, paths in enumerate(kept) if paths}
-    places = sorted((place for place in range(len(jobs)) if place not in told), key=lambda place: not jobs[place].is_long)
+    places = sorted({*range(len(jobs))} - told.keys(), key=lambda place: (not jobs[place].is_long, place))
     console, shown = Console(), 0
 
     def write(place: int) -> list[Path] | str:
@@ -184,8 +184,7 @@ def _draw(work: Sequence[tuple[str, Sequence[Job]]], results: Path, drawn: "Draw
     try:
         with (
             Processes(write, places, processes_for(len(places)) if len(places) >= MANY else 1) as processes,
-            # without a thread of its own
-            Progress(console=console, transient=True, auto_refresh=False, disable=_is_short(console, places)) as progress,
+            _progress(console, len(places)) as progress,
         ):
             task = progress.add_task("drawing", total=len(jobs), completed=len(told))
             show()
@@ -207,8 +206,10 @@ def _draw(work: Sequence[tuple[str, Sequence[Job]]], results: Path, drawn: "Draw
     return 0
 
 
-def _is_short(console: Console, places: Sequence[int]) -> bool:
-    return len(places) < MANY or not redraws(console)
+def _progress(console: Console, jobs: int) -> Progress:
+    """A bar with the time left, without a thread of its own; none where little is to be done, or nobody looks."""
+    is_short = jobs < MANY or not redraws(console)
+    return Progress(console=console, transient=True, auto_refresh=False, disable=is_short)
 
 
 def _draw_one(write: Write, figure: str, drawn: "Drawn", results: Path, *, everything: bool) -> int:

@@ -1,8 +1,8 @@
 """What the report can make: every figure and table registers itself, under the kind that `only=` names.
 
 A module of `figures`, `tables`, `papers`, `inside`, `geometry` or `page` registers a function that says which files it
-can make of one figure's grid (`of_grid`) or of the whole store (`of_store`). Its kind names the module, so that one kind
-imports no more than it needs.
+can make of one figure's grid (`of_grid`) or of the whole store (`of_store`). Its kind names the module, so that
+one kind imports no more than it needs.
 """
 
 from collections import defaultdict
@@ -182,12 +182,11 @@ def sections(stored: Stored, only: str) -> Iterator[tuple[str, list[Job]]]:
         stored: what it is made of.
         only: one of KINDS; empty for all of them.
     """
-    for name, kind in KINDS.items():
-        if only in ("", name):
-            for module in kind.modules:
-                import_module(f"jumpstart_exp.report.{module}")
+    for module in _modules(only):
+        import_module(f"jumpstart_exp.report.{module}")
     for grid in stored.alone:
-        if found := [job for _, kind, jobs in sorted(_of_grids, key=_order) if only in ("", kind) for job in jobs(grid)]:
+        made = sorted(_of_grids, key=_order)
+        if found := [job for _, kind, jobs in made if only in ("", kind) for job in jobs(grid)]:
             counts = (int(grid.present.sum()), "cell"), (len(grid.methods), "method"), (len(grid.seeds), "seed")
             told = ", ".join(f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts)
             yield f"{grid.title}: {told}{_others_told(grid, stored)}", found
@@ -216,6 +215,10 @@ def _rank(grid: "FigureGrid") -> tuple[float, int]:
     """The share of networks that train at the best epoch, then how many there are."""
     count = int(grid.present.sum())
     return float(grid.trained("best").sum()) / max(1, count), count
+
+
+def _modules(only: str) -> list[str]:
+    return [module for name, kind in KINDS.items() if only in ("", name) for module in kind.modules]
 
 
 def _order(registered: tuple[Any, ...]) -> int:

@@ -1,9 +1,9 @@
 """Figures and tables that need not be made again: their files are as they were written, of the very same input.
 
-What a job is made from is its function with all arguments: grids, tables, published numbers, options. Together with the
-package's own files and the versions of the libraries that compute and draw it is the job's fingerprint. The record
-`RESULTS_DIR/.drawn.json` has each fingerprint's files with their hashes. Whatever cannot be fingerprinted, is not in the
-record, or has a file that is not as it was written, is made again.
+What a job is made from is its function with all arguments: grids, tables, published numbers, options. Together with
+the package's own files and the versions of the libraries that compute and draw it is the job's fingerprint. The record
+`RESULTS_DIR/.drawn.json` has each fingerprint's files with their hashes. Whatever cannot be fingerprinted, is not in
+the record, or has a file that is not as it was written, is made again.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ from jumpstart_exp.report.table.grid import FigureGrid
 RECORD = ".drawn.json"
 """The record's name in the results folder."""
 
-_LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "seaborn", "scikit-learn", "torch", "pillow", "fonttools", "jinja2")
+_LIBRARIES = ("matplotlib", "pillow", "fonttools", "jinja2", "numpy", "pandas", "scipy", "scikit-learn", "torch")
 """What computes and draws."""
 
 _PACKAGE = __name__.partition(".")[0]
@@ -120,7 +120,7 @@ class Drawn:
                     feed(np.ascontiguousarray(value).tobytes())
             case pd.DataFrame():
                 feed(self._once(value, _feed_frame))
-            case FigureGrid():  # whose rows say where its cells stand in the table, and that changes with any other cell
+            case FigureGrid():  # whose rows are places in the table, which change with any other cell
                 feed(self._once(value, partial(self._feed_fields, but=("rows",))))
             case Stored():
                 feed(self._once(value, self._feed_stored))
@@ -197,7 +197,7 @@ def _feed_frame(feed: _Feed, table: pd.DataFrame) -> None:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, found.schema) as stream:
         stream.write_table(found.combine_chunks())
-    feed(sink.getvalue())  # type: ignore[arg-type]  # a buffer of bytes
+    feed(sink.getvalue())
 
 
 def _feed_files(feed: _Feed, folder: Path) -> None:

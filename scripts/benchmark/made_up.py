@@ -1,7 +1,8 @@
 """A store of made-up results at the published grids, written as a sweep writes them: nothing is trained.
 
-MOONS (three papers' grids, in the papers' words and as the code did it), MNIST and CIFAR-10 as scatters of CNNs, a sweep
-over learning rate and λ, and a regression; some cells diverged, some failed. Deeper and thinner networks train less often.
+MOONS (three papers' grids, in the papers' words and as the code did it), MNIST and CIFAR-10 as scatters of CNNs, a
+sweep over learning rate and λ, and a regression; some cells diverged, some failed. Deeper and thinner networks train
+less often.
 """
 
 import dataclasses

@@ -87,8 +87,8 @@ def figure_files(draw: Callable[[], Figure], dpi: int = DPI) -> dict[str, bytes]
         if (layout := figure.get_layout_engine()) is not None:
             layout.execute(figure)
             figure.set_layout_engine(None)
-        canvas.print_png(png)
-        FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None})
+        canvas.print_png(png)  # type: ignore[no-untyped-call]
+        FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None})  # type: ignore[no-untyped-call]
     return {"png": png.getvalue(), "pdf": pdf.getvalue()}
 
 

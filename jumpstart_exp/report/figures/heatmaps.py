@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
-from seaborn.cm import rocket
 
+from jumpstart_exp.report.figures.colour_maps import rocket
 from jumpstart_exp.report.figures.drawing import METRICS, figure_job, figure_title, in_lines
 from jumpstart_exp.report.figures.panel_grid import (
     FrontierPlaces,

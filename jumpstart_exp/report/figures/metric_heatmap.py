@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from seaborn.cm import rocket
 
 from jumpstart_exp.cell import cell_fields
 from jumpstart_exp.data import DATASETS
+from jumpstart_exp.report.figures.colour_maps import rocket
 from jumpstart_exp.report.figures.drawing import in_lines, plain_style, wrapped
 from jumpstart_exp.report.figures.panel_grid import Panel, PanelGrid, Scale, Style, draw_panels, panel_size
 from jumpstart_exp.report.table.grid import GridError, spelled

@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from seaborn.cm import mako, rocket
 
 from jumpstart_exp.report.captions import difference_caption, in_interval, moments_caption, pairs_told
+from jumpstart_exp.report.figures.colour_maps import mako, rocket
 from jumpstart_exp.report.figures.drawing import figure_job
 from jumpstart_exp.report.figures.panel_grid import Panel, Scale, Style, draw_captioned
 from jumpstart_exp.report.registry import Job, of_grid

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
-from seaborn.cm import mako, rocket
 
 from jumpstart_exp.report.captions import FEW_SEEDS, clipped_told, counted, seeds_of, threshold_of
+from jumpstart_exp.report.figures.colour_maps import mako, rocket
 from jumpstart_exp.report.figures.drawing import figure_job, in_lines, line_height, wrapped, write_lines
 from jumpstart_exp.report.figures.panel_grid import (
     ALIKE,

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
-from seaborn.cm import rocket_r
 from torch import Tensor, nn
 
 from jumpstart_exp.geometry.bounds import partial_backpropagation
@@ -23,6 +22,7 @@ from jumpstart_exp.geometry.variation import (
     strip_network,
     strip_sampler,
 )
+from jumpstart_exp.report.figures.colour_maps import rocket_r
 from jumpstart_exp.report.figures.drawing import label_powers
 from jumpstart_exp.report.inside.style import CLASS_COLOURS, NORMAL, SMALL, SURFACE, TICKS, bare, new_figure
 

@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
-from seaborn.cm import rocket_r
 
 from jumpstart_exp.data.base import DatasetSpec
 from jumpstart_exp.data.image_files import DataError
 from jumpstart_exp.data.loading import Data, load
 from jumpstart_exp.inspect.recorded_states import RecordedStates
 from jumpstart_exp.inspect.turning_points import largest, turning_points
+from jumpstart_exp.report.figures.colour_maps import rocket_r
 from jumpstart_exp.report.figures.drawing import power_of_ten
 from jumpstart_exp.report.inside.activations import Array, surface
 from jumpstart_exp.report.inside.style import (

@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from seaborn.cm import rocket
+from matplotlib.colors import to_hex
 
+from jumpstart_exp.report.figures.colour_maps import rocket
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.page.claimed_cells import ClaimedCells
 from jumpstart_exp.report.page.contents import LARGEST, page_contents
@@ -93,7 +94,7 @@ def _digest(text: str) -> str:
 
 
 def _script() -> str:
-    colours = "".join(f"{round(255 * part):02x}" for colour in rocket.colors for part in colour[:3])
+    colours = "".join(to_hex(rocket(place))[1:] for place in range(rocket.N))
     parts = "\n".join(_asset(f"{name}.js") for name in _SCRIPTS)
     return f'(() => {{\n"use strict";\nconst ROCKET = "{colours}";\n{parts}\n}})();\n'
 

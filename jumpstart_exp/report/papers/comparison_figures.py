@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from seaborn.cm import rocket
 
 from jumpstart_exp.report.captions import counted
+from jumpstart_exp.report.figures.colour_maps import rocket
 from jumpstart_exp.report.figures.drawing import save_figure
 from jumpstart_exp.report.figures.panel_grid import Bar, Panel, Scale, Style, draw_captioned
 from jumpstart_exp.report.papers.comparison import GridComparison, on_axes

@@ -9,8 +9,6 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom, false_discovery_control
-from scipy.stats import t as student
 
 CONFIDENCE = 0.95
 """Level of every interval in the report."""
@@ -123,13 +121,22 @@ def means(values: ArrayLike, between: tuple[float, float] = (-math.inf, math.inf
 
 def student_interval(value: Floats, error: Floats, count: int, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
     """Student's t interval of estimates with these standard errors from `count` seeds; NaN of too few seeds."""
-    known = np.nan if count < LEAST_FOR_INTERVAL else student.ppf(0.5 + confidence / 2, count - 1)
+    known = np.nan if count < LEAST_FOR_INTERVAL else _student_quantile(0.5 + confidence / 2, count - 1)
     return value - known * error, value + known * error
+
+
+@cache
+def _student_quantile(probability: float, freedom: int) -> float:
+    from scipy.stats import t  # half a second, which figures without intervals are not to wait for
+
+    return float(t.ppf(probability, freedom))
 
 
 @cache
 def wilson_coverage(trials: int) -> tuple[float, float]:
     """How often Wilson's interval of so many trials holds the share: over all shares on average, and at the worst."""
+    from scipy.stats import binom
+
     counts = np.arange(trials + 1)
     low, high = (ends[:, None] for ends in wilson(counts, trials))
     even = np.linspace(0, 1, 2001)
@@ -146,6 +153,8 @@ def student_coverage(count: int) -> float:
     Seeds of two kinds, as those that train and those that stay at chance, with shares from a tenth to nine tenths. What
     a sample of one kind only gives is then around that kind, and does not hold the mean.
     """
+    from scipy.stats import binom
+
     counts, shares = np.arange(count + 1)[:, None], np.linspace(0.1, 0.9, 801)
     found = counts / count
     low, high = student_interval(found, np.sqrt(found * (1 - found) / (count - 1)), count)
@@ -173,6 +182,8 @@ def false_discovery(p: ArrayLike) -> Floats:
 
     Rejecting what is at most α keeps the expected share of false rejections at most α.
     """
+    from scipy.stats import false_discovery_control
+
     adjusted = np.array(p, np.float64)
     known = ~np.isnan(adjusted)
     adjusted[known] = false_discovery_control(adjusted[known])

@@ -5,7 +5,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from jumpstart_exp.report.statistics.differences import LEAST_SEEDS, LEVEL, sign_flip_p
 from jumpstart_exp.report.statistics.intervals import EQUAL, Floats, false_discovery, wilson
@@ -153,6 +152,8 @@ def _friedman(accuracy: Floats, present: NDArray[np.bool_]) -> tuple[float | Non
         The p-value of all pairs, None for no test, and (depths, widths) of each, NaN for no test: with fewer than
         two seeds, or where all ranks are equal.
     """
+    from scipy.stats import rankdata
+
     complete = present.all(axis=0)
     ranks = rankdata(np.nan_to_num(accuracy, nan=-np.inf).round(9), axis=0)
     ranks = np.where(complete, ranks - ranks.mean(axis=0), 0.0)

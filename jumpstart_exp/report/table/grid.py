@@ -453,7 +453,6 @@ def cells_of(owner: NDArray[np.int64], axes: list[list[Any]], table: pd.DataFram
     Raises:
         GridError: seeds of one network differ in their number of parameters.
     """
-
     known = owner >= 0
     rows = owner[known]
 
@@ -547,9 +546,7 @@ class _Titles:
             for name in sorted(draft.context.keys() - said)
             if name in self._contexts
         ]
-        parts += [
-            in_words(name, draft.settings[name]) for name in sorted(draft.settings) if name in self._settings
-        ]
+        parts += [in_words(name, draft.settings[name]) for name in sorted(draft.settings) if name in self._settings]
         return " · ".join(part for part in parts if part)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
 from jumpstart_exp.cell import cell_fields
 from jumpstart_exp.report.table.grid import FigureGrid, GridError, GridWarning, cells_of, in_words, slug, spelled
@@ -83,6 +82,10 @@ def sweeps(grids: Sequence[FigureGrid], table: pd.DataFrame, *, each: bool = Fal
     Raises:
         GridError: two results stand at one place.
     """
+    if len(grids) < 2:
+        return ()
+    from scipy.sparse.csgraph import connected_components
+
     count, member = connected_components(_neighbours(grids), directed=False)
     families = [[grids[int(place)] for place in np.flatnonzero(member == number)] for number in range(count)]
     found = [sweep for family in families if len(family) > 1 and (sweep := _sweep(family, table, each=each))]
