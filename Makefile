@@ -42,13 +42,14 @@ inspect: .venv/installed ## inside the networks of 50 layers of 4: data layer by
 gallery: .venv/installed ## docs/gallery.md anew, from what is stored
 	.venv/bin/python scripts/gallery.py results
 
-bench: .venv/installed ## the engines side by side, the penalty's cost on images, the estimators, start-up: results/bench*.json (minutes)
+bench: .venv/installed ## the engines side by side, the penalty's cost on images, estimators, start-up, report: results/bench*.json (minutes)
 	.venv/bin/python scripts/bench.py --json results/bench.json
 	.venv/bin/python scripts/bench_images.py --json results/bench_images.json
 	.venv/bin/python scripts/bench_library.py --threads 1 2 --json results/bench_library.json
 	.venv/bin/python scripts/bench_geometry.py
 	.venv/bin/python scripts/bench_estimator.py --json results/bench_estimator.json
 	.venv/bin/python scripts/bench_startup.py --json results/bench_startup.json
+	.venv/bin/python scripts/bench_report.py --json results/bench_report.json
 
 gpu-check: ## what a GPU has to show, in 8 minutes at most: results/gpu_check.md; by .venv where it is, else by PYTHON
 	$(if $(wildcard .venv/bin/python),.venv/bin/python,$(PYTHON)) scripts/gpu_check.py $(GPU_CHECK)

@@ -166,7 +166,8 @@ def _draw(work: Sequence[tuple[str, Sequence[Job]]], results: Path, drawn: "Draw
     titles = dict(zip(accumulate([0, *(len(of) for _, of in work)]), (title for title, _ in work), strict=False))
     marks = [drawn.fingerprint(job) for job in jobs]
     kept = [None if everything else drawn.unchanged(mark) for mark in marks]
-    told: dict[int, str | None] = {place: _told(paths, "unchanged") for place, paths in enumerate(kept) if paths}
+    told = {place: _told(paths, "unchanged") for place, paths in enumerate(kept) if paths}
+    failed: dict[int, str] = {}
     places = sorted({*range(len(jobs))} - told.keys(), key=lambda place: (not jobs[place].is_long, place))
     console, shown = Console(), 0
 
@@ -192,11 +193,14 @@ def _draw(work: Sequence[tuple[str, Sequence[Job]]], results: Path, drawn: "Draw
                 for warned in done.warned:
                     warnings.warn(warned, stacklevel=1)
                 if isinstance(done.value, str):
-                    return _complain(done.value)
-                drawn.note(marks[done.place], done.value)
-                told[done.place] = _told(done.value)
+                    failed[done.place] = done.value
+                else:
+                    drawn.note(marks[done.place], done.value)
+                    told[done.place] = _told(done.value)
                 show()
                 progress.update(task, advance=1, refresh=True)
+                if shown in failed:
+                    return _complain(failed[shown])
     except ProcessError as error:
         return _complain(str(error))
     except KeyboardInterrupt:

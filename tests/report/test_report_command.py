@@ -14,6 +14,7 @@ from stored_tables import CIFAR10, cell, grid_rows, row, table
 from jumpstart_exp.report.__main__ import main
 from jumpstart_exp.report.papers.published import published_dir
 from jumpstart_exp.report.table.grid import figure_grids
+from jumpstart_exp.report.unchanged import RECORD
 from jumpstart_exp.result import Result
 from jumpstart_exp.store import Store
 
@@ -40,7 +41,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {RECORD}
 
 
 def expected(rows: list[dict]) -> dict[str, list[str]]:

@@ -1,13 +1,17 @@
 """The files that figures register: their names, and that the same cells give the same bytes."""
 
+import io
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import matplotlib
 import pytest
-from stored_tables import CIFAR10, METHODS, cell, grid_rows, row, table
+from stored_tables import CIFAR10, METHODS, cell, grid_rows, only, row, table
 
+from jumpstart_exp.report.figures.drawing import DPI, figure_files, plain_style
+from jumpstart_exp.report.figures.heatmaps import heatmap_figure
 from jumpstart_exp.report.registry import Stored, sections
 from jumpstart_exp.report.table.grid import figure_grids
 from jumpstart_exp.store import Store
@@ -67,3 +71,11 @@ def test_files_are_named_and_a_second_run_writes_the_same_bytes(
     assert [path.read_bytes() for path in first] == [(again / path.name).read_bytes() for path in first]
     assert len({path.read_bytes() for path in first}) == len(first)
     assert b"/FontFile2" in first[1].read_bytes() and b"CreationDate" not in first[1].read_bytes()
+
+
+def test_a_png_is_what_savefig_gives_though_it_is_laid_out_once() -> None:
+    grid = only(grid_rows(["relu", "sep_up"], [1, 10, 20], [2, 3], [0, 1], lambda cell: 0.5 + cell.depth / 50))
+    content = io.BytesIO()
+    with plain_style():
+        heatmap_figure(grid, "best").savefig(content, format="png", dpi=DPI)
+    assert figure_files(partial(heatmap_figure, grid, "best"))["png"] == content.getvalue()
