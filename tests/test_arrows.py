@@ -54,7 +54,10 @@ ARROWS: dict[str, set[str]] = {
     "cluster": {*_SWEEP, "cluster"},
     "launcher": {*_SWEEP, "cluster"},
     "inspect": {*_ENGINES, "arguments", "config", "geometry", "store"},
-    "report": {*_CELLS, "arguments", "config", "engines", "geometry", "inspect", "networks", "result", "store"},
+    "report": {
+        *_CELLS,
+        *("arguments", "config", "engines", "geometry", "inspect", "limits", "networks", "result", "store"),
+    },
     "status": {*_SWEEP, "arguments", "cluster"},
     "datasets": {"arguments", "console", "settings", "data"},
     "plot": {*_SWEEP, "inspect", "report"},
@@ -68,7 +71,7 @@ ARROWS: dict[str, set[str]] = {
 
 _PAGE = [
     *("files", "table", "registry", "statistics", "captions", "figures", "tables"),
-    *("inside", "geometry", "papers", "page"),
+    *("inside", "geometry", "papers", "page", "processes", "unchanged"),
 ]
 REPORT: dict[str, set[str]] = {
     **{name: set(_PAGE[:number]) for number, name in enumerate(_PAGE)},
