@@ -203,14 +203,14 @@ def _compose_grid(overrides: list[str], config_dir: str | Path | None) -> tuple[
 
 
 @own_hydra()
-def compose_one(overrides: Sequence[str]) -> Cell:
-    """The cell that `python -m jumpstart_exp OVERRIDES` trains.
+def compose_one(overrides: Sequence[str], loader: ConfigLoaderImpl | None = None) -> Cell:
+    """The cell that `python -m jumpstart_exp OVERRIDES` trains; `loader` None is one of its own.
 
     Raises:
         SettingError: an override sets something that is not allowed.
         HydraException, OmegaConfBaseException: they cannot be composed.
     """
-    config, method = _chosen(load_configuration(overrides, RunMode.RUN), own_loader())
+    config, method = _chosen(load_configuration(overrides, RunMode.RUN, loader), own_loader())
     return _cell(plain_config(config), method)
 
 

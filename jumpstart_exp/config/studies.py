@@ -91,12 +91,12 @@ def small_study(name: str) -> Study | None:
 def load_study(name: str, variant: str) -> tuple[ConfigLoaderImpl, DictConfig, tuple[str, ...]]:
     """Hydra's loader, the study's own composed configuration, and the overrides that choose it."""
     chosen = (f"+experiment={name}", f"variant={variant}")
-    return own_loader(), load_configuration(chosen, RunMode.MULTIRUN, _package_files()), chosen
+    return own_loader(), load_configuration(chosen, RunMode.MULTIRUN, package_files()), chosen
 
 
 @cache
-def _package_files() -> ConfigLoaderImpl:
-    """A loader that reads each of the package's files once for all studies."""
+def package_files() -> ConfigLoaderImpl:
+    """A loader that reads each of the package's files once, whatever is composed of them."""
     return reading_once(own_loader())
 
 

@@ -30,7 +30,7 @@ class ClaimedCells:
     """
 
     def __init__(self, table: pd.DataFrame, grids: Sequence[FigureGrid]) -> None:
-        self._table, self._index = table, StudyTable(table)
+        self._table, self._index = table, StudyTable.of(table)
         self._places: dict[int, dict[int, tuple[int, ...]]] = defaultdict(dict)
         for study, grid in enumerate(grids):
             for place in np.argwhere(grid.rows >= 0).tolist():

@@ -57,7 +57,7 @@ def published_beside(table: pd.DataFrame, grids: Sequence[FigureGrid], published
 
 def _repeated(table: pd.DataFrame) -> Mapping[str, set[tuple[str, str]]]:
     """By the rows' keys: which published numbers (their field) they repeat, under which method's name."""
-    studies = StudyTable(table)
+    studies = StudyTable.of(table)
     found: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for source, names in _STUDIES.items():
         for name in names:

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from jumpstart_exp.cell import NUMERICS, SPECS, Cell, cell_fields
 from jumpstart_exp.config.composition import compose_one
 from jumpstart_exp.config.schema import conf_dir
-from jumpstart_exp.config.studies import VARIANTS
+from jumpstart_exp.config.studies import VARIANTS, package_files
 from jumpstart_exp.data import DATASETS
 from jumpstart_exp.report.page.packing import distinct
 from jumpstart_exp.settings import SettingError
@@ -80,7 +80,7 @@ def _composed(overrides: tuple[str, ...]) -> Cell | None:
 def _composed_once(overrides: tuple[str, ...], *_: tuple[type, ...]) -> Cell | None:
     """Once a process: the configuration's files do not change meanwhile."""
     try:
-        return compose_one(overrides)
+        return compose_one(overrides, package_files())
     except (SettingError, HydraException, OmegaConfBaseException):
         return None
 

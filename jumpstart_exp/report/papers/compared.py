@@ -43,7 +43,7 @@ def compared(table: pd.DataFrame, published: Published, threshold: float | None 
         threshold: training accuracy from which on a network trains; None for each dataset's own.
     """
     values = {MOONS: published.moons, "table2_50x4": published.moons_50x4, "iclr_cifar10": published.cifar10}
-    index = StudyTable(table)
+    index = StudyTable.of(table)
     names = (MOONS, *(each.name for each in STUDIES))
     cells = {(name, of): StudyCells(index, name, of, threshold) for name in names for of in VARIANTS}
     grids = {

@@ -34,6 +34,9 @@ class StudyState:
     complete_seeds: tuple[int, ...]
 
 
+_last: list["StudyTable"] = []
+
+
 class StudyTable:
     """A table of cells, its rows found by the study that they belong to."""
 
@@ -45,6 +48,13 @@ class StudyTable:
             self._rows[description].append(row)
         self._seeds = [int(seed) for seed in table["seed"]] if len(table) else []
         self._contexts = {_context(description) for description in self._rows}
+
+    @staticmethod
+    def of(table: pd.DataFrame) -> "StudyTable":
+        """The table's, made once for all that ask for it one after the other; nobody changes a table meanwhile."""
+        if not _last or _last[0].table is not table:
+            _last[:] = [StudyTable(table)]
+        return _last[0]
 
     def rows(self, name: str, variant: str) -> pd.DataFrame:
         """The study's rows, every seed's; `labels` and `method` are then the study's own names of the methods."""
@@ -98,7 +108,7 @@ def named_by_study(grids: Sequence[FigureGrid], table: pd.DataFrame) -> tuple[Fi
     """
     if len(grids) < 2:
         return tuple(grids)
-    index = StudyTable(table)
+    index = StudyTable.of(table)
     places = {
         (study.name, variant): {int(row) for row in table.index.get_indexer(index.rows(study.name, variant).index)}
         for study in STUDIES
