@@ -169,7 +169,7 @@ def rows_where(table: pd.DataFrame, where: str | None) -> pd.DataFrame:
     return table.assign(labels=pd.Series(kept, index=table.index, dtype=object))[[bool(labels) for labels in kept]]
 
 
-def plain_values(column: "pd.Series[Any]") -> list[Hashable]:
+def plain_values(column: pd.Series[Any]) -> list[Hashable]:
     """A column's plain values, row by row."""
     if column.dtype == object:  # where equal values may be of unlike types
         return [plain(value) for value in column]
