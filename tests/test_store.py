@@ -492,14 +492,18 @@ def test_labels_are_durable_too(store: Store, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_reader_never_sees_half_a_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write([result(cell(0))])
-    pieces_of, seen = part_files._with_checksum, []
+    write_pieces, seen = part_files.write_pieces, []
 
-    def watched(content: memoryview, is_sound: bool) -> Iterator[bytes | memoryview]:
-        for piece in pieces_of(content, is_sound):
-            yield piece
-            seen.append(store.stored())
+    def watched(file: Any, content: memoryview, *, is_sound: bool) -> None:
+        class Watched:
+            def write(self, piece: bytes) -> None:
+                file.write(piece)
+                file.flush()
+                seen.append(store.stored())
 
-    monkeypatch.setattr(part_files, "_with_checksum", watched)
+        write_pieces(Watched(), content, is_sound=is_sound)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(part_files, "write_pieces", watched)
     store.write([result(cell(1))])
     assert [set(known) for known in seen] == [{cell(0).key}] * 4
     assert set(store.stored()) == {cell(0).key, cell(1).key}

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from jumpstart_exp.late import LateModule
 from jumpstart_exp.settings import shown
@@ -98,8 +98,7 @@ def write_durably(table: pa.Table, path: Path, *, is_sound: bool = False) -> Non
         content = pa.BufferOutputStream()
         pq.write_table(table, content, compression="zstd", write_page_checksum=True)
         with temporary.open("xb") as file:
-            for piece in _with_checksum(memoryview(content.getvalue()), is_sound):
-                file.write(piece)
+            write_pieces(file, memoryview(content.getvalue()), is_sound=is_sound)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -227,14 +226,15 @@ def _named_errors(path: Path) -> Iterator[None]:
         raise UnreadableError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
-def _with_checksum(content: memoryview, is_sound: bool) -> Iterator[bytes | memoryview]:
-    """A parquet file, piece by piece, with its checksum before its footer."""
+def write_pieces(file: BinaryIO, content: memoryview, *, is_sound: bool) -> None:
+    """Write a parquet file, piece by piece, with its checksum before its footer."""
     footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     told = _MARK + (_SOUND if is_sound else b"\0")
     digest = hashlib.sha256(content[:footer])
     digest.update(told)
     digest.update(content[footer:])
-    yield from (content[:footer], told, digest.digest(), content[footer:])
+    for piece in (content[:footer], told, digest.digest(), content[footer:]):
+        file.write(piece)
 
 
 def _told(content: memoryview, mark: int) -> bytes | None:

@@ -24,12 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.result import CurveRow, LayerCensus, Result
 from jumpstart_exp.specs.penalty import PenaltySpec
-from jumpstart_exp.store import Store, result_row
+from jumpstart_exp.store import Store, parts, result_row
 from jumpstart_exp.store import compaction as compacting
 
 WRITTEN = ("writing", "before fsync", "in fsync", "before rename", "before folder fsync", "after folder fsync")
@@ -90,13 +89,23 @@ class Phases:
         self.mark(f"{self.kind or path.name}: {phase}")
 
     def watch(self) -> None:
-        write_table, fsync, replace, unlink = pq.write_table, os.fsync, Path.replace, Path.unlink
+        write_pieces, fsync, replace, unlink = parts.write_pieces, os.fsync, Path.replace, Path.unlink
 
-        def watched_write_table(table: Any, file: Any, **options: Any) -> None:
+        def watched_write_pieces(file: Any, content: memoryview, *, is_sound: bool) -> None:
             self.deleting = False
             folder = Path(file.name).parent
-            self.of(folder, "writing")
-            write_table(table, file, **options)
+
+            class Watched:
+                pieces = 0
+
+                def write(_, piece: Any) -> None:  # noqa: N805
+                    file.write(piece)
+                    file.flush()
+                    Watched.pieces += 1
+                    if Watched.pieces == 1:
+                        self.of(folder, "writing")  # half of it is there
+
+            write_pieces(Watched(), content, is_sound=is_sound)  # type: ignore[arg-type]
             self.of(folder, "before fsync")
 
         def watched_fsync(descriptor: int) -> None:
@@ -124,7 +133,7 @@ class Phases:
             if is_part:
                 self.of(path.parent, "after deletion")
 
-        pq.write_table = watched_write_table
+        parts.write_pieces = watched_write_pieces
         os.fsync = watched_fsync
         Path.replace = watched_replace  # type: ignore[method-assign,assignment]
         Path.unlink = watched_unlink  # type: ignore[method-assign]
