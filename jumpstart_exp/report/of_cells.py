@@ -15,11 +15,12 @@ from jumpstart_exp.report.registry import Stored
 from jumpstart_exp.report.table.grid import GridError, figure_grids
 from jumpstart_exp.report.table.studies import named_by_study
 from jumpstart_exp.report.table.sweeps import sweeps
+from jumpstart_exp.report.unchanged import Drawn
 from jumpstart_exp.store import Store, StoreError
 
 
 def write_heatmaps(results: Path, data: Path, keys: list[str]) -> list[Path]:
-    """Draw every figure that has files of its own and shows one of these cells; the first file of each.
+    """Draw every figure that has files of its own and shows one of these cells, if it changed; the first file of each.
 
     Raises:
         GridError: the store's table cannot be drawn.
@@ -36,12 +37,16 @@ def write_heatmaps(results: Path, data: Path, keys: list[str]) -> list[Path]:
     )
     asked = {*keys}
     rows = np.array([row for row, key in enumerate(table["key"]) if key in asked])
-    return [
-        job.write(results / job.folder)[0]
-        for grid in stored.alone
-        if np.isin(grid.rows, rows).any()
-        for job in heatmap_jobs(grid)
-    ]
+    drawn, paths = Drawn(results, data), []
+    for job in [job for grid in stored.alone if np.isin(grid.rows, rows).any() for job in heatmap_jobs(grid)]:
+        fingerprint = drawn.fingerprint(job)
+        found = drawn.unchanged(fingerprint)
+        if found is None:
+            found = job.write(results / job.folder)
+            drawn.note(fingerprint, found)
+        paths.append(found[0])
+    drawn.write()
+    return paths
 
 
 def main() -> int:

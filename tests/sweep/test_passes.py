@@ -183,6 +183,8 @@ def test_a_sweep_draws_its_heatmaps_and_says_where(command: Command, tmp_path: P
     places = [line.partition("drawn (2 seeds): ")[2] for line in said.splitlines() if "drawn (2 seeds)" in line]
     assert {str(tmp_path / place) for place in places} == {str(file) for file in files if file.suffix == ".png"}
     drawn = {file: file.read_bytes() for file in files if file.suffix == ".png"}
+    report = command("only=heatmaps", module="jumpstart_exp.report").stdout
+    assert report.count("unchanged") == 2  # nothing is drawn twice
     for file in files:
         file.unlink()
     assert command(*sweep, "method=relu,sep_up").returncode == 0  # all is stored: they are drawn all the same
