@@ -100,7 +100,10 @@ def main(arguments: list[str]) -> int:
             raise ValueError
     except ValueError:
         return _complain(f"threshold={values['threshold']} is not allowed: it must be above 0 and at most 1", 2)
-    return _report(typed, threshold)
+    try:
+        return _report(typed, threshold)
+    except KeyboardInterrupt:
+        return _complain("stopped: what is drawn stays, and the same command draws the rest", 130)
 
 
 def _report(typed: Arguments, threshold: float | None) -> int:
@@ -195,7 +198,7 @@ def _draw(work: Sequence[tuple[str, Sequence[Job]]], results: Path, drawn: "Draw
                 if isinstance(done.value, str):
                     failed[done.place] = done.value
                 else:
-                    drawn.note(marks[done.place], done.value)
+                    drawn.note(None if done.warned else marks[done.place], done.value)  # who asks again is warned again
                     told[done.place] = _told(done.value)
                 show()
                 progress.update(task, advance=1, refresh=True)
@@ -203,8 +206,6 @@ def _draw(work: Sequence[tuple[str, Sequence[Job]]], results: Path, drawn: "Draw
                     return _complain(failed[shown])
     except ProcessError as error:
         return _complain(str(error))
-    except KeyboardInterrupt:
-        return _complain("stopped: what is drawn stays, and the same command draws the rest", 130)
     finally:
         drawn.write()
     return 0
@@ -224,10 +225,13 @@ def _draw_one(write: Write, figure: str, drawn: "Drawn", results: Path, *, every
     if paths:
         print(_told(paths, "unchanged"))
         return 0
-    made = _made(write, results / job.folder)
+    with warnings.catch_warnings(record=True) as caught:
+        made = _made(write, results / job.folder)
+    for each in caught:
+        warnings.warn(each.message, stacklevel=1)
     if isinstance(made, str):
         return _complain(made)
-    drawn.note(mark, made)
+    drawn.note(None if caught else mark, made)  # who asks again is warned again
     drawn.write()
     print(_told(made))
     return 0

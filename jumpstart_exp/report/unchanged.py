@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,8 +60,8 @@ class Drawn:
 
     def fingerprint(self, job: Job) -> str | None:
         """The hash of all that the job's files depend on; None where it cannot be told."""
-        found = hashlib.blake2b(_of_program(), digest_size=16)
         try:
+            found = hashlib.blake2b(_of_program(), digest_size=16)
             self._feed(found.update, (job.folder, job.write))
         except (UnknownError, OSError, pa.ArrowException):
             return None
@@ -216,10 +215,25 @@ def _feed_listing(feed: _Feed, folder: Path) -> None:
         feed(f"{path.relative_to(folder)}:{of.st_size}:{of.st_mtime_ns};".encode(errors="surrogateescape"))
 
 
-def _files_of(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (Path(parent, name) for name in sorted(names))
+def _files_of(folder: Path, within: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """All files of a folder and those in it, also where links lead; none where it is not there.
+
+    Args:
+        folder: it need not be there.
+        within: the folders that it is in, as they are without links.
+
+    Raises:
+        OSError: one of the folders cannot be read, or a link leads back to one that it is in.
+    """
+    if not folder.is_dir():
+        return
+    if (real := folder.resolve()) in within:
+        raise OSError(f"{folder} leads in a circle")
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            yield from _files_of(path, within | {real})
+        else:
+            yield path
 
 
 def _hash_of(path: Path) -> str:

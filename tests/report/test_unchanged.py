@@ -1,14 +1,20 @@
 """What is unchanged is not drawn again, and what changed in any way is."""
 
 import json
+import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from page_stores import cell, result
 
+from jumpstart_exp.console import Notice
 from jumpstart_exp.report import unchanged
 from jumpstart_exp.report.__main__ import main
+from jumpstart_exp.report.figures import heatmaps
+from jumpstart_exp.report.figures.drawing import save_figure
 from jumpstart_exp.report.registry import Job
 from jumpstart_exp.report.unchanged import RECORD, Drawn
 from jumpstart_exp.result import Metric
@@ -128,6 +134,47 @@ def test_what_nobody_can_fingerprint_is_always_made(tmp_path) -> None:
     drawn = Drawn(tmp_path, tmp_path / "data")
     assert drawn.fingerprint(Job("", lambda folder: [])) is None  # a function that is not of the package
     assert drawn.unchanged(None) is None
+
+
+def test_files_behind_links_count_and_a_circle_has_no_fingerprint(tmp_path) -> None:
+    results, data, elsewhere = (tmp_path / name for name in ("results", "data", "elsewhere"))
+    for folder in (results / "snapshots", data, elsewhere):
+        folder.mkdir(parents=True)
+    for folder in (results / "snapshots", data):
+        (folder / "of").symlink_to(elsewhere)
+
+    def marks() -> list[str | None]:
+        drawn = Drawn(results, data)
+        return [drawn.fingerprint(Job("", partial(save_figure, folder))) for folder in (results, data)]
+
+    before = marks()
+    (elsewhere / "points.csv").write_text("1")
+    after = marks()
+    assert None not in (*before, *after) and not {*before} & {*after}
+    (elsewhere / "itself").symlink_to(elsewhere)
+    assert marks() == [None, None]
+
+
+def test_what_was_drawn_with_a_warning_is_drawn_and_warned_of_again(results, monkeypatch, capsys) -> None:
+    real = heatmaps._frontier_places
+
+    def warned(*arguments: Any, **options: Any) -> Any:
+        warnings.warn("left out", Notice, stacklevel=1)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(heatmaps, "_frontier_places", warned)
+    for arguments in (["redraw=all"], [], []):
+        assert redrawn(results, *arguments) == {*states(results)}
+        assert "warning: left out" in capsys.readouterr().err
+
+
+def test_ctrl_c_before_anything_is_drawn_is_told_in_a_line(results, monkeypatch, capsys) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "cells", stopped)
+    assert main([f"results_dir={results}"]) == 130
+    assert capsys.readouterr().err == "error: stopped: what is drawn stays, and the same command draws the rest\n"
 
 
 def test_the_page_is_built_again_for_a_curve_alone(tmp_path, capsys) -> None:
