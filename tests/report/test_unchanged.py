@@ -155,6 +155,7 @@ def test_files_behind_links_count_and_a_circle_has_no_fingerprint(tmp_path) -> N
     assert marks() == [None, None]
 
 
+@pytest.mark.filterwarnings("default")
 def test_what_was_drawn_with_a_warning_is_drawn_and_warned_of_again(results, monkeypatch, capsys) -> None:
     real = heatmaps._frontier_places
 
