@@ -13,6 +13,7 @@ is 1 where a check failed or a part could not be done, 2 where there is no CUDA 
 import argparse
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
@@ -63,6 +64,11 @@ def main() -> int:
         if not torch.cuda.is_available():
             print("no CUDA device here: --dry tries the check itself, in small on the CPU", file=sys.stderr)
             return 2
+    try:
+        options.into.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"error: --into {options.into}: {error.strerror}", file=sys.stderr)
+        return 2
     return check(options)
 
 
@@ -90,7 +96,10 @@ def check(options: argparse.Namespace) -> int:
         for one in part.checks:
             if not one.ok:
                 print(f"FAILED: {one.name}: {one.value:.3g}, allowed {one.allowed:.3g}")
-    print(f"{options.into / 'gpu_check.md'}: {'all checks hold' if is_ok else 'FAILED'}")
+    checks = sum(len(part.checks) for part in found.values())
+    cut = sum(part.is_cut for part in found.values())
+    holds = f"all {checks} checks hold" + f", {cut} of {len(found)} parts ended early" * (cut > 0)
+    print(f"{options.into / 'gpu_check.md'}: {holds if is_ok else 'FAILED'}")
     return 0 if is_ok else 1
 
 
@@ -100,7 +109,6 @@ def _done_by_child(
     """What a process found of these parts, also where it did not come to its end."""
     into = options.into / ".gpu_check_part.json"
     into.unlink(missing_ok=True)
-    options.into.mkdir(parents=True, exist_ok=True)
     clock = time.monotonic()  # of the system, so that the process's own start counts
     command = [sys.executable, __file__, "--child", *group, "--seconds", *map(str, allotted), "--since", str(clock)]
     command += ["--into", str(into)]
@@ -156,6 +164,8 @@ def child(options: argparse.Namespace) -> int:
             lines = str(error).strip().splitlines() or [""]
             part.error = f"{type(error).__name__}: {lines[0]}"[:500]
             traceback.print_exc()
+        if not (part.error or part.checks or part.tables):
+            part.error = "nothing of it could be done in its time"
         begun = time.monotonic()
         part.seconds = begun - clock.begun
         if not part.error:
@@ -164,9 +174,18 @@ def child(options: argparse.Namespace) -> int:
     return 0
 
 
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not allowed: it must be a number above 0")
+    return minutes
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What a GPU has to show, by one command of at most 8 minutes.")
-    parser.add_argument("--minutes", type=float, default=8.0, help="of all parts together, at most; the default is 8")
+    parser.add_argument(
+        "--minutes", type=_minutes, default=8.0, help="of all parts together, at most; the default is 8"
+    )
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--dry", action="store_true", help="all of it in small on the CPU: a check of the check")
     parser.add_argument("--into", type=Path, default=ROOT / "results", help="the folder of what it writes: results/")

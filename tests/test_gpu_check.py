@@ -103,6 +103,29 @@ def test_a_process_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
     assert found["parts"]["grid"]["error"] == "it did not begin"
 
 
+@pytest.mark.parametrize("part", ["contract", "grid", "images"])
+def test_a_part_without_time_for_anything_is_no_part_that_holds(part: str, tmp_path: Path) -> None:
+    into = tmp_path / "found.json"
+    gpu_check.child(options(child=[part], seconds=[0.0], into=into))
+    found = json.loads(into.read_text())["parts"][part]
+    assert not found["checks"] and not found["tables"] and found["is_cut"]
+    assert not found["ok"] and found["error"] == "nothing of it could be done in its time"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--minutes", "0"], ["--minutes", "nan"], ["--minutes", "inf"], ["--into", "FILE"]]
+)
+def test_a_bad_argument_is_told_in_a_line(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--dry", *(str(file) if of == "FILE" else of for of in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        sys.exit(gpu_check.main())
+    assert ended.value.code == 2 and arguments[0] in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_without_a_gpu_or_a_package_it_says_so_in_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -82,7 +82,7 @@ def run(found: Findings, clock: Clock, device: torch.device) -> None:
     ]
     data = moons()
     for index, fleet in enumerate(fleets):
-        if clock.left <= 0:
+        if clock.is_over(found, f"{len(fleets) - index} of {len(fleets)} fleets"):
             break
         # half of the time in equal parts: small fleets have more calls than work, of which the cost model knows nothing
         rest = fleets[index:]
@@ -91,7 +91,6 @@ def run(found: Findings, clock: Clock, device: torch.device) -> None:
         _time(fleet, span, data, device)
         _report(found, fleets, rate, device)
         found.keep()
-    _report(found, fleets, rate, device)
 
 
 def grid(seeds: int, depths: Sequence[int], widths: Sequence[int]) -> list[Cell]:
