@@ -160,6 +160,7 @@ def run_sweep(
         if todo.to_train:
             started = time.monotonic()
             results = _train(phases, store, checkpoints, job, settings, pictures)
+            took = duration(time.monotonic() - started)  # the last picture is no training
         store.add_labels(todo.new_labels)
         if pictures is not None:
             pictures.finish()
@@ -169,7 +170,6 @@ def run_sweep(
             for one in results
         ]
         console.print(outcome_table(outcomes))
-        took = duration(time.monotonic() - started)
         console.print(f"{cells_words(len(results))} in {took}, stored in {store.cells_dir}", markup=False)
     else:
         console.print("nothing to train")

@@ -11,7 +11,7 @@ from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.data.spirals import Spirals
 from jumpstart_exp.engines.choice import Choice
-from jumpstart_exp.sweep import pictures
+from jumpstart_exp.sweep import pictures, runner
 from jumpstart_exp.sweep.fleets import form_phases
 from jumpstart_exp.sweep.passes import passes_of
 from jumpstart_exp.sweep.pictures import Pictures
@@ -204,3 +204,13 @@ def test_what_cannot_be_drawn_while_it_trains_is_refused(command: Command, argum
     assert ended.returncode == 2
     assert why in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_the_last_picture_is_not_in_the_time_of_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    monkeypatch.setattr(runner, "_train", lambda *_: [])
+    monkeypatch.setattr(runner, "duration", lambda seconds: happened.append("took") or "1 s")
+    monkeypatch.setattr(Pictures, "finish", lambda self: happened.append("drawn"))
+    cells = [Cell(depth=depth, width=2, method="relu") for depth in (1, 2)]
+    runner.run_sweep(cells, RunSettings(results_dir=str(tmp_path), engine="eager", redraw=True), 1)
+    assert happened[-2:] == ["took", "drawn"]
