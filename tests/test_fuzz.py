@@ -26,10 +26,11 @@ from omegaconf.errors import OmegaConfBaseException
 from jumpstart_exp.__main__ import tidied_arguments
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.config.cluster_settings import PREFIX, ClusterSettings, launcher_settings
-from jumpstart_exp.config.composition import compose_cells, reading_once
+from jumpstart_exp.config.composition import compose_cells
 from jumpstart_exp.config.ellipsis import MOST_VALUES
 from jumpstart_exp.config.errors import check_override, explain
 from jumpstart_exp.config.expansion import expand_jobs
+from jumpstart_exp.config.reading_once import reading_once
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.config.schema import (
     check_variant,

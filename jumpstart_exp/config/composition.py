@@ -1,12 +1,11 @@
 """Composition, wherever cells are asked for: a sweep's jobs, one set of overrides, a study's own configuration.
 
-Hydra takes about 0.1 s a job. Jobs that differ only in plain values (depth, width, seed, a learning rate) are
-composed once for each distinct set of everything else (group choices, additions, deletions, lists) and get their
-values by a plain merge. A sample is composed by Hydra itself; should it differ, every job is. So is every job of a
-sweep that is no longer than its sets and its sample together.
+Jobs that differ only in plain values (depth, width, seed, a learning rate) are composed once for each distinct set of
+everything else (group choices, additions, deletions, lists): the first job is, with its own values, which a plain merge
+replaces by those of the others. A sample of these is composed by Hydra itself, and the last job of each set where there
+are configurations of the user's own; should one differ, every job is.
 """
 
-import copy
 import itertools
 import logging
 import threading
@@ -19,16 +18,13 @@ from typing import Any
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
-from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
@@ -41,6 +37,7 @@ from jumpstart_exp.config.errors import check_override, explain, unknown_setting
 from jumpstart_exp.config.expansion import expand_jobs
 from jumpstart_exp.config.filters import kept
 from jumpstart_exp.config.logrange import expand_logranges
+from jumpstart_exp.config.reading_once import reading_once
 from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.config.schema import (
     RUN_NAMES,
@@ -84,7 +81,7 @@ def own_hydra() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Base:
-    """What the jobs with one set of structural overrides share."""
+    """The first of the jobs with one set of structural overrides: the others have other plain values."""
 
     config: dict[str, Any] | DictConfig
     method: str
@@ -121,7 +118,7 @@ def compose_cells(
         loader: Hydra's configuration loader.
         master: the sweep's own composed configuration, Hydra's node included.
         jobs: each job's task overrides, all jobs overriding the same names.
-        sampled: whether Hydra composes a sample, or all of a few; False for the package's own studies, of which the
+        sampled: whether Hydra composes a sample, too; False for the package's own studies, of which the
             tests compare all.
 
     Raises:
@@ -130,16 +127,14 @@ def compose_cells(
     """
     assert isinstance(loader, ConfigLoaderImpl)
     composer = _Composer(loader, master)
-    spread = {round(i * (len(jobs) - 1) / (_SAMPLE - 1)) for i in range(_SAMPLE)} if jobs else set()
-    if sampled and len(jobs) <= _MOST_BASES_CHECKED:
-        first = {composer.split(job)[0]: index for index, job in reversed([*enumerate(jobs)])}
-        if len(jobs) <= len(first) + len(spread.union(first.values())):
-            return [composer.slow(job) for job in jobs]
     cells = [composer.fast(job, index) for index, job in enumerate(jobs)]
-    if not sampled:
+    if not sampled or not jobs:
         return cells
-    for index in sorted(spread | set(composer.first_jobs[:_MOST_BASES_CHECKED])):
-        slow = composer.slow(jobs[index])
+    checked = {round(i * (len(jobs) - 1) / (_SAMPLE - 1)) for i in range(_SAMPLE)} | {*composer.by_hydra}
+    if _has_folders_of_others(master):
+        checked |= {*[*composer.last_jobs.values()][:_MOST_BASES_CHECKED]}
+    for index in sorted(checked):
+        slow = composer.by_hydra[index] if index in composer.by_hydra else composer.slow(jobs[index])
         if slow != cells[index]:
             log.warning("composing every job with Hydra: the fast way differs for %s", " ".join(jobs[index]))
             return [composer.slow(job) for job in jobs]
@@ -189,7 +184,7 @@ def compose_grid(overrides: Sequence[str], config_dir: str | Path | None = None)
 
 @own_hydra()
 def _compose_grid(overrides: list[str], config_dir: str | Path | None) -> tuple[list[Cell], RunSettings]:
-    loader = own_loader(config_dir)
+    loader = reading_once(own_loader(config_dir))
     try:
         master = loader.load_configuration("config", overrides, RunMode.MULTIRUN, from_shell=False)
     except (SettingError, HydraException, OmegaConfBaseException):
@@ -210,7 +205,8 @@ def compose_one(overrides: Sequence[str], loader: ConfigLoaderImpl | None = None
         SettingError: an override sets something that is not allowed.
         HydraException, OmegaConfBaseException: they cannot be composed.
     """
-    config, method = _chosen(load_configuration(overrides, RunMode.RUN, loader), own_loader())
+    loader = reading_once(loader or own_loader())
+    config, method = _chosen(load_configuration(overrides, RunMode.RUN, loader), loader)
     return _cell(plain_config(config), method)
 
 
@@ -221,7 +217,7 @@ def load_configuration(overrides: Sequence[str], mode: RunMode, loader: ConfigLo
     Raises:
         HydraException, OmegaConfBaseException: they cannot be composed.
     """
-    return (loader or own_loader()).load_configuration("config", list(overrides), mode, from_shell=False)
+    return reading_once(loader or own_loader()).load_configuration("config", list(overrides), mode, from_shell=False)
 
 
 def own_loader(config_dir: str | Path | None = None) -> ConfigLoaderImpl:
@@ -245,34 +241,17 @@ def _loader(config_dir: str | None, *_of: tuple[tuple[str, type], ...]) -> Confi
     return ConfigLoaderImpl(search_path)
 
 
-def reading_once(loader: ConfigLoaderImpl) -> ConfigLoaderImpl:
-    """The loader, but each file is read when it is first asked for: a third of the time of a composition."""
-    once = copy.copy(loader)
-    once.repository = _ReadOnce(loader.get_search_path())
-    return once
-
-
-class _ReadOnce(ConfigRepository):
-    """Keeps what it has read; Hydra's own reads, and copies every schema, for each composition."""
-
-    def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
-        super().initialize_sources(config_search_path)
-        self.read: dict[str, ConfigResult | None] = {}
-
-    def load_config(self, config_path: str) -> ConfigResult | None:
-        if config_path not in self.read:
-            self.read[config_path] = super().load_config(config_path)
-        return copy.deepcopy(self.read[config_path])  # Hydra takes it apart
-
-    def __deepcopy__(self, _: dict[int, Any]) -> "_ReadOnce":
-        return copy.copy(self)  # Hydra sets new sources in a copy, never changes those that there are
-
-
 def _chosen(config: DictConfig, loader: ConfigLoaderImpl) -> tuple[DictConfig, str]:
     """The configuration and its method's label, its variant checked."""
     choices = config.hydra.runtime.choices
-    check_variant(choices, loader.get_group_options("variant/of"))
+    check_variant(choices, loader.repository.get_group_options("variant/of"))
     return config, str(choices["method"])
+
+
+def _has_folders_of_others(master: DictConfig) -> bool:
+    """Whether configurations are searched for anywhere but in Hydra, this package and their schemas."""
+    own = {"hydra": "hydra.conf", "main": conf_dir(), "schema": ""}
+    return any(own.get(source.provider) != source.path for source in master.hydra.runtime.config_sources)
 
 
 def _cell(config: Mapping[str, Any], method: str) -> Cell:
@@ -305,7 +284,8 @@ class _Composer:
         self.parser = OverridesParser.create(config_loader=loader)
         self.parsed: dict[str, _Typed] = {}
         self.bases: dict[tuple[str, ...], _Base] = {}
-        self.first_jobs: list[int] = []
+        self.last_jobs: dict[tuple[str, ...], int] = {}
+        self.by_hydra: dict[int, Cell] = {}  # of the bases' first jobs
         self.run_checked: Mapping[str, Any] | None = None
         self.is_group: Callable[[str], bool] = cache(loader.repository.group_exists)
         self._touched = cache(_touched)
@@ -321,8 +301,9 @@ class _Composer:
     def fast(self, job: Sequence[str], index: int) -> Cell:
         key, values = self.split(job)
         if key not in self.bases:
-            self.bases[key] = self._compose([*key])
-            self.first_jobs.append(index)
+            self.bases[key] = base = self._compose([*job])
+            self.by_hydra[index] = _cell(base.with_values({}), base.method)
+        self.last_jobs[key] = index
         config = self.bases[key].with_values(values)
         run = {name: value for name, value in config.items() if name in RUN_NAMES}
         if run != self.run_checked:  # the same in all jobs mostly

@@ -9,9 +9,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from jumpstart_exp.cell import Cell
-from jumpstart_exp.config.composition import compose_cells, load_configuration, own_loader, reading_once
+from jumpstart_exp.config.composition import compose_cells, load_configuration, own_loader
 from jumpstart_exp.config.entries import read_entries
 from jumpstart_exp.config.expansion import expand_jobs
+from jumpstart_exp.config.reading_once import reading_once
 
 VARIANTS = ("paper", "code")
 """The papers' words, and what the authors' code did."""
@@ -91,7 +92,7 @@ def small_study(name: str) -> Study | None:
 def load_study(name: str, variant: str) -> tuple[ConfigLoaderImpl, DictConfig, tuple[str, ...]]:
     """Hydra's loader, the study's own composed configuration, and the overrides that choose it."""
     chosen = (f"+experiment={name}", f"variant={variant}")
-    return own_loader(), load_configuration(chosen, RunMode.MULTIRUN, package_files()), chosen
+    return package_files(), load_configuration(chosen, RunMode.MULTIRUN, package_files()), chosen
 
 
 @cache
