@@ -1,8 +1,8 @@
 """Hydra's loader that does once what is the same in many compositions, and gives what Hydra's own gives.
 
-A composition reads files, finds the defaults list and merges what stands in it, half of it Hydra's own groups; then it
-applies what is typed. Files are read once; a list is found once for each set of group choices; what two lists begin with
-is merged once. Copies are made node by node, as OmegaConf makes them, but without the detour over `copy.deepcopy`.
+A composition reads files, finds the defaults list and merges what it names, half of which is Hydra's own; then it applies
+what is typed. Files are read once; a list is found once for each set of group choices; what two lists begin with is
+merged once. Copies are made node by node, as OmegaConf makes them, but without the detour over `copy.deepcopy`.
 """
 
 import copy

@@ -147,7 +147,8 @@ def test_the_time_is_that_of_each_composition(once: ReadingOnce) -> None:
 
 def test_hydra_itself_is_as_it_was(once: ReadingOnce) -> None:
     def theirs() -> tuple[Any, ...]:
-        found = config_loader_impl.create_defaults_list, defaults_list._create_interpolation_map, base.parse
+        patched = (config_loader_impl, "create_defaults_list"), (defaults_list, "_create_interpolation_map"), (base, "parse")
+        found = tuple(vars(module)[name] for module, name in patched)
         assert all(each.__module__.startswith(("hydra.", "omegaconf.")) for each in found)
         return found
 
