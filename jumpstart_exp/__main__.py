@@ -6,7 +6,6 @@ if __name__ == "__main__":
     gc.disable()  # until something is trained: of all that is imported and composed nothing is ever freed
 
 import contextlib
-import copy
 import logging
 import os
 import sys
@@ -19,7 +18,6 @@ from typing import Any, NoReturn
 import hydra
 import yaml
 from hydra._internal import hydra as hydra_internals
-from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -36,6 +34,7 @@ from jumpstart_exp.config.effects import warn_of_no_effect
 from jumpstart_exp.config.errors import check_override, explain, unusable
 from jumpstart_exp.config.filters import kept
 from jumpstart_exp.config.logrange import expand_logranges
+from jumpstart_exp.config.reading_once import ReadingOnce
 from jumpstart_exp.config.run import RunSettings, is_own_word, text_override
 from jumpstart_exp.config.schema import check_variant, conf_dir, plain_config, register_schema, split_config
 from jumpstart_exp.console import complain, notes, output, set_up_output
@@ -174,7 +173,7 @@ def _for_hydra() -> Iterator[None]:
     """Arguments, environment and mode as Hydra has to have them; afterwards they, and the log, are as they were."""
     tidied = tidied_arguments(sys.argv[1:])
     arguments, before, get_mode = sys.argv, os.environ.get(_FULL_ERROR), Hydra.get_mode
-    ConfigRepository.__deepcopy__ = _shallow  # type: ignore[attr-defined]  # Hydra copies all schemas, for --help 86 times
+    loader, vars(hydra_internals)["ConfigLoaderImpl"] = vars(hydra_internals)["ConfigLoaderImpl"], ReadingOnce
     level, handlers = logging.root.level, [*logging.root.handlers]
     sys.argv = [arguments[0], *tidied]
     os.environ[_FULL_ERROR] = "1"  # Hydra then raises its errors, which `explain` puts into one line
@@ -189,7 +188,7 @@ def _for_hydra() -> Iterator[None]:
         sys.argv, Hydra.get_mode = arguments, get_mode  # type: ignore[method-assign]
         vars(hydra_internals)["run_job"] = run_job
         Hydra.list_all_config_groups = list_groups  # type: ignore[method-assign]
-        del ConfigRepository.__deepcopy__  # type: ignore[attr-defined]
+        vars(hydra_internals)["ConfigLoaderImpl"] = loader
         logging.root.setLevel(level)
         logging.root.handlers[:] = handlers
         os.environ.pop(_FULL_ERROR, None)
@@ -203,11 +202,6 @@ def _composed(*, task_function: TaskFunction, config: DictConfig, **_: Any) -> J
     done = JobReturn(status=JobStatus.COMPLETED)
     done.return_value = task_function(config)
     return done
-
-
-def _shallow(repository: ConfigRepository, _: dict[int, Any]) -> ConfigRepository:
-    """A copy that has the same sources: Hydra sets other ones in it, and changes none."""
-    return copy.copy(repository)
 
 
 def _may_choose_mode(arguments: list[str]) -> bool:

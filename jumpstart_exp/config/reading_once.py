@@ -1,8 +1,8 @@
 """Hydra's loader that does once what is the same in many compositions, and gives what Hydra's own gives.
 
-A composition reads files, finds the defaults list and merges what it names, half of which is Hydra's own; then it applies
-what is typed. Files are read once; a list is found once for each set of group choices; what two lists begin with is
-merged once. Copies are made node by node, as OmegaConf makes them, but without the detour over `copy.deepcopy`.
+A composition reads files, finds the defaults list and merges what it names, half of which is Hydra's own; then it
+applies what is typed. Files are read once; a list is found once for each set of group choices; what two lists begin
+with is merged once. Copies are made node by node, as OmegaConf makes them, but without the detour over `copy.deepcopy`.
 """
 
 import copy
@@ -44,9 +44,9 @@ def reading_once(loader: ConfigLoaderImpl) -> "ReadingOnce":
 class ReadingOnce(ConfigLoaderImpl):
     """A loader for as long as the files do not change."""
 
-    def __init__(self, search_path: ConfigSearchPath) -> None:
-        self.config_search_path = search_path
-        self.repository = _ReadOnce(search_path)
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        self.config_search_path = config_search_path
+        self.repository = _ReadOnce(config_search_path)
 
     def load_configuration(
         self,
@@ -151,6 +151,9 @@ class _ReadOnce(ConfigRepository):
 
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
         super().initialize_sources(config_search_path)
+        self._forget()
+
+    def _forget(self) -> None:
         self.read: dict[str, ConfigResult | None] = {}
         self.found: dict[tuple[Any, ...], Any] = {}
         self.defaults: dict[tuple[Any, ...], DefaultsList] = {}
@@ -178,8 +181,16 @@ class _ReadOnce(ConfigRepository):
             self.found[asked] = find()
         return self.found[asked]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """As Hydra's other launchers pickle it for their jobs: with nothing read."""
+        fresh = copy.deepcopy(self)
+        fresh._forget()
+        return vars(fresh)
+
     def __deepcopy__(self, _: dict[int, Any]) -> "_ReadOnce":
-        return copy.copy(self)  # Hydra sets new sources in a copy, never changes those that there are
+        same = object.__new__(_ReadOnce)  # Hydra sets new sources in a copy, never changes those that there are
+        vars(same).update(vars(self))
+        return same
 
 
 class _Copies(CachingConfigRepository):

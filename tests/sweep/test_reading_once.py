@@ -145,6 +145,13 @@ def test_the_time_is_that_of_each_composition(once: ReadingOnce) -> None:
     assert len({*seeds}) == 3 and next(said) > 3
 
 
+def test_it_is_pickled_with_nothing_read(once: ReadingOnce) -> None:
+    fresh = cloudpickle.dumps(once)
+    before = outcome(once, ["depth=3"])
+    assert len(cloudpickle.dumps(once)) == len(fresh)
+    assert outcome(copy.deepcopy(once), ["depth=3"]) == before
+
+
 def test_hydra_itself_is_as_it_was(once: ReadingOnce) -> None:
     def theirs() -> tuple[Any, ...]:
         patched = (config_loader_impl, "create_defaults_list"), (defaults_list, "_create_interpolation_map"), (base, "parse")
