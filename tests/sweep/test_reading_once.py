@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cloudpickle  # type: ignore[import-untyped]
 import pytest
 from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -154,8 +155,8 @@ def test_it_is_pickled_with_nothing_read(once: ReadingOnce) -> None:
 
 def test_hydra_itself_is_as_it_was(once: ReadingOnce) -> None:
     def theirs() -> tuple[Any, ...]:
-        patched = (config_loader_impl, "create_defaults_list"), (defaults_list, "_create_interpolation_map"), (base, "parse")
-        found = tuple(vars(module)[name] for module, name in patched)
+        listing, parsing = vars(defaults_list)["_create_interpolation_map"], vars(base)["parse"]
+        found = vars(config_loader_impl)["create_defaults_list"], listing, parsing
         assert all(each.__module__.startswith(("hydra.", "omegaconf.")) for each in found)
         return found
 
