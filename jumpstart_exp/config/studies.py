@@ -95,10 +95,14 @@ def load_study(name: str, variant: str) -> tuple[ConfigLoaderImpl, DictConfig, t
     return package_files(), load_configuration(chosen, RunMode.MULTIRUN, package_files()), chosen
 
 
-@cache
 def package_files() -> ConfigLoaderImpl:
     """A loader that reads each of the package's files once, whatever is composed of them."""
-    return reading_once(own_loader())
+    return _reading_once(own_loader())
+
+
+@cache
+def _reading_once(loader: ConfigLoaderImpl) -> ConfigLoaderImpl:
+    return reading_once(loader)
 
 
 @cache
