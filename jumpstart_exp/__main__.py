@@ -224,7 +224,8 @@ def _plot(cell: Cell, settings: RunSettings) -> None:
 
 def _is_hydras(error: Exception) -> bool:
     """Whether Hydra stumbled before it called anything of ours: over what was typed, or a configuration."""
-    names = {frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)} - {__name__}
+    names = {frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)}
+    names -= {__name__, ReadingOnce.__module__}  # which stands around Hydra's own loader
     return not any(name.startswith(("jumpstart_exp.", "hydra_plugins.")) for name in names)
 
 
