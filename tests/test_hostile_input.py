@@ -199,7 +199,7 @@ def test_a_text_that_is_none_costs_its_part_where_it_is_read(store: Store) -> No
 
 
 def test_bad_parts_leave_the_report_as_it_is(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [f"results_dir={store.results_dir}", "only=heatmaps"]
+    arguments = [f"results_dir={store.results_dir}", "only=heatmaps", "redraw=all"]
     assert report(arguments) == 0
     before = capsys.readouterr()
     row = part(store)

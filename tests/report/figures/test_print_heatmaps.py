@@ -7,9 +7,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from seaborn.cm import rocket
 from stored_tables import cell, grid_rows, row, table
 
+from jumpstart_exp.report.figures.colour_maps import rocket
 from jumpstart_exp.report.figures.drawing import plain_style
 from jumpstart_exp.report.figures.heatmaps import SMALLEST, method_panel, print_heatmaps, rows_panel
 from jumpstart_exp.report.table.grid import FigureGrid, figure_grids
