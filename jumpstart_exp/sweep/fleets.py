@@ -24,6 +24,9 @@ _ROOM = 0.9
 _PARTS = 4
 """A fleet is at most this part of a worker's share of the work that is left."""
 
+_FIRST_LOOK = 64
+"""Cells of which it is asked first how many fit into a fleet."""
+
 _CALL_SECONDS = 100e-6
 """Seconds that a layer's calls take in a step, however many cells they are for: fleets of less work are too small."""
 
@@ -158,13 +161,23 @@ def form_fleets(
             calls = _CALL_SECONDS * group[first].optimizer.epochs * group[first].depth
             most = math.inf if has_all else max(left / (_PARTS * processes), min(calls, total / processes))
             fair = bisect_right(ends, ends[first] + most * (1 + 1e-9)) - 1
-            candidates = group[first : max(fair, first + 1)]
-            fleet = candidates[: max(1, engine.fleet_limit(candidates, device))]
+            fleet = _fitting_together(engine, device, group, first, max(fair, first + 1))
             fleets.append(fleet)
             left -= ends[first + len(fleet)] - ends[first]
             first += len(fleet)
     fleets.sort(key=lambda fleet: -sum(cost[cell.key] for cell in fleet))
     return fleets
+
+
+def _fitting_together(engine: type[Engine], device: str, group: Sequence[Cell], first: int, end: int) -> list[Cell]:
+    """The cells from the first on that fit into one fleet, one at least; few more than fit are looked at."""
+    looked = _FIRST_LOOK
+    while True:
+        candidates = [*group[first : min(end, first + looked)]]
+        limit = max(1, engine.fleet_limit(candidates, device))
+        if limit < looked or first + looked >= end:
+            return candidates[:limit]
+        looked *= 2
 
 
 def _fitting(engine: type[Engine], device: str, cells: Sequence[Cell]) -> int:

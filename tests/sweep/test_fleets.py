@@ -1,5 +1,5 @@
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +177,22 @@ def test_fleets_of_many_cells_are_formed_quickly() -> None:
 
     cells = [Cell(depth=depth, seed=seed) for seed in range(200) for depth in range(1, 26)]
     assert len(form_fleets(Single, "cpu", cells, costs(cells), 2)) == 5000
+
+
+def test_an_engine_that_takes_few_cells_is_not_asked_of_all_that_are_left_for_every_fleet() -> None:
+    class Few(Cuda):
+        limit = 70
+        asked = 0
+
+        @classmethod
+        def fleet_limit(cls, cells: Sequence[Cell], device: str) -> int:
+            cls.asked += len(cells)
+            return cls.limit
+
+    cells = [Cell(depth=depth, seed=seed) for seed in range(200) for depth in range(1, 26)]
+    formed = form_fleets(Few, "cuda", cells, costs(cells), 1)
+    assert [*map(len, formed)] == [70] * 71 + [30]
+    assert Few.asked <= 4 * len(cells)
 
 
 @pytest.mark.parametrize(("room", "threads"), [(0, 1), (2.5, 2), (100, 8)])
