@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-Tensors: TypeAlias = "Mapping[str, npt.NDArray[np.float64]]"
+Tensors: TypeAlias = Mapping[str, "npt.NDArray[np.float64]"]
 """Tensors by torch's names of the network's parameters: `hidden.0.weight`, `norms.0.bias`, `output.weight`."""
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from jumpstart_exp.engines.eager import convolution
 from jumpstart_exp.engines.eager.positions import fuses_shared
-from jumpstart_exp.engines.native.kernels import find_shared, instruction_sets, shared_gradients_
+from jumpstart_exp.engines.native.extension import instruction_sets
+from jumpstart_exp.engines.native.kernels import find_shared, shared_gradients_
 from jumpstart_exp.losses.separation import SeparationPenalty
 from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.specs.network import NetworkSpec
