@@ -1,7 +1,8 @@
 """`python -m jumpstart_exp.report.of_cells RESULTS_DIR DATA_DIR`: the heatmaps of the cells whose keys it reads.
 
-What a sweep with `redraw=true` has drawn while it trains. The keys come as a list in JSON on the standard input; what
-is said is the first file of each figure, a line each.
+What a sweep with `redraw=true` has drawn while it trains. The keys come pass by pass as JSON on the standard input:
+`cells` of the passes that are done, and `left_out` of the others, of which a picture would show fragments. What is said
+is the first file of each figure, a line each.
 """
 
 import json
@@ -19,7 +20,7 @@ from jumpstart_exp.report.unchanged import Drawn
 from jumpstart_exp.store import Store, StoreError
 
 
-def write_heatmaps(results: Path, data: Path, keys: list[str]) -> list[Path]:
+def write_heatmaps(results: Path, data: Path, keys: set[str], left_out: set[str]) -> list[Path]:
     """Draw every figure that has files of its own and shows one of these cells, if it changed; the first file of each.
 
     Raises:
@@ -31,12 +32,12 @@ def write_heatmaps(results: Path, data: Path, keys: list[str]) -> list[Path]:
 
     store = Store(results)
     table = store.cells()
+    table = table[[key not in left_out for key in table["key"]]].reset_index(drop=True)
     grids = figure_grids(table)
     stored = Stored(
         results, data, store, table, named_by_study(grids, table), sweeps(grids, table, each=False), None, False
     )
-    asked = {*keys}
-    rows = np.array([row for row, key in enumerate(table["key"]) if key in asked])
+    rows = np.array([row for row, key in enumerate(table["key"]) if key in keys])
     drawn, paths = Drawn(results, data), []
     for job in [job for grid in stored.alone if np.isin(grid.rows, rows).any() for job in heatmap_jobs(grid)]:
         fingerprint = drawn.fingerprint(job)
@@ -55,7 +56,9 @@ def main() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the report tells of what is left out
         try:
-            drawn = write_heatmaps(results, data, json.load(sys.stdin))
+            asked = json.load(sys.stdin)
+            keys, left_out = ({key for each in asked[name] for key in each} for name in ("cells", "left_out"))
+            drawn = write_heatmaps(results, data, keys, left_out)
         except (GridError, OSError, StoreError) as error:
             print(" ".join(str(error).split()))
             return 1

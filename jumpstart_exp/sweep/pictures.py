@@ -31,7 +31,7 @@ class Pictures:
         self.passes = passes
         self.unfinished = [{cell.key for cell in each.cells} - known for each in passes]
         self.pass_of = {key: number for number, keys in enumerate(self.unfinished) for key in keys}
-        self.keys = [cell.key for each in passes for cell in each.cells]
+        self.keys = [[cell.key for cell in each.cells] for each in passes]
         self.folders = [settings.results_dir, settings.data_dir]
         self.console = notes()  # as the progress bar's, which stays below
         done = self._complete()
@@ -61,13 +61,13 @@ class Pictures:
         if self.drawing is not None and self.drawing[0].poll() is not None:
             self._tell()
         if self.drawing is None and self.due is not None:
-            self._begin(self.due)
+            self._begin(self.due, self._complete())
             self.due = None
 
     def finish(self) -> None:
         """Draw all that is stored, and wait for it."""
         self._end()  # it has less
-        self._begin(self.passes[-1].shows)
+        self._begin(self.passes[-1].shows, len(self.passes))
         assert self.drawing is not None
         self.drawing[0].wait()
         self._tell()
@@ -85,10 +85,10 @@ class Pictures:
         """How many passes are complete, one after the other."""
         return next((number for number, keys in enumerate(self.unfinished) if keys), len(self.unfinished))
 
-    def _begin(self, shows: str) -> None:
+    def _begin(self, shows: str, done: int) -> None:
         # no pipes, which may fill up; `_end` closes both
         asked, told = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
-        asked.write(json.dumps(self.keys).encode())
+        asked.write(json.dumps({"cells": self.keys[:done], "left_out": self.keys[done:]}).encode())
         asked.seek(0)
         # a group of its own: of a Ctrl-C its parent decides
         process = subprocess.Popen(

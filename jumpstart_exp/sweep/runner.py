@@ -126,6 +126,8 @@ def run_sweep(
             f"training takes about {needed / 1e9:.1f} GB of memory, and {max(0, free) / 1e9:.1f} GB are free: "
             "processes may be killed for it"
         )
+    if passes:
+        remarks = [*remarks, f"pictures of {'; '.join(each.shows for each in passes)}"]
     if settings.dry_run:
         console.print(dry_run_table(todo, store, phases))
         for remark in [*remarks, *refusals(len(cells), *expected(phases), settings)]:

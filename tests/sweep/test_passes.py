@@ -11,6 +11,12 @@ from jumpstart_exp.config.run import RunSettings
 from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.data.spirals import Spirals
 from jumpstart_exp.engines.choice import Choice
+from jumpstart_exp.report.figures import heatmaps
+from jumpstart_exp.report.of_cells import write_heatmaps
+from jumpstart_exp.report.registry import Job
+from jumpstart_exp.report.table.grid import FigureGrid
+from jumpstart_exp.result import Metric, Result
+from jumpstart_exp.store import Store
 from jumpstart_exp.sweep import pictures, runner
 from jumpstart_exp.sweep.fleets import form_phases
 from jumpstart_exp.sweep.passes import passes_of
@@ -93,10 +99,11 @@ def drawer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.write_text(
         "import json, pathlib, sys, time\n"
         "here = pathlib.Path(sys.argv[0]).parent\n"
-        "keys = json.load(sys.stdin)\n"
+        "asked = json.load(sys.stdin)\n"
+        "keys, left = ([key for each in asked[name] for key in each] for name in ('cells', 'left_out'))\n"
         "while (here / 'wait').exists(): time.sleep(0.01)\n"
         "if (here / 'fail').exists(): sys.exit('no room')\n"
-        "print(f'{len(keys)} cells in {sys.argv[1]}')\n"
+        "print(f'{len(keys)} cells, {len(left)} left in {sys.argv[1]}')\n"
     )
     monkeypatch.setattr(pictures, "_PROGRAM", (str(program),))
     return tmp_path
@@ -121,11 +128,13 @@ def test_a_picture_is_drawn_when_a_pass_and_all_before_it_are_stored(
         shown.stored(first[1:])
         shown.tick()
         played(shown)
-        assert capsys.readouterr().err == f"drawn (1 seed, every second depth): 8 cells in {drawer / 'results'}\n"
+        assert (
+            capsys.readouterr().err == f"drawn (1 seed, every second depth): 2 cells, 6 left in {drawer / 'results'}\n"
+        )
         shown.stored(second)
         shown.tick()
         played(shown)
-        assert capsys.readouterr().err == f"drawn (2 seeds): 8 cells in {drawer / 'results'}\n"
+        assert capsys.readouterr().err == f"drawn (2 seeds): 8 cells, 0 left in {drawer / 'results'}\n"
 
 
 def test_a_sweep_that_goes_on_draws_what_is_stored_at_once(drawer: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +158,10 @@ def test_what_ends_during_a_drawing_is_drawn_once_after_it(drawer: Path, capsys:
         (drawer / "wait").unlink()
         played(shown)
     said = capsys.readouterr().err
-    assert said == "drawn (1 seed, every second depth): 12 cells in here\ndrawn (3 seeds): 12 cells in here\n"
+    assert (
+        said
+        == "drawn (1 seed, every second depth): 2 cells, 10 left in here\ndrawn (3 seeds): 12 cells, 0 left in here\n"
+    )
 
 
 def test_a_drawing_that_fails_is_a_line_and_the_sweep_goes_on(drawer: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,7 +171,7 @@ def test_a_drawing_that_fails_is_a_line_and_the_sweep_goes_on(drawer: Path, caps
         assert capsys.readouterr().err == "not drawn (1 seed): no room\n"
         (drawer / "fail").unlink()
         shown.finish()
-    assert capsys.readouterr().err == "drawn (1 seed): 1 cells in results\n"
+    assert capsys.readouterr().err == "drawn (1 seed): 1 cells, 0 left in results\n"
 
 
 def test_a_drawing_ends_with_the_sweep(drawer: Path) -> None:
@@ -189,6 +201,23 @@ def test_a_sweep_draws_its_heatmaps_and_says_where(command: Command, tmp_path: P
         file.unlink()
     assert command(*sweep, "method=relu,sep_up").returncode == 0  # all is stored: they are drawn all the same
     assert {file: file.read_bytes() for file in drawn} == drawn
+
+
+def test_a_picture_shows_nothing_of_passes_that_are_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = grid([1, 2, 3, 4], [0, 1])
+    store = Store(tmp_path / "results")
+    store.write([Result(cell, "done", "native", train_acc=Metric(0.5, 0.5, 1)) for cell in cells])
+    shown: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+
+    def recorded(of: FigureGrid) -> list[Job]:
+        shown.append((of.depths, of.seeds))
+        return []
+
+    monkeypatch.setattr(heatmaps, "heatmap_jobs", recorded)
+    done, *others = ({cell.key for cell in each.cells} for each in passes_of(cells))
+    assert write_heatmaps(store.results_dir, tmp_path, done, set().union(*others)) == []
+    assert write_heatmaps(store.results_dir, tmp_path, done.union(*others), set()) == []
+    assert shown == [((1, 3), (0,)), ((1, 2, 3, 4), (0, 1))]
 
 
 @pytest.mark.parametrize(
