@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data import DatasetSpec
 
-_FEWEST_DEPTHS = 4
-"""Depths from which on every second one is a picture."""
+_STRIDES = {4: 12, 2: 4}
+"""Every how many depths a coarse picture has, the coarsest first, and from how many depths on there is such a picture."""
+
+_NUMBERS = {4: "fourth", 2: "second"}
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,10 @@ class Pass:
 
 
 def passes_of(cells: Sequence[Cell]) -> list[Pass]:
-    """The cells of a sweep in passes: the first seed at every second depth, its other depths, then the other seeds.
+    """The cells of a sweep in passes: the first seed at every fourth depth, at every second, at all; then other seeds.
 
-    A pass of seeds has as many as all before it, so that there are few passes of however many seeds. Seeds and
-    depths are counted for each dataset by itself.
+    Of fewer than 12 depths every second comes first, of fewer than 4 all do. A pass of seeds has as many as all before
+    it, so that there are few passes of however many seeds. Seeds and depths are counted for each dataset by itself.
 
     Args:
         cells: distinct cells, those of the sweep that are stored among them.
@@ -37,19 +39,28 @@ def passes_of(cells: Sequence[Cell]) -> list[Pass]:
         seeds[cell.dataset].add(cell.seed)
         depths[cell.dataset].add(cell.depth)
     place = {dataset: {seed: number for number, seed in enumerate(sorted(found))} for dataset, found in seeds.items()}
-    coarse = {dataset: {*sorted(found)[::2]} for dataset, found in depths.items() if len(found) >= _FEWEST_DEPTHS}
+    stride = {dataset: _strides(sorted(found)) for dataset, found in depths.items()}
     most_seeds = max(map(len, seeds.values()), default=0)
     passes: dict[int, list[Cell]] = defaultdict(list)
     for cell in cells:
         number = place[cell.dataset][cell.seed]
-        is_coarse = number == 0 and cell.depth in coarse.get(cell.dataset, ())
-        passes[0 if is_coarse else 1 + number.bit_length()].append(cell)  # 1: the first seed; 2: seed 1; 3: 2 and 3; …
+        coarse = stride[cell.dataset].get(cell.depth, 0) if number == 0 else 0
+        passes[-coarse or number.bit_length()].append(cell)  # 0: the first seed; 1: seed 1; 2: 2 and 3; 3: 4 to 7; …
     return [Pass(_shown(number, most_seeds), tuple(passes[number])) for number in sorted(passes)]
+
+
+def _strides(depths: Sequence[int]) -> dict[int, int]:
+    """The depths of coarse pictures, each with the stride of the coarsest that has it."""
+    found: dict[int, int] = {}
+    for stride, fewest in _STRIDES.items():
+        if len(depths) >= fewest:
+            found = {**dict.fromkeys(depths[::stride], stride), **found}
+    return found
 
 
 def _shown(number: int, seeds: int) -> str:
     """What is there after a pass, in words."""
-    if number == 0:
-        return "1 seed, every second depth"
-    count = min(seeds, 1 << (number - 1))
+    if number < 0:
+        return f"1 seed, every {_NUMBERS[-number]} depth"
+    count = min(seeds, 1 << number)
     return f"{count} seed{'s' * (count != 1)}"

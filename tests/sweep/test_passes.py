@@ -43,6 +43,17 @@ def test_the_first_seed_at_every_second_depth_comes_first_then_its_rest_then_eve
     assert [each.shows for each in passes] == ["1 seed, every second depth", "1 seed", "2 seeds", "4 seeds", "6 seeds"]
 
 
+def test_of_many_depths_every_fourth_comes_first() -> None:
+    passes = passes_of(grid([*range(1, 14)], [0, 1]))
+    assert [{cell.depth for cell in each.cells} for each in passes] == [
+        {1, 5, 9, 13},
+        {3, 7, 11},
+        {2, 4, 6, 8, 10, 12},
+        {*range(1, 14)},
+    ]
+    assert [each.shows for each in passes][:2] == ["1 seed, every fourth depth", "1 seed, every second depth"]
+
+
 def test_every_cell_is_in_one_pass_and_there_are_few_of_many_seeds() -> None:
     cells = grid([1, 2, 3, 4], [*range(1000)])
     passes = passes_of(cells)
