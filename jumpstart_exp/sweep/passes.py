@@ -8,7 +8,7 @@ from jumpstart_exp.cell import Cell
 from jumpstart_exp.data import DatasetSpec
 
 _STRIDES = {4: 12, 2: 4}
-"""Every how many depths a coarse picture has, the coarsest first, and from how many depths on there is such a picture."""
+"""Every how many depths a coarse picture has, the coarsest first, and the fewest depths of which it is one."""
 
 _NUMBERS = {4: "fourth", 2: "second"}
 
