@@ -54,7 +54,7 @@ bench: .venv/installed ## the engines side by side, the penalty's cost on images
 gpu-check: ## what a GPU has to show, in 8 minutes at most: results/gpu_check.md; by .venv where it is, else by PYTHON
 	$(if $(wildcard .venv/bin/python),.venv/bin/python,$(PYTHON)) scripts/gpu_check.py $(GPU_CHECK)
 
-test: .venv/installed ## everything once, on all cores (about a quarter of an hour on two)
+test: .venv/installed ## everything once, on all cores (about ten minutes on two)
 	$(RUN) pytest $(PARALLEL) -m "not soak and not cluster"
 
 soak: .venv/installed ## what only repeats or is large: random kills, 100,000 cells, fuzzing, benchmarks, studies (about a quarter of an hour)
