@@ -1,6 +1,6 @@
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,7 @@ NEAR_TIE = 1e-12
 """Two unequal candidates for a maximum, or points under batch norm, this close are told apart by rounding alone."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small networks train faster so; what a test sets is undone."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_cell(method: str = "test", **config: Any) -> Cell:

@@ -1,7 +1,6 @@
 """One constraint a position, single and random ties: C++ against NumPy, and a step against torch's own numbers."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,20 +18,14 @@ from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 
-pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the C++ engine is not built")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(not instruction_sets(), reason="the C++ engine is not built"),
+]
 
 DTYPES = (torch.float32, torch.float64)
 SHAPES = [(1, 1, 1, 1), (1, 9, 3, 3), (5, 3, 2, 4), (2, 17, 3, 3), (9, 8, 7, 5), (4, 16, 5, 7), (3, 33, 4, 9)]
 """Points, channels, height, width: whole blocks of channels and positions, and parts of them."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As the engine trains."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
 
 
 def channels_last(rows: NDArray[Any], shape: tuple[int, int, int, int], dtype: torch.dtype) -> Tensor:

@@ -1,6 +1,5 @@
 """One constraint a position, shared ties: convolution, ReLU and constraints in one pass, and as passes of their own."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,20 +16,14 @@ from jumpstart_exp.networks.cnn import RectangularCNN
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
 
-pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the C++ engine is not built")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(not instruction_sets(), reason="the C++ engine is not built"),
+]
 
 DTYPES = (torch.float32, torch.float64)
 SHAPES = [(1, 1, 1, 1), (5, 3, 2, 4), (2, 17, 3, 3), (9, 8, 7, 5), (3, 33, 4, 9)]
 """Points, channels, height, width."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As the engine trains."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
 
 
 def channels_last(rows: Any, shape: tuple[int, int, int, int], dtype: torch.dtype) -> Tensor:
@@ -148,3 +141,10 @@ def test_what_is_not_pulled_alike_has_passes_of_its_own(values: dict[str, Any]) 
     spec = PenaltySpec(**{"kind": "UP", "scope": "position", "ties": "shared", **values})
     g = torch.zeros(1, 9, 7, 5).contiguous(memory_format=torch.channels_last)
     assert not fuses_shared(g, SeparationPenalty.from_spec(spec))
+
+
+@pytest.mark.parametrize(("channels", "fuses"), [(255, True), (256, False)])
+def test_a_channel_is_kept_in_a_byte(channels: int, fuses: bool) -> None:
+    penalty = SeparationPenalty.from_spec(PenaltySpec(kind="UP", scope="position", ties="shared"))
+    g = torch.zeros(1, channels, 2, 2).contiguous(memory_format=torch.channels_last)
+    assert fuses_shared(g, penalty) is fuses

@@ -42,13 +42,7 @@ SIZES = [(4, 4), (1, 1), (7, 2), (3, 3), (9, 4), (1, 4)]
 Arrays = Mapping[str, npt.NDArray[np.float64]]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small networks train faster so; what a test sets is undone."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_cell(**config: Any) -> Cell:
