@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from contract import assert_same_result, what_was_computed
 from keeping import Killed, State, drifting_away, kill_after, path_of, same, state_of, train_kept
-from test_stacked import CASES, Recorder, data_of, graphs, make_cell, mixed_cells, one_thread
+from test_stacked import CASES, Recorder, data_of, graphs, make_cell, mixed_cells
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.engines.checkpoint import Checkpoints
@@ -19,7 +19,9 @@ from jumpstart_exp.engines.stacked.engine import StackedEngine
 from jumpstart_exp.engines.stacked.fleet import Fleet
 from jumpstart_exp.result import Result
 
-__all__ = ["graphs", "one_thread"]  # fixtures
+__all__ = ["graphs"]  # a fixture
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 EPOCHS = 12
 
