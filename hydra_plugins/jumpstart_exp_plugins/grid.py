@@ -17,7 +17,7 @@ _HERE = "hydra_plugins.jumpstart_exp_plugins.grid"
 class GridSweeper(BasicSweeper):
     """A grid with ellipses (`depth=1,10,...,150`), launched as a whole."""
 
-    def __init__(self, params: dict[str, str] | None = None) -> None:
+    def __init__(self, params: dict[str, Any] | None = None) -> None:
         super().__init__(max_batch_size=None, params=params)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -87,7 +87,7 @@ class GridSweeperConfig:
     """Settings of the sweeper: `params` is a study's own grid."""
 
     _target_: str = f"{_HERE}.GridSweeper"
-    params: dict[str, str] | None = None
+    params: dict[str, Any] | None = None
 
 
 @dataclass

@@ -39,7 +39,7 @@ _LONGEST_NAME = 200
 _OF_FOLDERS = ("results_dir=", "data_dir=", "hydra.")
 """What may have any letters: folders have them."""
 
-_LONGEST_LINE = 800
+_LONGEST_LINE = 2000
 """Characters of an error's line."""
 
 
