@@ -272,11 +272,11 @@ class Store:
         row: dict[str, Any] = rows.drop_columns(["part"]).slice(best[0].row, 1).to_pylist()[0]
         return row
 
-    def curves(self, keys: Iterable[str] | None = None) -> pd.DataFrame:
-        """The curves of these keys (None: of all), ordered by key and epoch."""
+    def curves(self, keys: Iterable[str] | None = None, epoch: int | None = None) -> pd.DataFrame:
+        """The curves of these keys (None: of all), ordered by key and epoch; of one `epoch` only those rows."""
         wanted_keys = None if keys is None else set(keys)
         while True:
-            found, moved = self._find_curves(wanted_keys)
+            found, moved = self._find_curves(wanted_keys, epoch)
             if not moved:
                 break
         if not found:
@@ -288,7 +288,7 @@ class Store:
         """A reader for many looks at a growing store, each of which reads only the parts that are new."""
         return Follower(self, columns)
 
-    def _find_curves(self, keys: set[str] | None) -> tuple[list[pd.DataFrame], bool]:
+    def _find_curves(self, keys: set[str] | None, epoch: int | None) -> tuple[list[pd.DataFrame], bool]:
         """The curves of the keys' best rows, and whether compaction moved parts before they were read."""
         keys_of_part: dict[str, list[str]] = {}
         for one in _best_rows(self._read_all(["key", "status", "method"])):
@@ -306,7 +306,8 @@ class Store:
                 self.warn_unreadable(path, str(error))
             else:
                 table = table.filter(pc.is_in(table["key"], pa.array(own, pa.string())))
-                found.append(self.believable_curves(path, table).to_pandas())
+                table = self.believable_curves(path, table)
+                found.append((table if epoch is None else table.filter(pc.equal(table["epoch"], epoch))).to_pandas())
         return found, bool(without - self._parts())
 
     def _write(self, table: pa.Table, name: str, folder: Path | None = None) -> None:

@@ -17,7 +17,7 @@ import math
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -246,23 +246,8 @@ def figure_grids(table: pd.DataFrame) -> list[FigureGrid]:
     """
     if table.empty:
         return []
-    columns = setting_columns(table)
-    axes = [[int(value) for value in table[name]] for name in AXES]
-    of_method = {name: values for name, values in columns.items() if is_of_method(name)}
-    of_context = {name: values for name, values in columns.items() if name not in (*of_method, *AXES)}
-    contexts: list[list[_Entry]] = [[] for _ in range(len(table))]
-    shared: list[Settings] = []  # by the first row that has them
-    for row, (context, settings, at, labels) in enumerate(
-        zip(_firsts(of_context), _firsts(of_method), zip(*axes, strict=True), table["labels"], strict=True)
-    ):
-        of_row = {name: values[settings] for name, values in of_method.items()} if settings == row else {}
-        shared.append(of_row)
-        contexts[context] += [_Entry(row, label, at, shared[settings]) for label in sorted({*labels})]
     drafts = [
-        _Draft({name: values[first] for name, values in of_context.items()}, swept, joined)
-        for first, entries in enumerate(contexts)
-        if entries
-        for swept, joined in _figures(entries)
+        _Draft(context, swept, joined) for context, entries in _contexts(table) for swept, joined in _figures(entries)
     ]
     of_datasets: dict[str, list[_Draft]] = defaultdict(list)
     for draft in drafts:
@@ -271,6 +256,50 @@ def figure_grids(table: pd.DataFrame) -> list[FigureGrid]:
     titled = [(draft, titles[draft.dataset.title].of(draft)) for draft in drafts]
     grids = [_grid(draft, title, table) for draft, title in titled if _can_be_shown(draft, title)]
     return sorted(grids, key=lambda grid: (_natural(grid.title), grid.slug))
+
+
+def one_figure(table: pd.DataFrame, ignoring: Collection[str] = ()) -> FigureGrid:
+    """All rows of the table as one figure, whatever tells their methods apart: nothing is swept.
+
+    A method's settings are those of its deepest network: a shallow one may have no room for what the method adds.
+
+    Args:
+        table: rows of the store's table of cells, one at least.
+        ignoring: settings of the context in which the methods may differ.
+
+    Raises:
+        GridError: the rows differ in another setting of the context, or as of `figure_grids`.
+    """
+    contexts = _contexts(table, ignoring)
+    if len(contexts) != 1:
+        (first, _), (second, _), *_ = contexts
+        name = next(name for name in first if first[name] != second[name])
+        values = " and ".join(spelled(each[name]) for each in (first, second))
+        raise GridError(f"{name} of the rows of one figure differs: {values}")
+    (context, entries), *_ = contexts
+    draft = _Draft(context, {}, tuple(sorted(entries, key=lambda entry: -entry.at[0])))
+    return _grid(draft, _Titles([draft]).of(draft), table)
+
+
+def _contexts(table: pd.DataFrame, ignoring: Collection[str] = ()) -> list[tuple[Settings, list[_Entry]]]:
+    """The contexts of the table's rows, but for the settings to ignore, each with the entries that have it."""
+    columns = setting_columns(table)
+    axes = [[int(value) for value in table[name]] for name in AXES]
+    of_method = {name: values for name, values in columns.items() if is_of_method(name)}
+    of_context = {name: of for name, of in columns.items() if name not in (*of_method, *AXES, *ignoring)}
+    contexts: list[list[_Entry]] = [[] for _ in range(len(table))]
+    shared: list[Settings] = []  # by the first row that has them
+    for row, (context, settings, at, labels) in enumerate(
+        zip(_firsts(of_context), _firsts(of_method), zip(*axes, strict=True), table["labels"], strict=True)
+    ):
+        of_row = {name: values[settings] for name, values in of_method.items()} if settings == row else {}
+        shared.append(of_row)
+        contexts[context] += [_Entry(row, label, at, shared[settings]) for label in sorted({*labels})]
+    return [
+        ({name: values[first] for name, values in of_context.items()}, entries)
+        for first, entries in enumerate(contexts)
+        if entries
+    ]
 
 
 def _firsts(columns: Mapping[str, list[Hashable]]) -> list[int]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from jumpstart_exp.cell import NUMERICS, Cell, cell_fields
 from jumpstart_exp.config.schema import plain_config, split_config
-from jumpstart_exp.config.studies import STUDIES, VARIANTS, Study, load_study, study, study_cells
+from jumpstart_exp.config.studies import STUDIES, VARIANTS, Study, experiment_cells, load_study, study
 from jumpstart_exp.data import DATASETS, ImageSpec
 from jumpstart_exp.report.table.grid import FigureGrid
 from jumpstart_exp.store.fields import AXES, described, is_of_method, plain_values, seed_of_points
@@ -58,9 +58,16 @@ class StudyTable:
 
     def rows(self, name: str, variant: str) -> pd.DataFrame:
         """The study's rows, every seed's; `labels` and `method` are then the study's own names of the methods."""
+        return self._rows_of(self._study(name, variant))
+
+    def rows_of_experiment(self, name: str, dataset: str) -> pd.DataFrame:
+        """The same of conf/experiment/NAME.yaml, which need not be a published study, of cells of this dataset."""
+        return self._rows_of(self._descriptions(name, "paper") if dataset in self._datasets else {})
+
+    def _rows_of(self, descriptions: Mapping[_Description, list[str]]) -> pd.DataFrame:
         found = {
             row: sorted(labels)
-            for description, labels in self._study(name, variant).items()
+            for description, labels in descriptions.items()
             for row in self._rows.get(description, [])
         }
         places = sorted(found)
@@ -80,8 +87,10 @@ class StudyTable:
 
     def _study(self, name: str, variant: str) -> Mapping[_Description, list[str]]:
         """The study's descriptions; nothing, and at once, where the table has no row that could be the study's."""
-        if study(name).dataset not in self._datasets:
-            return {}
+        return self._descriptions(name, variant) if study(name).dataset in self._datasets else {}
+
+    def _descriptions(self, name: str, variant: str) -> Mapping[_Description, list[str]]:
+        """Those of an experiment's file, a published study's or not."""
         context = _study_context(name, variant)
         return _study_descriptions(name, variant) if any(context <= own for own in self._contexts) else {}
 
@@ -160,7 +169,7 @@ def _context(description: _Description) -> _Description:
 def _study_descriptions(name: str, variant: str) -> Mapping[_Description, list[str]]:
     """Every cell's description without its seed, with the labels of the methods that have it."""
     found: dict[_Description, list[str]] = defaultdict(list)
-    for cell in study_cells(name, variant):
+    for cell in experiment_cells(name, variant):
         description = _description(cell.description().items())
         if cell.method not in found[description]:
             found[description].append(cell.method)

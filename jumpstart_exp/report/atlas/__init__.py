@@ -1,0 +1,1 @@
+"""The atlas: many methods on one grid of depth × width, compared."""
