@@ -31,6 +31,7 @@ USAGE = f"""\
 Usage: python -m jumpstart_exp.report [results_dir=results] [only=KIND] [threshold=0.95] [swept=best|all]
                                       [redraw=changed|all] [data_dir=data]
        python -m jumpstart_exp.report figure=cpaior-2 [variant=paper|code] [moment=best|last] [redraw=changed|all]
+       python -m jumpstart_exp.report atlas [results_dir=results] [summary=write] [redraw=changed|all]
 
 Draws what the stored results support, at best and at last epoch; it trains nothing:
 {_KINDS}
@@ -40,6 +41,9 @@ figure=NAME draws one figure or table of the papers at its column width (PDF and
 Markdown): cpaior-2 to -4, iclr-1 to -12, sepcons-1 to -8, rai-2 to -5, geometry-2 to -18,
 cpaior-table-1, iclr-table-1, sepcons-table-2, geometry-table-statements. No results are needed for
 geometry-2 to -12, -17, -18 and that last table.
+
+atlas draws the comparison of all methods from the summaries in RESULTS_DIR/atlas, without the cells themselves;
+summary=write first makes these summaries anew, of the cells that are stored (docs/atlas.md).
 
 threshold is the training accuracy, or R² of a regression, from which on a network trains: 0.95 for MOONS,
 of images twice the share of the largest class, of tables their dataset.threshold.
@@ -60,6 +64,7 @@ _NAMES: dict[str, Sequence[str]] = {
     "only": tuple(KINDS),
     "swept": ("best", "all"),
     "redraw": ("changed", "all"),
+    "summary": ("write",),
     **_OF_A_FIGURE,
 }
 
@@ -75,16 +80,20 @@ def main(arguments: list[str]) -> int:
     figure = "figure=NAME (with variant=paper|code, moment=best|last)"
     allowed = (
         f"results_dir=FOLDER, only={'|'.join(KINDS)}, {figure}, threshold=ACCURACY, swept=best|all, "
-        "redraw=changed|all, data_dir=FOLDER or --help"
+        "redraw=changed|all, data_dir=FOLDER, atlas (with summary=write) or --help"
     )
     try:
-        typed = read_arguments(arguments, _NAMES, f"is not an argument of the report: {allowed}")
+        typed = read_arguments(arguments, _NAMES, f"is not an argument of the report: {allowed}", words=("atlas",))
     except SettingError as error:
         return _complain(str(error), 2)
     if typed is None:
         print(USAGE, end="")
         return 0
     values = typed.values
+    if typed.words:
+        return _report_atlas(typed)
+    if "summary" in values:
+        return _complain("summary=write goes with atlas: python -m jumpstart_exp.report atlas summary=write", 2)
     figure = values.get("figure", "")
     if figure and "only" in values:
         return _complain("only= and figure= do not go together: one figure of the papers, or all of a kind", 2)
@@ -157,6 +166,39 @@ def _report(typed: Arguments, threshold: float | None) -> int:
     if not work:
         return _complain(f"only={only}: nothing in {results} can be drawn, it needs {KINDS[only].needs}")
     return _draw(work, results, drawn, everything=everything)
+
+
+def _report_atlas(typed: Arguments) -> int:
+    """Draw the atlas from its summaries, which are made of the store's cells first if that is asked for."""
+    known = ("results_dir", "data_dir", "redraw", "summary")
+    if others := [name for name in typed.values if name not in known]:
+        return _complain(f"{others[0]}= does not go with atlas: {', '.join(f'{name}=' for name in known)} do", 2)
+    from jumpstart_exp.report.atlas.drawn import atlas_jobs
+    from jumpstart_exp.report.atlas.summary import SummaryError, make_summaries, read_summary, summary_paths
+    from jumpstart_exp.report.table.grid import GridError
+    from jumpstart_exp.report.unchanged import Drawn
+    from jumpstart_exp.store import StoreError
+
+    try:
+        results, data = (typed.folder(name) for name in ("results_dir", "data_dir"))
+        if "summary" in typed.values:
+            if why := why_no_folder(results):
+                return _complain(f"no results in {results}: {why}")
+            for path in make_summaries(results):
+                print(legible(f"  {path}", _LONGEST_LINE))
+        if not (paths := summary_paths(results)):
+            again = (
+                "python -m jumpstart_exp.report atlas summary=write makes it of stored cells of +experiment=atlas_moons"
+            )
+            return _complain(f"no summary of an atlas in {results / 'atlas'}: {again}")
+        work = [(atlas.title, [*atlas_jobs(atlas)]) for atlas in map(read_summary, paths)]
+        return _draw(work, results, Drawn(results, data), everything=typed.values.get("redraw") == "all")
+    except SettingError as error:
+        return _complain(str(error), 2)
+    except (StoreError, GridError, SummaryError, OSError) as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        return _complain("stopped: what is drawn stays, and the same command draws the rest", 130)
 
 
 def _draw(work: Sequence[tuple[str, Sequence[Job]]], results: Path, drawn: "Drawn", *, everything: bool) -> int:

@@ -65,6 +65,12 @@ KINDS = {
         "cells of a published study, say +experiment=cpaior_moons or table2_50x4",
         ("papers.compared",),
     ),
+    "atlas": Kind(
+        "many methods on one grid, each at its own learning rate: frontiers, ranking, heatmaps in small, what the "
+        "census predicts, what it costs.",
+        "several methods of a study of the atlas: +experiment=atlas_quick",
+        ("atlas.drawn",),
+    ),
     "inside": Kind(
         "the data layer by layer, decision surfaces, dead units over time, of cells that python -m "
         "jumpstart_exp.inspect has trained again.",

@@ -49,6 +49,13 @@ class Atlas:
     census: Mapping[tuple[str, str], NDArray[np.float64]]
     early: int = EARLY
 
+    @property
+    def title(self) -> str:
+        """The study, what it is of, and of how much."""
+        fewest, most = self.grid.seed_range()
+        seeds = f"{most} seed{'s' * (most > 1)}" if fewest == most else f"{fewest} to {most} seeds"
+        return f"The atlas, {self.study}: {self.grid.title}, {len(self.grid.methods)} methods, {seeds}"
+
 
 def atlas_of(study: str, index: StudyTable, store: Store) -> Atlas | None:
     """The study's atlas of what the store has; None for fewer than `LEAST_METHODS` of its methods.

@@ -17,8 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jumpstart_exp.report.atlas.atlas import MEASURES, MOMENTS, Atlas
+from jumpstart_exp.report.atlas.atlas import LEAST_METHODS, MEASURES, MOMENTS, STUDIES, Atlas, atlases
+from jumpstart_exp.report.atlas.rates import FILE, rate_scores, write_rates
 from jumpstart_exp.report.table.grid import FigureGrid
+from jumpstart_exp.report.table.studies import StudyTable
+from jumpstart_exp.store import Store
 from jumpstart_exp.store.fields import told
 
 _ABOUT = b"jumpstart_exp.atlas"
@@ -32,12 +35,37 @@ _WORDS = (*("title", "slug", "dataset", "dataset_title", "task", "layout", "chan
 
 
 class SummaryError(ValueError):
-    """A file is no summary of an atlas; the message names it and says why."""
+    """A file is no summary of an atlas, or there is nothing to sum up; the message says why."""
 
 
 def summary_path(results_dir: Path, study: str) -> Path:
     """Where the study's summary is."""
     return results_dir / "atlas" / f"{study}.parquet"
+
+
+def summary_paths(results_dir: Path) -> list[Path]:
+    """The summaries that there are, in the order of STUDIES."""
+    return [path for path in (summary_path(results_dir, study) for study in STUDIES) if path.is_file()]
+
+
+def make_summaries(results_dir: Path) -> list[Path]:
+    """Write the summary of every atlas that the store in the folder has, and the scores of learning rates if there.
+
+    Raises:
+        GridError: cells contradict each other.
+        StoreError: the store cannot be read.
+        SummaryError: it has none.
+        OSError: a file cannot be written.
+    """
+    store = Store(results_dir)
+    table = store.cells()
+    found = atlases(table, store)
+    if not found:
+        needed = f"{LEAST_METHODS} methods or more of one of {', '.join(STUDIES)}"
+        raise SummaryError(f"no atlas in {results_dir}: it needs cells of {needed}")
+    paths = [write_summary(atlas, summary_path(results_dir, atlas.study)) for atlas in found]
+    scores = rate_scores(StudyTable.of(table))
+    return [*paths, *([write_rates(scores, results_dir / "atlas" / FILE)] if len(scores) else [])]
 
 
 def write_summary(atlas: Atlas, path: Path) -> Path:
@@ -134,7 +162,9 @@ def _atlas(table: pa.Table, about: Mapping[str, Any]) -> Atlas:
     n_params = np.zeros(shape[:-1], np.int64)
     n_params[tuple(places)] = columns["n_params"]
     status = placed("status", "", object)
-    words = {name: tuple(value) if isinstance(value, list) else value for name, value in about["grid"].items()}
+    words: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in about["grid"].items()
+    }
     grid = FigureGrid(
         **words,
         methods=tuple(methods),
