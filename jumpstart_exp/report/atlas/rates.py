@@ -32,7 +32,8 @@ def rate_scores(index: StudyTable) -> pd.DataFrame:
     found = each.groupby(["labels", "optimizer.lr"])["accuracy"].agg(["mean", "size"]).reset_index()
     found.columns = pd.Index(COLUMNS)
     fewest = found.groupby("method")["cells"].transform("min")
-    return found[fewest == found["cells"].max()].reset_index(drop=True)
+    kept: pd.DataFrame = found[fewest == found["cells"].max()].reset_index(drop=True)
+    return kept
 
 
 def best_rates(scores: pd.DataFrame) -> Mapping[str, float]:
