@@ -64,10 +64,9 @@ def atlas_of(study: str, index: StudyTable, store: Store) -> Atlas | None:
         GridError: rows of one network contradict each other, or a method has several learning rates.
         StoreError: the store's curves cannot be read.
     """
-    rows = index.rows_of_experiment(study, STUDIES[study])
-    if len({label for labels in rows["labels"] for label in labels} if len(rows) else ()) < LEAST_METHODS:
+    rows = _with_methods_that_are_there(index.rows_of_experiment(study, STUDIES[study]))
+    if len({label for labels in rows["labels"] for label in labels}) < LEAST_METHODS:
         return None
-    rows = rows.reset_index(drop=True)
     grid = one_figure(rows, ["optimizer.lr"])
     found = _by_place(grid, rows["optimizer.lr"])
     rates = {}
@@ -96,6 +95,16 @@ def atlases(table: pd.DataFrame, store: Store) -> list[Atlas]:
     index = StudyTable.of(table)
     found = (atlas_of(study, index, store) for study in STUDIES)
     return [atlas for atlas in found if atlas is not None]
+
+
+def _with_methods_that_are_there(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, without the labels of methods that have no network of their own among them.
+
+    A shallow network without room for a skip is several methods' network at once.
+    """
+    own = {labels[0] for labels in rows["labels"] if len(labels) == 1}
+    kept = [[label for label in labels if label in own] for labels in rows["labels"]]
+    return rows.assign(labels=pd.Series(kept, index=rows.index, dtype=object)).reset_index(drop=True)
 
 
 def _by_place(grid: FigureGrid, values: pd.Series) -> NDArray[np.float64]:
