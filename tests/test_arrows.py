@@ -71,7 +71,7 @@ ARROWS: dict[str, set[str]] = {
 
 _PAGE = [
     *("files", "table", "registry", "statistics", "captions", "figures", "tables"),
-    *("inside", "geometry", "papers", "page", "processes", "unchanged"),
+    *("atlas", "inside", "geometry", "papers", "page", "processes", "unchanged"),
 ]
 REPORT: dict[str, set[str]] = {
     **{name: set(_PAGE[:number]) for number, name in enumerate(_PAGE)},

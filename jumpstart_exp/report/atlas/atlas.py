@@ -92,6 +92,8 @@ def atlases(table: pd.DataFrame, store: Store) -> list[Atlas]:
     Raises:
         GridError, StoreError: as of `atlas_of`.
     """
+    if len({label for labels in table["labels"] for label in labels}) < LEAST_METHODS:
+        return []  # at once: a study has to be composed to be found
     index = StudyTable.of(table)
     found = (atlas_of(study, index, store) for study in STUDIES)
     return [atlas for atlas in found if atlas is not None]

@@ -17,6 +17,7 @@ from jumpstart_exp.config.expansion import expand_jobs
 from jumpstart_exp.config.schema import conf_dir, register_schema
 from jumpstart_exp.config.studies import STUDIES, study, study_cells
 from jumpstart_exp.data.moons import Moons
+from jumpstart_exp.report.atlas.atlas import STUDIES as ATLAS
 from jumpstart_exp.report.table.studies import StudyTable, only_small, studies_in
 
 
@@ -45,6 +46,8 @@ def test_every_study_is_a_file_and_every_published_file_is_a_study() -> None:
         "rai_settings_deep",
         "rai_grid",
         "geometry_networks",
+        *ATLAS,
+        "atlas_rates",
     }
     for own in STUDIES:
         assert own.small_of is None or own.small_of in files
