@@ -238,7 +238,7 @@ class _Reach:
         counts = self.present.sum(axis=-1)
         there = counts > 0
         self.passes = there & (self.succeeded.sum(axis=-1) >= LEAST_SHARE * counts)
-        self.steps = _steps(self.passes, start)
+        self.steps = frontier_steps(self.passes, start)
         # counted from the first depth that trains, all depths decide that there is none
         is_without = ~self.passes.any(axis=0) & (start == "first")
         self.deciding = np.where(is_without, len(there), self.steps)
@@ -270,19 +270,19 @@ class _Reach:
             )
             for values in (self.succeeded, self.present)
         )
-        return _steps(np.where(count > 0, trained_count >= LEAST_SHARE * count, self.passes), self.start)
+        return frontier_steps(np.where(count > 0, trained_count >= LEAST_SHARE * count, self.passes), self.start)
 
     def of_each_seed(self) -> NDArray[np.int64]:
         """`steps` of every seed by itself, (seeds, widths); a place at which it is missing stays as it is."""
         own = np.where(self.present, self.succeeded, self.passes[..., None])
-        return _steps(np.moveaxis(own, -1, 0), self.start)
+        return frontier_steps(np.moveaxis(own, -1, 0), self.start)
 
     def log_depths(self, steps: NDArray[np.int64]) -> Floats:
         """Logarithm of the depth after so many steps, of any shape; NaN where there is no frontier."""
         return np.log(np.where(steps > 0, self.depths[steps], np.nan))
 
 
-def _steps(passes: NDArray[np.bool_], start: Start) -> NDArray[np.int64]:
+def frontier_steps(passes: NDArray[np.bool_], start: Start) -> NDArray[np.int64]:
     """How many depths there are up to the frontier, (…, widths), of (…, depths, widths); 0 where there is none."""
     before = ~np.logical_or.accumulate(passes, axis=-2) if start == "first" else np.zeros_like(passes)
     reached = np.logical_and.accumulate(before | passes, axis=-2).sum(axis=-2)

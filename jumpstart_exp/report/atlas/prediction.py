@@ -1,0 +1,99 @@
+"""Whether the census before training, or early in it, tells which networks train: the area under the ROC curve.
+
+The score of a network is the share of its hidden units that are neither dead nor linear. That of the area is the
+probability that a network that trains has a higher score than one that does not, ties one half (Hanley and McNeil,
+1982).
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jumpstart_exp.report.atlas.atlas import Atlas
+from jumpstart_exp.report.statistics.intervals import LEAST_FOR_BOOTSTRAP, Floats, drawn_counts, percentile_interval
+from jumpstart_exp.report.statistics.success import trained
+
+_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How well a method's census at a moment tells which of its networks train at the last epoch.
+
+    `auc` is over pairs of any two networks, `within` over pairs of one depth and width, which can tell neither; None
+    where no pair has one that trains and one that does not. Intervals (95 %) are over resampled seeds, None with fewer
+    than `LEAST_FOR_BOOTSTRAP` or where a resample has no pair. `networks` have a census, `trained` of them train.
+    """
+
+    method: str
+    moment: str
+    auc: float | None
+    low: float | None
+    high: float | None
+    within: float | None
+    within_low: float | None
+    within_high: float | None
+    networks: int
+    trained: int
+
+
+def predictions(atlas: Atlas) -> tuple[Prediction, ...]:
+    """Every method's at the start and early, in the order of the grid's methods; none of smooth activations."""
+    succeeded = trained(atlas.grid, "last")
+    found = []
+    for index, method in enumerate(atlas.grid.methods):
+        for moment in ("start", "early"):
+            of = [atlas.census[measure, moment][index] for measure in ("dead_units", "linear_units")]
+            score = 1 - of[0] - of[1]
+            known = ~np.isnan(score)
+            if known.any():
+                found.append(_prediction(method, moment, score, known, succeeded[index]))
+    return tuple(found)
+
+
+def _prediction(
+    method: str, moment: str, score: Floats, known: NDArray[np.bool_], succeeded: NDArray[np.bool_]
+) -> Prediction:
+    score = np.round(score, 6)  # what differs by less differs in rounding
+    seeds = score.shape[-1]
+    auc, low, high = _with_interval(*_concordance(*(of.reshape(1, -1, seeds) for of in (score, known, succeeded))))
+    of_places = _with_interval(*_concordance(*(of.reshape(-1, 1, seeds) for of in (score, known, succeeded))))
+    return Prediction(method, moment, auc, low, high, *of_places, int(known.sum()), int((known & succeeded).sum()))
+
+
+def _concordance(values: NDArray[Any], known: NDArray[Any], wins: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Pairs in the right order, and pairs, by the seed that trains and the one that does not, (seeds, seeds) each.
+
+    Args:
+        values: scores, (groups, networks, seeds); only networks of one group make pairs.
+        known: where there is one.
+        wins: which networks train.
+    """
+    groups, _, seeds = values.shape
+    right, pairs = np.zeros((seeds, seeds)), np.zeros((seeds, seeds))
+    chosen = [(known & of)[..., seed] for of in (wins, ~wins) for seed in range(seeds)]
+    for group in range(groups):
+        own = [np.sort(values[group, :, place % seeds][of[group]]) for place, of in enumerate(chosen)]
+        good, bad = own[:seeds], own[seeds:]
+        for one, other in np.ndindex(seeds, seeds):
+            if len(good[one]) and len(bad[other]):
+                below, up_to = (np.searchsorted(bad[other], good[one], side).sum() for side in _SIDES)
+                right[one, other] += (below + up_to) / 2
+                pairs[one, other] += len(good[one]) * len(bad[other])
+    return right, pairs
+
+
+def _with_interval(right: Floats, pairs: Floats) -> tuple[float | None, float | None, float | None]:
+    if not pairs.sum():
+        return None, None, None
+    value, seeds = float(right.sum() / pairs.sum()), len(pairs)
+    if seeds < LEAST_FOR_BOOTSTRAP:
+        return value, None, None
+    drawn = drawn_counts(seeds)
+    rights, counts = (np.einsum("bi,ij,bj->b", drawn, of, drawn) for of in (right, pairs))
+    if not counts.all():
+        return value, None, None
+    low, high = percentile_interval(rights / counts)
+    return value, float(low), float(high)

@@ -1,0 +1,46 @@
+"""Performance profiles: the share of places that at least so many of the seeds train (Dolan and Moré 2002)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jumpstart_exp.report.statistics.intervals import LEAST_FOR_BOOTSTRAP, Floats, drawn_counts, percentile_interval
+from jumpstart_exp.report.statistics.success import trained
+from jumpstart_exp.report.table.grid import FigureGrid
+
+
+@dataclass(frozen=True, eq=False)
+class Profiles:
+    """`share` of a method's places at which at least the share `tau` of the seeds train, (methods, taus).
+
+    `low` and `high` are pointwise intervals (95 %) over seeds resampled together, NaN with fewer than
+    `LEAST_FOR_BOOTSTRAP`. `places` are how many each method has.
+    """
+
+    tau: Floats
+    share: Floats
+    low: Floats
+    high: Floats
+    places: NDArray[np.int64]
+
+
+def profiles(grid: FigureGrid, at_epoch: str) -> Profiles:
+    """Every method's profile at the "best" or "last" epoch, over τ from one seed's share to 1."""
+    succeeded, present = trained(grid, at_epoch).astype(np.float64), grid.present.astype(np.float64)
+    seeds = len(grid.seeds)
+    tau = np.arange(1, seeds + 1) / seeds
+    places = np.asarray(grid.present.any(axis=-1).sum(axis=(1, 2)), np.int64)
+
+    def shares(times: Floats) -> Floats:
+        count, total = succeeded @ times, present @ times
+        reached = np.where(total > 0, count / np.maximum(total, 1), -1.0)[..., None] >= tau - 1e-9
+        own = (total > 0).sum(axis=(1, 2))
+        return np.asarray(reached.sum(axis=(1, 2)) / np.maximum(own, 1)[:, None])
+
+    share = shares(np.ones(seeds))
+    low = high = np.full(share.shape, np.nan)
+    is_whole = bool((grid.present.all(axis=-1) | ~grid.present.any(axis=-1)).all())
+    if seeds >= LEAST_FOR_BOOTSTRAP and is_whole:
+        low, high = percentile_interval(np.stack([shares(times) for times in drawn_counts(seeds)]))
+    return Profiles(tau, share, low, high, places)
