@@ -1,9 +1,18 @@
 """The area under the frontier, by which methods are ranked, and what is certain of the ranks: statistics only.
 
-Intervals hold for all methods at once: the seeds are resampled together for all of them, and how far off the worst
-method is in 95 % of the resamples is the half width of every interval (a sup-t band without studentising: Romano and
-Wolf, Econometrica 2005). Ranks follow from the differences of all pairs in the same way (Mogstad, Romano, Shaikh and
-Wilhelm, Review of Economic Studies 2024).
+The box is depth 0 to the grid's deepest times its narrowest width to its widest, both axes linear. The frontier is
+that of `statistics/frontier.py` with start="first": counted from the grid's shallowest depth, widths at which one
+hidden layer alone is too little would have none, although they train deeper. A width without a frontier counts 0, and
+straight lines join neighbouring widths (trapezoids). Depths that a method has nowhere are no part of its frontier.
+
+Intervals hold for all methods at once: whole seeds are resampled, the same ones for all methods, and how far off the
+worst method is in 95 % of the resamples is the half width of every interval (Romano and Wolf, Econometrica 2005,
+without studentising: where all seeds agree the standard error is 0, and an interval of no width would be wrong). Ranks
+follow from the differences of all pairs in the same way (Mogstad, Romano, Shaikh and Wilhelm, Review of Economic
+Studies 2024).
+
+With fewer than `LEAST_FOR_BOOTSTRAP` seeds there is no interval: so few have too few different resamples, of five
+seeds 126, and what is rare is in none of them.
 """
 
 from dataclasses import dataclass
@@ -22,18 +31,18 @@ from jumpstart_exp.report.statistics.intervals import (
     drawn_counts,
 )
 from jumpstart_exp.report.statistics.success import trained
-from jumpstart_exp.report.table.grid import FigureGrid
+from jumpstart_exp.report.table.grid import FigureGrid, once_a_grid
 
 
 @dataclass(frozen=True, eq=False)
 class Areas:
     """The area under every method's frontier at one moment, (methods,) each, in the order of the grid's methods.
 
-    `area` is the share of depth × width below the frontier: the mean over the grid's widths of the greatest depth that
-    trains, over the deepest of the grid. `low` and `high` are ends of simultaneous intervals (95 %), NaN with fewer
-    than `LEAST_FOR_BOOTSTRAP` seeds. `rank` is 1 for the largest, the same for equal ones; `first` and `last` are the
-    ranks that are not excluded (NaN likewise). `seeds` are those that every method has at all of its places; `lacking`
-    counts places of a method's own widths at which it has not all of them: its area may then be too small.
+    `area` is the share of the box below the frontier, over all seeds that the method has at each place. `low` and
+    `high` are ends of simultaneous intervals (95 %), NaN with fewer than `LEAST_FOR_BOOTSTRAP` seeds. `rank` is 1 for
+    the largest, the same for equal ones; `first` and `last` are the ranks that are not excluded (NaN likewise).
+    `seeds` are those that every method has at all places at which it has any: those that are resampled. `lacking`
+    counts the places at which a method has fewer seeds than another: its area may then be too small.
     """
 
     at_epoch: str
@@ -51,53 +60,61 @@ class Areas:
         return np.lexsort((np.arange(len(self.area)), self.rank))
 
 
-def frontier_depths(grid: FigureGrid, passes: NDArray[np.bool_]) -> Floats:
-    """The greatest depth without a failure since the first that passes, (…, widths), of (…, depths, widths), or 0.
-
-    Counted from the first depth that trains: one hidden layer alone is too little for thin networks.
-    """
-    return np.array([0, *grid.depths], dtype=np.float64)[frontier_steps(passes, "first")]
-
-
 def areas(atlas: Atlas, at_epoch: str) -> Areas:
     """Every method's area at the "best" or the "last" epoch."""
-    grid = atlas.grid
-    succeeded = trained(grid, at_epoch)
-    common = _common_seeds(grid)
-    count = int(common.sum())
-    passes = _passes(np.asarray(succeeded.sum(axis=-1)), np.asarray(grid.present.sum(axis=-1)))
-    area = frontier_depths(grid, passes).mean(axis=-1) / grid.depths[-1]
+    return _areas(atlas.grid, at_epoch)
+
+
+@once_a_grid
+def _areas(grid: FigureGrid, at_epoch: str) -> Areas:
+    counts = np.asarray(grid.present.sum(axis=-1), np.float64)
+    area = _shares(grid, np.asarray(trained(grid, at_epoch).sum(axis=-1), np.float64), counts)
+    there = counts > 0
+    common = np.asarray((grid.present | ~there[..., None]).all(axis=(0, 1, 2)))
     low, high, first, last = (np.full(len(area), np.nan) for _ in range(4))
-    if count >= LEAST_FOR_BOOTSTRAP and len(area) > 1:
-        own, there = succeeded[..., common], np.asarray(grid.present[..., common].any(axis=-1))
-        resampled = np.stack(
-            [
-                frontier_depths(grid, _passes(own @ times, there * count)).mean(axis=-1) / grid.depths[-1]
-                for times in drawn_counts(count)
-            ]
-        )
-        # a resample of n seeds has (n − 1)/n of their variance
-        off = (resampled - area) * np.sqrt(count / (count - 1))
-        half, apart = np.quantile([np.abs(off).max(axis=1), off.max(axis=1) - off.min(axis=1)], CONFIDENCE, axis=1)
+    if common.sum() >= LEAST_FOR_BOOTSTRAP and len(area) > 1:
+        off = _deviations(grid, at_epoch, common)
+        half, apart = np.quantile([np.abs(off).max(axis=1), np.ptp(off, axis=1)], CONFIDENCE, axis=1)
         low, high = np.clip(area - half, 0, 1), np.clip(area + half, 0, 1)
         larger = area[None, :] - area[:, None] > apart + EQUAL  # (method, another one that is larger for certain)
         first, last = 1.0 + larger.sum(axis=1), len(area) - larger.sum(axis=0).astype(np.float64)
     rank = 1 + (area[None, :] > area[:, None] + EQUAL).sum(axis=1)
-    lacking = (grid.present.sum(axis=-1) < len(grid.seeds)) & _own_widths(grid)[:, None, :]
-    return Areas(at_epoch, area, low, high, rank, first, last, count, lacking.sum(axis=(1, 2)))
+    lacking = (counts < counts.max(axis=0)).sum(axis=(1, 2))
+    return Areas(at_epoch, area, low, high, rank, first, last, int(common.sum()), lacking)
 
 
-def _passes(succeeded: NDArray[Any], seeds: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where at least half of the seeds train; a place without any does not."""
-    return np.asarray((seeds > 0) & (succeeded >= LEAST_SHARE * seeds))
+def _deviations(grid: FigureGrid, at_epoch: str, common: NDArray[np.bool_]) -> Floats:
+    """How far the areas of every resample of these seeds are from those of the seeds, (resamples, methods)."""
+    count = int(common.sum())
+    succeeded = np.asarray(trained(grid, at_epoch)[..., common], np.float64)
+    counts = np.asarray(grid.present[..., common].any(axis=-1) * count, np.float64)
+    resampled = np.stack([_shares(grid, succeeded @ times, counts) for times in drawn_counts(count)])
+    # a resample of n seeds has (n − 1)/n of their variance
+    return np.asarray((resampled - _shares(grid, succeeded.sum(axis=-1), counts)) * np.sqrt(count / (count - 1)))
 
 
-def _common_seeds(grid: FigureGrid) -> NDArray[np.bool_]:
-    """The seeds that every method has at all places of the widths that it has, (seeds,)."""
-    lacks_width = ~_own_widths(grid)[:, None, :, None]
-    return np.asarray((grid.present | lacks_width).all(axis=(0, 1, 2)))
+def _shares(grid: FigureGrid, succeeded: Floats, counts: Floats) -> Floats:
+    """The share of the box below each method's frontier, (methods,), of seeds that train and all, (…, widths) each."""
+    passes = (counts > 0) & (succeeded >= LEAST_SHARE * counts)
+    weights = trapezoid_weights(grid.widths)
+    found = np.zeros(len(passes))
+    for own, methods in _by_depths(grid):
+        depths = np.array([0, *np.array(grid.depths)[own]], np.float64)
+        reached = depths[frontier_steps(passes[methods][:, own], "first")]
+        found[methods] = reached @ weights / grid.depths[-1]
+    return found
 
 
-def _own_widths(grid: FigureGrid) -> NDArray[np.bool_]:
-    """The widths at which each method has any cell, (methods, widths)."""
-    return np.asarray(grid.present.any(axis=(1, 3)))
+def _by_depths(grid: FigureGrid) -> list[tuple[NDArray[np.bool_], NDArray[np.int64]]]:
+    """The depths that methods have at any width, (depths,), and the methods that have just these."""
+    kinds, of = np.unique(grid.present.any(axis=(2, 3)), axis=0, return_inverse=True)
+    return [(own, np.flatnonzero(of.ravel() == kind)) for kind, own in enumerate(kinds)]
+
+
+def trapezoid_weights(places: Any) -> Floats:
+    """Weights of the mean of a line over these ascending places, of its values there; 1 for a single place."""
+    at = np.asarray(places, np.float64)
+    if len(at) == 1:
+        return np.ones(1)
+    steps = np.diff(at) / (at[-1] - at[0])
+    return np.asarray(np.concatenate([steps, [0.0]]) + np.concatenate([[0.0], steps])) / 2

@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 
 from jumpstart_exp.report.atlas.area import areas
 from jumpstart_exp.report.atlas.atlas import Atlas
-from jumpstart_exp.report.atlas.looks import MUTED, emphasised, look_of
+from jumpstart_exp.report.atlas.looks import emphasised, legend, look_of, titled
 from jumpstart_exp.report.atlas.prediction import Prediction, predictions
 from jumpstart_exp.report.atlas.profiles import profiles
 from jumpstart_exp.report.atlas.stability import trained_shares
-from jumpstart_exp.report.figures.drawing import ReportFigure, figure_job, wrapped
+from jumpstart_exp.report.figures.drawing import ReportFigure, figure_job
 from jumpstart_exp.report.registry import Job
+from jumpstart_exp.report.statistics.intervals import Floats
 
 _ROW = 0.15  # inches of a method's line
 _MOMENTS = {"start": ("o", "before training"), "early": ("s", "early")}
@@ -44,20 +45,23 @@ def profile_figure(atlas: Atlas) -> Figure:
         found = profiles(atlas.grid, at_epoch)
         for index, method in enumerate(atlas.grid.methods):
             look = look_of(method, shown)
-            own = found.share[index]
-            panel.step(found.tau, own, where="post", **look.line)
-            if method in shown and not np.isnan(found.low[index]).any():
-                panel.fill_between(
-                    found.tau, found.low[index], found.high[index], step="post", alpha=0.15, lw=0, color=look.colour
-                )
+            tau, own, low, high = _from_zero(found.tau, found.share[index], found.low[index], found.high[index])
+            panel.step(tau, own, where="pre", gid=method, **look.line)
+            if method in shown and not np.isnan(low).any():
+                panel.fill_between(tau, low, high, step="pre", alpha=0.15, lw=0, color=look.colour)
         panel.set_xlabel("at least this share of the seeds")
         panel.set_title(f"{at_epoch} epoch", fontsize=8)
-        panel.set_xlim(found.tau[0], 1)
+        panel.set_xlim(0, 1)
         panel.set_ylim(0, 1)
     panels[0].set_ylabel("share of depth-width pairs that train")
-    _legend(figure, atlas, shown)
-    _titled(figure, f"{atlas.title}: performance profiles")
+    legend(figure, atlas, shown)
+    titled(figure, f"{atlas.title}: performance profiles")
     return figure
+
+
+def _from_zero(tau: Floats, *values: Floats) -> list[Floats]:
+    """Steps up to each τ, the first of them from 0 on."""
+    return [np.concatenate([[0.0], tau]), *(np.concatenate([each[:1], each]) for each in values)]
 
 
 def prediction_figure(atlas: Atlas) -> Figure:
@@ -84,7 +88,7 @@ def prediction_figure(atlas: Atlas) -> Figure:
         panel.set_title(word, fontsize=8)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=7)
-    _titled(figure, f"{atlas.title}: does the census tell who trains?")
+    titled(figure, f"{atlas.title}: does the census tell who trains?")
     return figure
 
 
@@ -103,7 +107,7 @@ def stability_figure(atlas: Atlas) -> Figure:
     panel.set_xlim(-0.02, 1.02)
     panel.set_xlabel("share of networks that train")
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7)
-    _titled(figure, f"{atlas.title}: best against last epoch")
+    titled(figure, f"{atlas.title}: best against last epoch")
     return figure
 
 
@@ -129,17 +133,3 @@ def _rows(panel: Axes, atlas: Atlas, methods: list[str]) -> None:
     panel.set_ylim(len(methods) - 0.4, -0.6)
     panel.grid(axis="x", color="0.92", lw=0.6)
     panel.set_axisbelow(True)
-
-
-def _legend(figure: Figure, atlas: Atlas, shown: tuple[str, ...]) -> None:
-    titles = dict(zip(atlas.grid.methods, atlas.grid.method_titles, strict=True))
-    lines = [figure.axes[0].plot([], [], **look_of(method, shown).line)[0] for method in shown]
-    lines.append(figure.axes[0].plot([], [], **MUTED.line)[0])
-    others = len(atlas.grid.methods) - len(shown)
-    labels = [*(titles[method] for method in shown), f"{others} others"]
-    kept = slice(None) if others else slice(-1)
-    figure.legend(lines[kept], labels[kept], loc="outside lower center", ncols=4, frameon=False, fontsize=7)
-
-
-def _titled(figure: Figure, title: str) -> None:
-    figure.suptitle("\n".join(wrapped(title, figure.get_figwidth(), 8.5, 0.55)), fontsize=8.5)

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 from jumpstart_exp.report.atlas.atlas import Atlas, atlases
 from jumpstart_exp.report.atlas.comparison_figures import prediction_jobs, profile_jobs, stability_jobs
+from jumpstart_exp.report.atlas.frontier_figures import frontier_jobs
+from jumpstart_exp.report.atlas.multiples import multiples_jobs
 from jumpstart_exp.report.atlas.tables import prediction_table_jobs, ranking_jobs, stability_table_jobs
 from jumpstart_exp.report.registry import Job, Stored, of_store
 
 _MAKERS = (
-    *(ranking_jobs, profile_jobs, prediction_jobs, prediction_table_jobs),
+    *(frontier_jobs, ranking_jobs, multiples_jobs, profile_jobs, prediction_jobs, prediction_table_jobs),
     *(stability_jobs, stability_table_jobs),
 )
 

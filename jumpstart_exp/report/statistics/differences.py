@@ -131,7 +131,7 @@ def paired_differences(grid: FigureGrid, method: str, baseline: str, compared: s
         p=p,
         adjusted=false_discovery(p),
         overall=overall,
-        overall_p=None if overall is None else float(sign_flip_p(_seed_parts(differences))),
+        overall_p=None if overall is None else float(sign_flip_p(seed_parts(differences))),
     )
 
 
@@ -201,7 +201,7 @@ def sign_flip_p(differences: ArrayLike) -> Floats:
     found = np.full(math.prod(shape), np.nan)
     for own, packed in by_count(differences):
         count = packed.shape[1]
-        signs = _signs(count)
+        signs = sign_flips(count)
         # a sum that equals the one found but for rounding counts as equal
         least = np.abs(packed.sum(axis=1)) - EQUAL * np.abs(packed).sum(axis=1)
         as_far = (np.abs(signs @ packed.T) >= least).sum(axis=0)
@@ -210,7 +210,7 @@ def sign_flip_p(differences: ArrayLike) -> Floats:
 
 
 @cache
-def _signs(count: int) -> Floats:
+def sign_flips(count: int) -> Floats:
     """Sign flips of so many seeds, (flips, count): all but for the sign of the whole, the first as it is; or FLIPS.
 
     Those are drawn at random, and always the same.
@@ -222,7 +222,7 @@ def _signs(count: int) -> Floats:
     return np.asarray(1.0 - 2.0 * bits)
 
 
-def _seed_parts(differences: Floats) -> Floats:
+def seed_parts(differences: Floats) -> Floats:
     """What each seed adds to the mean over places, (seeds,), of (…, seeds); NaN for a seed without any value."""
     rows = differences.reshape(-1, differences.shape[-1])
     rows = rows[~np.isnan(rows).all(axis=1)]
