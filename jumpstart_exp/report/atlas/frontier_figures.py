@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from jumpstart_exp.report.atlas.atlas import Atlas
 from jumpstart_exp.report.atlas.families import families
-from jumpstart_exp.report.atlas.looks import COLOURS, MUTED, emphasised, legend, look_of, titled
+from jumpstart_exp.report.atlas.looks import COLOURS, MUTED, POINT, emphasised, legend, look_of, titled
 from jumpstart_exp.report.figures.drawing import ReportFigure, figure_job
 from jumpstart_exp.report.registry import Job
 from jumpstart_exp.report.statistics.frontier import FrontierPoint, frontier
@@ -17,6 +18,7 @@ from jumpstart_exp.report.statistics.intervals import LEAST_FOR_BOOTSTRAP
 
 _MARKERS = "osD^vP*X<>"
 _MORE_COLOURS = (*COLOURS, "#999933", "#44aa99")
+_TIGHT: dict[str, Any] = {"handlelength": 1.6, "columnspacing": 1.0, "handletextpad": 0.5}
 _SPREAD = 0.3  # of the distance of two widths, over which the methods stand beside each other
 
 
@@ -52,44 +54,26 @@ def families_figure(atlas: Atlas) -> Figure:
     columns = 2
     rows = -(-len(found) // columns)
     figure = ReportFigure(figsize=(7.2, 0.7 + 3.0 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False, gridspec_kw={"wspace": 0.03})
     titles = dict(zip(atlas.grid.methods, atlas.grid.method_titles, strict=True))
     for panel, (name, methods) in zip(panels.flat, found.items(), strict=False):
         for place, method in enumerate(methods):
             points = frontier(atlas.grid, "last", method, start="first").points
             xs, ys = _curve(atlas, points)
             shift = (place - (len(methods) - 1) / 2) * _SPREAD / len(methods)
-            colour = _COLOURS[place % len(_COLOURS)]
-            marker = _MARKERS[place % len(_MARKERS)]
+            colour, marker = (of[place % len(of)] for of in (_MORE_COLOURS, _MARKERS))
+            dashes, told = "--" if place >= len(_MORE_COLOURS) else "-", {"label": titles[method], "gid": method}
             _bars(panel, atlas, points, colour, shift)
-            panel.plot(
-                xs + shift, ys, color=colour, marker=marker, ms=3, lw=1, mew=0.4, mec="white", label=titles[method]
-            )
+            panel.plot(xs + shift, ys, color=colour, marker=marker, lw=1, ls=dashes, **POINT, **told)
         _axes(panel, atlas)
         panel.set_title(name, fontsize=8)
-        panel.legend(
-            fontsize=6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, handlelength=1.8
-        )
+        panel.legend(fontsize=5.6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, **_TIGHT)
     for panel in panels.flat[len(found) :]:
         panel.set_visible(False)
     for panel in panels[:, 0]:
         panel.set_ylabel("greatest depth that trains")
     titled(figure, f"{atlas.title}: the frontier at the last epoch. {_told(atlas)}")
     return figure
-
-
-_COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#000000",
-    "#882255",
-    "#999933",
-    "#44aa99",
-)
 
 
 def _told(atlas: Atlas) -> str:
