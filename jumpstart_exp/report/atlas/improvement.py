@@ -4,7 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jumpstart_exp.report.statistics.differences import over_places, seed_parts, sign_flip_p, sign_flips
+from jumpstart_exp.report.statistics.differences import (
+    MOST_ENUMERATED,
+    over_places,
+    seed_parts,
+    sign_flip_p,
+    sign_flips,
+)
 from jumpstart_exp.report.statistics.intervals import EQUAL, Floats
 from jumpstart_exp.report.statistics.seedwise import Interval
 from jumpstart_exp.report.table.grid import FigureGrid
@@ -32,20 +38,22 @@ def improvement(grid: FigureGrid, baseline: str, at_epoch: str = "last") -> Impr
     if baseline not in grid.methods:
         return None
     index = grid.methods.index(baseline)
-    # a network that diverged is worse than any, and as bad as another that did
-    accuracy = np.where(grid.diverged | grid.failed, -1e9, grid.accuracy[f"train_acc_{at_epoch}"])
-    difference = np.where(grid.present & grid.present[index], accuracy - accuracy[index], np.nan)
+    accuracy, lost = grid.accuracy[f"train_acc_{at_epoch}"], grid.diverged | grid.failed
+    # a network that diverged or failed is worse than any, and as bad as another that did
+    by_loss = lost[index].astype(np.float64) - lost
+    difference = np.where(lost | lost[index], by_loss, accuracy - accuracy[index])
+    difference[~(grid.present & grid.present[index])] = np.nan
     beyond = np.where(np.abs(difference) <= EQUAL, 0.0, np.sign(difference)) / 2
     beyond[index] = np.nan
     parts = np.stack([seed_parts(own) for own in beyond])
     p = sign_flip_p(parts)
-    seeds = int((~np.isnan(parts)).sum(axis=1).max(initial=0))
+    seeds = int((~np.isnan(parts)).sum(axis=1).max())
     return Improvement(
         baseline=baseline,
         each=tuple(_half_more(own) for own in beyond),
         p=p,
         adjusted=stepdown(parts),
-        least_p=1 / len(sign_flips(seeds)) if seeds else np.nan,
+        least_p=1 / len(_flips(seeds)) if seeds else np.nan,
     )
 
 
@@ -69,7 +77,7 @@ def stepdown(parts: Floats) -> Floats:
     if not len(known):
         return adjusted
     values = np.nan_to_num(parts[known])
-    sums = np.abs(sign_flips(parts.shape[1]) @ values.T)  # (flips, tests)
+    sums = np.abs(_flips(parts.shape[1]) @ values.T)  # (flips, tests)
     # sums that differ in rounding only are equal
     unit = EQUAL * np.maximum(np.abs(values).sum(axis=1), EQUAL)
     ordered = np.sort(sums, axis=0)
@@ -88,10 +96,18 @@ def stepdown(parts: Floats) -> Floats:
     return adjusted
 
 
+def _flips(seeds: int) -> Floats:
+    """Sign flips of so many seeds, (flips, seeds), the first of which leaves them as they are."""
+    flips = sign_flips(seeds)
+    return flips if seeds <= MOST_ENUMERATED else np.vstack([np.ones(seeds), flips])
+
+
 def _half_more(beyond: Floats) -> Interval | None:
-    """The probability of half a sign's mean."""
+    """The probability of improvement, of halves of signs."""
     of = over_places(beyond)
     if of is None:
         return None
-    ends = (None if end is None else min(1.0, max(0.0, 0.5 + end)) for end in (of.low, of.high, of.least, of.most))
-    return Interval(0.5 + of.mean, *ends, of.seeds)
+    low, high, least, most = (
+        None if end is None else min(1.0, max(0.0, 0.5 + end)) for end in (of.low, of.high, of.least, of.most)
+    )
+    return Interval(0.5 + of.mean, low, high, least, most, of.seeds)

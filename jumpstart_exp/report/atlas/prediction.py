@@ -6,7 +6,7 @@ probability that a network that trains has a higher score than one that does not
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,32 +57,37 @@ def _prediction(
     method: str, moment: str, score: Floats, known: NDArray[np.bool_], succeeded: NDArray[np.bool_]
 ) -> Prediction:
     score = np.round(score, 6)  # what differs by less differs in rounding
-    seeds = score.shape[-1]
-    auc, low, high = _with_interval(*_concordance(*(of.reshape(1, -1, seeds) for of in (score, known, succeeded))))
-    of_places = _with_interval(*_concordance(*(of.reshape(-1, 1, seeds) for of in (score, known, succeeded))))
+    auc, low, high = _with_interval(*_of_any_two(score, known & succeeded, known & ~succeeded))
+    of_places = _with_interval(*_of_one_place(score, known & succeeded, known & ~succeeded))
     return Prediction(method, moment, auc, low, high, *of_places, int(known.sum()), int((known & succeeded).sum()))
 
 
-def _concordance(values: NDArray[Any], known: NDArray[Any], wins: NDArray[Any]) -> tuple[Floats, Floats]:
-    """Pairs in the right order, and pairs, by the seed that trains and the one that does not, (seeds, seeds) each.
+def _of_any_two(score: Floats, wins: NDArray[np.bool_], fails: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Pairs in the right order (ties one half) and pairs, by the seed of the one that trains and of the other.
 
     Args:
-        values: scores, (groups, networks, seeds); only networks of one group make pairs.
-        known: where there is one.
-        wins: which networks train.
+        score: (depths, widths, seeds).
+        wins: which networks have a score and train.
+        fails: which have one and do not.
+
+    Returns:
+        (seeds, seeds) each.
     """
-    groups, _, seeds = values.shape
+    seeds = score.shape[-1]
+    good, bad = ([np.sort(score[..., seed][of[..., seed]]) for seed in range(seeds)] for of in (wins, fails))
     right, pairs = np.zeros((seeds, seeds)), np.zeros((seeds, seeds))
-    chosen = [(known & of)[..., seed] for of in (wins, ~wins) for seed in range(seeds)]
-    for group in range(groups):
-        own = [np.sort(values[group, :, place % seeds][of[group]]) for place, of in enumerate(chosen)]
-        good, bad = own[:seeds], own[seeds:]
-        for one, other in np.ndindex(seeds, seeds):
-            if len(good[one]) and len(bad[other]):
-                below, up_to = (np.searchsorted(bad[other], good[one], side).sum() for side in _SIDES)
-                right[one, other] += (below + up_to) / 2
-                pairs[one, other] += len(good[one]) * len(bad[other])
+    for one, other in np.ndindex(seeds, seeds):
+        below, up_to = (np.searchsorted(bad[other], good[one], side).sum() for side in _SIDES)
+        right[one, other], pairs[one, other] = (below + up_to) / 2, len(good[one]) * len(bad[other])
     return right, pairs
+
+
+def _of_one_place(score: Floats, wins: NDArray[np.bool_], fails: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """The same of the pairs of one depth and width."""
+    are_pairs = wins[..., :, None] & fails[..., None, :]
+    one, other = score[..., :, None], score[..., None, :]
+    right = np.where(are_pairs, (one > other) + 0.5 * (one == other), 0.0)
+    return right.sum(axis=(0, 1)), are_pairs.sum(axis=(0, 1)).astype(np.float64)
 
 
 def _with_interval(right: Floats, pairs: Floats) -> tuple[float | None, float | None, float | None]:
