@@ -7,7 +7,8 @@ straight lines join neighbouring widths (trapezoids). Depths that a method has n
 
 Intervals hold for all methods at once: whole seeds are resampled, the same ones for all methods, and how far off the
 worst method is in 95 % of the resamples is the half width of every interval (Romano and Wolf, Econometrica 2005,
-without studentising: where all seeds agree the standard error is 0, and an interval of no width would be wrong). Ranks
+without studentising: where all seeds agree the standard error is 0, and an interval of no width would be wrong; in
+simulations of eight methods and ten seeds all areas were held in 95 to 100 %, studentised in 91 to 100 %). Ranks
 follow from the differences of all pairs in the same way (Mogstad, Romano, Shaikh and Wilhelm, Review of Economic
 Studies 2024).
 
@@ -72,7 +73,7 @@ def _areas(grid: FigureGrid, at_epoch: str) -> Areas:
     there = counts > 0
     common = np.asarray((grid.present | ~there[..., None]).all(axis=(0, 1, 2)))
     low, high, first, last = (np.full(len(area), np.nan) for _ in range(4))
-    if common.sum() >= LEAST_FOR_BOOTSTRAP and len(area) > 1:
+    if common.sum() >= LEAST_FOR_BOOTSTRAP:
         off = _deviations(grid, at_epoch, common)
         half, apart = np.quantile([np.abs(off).max(axis=1), np.ptp(off, axis=1)], CONFIDENCE, axis=1)
         low, high = np.clip(area - half, 0, 1), np.clip(area + half, 0, 1)

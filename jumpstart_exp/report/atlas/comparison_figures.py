@@ -47,7 +47,7 @@ def profile_figure(atlas: Atlas) -> Figure:
             look = look_of(method, shown)
             tau, own, low, high = _from_zero(found.tau, found.share[index], found.low[index], found.high[index])
             panel.step(tau, own, where="pre", gid=method, **look.line)
-            if method in shown and not np.isnan(low).any():
+            if method in shown and not np.isnan(low).all():
                 panel.fill_between(tau, low, high, step="pre", alpha=0.15, lw=0, color=look.colour)
         panel.set_xlabel("at least this share of the seeds")
         panel.set_title(f"{at_epoch} epoch", fontsize=8)
@@ -55,7 +55,9 @@ def profile_figure(atlas: Atlas) -> Figure:
         panel.set_ylim(0, 1)
     panels[0].set_ylabel("share of depth-width pairs that train")
     legend(figure, atlas, shown)
-    titled(figure, f"{atlas.title}: performance profiles")
+    is_banded = not np.isnan(profiles(atlas.grid, "last").low).all()
+    told = "; bands: 95 % at each share by itself, over resampled seeds" if is_banded else ""
+    titled(figure, f"{atlas.title}: performance profiles{told}")
     return figure
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jumpstart_exp.report.atlas.atlas import Atlas
-from jumpstart_exp.report.statistics.intervals import LEAST_FOR_BOOTSTRAP, Floats, drawn_counts, percentile_interval
+from jumpstart_exp.report.statistics.intervals import EQUAL, LEAST_FOR_BOOTSTRAP, Floats, drawn_counts, student_interval
 from jumpstart_exp.report.statistics.success import trained
 
 _SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
@@ -23,8 +23,10 @@ class Prediction:
     """How well a method's census at a moment tells which of its networks train at the last epoch.
 
     `auc` is over pairs of any two networks, `within` over pairs of one depth and width, which can tell neither; None
-    where no pair has one that trains and one that does not. Intervals (95 %) are over resampled seeds, None with fewer
-    than `LEAST_FOR_BOOTSTRAP` or where a resample has no pair. `networks` have a census, `trained` of them train.
+    where no pair has one that trains and one that does not. Intervals (95 %) are Student's t of the spread over
+    resampled seeds (percentiles of ten seeds hold it in 88 to 97 % of simulations, these in 94 to 98 %), None where the
+    method has fewer than `LEAST_FOR_BOOTSTRAP`, where a resample has no pair, and where all of them agree. `networks`
+    have a census, `trained` of them train.
     """
 
     method: str
@@ -56,7 +58,9 @@ def predictions(atlas: Atlas) -> tuple[Prediction, ...]:
 def _prediction(
     method: str, moment: str, score: Floats, known: NDArray[np.bool_], succeeded: NDArray[np.bool_]
 ) -> Prediction:
-    score = np.round(score, 6)  # what differs by less differs in rounding
+    own = known.any(axis=(0, 1))
+    known, succeeded = known[..., own], succeeded[..., own]
+    score = np.round(score[..., own], 6)  # what differs by less differs in rounding
     auc, low, high = _with_interval(*_of_any_two(score, known & succeeded, known & ~succeeded))
     of_places = _with_interval(*_of_one_place(score, known & succeeded, known & ~succeeded))
     return Prediction(method, moment, auc, low, high, *of_places, int(known.sum()), int((known & succeeded).sum()))
@@ -100,5 +104,10 @@ def _with_interval(right: Floats, pairs: Floats) -> tuple[float | None, float | 
     rights, counts = (np.einsum("bi,ij,bj->b", drawn, of, drawn) for of in (right, pairs))
     if not counts.all():
         return value, None, None
-    low, high = percentile_interval(rights / counts)
-    return value, float(low), float(high)
+    # a resample of n seeds has (n − 1)/n of their variance
+    spread = np.std(rights / counts) * np.sqrt(seeds / (seeds - 1))
+    if spread <= EQUAL:
+        return value, None, None  # what is rare is not among seeds that agree
+    ends = student_interval(np.array(value), spread, seeds)
+    low, high = (float(np.clip(end, 0, 1)) for end in ends)
+    return value, low, high

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jumpstart_exp.report.statistics.intervals import LEAST_FOR_BOOTSTRAP, Floats, drawn_counts, percentile_interval
+from jumpstart_exp.report.statistics.intervals import EQUAL, LEAST_FOR_BOOTSTRAP, Floats, drawn_counts, student_interval
 from jumpstart_exp.report.statistics.success import trained
 from jumpstart_exp.report.table.grid import FigureGrid
 
@@ -14,8 +14,11 @@ from jumpstart_exp.report.table.grid import FigureGrid
 class Profiles:
     """`share` of a method's places at which at least the share `tau` of the seeds train, (methods, taus).
 
-    `low` and `high` are pointwise intervals (95 %) over seeds resampled together, NaN with fewer than
-    `LEAST_FOR_BOOTSTRAP`. `places` are how many each method has.
+    `low` and `high` are pointwise intervals (95 %) of what as many other seeds would give on average, NaN with fewer
+    than `LEAST_FOR_BOOTSTRAP`: Student's t of the spread over resampled seeds, the same ones for all methods and τ.
+    Percentiles of the resamples would be beside it, most of all at both ends, where a place that all seeds train is one
+    that every resample does (in simulations they held it in 33 to 58 % there, these in 83 to 98 %). NaN also where
+    the seeds agree: what is rare is then not among them. `places` are how many each method has.
     """
 
     tau: Floats
@@ -34,7 +37,7 @@ def profiles(grid: FigureGrid, at_epoch: str) -> Profiles:
 
     def shares(times: Floats) -> Floats:
         count, total = succeeded @ times, present @ times
-        reached = np.where(total > 0, count / np.maximum(total, 1), -1.0)[..., None] >= tau - 1e-9
+        reached = np.where(total > 0, count / np.maximum(total, 1), -1.0)[..., None] >= tau - EQUAL
         own = (total > 0).sum(axis=(1, 2))
         return np.asarray(reached.sum(axis=(1, 2)) / np.maximum(own, 1)[:, None])
 
@@ -42,5 +45,8 @@ def profiles(grid: FigureGrid, at_epoch: str) -> Profiles:
     low = high = np.full(share.shape, np.nan)
     is_whole = bool((grid.present.all(axis=-1) | ~grid.present.any(axis=-1)).all())
     if seeds >= LEAST_FOR_BOOTSTRAP and is_whole:
-        low, high = percentile_interval(np.stack([shares(times) for times in drawn_counts(seeds)]))
+        spread = np.stack([shares(times) for times in drawn_counts(seeds)]).std(axis=0)
+        # a resample of n seeds has (n − 1)/n of their variance
+        ends = student_interval(share, spread * np.sqrt(seeds / (seeds - 1)), seeds)
+        low, high = (np.where(spread > EQUAL, np.clip(end, 0, 1), np.nan) for end in ends)
     return Profiles(tau, share, low, high, places)

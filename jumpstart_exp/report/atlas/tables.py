@@ -13,8 +13,10 @@ from jumpstart_exp.report.atlas.expense import expense
 from jumpstart_exp.report.atlas.improvement import Improvement, improvement
 from jumpstart_exp.report.atlas.prediction import predictions
 from jumpstart_exp.report.atlas.stability import stability, trained_shares
+from jumpstart_exp.report.captions import counted
 from jumpstart_exp.report.registry import Job
 from jumpstart_exp.report.statistics.intervals import LEAST_FOR_BOOTSTRAP
+from jumpstart_exp.report.table.grid import FigureGrid
 from jumpstart_exp.report.tables.table import MISSING, Column, Table, table_job
 
 BASELINES = ("relu", "sep_up")
@@ -84,17 +86,15 @@ def ranking_table(atlas: Atlas) -> Table:
     """Methods by the area under their frontier, with what they cost."""
     values = ranking_values(atlas)
     common, grid = areas(atlas, "last").seeds, atlas.grid
-    found = improvement(grid, BASELINES[0])
-    least = "" if found is None else f" With these seeds p cannot be below {found.least_p:.2g}."
     caption = (
-        f"{atlas.title}. Each method at its own learning rate. Area: the mean over the {len(grid.widths)} widths of "
-        "the greatest depth up to which at least half of the seeds train at the last epoch, from the first depth on "
-        f"that trains, over the deepest, {grid.depths[-1]}; a width that a method does not have counts 0. "
-        + _intervals_told(common)
-        + " P: the probability that a network of the method has a higher training accuracy at the last epoch than one "
-        "of the baseline at the same depth, width and seed, ties one half, its p-value by flipping the signs of whole "
-        f"seeds, after Benjamini and Hochberg over the methods.{least} Time: median of the ratios of seconds to those "
-        "of ReLU at the same place and seed, with quartiles; cells are trained side by side, so it is rough. "
+        f"{atlas.title}. Each method at its own learning rate. Area: the share of the box of depths 0 to "
+        f"{grid.depths[-1]} and widths {grid.widths[0]} to {grid.widths[-1]} below the greatest depth up to which at "
+        "least half of the seeds train, from the first depth on that trains; a width without any counts 0. "
+        f"{_intervals_told(common)} P: the probability that a network of the method has a higher training accuracy at "
+        "the last epoch than one of the baseline at the same depth, width and seed, ties one half. Its p-value flips "
+        "the signs of whole seeds and is corrected for the number of methods (Westfall and Young, step-down)."
+        f"{_least_told(grid)} Time: median of the ratios of seconds to those of ReLU at the same place and seed by one "
+        "engine on one device, with quartiles; cells are trained side by side, so it is rough. "
         f"{_incomplete(values)}"
     )
     columns = (
@@ -116,8 +116,8 @@ def ranking_table(atlas: Atlas) -> Table:
 def _intervals_told(seeds: int) -> str:
     if seeds < LEAST_FOR_BOOTSTRAP:
         return (
-            f"No intervals: a bootstrap of {seeds} seeds holds what it promises too rarely, "
-            f"from {LEAST_FOR_BOOTSTRAP} on it is given."
+            f"No intervals: {counted(seeds, 'seed')} that all methods have everywhere are too few to resample, "
+            f"{LEAST_FOR_BOOTSTRAP} are needed."
         )
     return (
         f"Intervals hold for all methods at once (95 %, the {seeds} seeds resampled together), ranks in brackets are "
@@ -125,12 +125,20 @@ def _intervals_told(seeds: int) -> str:
     )
 
 
+def _least_told(grid: FigureGrid) -> str:
+    """How small a p-value can be at all: of few seeds none is small."""
+    found = [of.least_p for name in BASELINES if (of := improvement(grid, name)) and not np.isnan(of.least_p)]
+    return f" With so many seeds none can be below {min(found):.2g}." if found else ""
+
+
 def _incomplete(values: pd.DataFrame) -> str:
     own = values[values["lacking"] > 0]
     if not len(own):
         return ""
     named = ", ".join(f"{row.title} ({row.lacking})" for row in own.itertuples())
-    return f"Places that lack seeds which others have: {named}."
+    return (
+        f"Depth-width pairs at which a method has fewer seeds than others, so that its area may be too small: {named}."
+    )
 
 
 def _rank(row: Any) -> str:
@@ -158,9 +166,11 @@ def _time(row: Any) -> str:
 
 
 def prediction_values(atlas: Atlas) -> pd.DataFrame:
-    """How well the census predicts who trains, a row a method and moment."""
+    """How well the census predicts who trains, a row a method and moment, in the order of the ranking."""
     titles = dict(zip(atlas.grid.methods, atlas.grid.method_titles, strict=True))
-    rows = [{"title": titles[each.method], **vars(each)} for each in predictions(atlas)]
+    order = [atlas.grid.methods[place] for place in areas(atlas, "last").order()]
+    found = sorted(predictions(atlas), key=lambda each: order.index(each.method))
+    rows = [{"title": titles[each.method], **vars(each)} for each in found]
     columns = ["title", "method", "moment", "auc", "low", "high", "within", "within_low", "within_high"]
     return pd.DataFrame(rows, columns=[*columns, "networks", "trained"]).astype({"auc": float, "within": float})
 
