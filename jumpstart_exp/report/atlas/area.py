@@ -35,6 +35,9 @@ from jumpstart_exp.report.statistics.success import trained
 from jumpstart_exp.report.table.grid import FigureGrid, once_a_grid
 
 
+_AT_ONCE = 100  # resamples, so that few megabytes are needed
+
+
 @dataclass(frozen=True, eq=False)
 class Areas:
     """The area under every method's frontier at one moment, (methods,) each, in the order of the grid's methods.
@@ -89,20 +92,28 @@ def _deviations(grid: FigureGrid, at_epoch: str, common: NDArray[np.bool_]) -> F
     count = int(common.sum())
     succeeded = np.asarray(trained(grid, at_epoch)[..., common], np.float64)
     counts = np.asarray(grid.present[..., common].any(axis=-1) * count, np.float64)
-    resampled = np.stack([_shares(grid, succeeded @ times, counts) for times in drawn_counts(count)])
+    drawn = drawn_counts(count)
+    parts = [drawn[start : start + _AT_ONCE] for start in range(0, len(drawn), _AT_ONCE)]
+    resampled = np.concatenate([_shares(grid, np.tensordot(part, succeeded, (1, 3)), counts) for part in parts])
     # a resample of n seeds has (n − 1)/n of their variance
     return np.asarray((resampled - _shares(grid, succeeded.sum(axis=-1), counts)) * np.sqrt(count / (count - 1)))
 
 
 def _shares(grid: FigureGrid, succeeded: Floats, counts: Floats) -> Floats:
-    """The share of the box below each method's frontier, (methods,), of seeds that train and all, (…, widths) each."""
+    """The share of the box below each method's frontier, (…, methods).
+
+    Args:
+        grid: whose methods, depths and widths they are.
+        succeeded: how many seeds train, (…, methods, depths, widths).
+        counts: of how many, (methods, depths, widths).
+    """
     passes = (counts > 0) & (succeeded >= LEAST_SHARE * counts)
     weights = trapezoid_weights(grid.widths)
-    found = np.zeros(len(passes))
+    found = np.zeros(passes.shape[:-2])
     for own, methods in _by_depths(grid):
         depths = np.array([0, *np.array(grid.depths)[own]], np.float64)
-        reached = depths[frontier_steps(passes[methods][:, own], "first")]
-        found[methods] = reached @ weights / grid.depths[-1]
+        reached = depths[frontier_steps(passes[..., methods, :, :][..., own, :], "first")]
+        found[..., methods] = reached @ weights / grid.depths[-1]
     return found
 
 
