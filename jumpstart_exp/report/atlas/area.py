@@ -34,7 +34,6 @@ from jumpstart_exp.report.statistics.intervals import (
 from jumpstart_exp.report.statistics.success import trained
 from jumpstart_exp.report.table.grid import FigureGrid, once_a_grid
 
-
 _AT_ONCE = 100  # resamples, so that few megabytes are needed
 
 

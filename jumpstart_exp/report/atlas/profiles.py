@@ -9,6 +9,8 @@ from jumpstart_exp.report.statistics.intervals import EQUAL, LEAST_FOR_BOOTSTRAP
 from jumpstart_exp.report.statistics.success import trained
 from jumpstart_exp.report.table.grid import FigureGrid
 
+_AT_ONCE = 100  # resamples, so that few megabytes are needed
+
 
 @dataclass(frozen=True, eq=False)
 class Profiles:
@@ -36,16 +38,19 @@ def profiles(grid: FigureGrid, at_epoch: str) -> Profiles:
     places = np.asarray(grid.present.any(axis=-1).sum(axis=(1, 2)), np.int64)
 
     def shares(times: Floats) -> Floats:
-        count, total = succeeded @ times, present @ times
-        reached = np.where(total > 0, count / np.maximum(total, 1), -1.0)[..., None] >= tau - EQUAL
-        own = (total > 0).sum(axis=(1, 2))
-        return np.asarray(reached.sum(axis=(1, 2)) / np.maximum(own, 1)[:, None])
+        """Of seeds that count so often, (sets, seeds): (sets, methods, taus)."""
+        count, total = (np.tensordot(times, of, (1, 3)) for of in (succeeded, present))
+        reached = np.where(total > 0, count / np.maximum(total, 1), -1.0)
+        own = np.maximum((total > 0).sum(axis=(2, 3)), 1)
+        return np.stack([(reached >= least - EQUAL).sum(axis=(2, 3)) / own for least in tau], axis=-1)
 
-    share = shares(np.ones(seeds))
+    (share,) = shares(np.ones((1, seeds)))
     low = high = np.full(share.shape, np.nan)
     is_whole = bool((grid.present.all(axis=-1) | ~grid.present.any(axis=-1)).all())
     if seeds >= LEAST_FOR_BOOTSTRAP and is_whole:
-        spread = np.stack([shares(times) for times in drawn_counts(seeds)]).std(axis=0)
+        drawn = drawn_counts(seeds)
+        parts = [shares(drawn[start : start + _AT_ONCE]) for start in range(0, len(drawn), _AT_ONCE)]
+        spread = np.concatenate(parts).std(axis=0)
         # a resample of n seeds has (n − 1)/n of their variance
         ends = student_interval(share, spread * np.sqrt(seeds / (seeds - 1)), seeds)
         low, high = (np.where(spread > EQUAL, np.clip(end, 0, 1), np.nan) for end in ends)

@@ -125,7 +125,7 @@ def test_intervals_and_ranks_are_those_of_plain_loops() -> None:
     below = [sum(own - other > apart + 1e-9 for other in area) for own in area]
     assert found.first.tolist() == [1 + count for count in above]
     assert found.last.tolist() == [3 - count for count in below]
-    assert 0 < sum(above), "the example tells some methods apart"
+    assert sum(above) > 0, "the example tells some methods apart"
 
 
 def test_all_intervals_at_once_hold_the_areas_of_endlessly_many_seeds() -> None:
