@@ -26,7 +26,7 @@ class Prediction:
     where no pair has one that trains and one that does not. Intervals (95 %) are Student's t of the spread over
     resampled seeds (percentiles of ten seeds hold it in 88 to 97 % of simulations, these in 94 to 98 %), None where the
     method has fewer than `LEAST_FOR_BOOTSTRAP`, where a resample has no pair, and where all of them agree. `networks`
-    have a census, `trained` of them train.
+    have a census, `trained` of them train; `within` is of so many `pairs`.
     """
 
     method: str
@@ -39,6 +39,7 @@ class Prediction:
     within_high: float | None
     networks: int
     trained: int
+    pairs: int
 
 
 def predictions(atlas: Atlas) -> tuple[Prediction, ...]:
@@ -61,9 +62,11 @@ def _prediction(
     own = known.any(axis=(0, 1))
     known, succeeded = known[..., own], succeeded[..., own]
     score = np.round(score[..., own], 6)  # what differs by less differs in rounding
-    auc, low, high = _with_interval(*_of_any_two(score, known & succeeded, known & ~succeeded))
-    of_places = _with_interval(*_of_one_place(score, known & succeeded, known & ~succeeded))
-    return Prediction(method, moment, auc, low, high, *of_places, int(known.sum()), int((known & succeeded).sum()))
+    wins, fails = known & succeeded, known & ~succeeded
+    auc, low, high = _with_interval(*_of_any_two(score, wins, fails))
+    right, pairs = _of_one_place(score, wins, fails)
+    within = _with_interval(right, pairs)
+    return Prediction(method, moment, auc, low, high, *within, int(known.sum()), int(wins.sum()), int(pairs.sum()))
 
 
 def _of_any_two(score: Floats, wins: NDArray[np.bool_], fails: NDArray[np.bool_]) -> tuple[Floats, Floats]:

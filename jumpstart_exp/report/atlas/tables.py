@@ -22,6 +22,8 @@ from jumpstart_exp.report.tables.table import MISSING, Column, Table, table_job
 BASELINES = ("relu", "sep_up")
 """What every method is compared with."""
 
+_NAMED = 6  # methods that lack seeds
+
 
 def ranking_jobs(atlas: Atlas) -> Iterator[Job]:
     """The ranking, as STUDY_ranking."""
@@ -135,9 +137,13 @@ def _incomplete(values: pd.DataFrame) -> str:
     own = values[values["lacking"] > 0]
     if not len(own):
         return ""
-    named = ", ".join(f"{row.title} ({row.lacking})" for row in own.itertuples())
+    most = own.sort_values("lacking", ascending=False, kind="stable")[:_NAMED]
+    named = [f"{row.title} ({row.lacking})" for row in most.itertuples()]
+    if others := len(own) - len(named):
+        named.append(f"{others} others")
     return (
-        f"Depth-width pairs at which a method has fewer seeds than others, so that its area may be too small: {named}."
+        "Depth-width pairs at which a method has fewer seeds than others, so that its area may be too small: "
+        f"{'; '.join(named)}."
     )
 
 
@@ -172,7 +178,9 @@ def prediction_values(atlas: Atlas) -> pd.DataFrame:
     found = sorted(predictions(atlas), key=lambda each: order.index(each.method))
     rows = [{"title": titles[each.method], **vars(each)} for each in found]
     columns = ["title", "method", "moment", "auc", "low", "high", "within", "within_low", "within_high"]
-    return pd.DataFrame(rows, columns=[*columns, "networks", "trained"]).astype({"auc": float, "within": float})
+    return pd.DataFrame(rows, columns=[*columns, "networks", "trained", "pairs"]).astype(
+        {"auc": float, "within": float}
+    )
 
 
 def prediction_table(atlas: Atlas) -> Table:
@@ -190,6 +198,7 @@ def prediction_table(atlas: Atlas) -> Table:
         Column("census", "{moment}", "l"),
         Column("AUC", partial(_auc, "auc", "")),
         Column("AUC at one place", partial(_auc, "within", "within_")),
+        Column("pairs at one place", "{pairs:,}"),
         Column("networks that train", "{trained} of {networks}"),
     )
     return Table(caption, values, columns, digits=6)

@@ -117,6 +117,7 @@ def test_the_auc_is_scikit_learns_and_that_of_one_place_of_its_pairs() -> None:
         within = sum(count * pairs_in_order(row[None], won[None]) for count, row, won in counted if count)
         assert found[method].within == pytest.approx(within / sum(count for count, *_ in counted))
         assert (found[method].networks, found[method].trained) == (known.sum(), wins[known].sum())
+        assert found[method].pairs == sum(count for count, *_ in counted)
         assert found[method].low is None and found[method].within_low is None, "six seeds"
 
 

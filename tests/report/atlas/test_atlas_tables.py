@@ -90,6 +90,17 @@ def test_methods_that_lack_seeds_are_named() -> None:
     assert "No intervals: 4 seeds" in table.caption
 
 
+def test_of_many_methods_that_lack_seeds_the_worst_are_named() -> None:
+    last = np.ones((10, len(DEPTHS), 3, 4))
+    for method in range(1, 10):
+        last[method, :2].reshape(6, 4)[: method if method < 6 else 6, 0] = np.nan
+    caption = ranking_table(atlas_made(last)).caption
+    assert (
+        "the rival_4 (6); the rival_5 (6); the rival_6 (6); the rival_7 (6); the rival_3 (5); the rival_2 (4); 3 others"
+        in caption
+    )
+
+
 def test_without_relu_nothing_is_compared_with_it() -> None:
     atlas = atlas_made(of_seeds(3), methods=("he", "sep_up", "crelu", "rezero"))
     heads, _, *rows = lines(as_markdown(ranking_table(atlas)))
@@ -110,7 +121,7 @@ def test_the_census_is_told_in_the_order_of_the_ranking_and_none_of_smooth_activ
     row, shown = values.iloc[0], lines(as_markdown(prediction_table(atlas)))[2]
     assert shown[2] == f"{row.auc:.2f} ({row.low:.2f} to {row.high:.2f})"
     assert shown[3] == f"{row.within:.2f} ({row.within_low:.2f} to {row.within_high:.2f})"
-    assert shown[4] == f"{row.trained} of {row.networks}"
+    assert shown[4:] == [f"{row.pairs:,}", f"{row.trained} of {row.networks}"]
     smooth = atlas_made(last, census=np.full(last.shape, np.nan))
     assert len(lines(as_markdown(prediction_table(smooth)))) == 2, "heads only"
 
