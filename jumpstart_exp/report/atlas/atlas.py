@@ -18,7 +18,7 @@ STUDIES = {
     "atlas_wine": "sklearn",
     "atlas_breast_cancer": "sklearn",
     "atlas_diabetes": "sklearn",
-    "atlas_circles": "circles",
+    "atlas_circles": "sklearn",
     "atlas_spirals": "spirals",
 }
 """The atlas's studies, files of conf/experiment, and their datasets."""

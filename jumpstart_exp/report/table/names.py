@@ -62,6 +62,18 @@ _TITLES = {
     "sep_up_layer_norm": "Sep-UP + layer norm",
     "sep_up_residual": "Sep-UP, skips",
     "sep_up_rezero": "Sep-UP, ReZero",
+    "sep_up_balanced": "Sep-UP balanced",
+    "balanced_units": "Balanced, units",
+    "balanced_points": "Balanced, points",
+    "balanced_above": "Balanced, above",
+    "balanced_below": "Balanced, below",
+    "balanced_without_units_above": "Balanced, not units above",
+    "balanced_without_units_below": "Balanced, not units below",
+    "balanced_without_points_above": "Balanced, not points above",
+    "balanced_without_points_below": "Balanced, not points below",
+    "balanced_relu_bn": "Balanced + BN",
+    "balanced_residual": "Balanced, skips",
+    "balanced_gelu": "Balanced, GELU",
 }
 _AGGREGATES = {"sum": "sum", "mean": "mean", "l2": "ℓ₂", "sum_sq": "Σ²"}
 _VARIANT = re.compile(r"(sep_(?:up|u|p|l))_(sum_sq|sum|mean|l2)_(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")

@@ -192,15 +192,20 @@ def _content_to_ignore(table: pd.DataFrame) -> list[str]:
     """What the datasets' files hold, where every dataset has one content only: a study is of that."""
     if _CONTENT not in table.columns:
         return []
-    images = [name for name, kind in DATASETS.items() if issubclass(kind, ImageSpec)]  # no study is of a table
+    images = [name for name, kind in DATASETS.items() if issubclass(kind, ImageSpec)]  # of a table it is found
     contents = table.loc[table["dataset"].isin(images), ["dataset", _CONTENT]].drop_duplicates()
     return [] if contents["dataset"].duplicated().any() else [_CONTENT]
 
 
 def _description(items: Iterable[tuple[str, Any]]) -> _Description:
-    """What a key is made of but the seed: settings without effect or with their neutral value are left out."""
+    """What a key is made of but the seed: settings without effect or with their neutral value are left out.
+
+    So is what follows from a dataset's other settings, which a study's cells do not have before they are trained.
+    """
     fields, told = cell_fields(), dict(items)
     dataset = told.get("dataset")
+    for name in DATASETS[dataset].found if dataset in DATASETS else ():
+        told.pop(f"dataset.{name}", None)
     if drawn_by := DATASETS[dataset].drawn_by if dataset in DATASETS else None:
         name = f"dataset.{drawn_by}"
         told[name] = seed_of_points(dataset, told.get(name), told.get("seed"))
