@@ -104,3 +104,32 @@ def test_the_best_settings_are_the_same_in_both_variants(name: str, variant: str
 def test_no_two_methods_are_the_same() -> None:
     keys = {cell_of(name).key for name in FILES}
     assert len(keys) == len(FILES)
+
+
+PARTS = {
+    "sep_up_balanced": "U+ U- P+ P-",
+    "balanced_units": "U+ U-",
+    "balanced_points": "P+ P-",
+    "balanced_above": "U+ P+",
+    "balanced_below": "U- P-",
+    "balanced_without_units_above": "U- P+ P-",
+    "balanced_without_units_below": "U+ P+ P-",
+    "balanced_without_points_above": "U+ U- P-",
+    "balanced_without_points_below": "U+ U- P+",
+}
+"""What an ablation of Sep-UP balanced keeps of its four parts: units and points, from above and from below."""
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_an_ablation_keeps_what_its_name_says(name: str) -> None:
+    penalty = cell_of(name).penalty
+    shares = {f"{kind}{side}": of for kind in penalty.kind for side, of in zip("+-", penalty.shares(kind), strict=True)}
+    assert shares == {part: 0.5 if part in PARTS[name].split() else 0.0 for part in shares}
+    assert {*PARTS[name].split()} <= {*shares}
+    assert (penalty.aggregate, penalty.weight) == ("balanced", 0.01)
+
+
+@pytest.mark.parametrize("name", ["gelu", "residual", "relu_bn"])
+def test_sep_up_balanced_on_top_of_another_adds_its_penalty_alone(name: str) -> None:
+    balanced = config_of("sep_up_balanced")["penalty"]
+    assert config_of(f"balanced_{name}") == {**config_of(name), "penalty": balanced}

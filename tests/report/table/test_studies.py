@@ -13,9 +13,10 @@ from study_rows import study_table
 
 from jumpstart_exp.cell import NUMERICS, Cell
 from jumpstart_exp.config.composition import compose_cells
+from jumpstart_exp.config.contents import with_contents
 from jumpstart_exp.config.expansion import expand_jobs
 from jumpstart_exp.config.schema import conf_dir, register_schema
-from jumpstart_exp.config.studies import STUDIES, study, study_cells
+from jumpstart_exp.config.studies import STUDIES, experiment_cells, study, study_cells
 from jumpstart_exp.data.moons import Moons
 from jumpstart_exp.report.atlas.atlas import STUDIES as ATLAS
 from jumpstart_exp.report.table.studies import StudyTable, only_small, studies_in
@@ -48,6 +49,7 @@ def test_every_study_is_a_file_and_every_published_file_is_a_study() -> None:
         "geometry_networks",
         *ATLAS,
         "atlas_rates",
+        "sequel_tables",
     }
     for own in STUDIES:
         assert own.small_of is None or own.small_of in files
@@ -74,6 +76,20 @@ def test_what_has_no_effect_or_is_neutral_is_no_difference() -> None:
     stored = row(cell, 0.9) | {"dataset.noise": 0.0, "penalty.layers": None, "optimizer.batch_size": None}
     assert len(StudyTable(table([stored])).rows("table2_50x4", "paper")) == 1
     assert len(StudyTable(table([stored | {"dataset.noise": 0.1}])).rows("table2_50x4", "paper")) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("atlas_wine", {"dataset.loader": "load_iris"}), ("atlas_circles", {"dataset.factor": 0.7})],
+)
+def test_rows_of_a_table_belong_whatever_was_found_of_it(name: str, other: dict[str, object], tmp_path: Path) -> None:
+    composed = experiment_cells(name, "paper")[:3]
+    assert {cell.dataset.content for cell in composed} == {None}
+    cells = with_contents(composed, tmp_path)
+    assert None not in {cell.dataset.content for cell in cells}
+    rows = [row(cell, 0.9) for cell in cells]
+    found = StudyTable(table([*rows, rows[0] | {"key": "another"} | other])).rows_of_experiment(name, "sklearn")
+    assert found["key"].tolist() == [cell.key for cell in cells]
 
 
 def test_rows_of_other_numerics_do_not_belong() -> None:
