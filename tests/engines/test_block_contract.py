@@ -29,6 +29,7 @@ from jumpstart_exp.specs.dropout import DropoutSpec
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
+from jumpstart_exp.specs.reset import ResetSpec
 
 COMMON = next(iter(ENGINES))
 """The fastest instruction set; the others are the same code, and are tried with fewer cells."""
@@ -254,10 +255,68 @@ def test_regression() -> None:
             native.probe({**spec, "task": "classification"}, x, y, x_val, y_val, name, 0, [])
 
 
+FARKAS: dict[str, dict[str, Any]] = {
+    "glorot": {},
+    "he": {"network": NetworkSpec(farkas=True, init="he_normal")},
+    "two units": {"width": 2},
+    "points and units": {"penalty": PENALTIES[1], "width": 3},
+    "clipped": {"optimizer": OptimizerSpec(clip_norm=0.05)},
+    "decayed": {"optimizer": OptimizerSpec("adamw", weight_decay=0.1)},
+    "momentum": {"optimizer": OptimizerSpec("sgd", lr=0.05, momentum=0.9)},
+    "rprop": {"optimizer": OptimizerSpec("rprop", lr=0.01)},
+    "skips": {"network": NetworkSpec(farkas=True, skip_every=2, skip_scale="zero")},
+    "prelu": {"network": NetworkSpec(farkas=True, activation="prelu", prelu_start=0.3)},
+    "dropout": {"dropout": DropoutSpec(0.3)},
+    "wide": {"width": 17, "depth": 3},
+}
+
+
+@pytest.mark.parametrize("layout", ["mlp", "conv2x1"])
+@pytest.mark.parametrize("name", FARKAS)
+def test_a_unit_that_is_bound_to_the_others(engine: Engine, layout: str, name: str) -> None:
+    """Farkas layers: where the biases are equal, as they begin, and after steps that move them apart."""
+    values = {"network": NetworkSpec(farkas=True), "depth": 4, "width": 4, **FARKAS[name]}
+    values["network"] = dataclasses.replace(values["network"], layout=layout)
+    cell = Cell(dataset=cloud(21, 5), precision="float64", **values)
+    if isinstance(engine, NativeEngine):
+        assert engine.refuses(cell) is None
+    elif engine.refuses(cell) is not None:
+        return
+    for steps in (0, 1, 6):
+        assert not disagreements(engine, Case(cell), steps, by_ulp=steps > 0), steps
+
+
+RESETS: dict[str, dict[str, Any]] = {
+    "every step": {"reset": ResetSpec(1, 0.9)},
+    "he, Adam": {"reset": ResetSpec(2, 0.8), "network": NetworkSpec(init="he_normal")},
+    "penalty": {"reset": ResetSpec(2, 0.9), "penalty": PENALTIES[1]},
+    "momentum": {"reset": ResetSpec(2, 0.7), "optimizer": OptimizerSpec("sgd", lr=0.05, momentum=0.9)},
+    "biases": {"reset": ResetSpec(2, 0.9), "network": NetworkSpec(init="kaiming_uniform")},
+    "dead alone": {"reset": ResetSpec(2, 0.0), "width": 3, "depth": 6},
+}
+
+
+@pytest.mark.parametrize("layout", ["mlp", "conv2x1"])
+@pytest.mark.parametrize("name", RESETS)
+def test_dormant_units_that_begin_anew(engine: Engine, layout: str, name: str) -> None:
+    """After one reset and after several; each changes something, or the case says nothing."""
+    values = {"network": NetworkSpec(), "depth": 4, "width": 6, **RESETS[name]}
+    values["network"] = dataclasses.replace(values["network"], layout=layout)
+    cell = Cell(dataset=cloud(21, 5), precision="float64", **values)
+    if isinstance(engine, NativeEngine):
+        assert engine.refuses(cell) is None
+    elif engine.refuses(cell) is not None:
+        return
+    plain = dataclasses.replace(cell, reset=ResetSpec())
+    for steps in (2, 7):
+        assert not disagreements(engine, Case(cell), steps, by_ulp=True), steps
+    with_resets, without = (reference(Case(each), 7).probe.parameters for each in (cell, plain))
+    assert any((with_resets[key] != value).any() for key, value in without.items())
+
+
 def test_what_native_has_not_is_refused_by_name() -> None:
     engine = ENGINES[COMMON]()
     for network, name in (
-        (NetworkSpec(farkas=True), "network.farkas=True"),
         (NetworkSpec(skip_every=2, skip_scale="fixup"), "network.skip_scale='fixup'"),
         (NetworkSpec(widths=(2, 3)), "network.widths="),
     ):

@@ -292,7 +292,7 @@ def test_engines_agree_on_other_networks(name: str) -> None:
     ]
     expected = {cell.key: train_one(EagerEngine(), cell) for cell in cells}
     takes = {name: engine for name, engine in ENGINES.items() if engine().refuses(cells[0]) is None}
-    is_of_stacked_alone = name in ("farkas", "mini-batches", "widths")
+    is_of_stacked_alone = name in ("mini-batches", "widths")
     assert takes.keys() == ({"stacked"} if is_of_stacked_alone else ENGINES.keys())
     for engine in takes.values():
         for found in train(engine(), cells):

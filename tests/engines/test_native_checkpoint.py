@@ -21,6 +21,7 @@ from jumpstart_exp.specs.dropout import DropoutSpec
 from jumpstart_exp.specs.network import NetworkSpec
 from jumpstart_exp.specs.optimizer import OptimizerSpec
 from jumpstart_exp.specs.penalty import PenaltySpec
+from jumpstart_exp.specs.reset import ResetSpec
 
 pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the C++ engine is not built")
 
@@ -77,6 +78,8 @@ CELLS = {
     "rows, some layers": cell_of(
         optimizer=OptimizerSpec(epochs=EPOCHS, row_penalty=0.1, row_limit=0.5, row_layers=(1, 3), trained_layers=(1, 3))
     ),
+    "Farkas layers": cell_of(network=NetworkSpec(farkas=True, init="he_normal"), penalty=UP),
+    "resets": cell_of(network=NetworkSpec(init="he_normal"), reset=ResetSpec(5, 0.6)),
     "λ falls": cell_of(
         penalty=dataclasses.replace(UP, schedule="linear", upper_bound=2.0, aggregate="balanced", sides="above")
     ),

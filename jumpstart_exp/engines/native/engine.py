@@ -39,6 +39,19 @@ _LEAST_EPS = {"float32": 1e-30, "float64": 1e-290}
 """Below it an ε counts as 0 where numbers below the normal ones do, and a dead network's 0/ε becomes 0/0."""
 
 
+_MOST_RESET_NUMBERS = 2**25
+"""Fresh parameters of all resets of a fleet, which are drawn before it trains."""
+
+
+def _reset_numbers(cell: Cell) -> int:
+    """How many numbers are drawn for the resets of a cell's dormant units."""
+    if not cell.reset.every:
+        return 0
+    inputs = cell.width * cell.positions
+    hidden = cell.width * (cell.dataset.features + 1) + (cell.depth - 1) * cell.width * (inputs + 1)
+    return int(cell.optimizer.epochs // cell.reset.every * (hidden + cell.dataset.outputs * (inputs + 1)))
+
+
 class NativeEngine:
     """Trains MLP cells on threads that take networks from a queue, largest first; hand-written forward and backward.
 
@@ -96,6 +109,12 @@ class NativeEngine:
             return f"the engine native trains networks up to depth {DEEPEST} and width {WIDEST}"
         if cell.rai_weight and cell.network.activation in ("prelu", "crelu"):
             return f"the engine native relaxes no layers with network.activation={cell.network.activation}"
+        if cell.reset.every:
+            network = cell.network
+            if (network.activation, network.norm, network.farkas, cell.blocks) != ("relu", "none", False, 0):
+                return "the engine native resets dormant units of plain ReLU networks only"
+            if _reset_numbers(cell) > _MOST_RESET_NUMBERS:
+                return f"the engine native takes at most {_MOST_RESET_NUMBERS} numbers of a cell's resets"
         if cell.least_eps < _LEAST_EPS.get(cell.precision, 0.0):
             return f"the engine native takes no ε below {_LEAST_EPS[cell.precision]:g} in {cell.precision}"
         points = max(cell.dataset.sizes()) + _MOST_LANES
@@ -110,8 +129,9 @@ class NativeEngine:
 
     @staticmethod
     def fleet_limit(cells: Sequence[Cell], device: str) -> int:
-        """Any number: only as many as there are threads are in memory."""
-        return len(cells)
+        """Any number: only as many as there are threads are in memory, but for what resets draw beforehand."""
+        most = max(map(_reset_numbers, cells), default=0)
+        return max(1, _MOST_RESET_NUMBERS // most) if most else len(cells)
 
     @staticmethod
     def estimate_seconds(cell: Cell) -> float:
@@ -156,6 +176,7 @@ class NativeEngine:
             spec = spec_of(cell, every, self.evaluate)
             relaxed = exchange.relaxed_initial_of(cell, data) if state is None else None
             own = {"initial": initial, "relaxed_initial": relaxed, "state": state, "watched": watched}
+            own["reset_values"] = exchange.reset_values_of(cell)
             specs.append({**spec, **own})
 
         def progress(index: int, epochs: int) -> None:
@@ -200,6 +221,7 @@ class NativeEngine:
         shapes = parameter_shapes(cell)
         values = [] if initial is None else np.concatenate([np.ravel(initial[name]) for name in shapes]).tolist()
         own = {"initial": exchange.initial_of(cell), "relaxed_initial": exchange.relaxed_initial_of(cell, data)}
+        own["reset_values"] = exchange.reset_values_of(cell)
         spec = {**spec_of(cell, 1, True), **own}
         points, weights = exchange.arrays_of(data), exchange.weights_of(data)
         found = native.probe(spec, *points, self.instruction_set, steps, values, **weights)

@@ -1,5 +1,6 @@
 """A cell, its data, state and result as the C++ engine takes and gives them: plain dicts and arrays."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,8 +16,8 @@ from jumpstart_exp.engines.training_state import TrainingState, curve_columns, c
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.methods.relaxation import Relaxation
 from jumpstart_exp.networks.blocks import block
-from jumpstart_exp.networks.build import initial_parameters, running_shape
-from jumpstart_exp.networks.initialisation import INITIALISATIONS
+from jumpstart_exp.networks.build import affine_layer, initial_parameters, parameter_shapes, running_shape
+from jumpstart_exp.networks.initialisation import INITIALISATIONS, drawn
 from jumpstart_exp.result import ACTIVITY, CENSUS, METRICS, LayerCensus, Metric, Result
 
 
@@ -30,9 +31,27 @@ def relaxed_initial_of(cell: Cell, data: Data) -> np.ndarray[Any, Any] | None:
 
 def initial_of(cell: Cell) -> np.ndarray[Any, Any] | None:
     """The parameters that a cell begins with, in the contract's order; None where the C++ engine draws them itself."""
-    if block(INITIALISATIONS, "network.init", cell.network.init).native:
+    if block(INITIALISATIONS, "network.init", cell.network.init).native and not cell.network.farkas:
         return None
     return np.concatenate([np.ravel(value) for value in initial_parameters(cell).values()])
+
+
+def reset_values_of(cell: Cell) -> np.ndarray[Any, Any] | None:
+    """What dormant units begin anew with, reset after reset, each in the contract's order; None without resets.
+
+    Only weights and biases of hidden layers are taken from it.
+    """
+    if not cell.reset.every:
+        return None
+    draws, shapes = range(1, 1 + cell.optimizer.epochs // cell.reset.every), parameter_shapes(cell)
+    found = [np.zeros(0)]
+    for draw in draws:
+        for layer in range(cell.depth):
+            shape = shapes[f"hidden.{layer}.weight"]
+            own = drawn(affine_layer(cell, layer, shape, draw), cell.network.init, cell.network.init_source)
+            found += [np.ravel(part) for part in own]
+        found += [np.zeros(math.prod(shapes[name])) for name in ("output.weight", "output.bias")]
+    return np.concatenate(found)
 
 
 def resumed(state: TrainingState | None) -> dict[str, Any] | None:

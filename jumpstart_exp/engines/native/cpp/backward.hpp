@@ -608,7 +608,8 @@ void Network<T>::update(const Block<T>& block, const T* gradient) {
     if (!block.is_trained) return;
     parameters_bad_ += update_parameters<T>(spec_, step_now_, block.values, gradient, block.length);
     if (!std::isinf(block.row_limit))
-        parameters_bad_ += limit_rows<T>(block.values, block.rows, block.columns, block.row_limit);
+        parameters_bad_ += limit_rows<T>(block.values, block.free_rows(), block.columns, block.row_limit);
+    if (block.is_farkas) bind_last_unit(block);
 }
 
 // All gradients are there: they are brought down to the norm asked for.
@@ -668,8 +669,9 @@ void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
         if (dropping && l < spec_.depth) in = hidden_[l].dropped;
         for (int i = block.used(); i < block.length; ++i) parameters[i] = T(0);
         parameter_gradient(l, gradient, in, parameters);
+        if (block.is_farkas) share_last_gradient(block, parameters);
         if (!probe && block.row_penalty != T(0))
-            penalise_rows<T>(block.values, parameters, block.rows, block.columns, block.row_penalty);
+            penalise_rows<T>(block.values, parameters, block.free_rows(), block.columns, block.row_penalty);
         if (probe) {
             // in torch's order a block comes after all those before it
             std::int64_t place = 0;

@@ -41,7 +41,8 @@ std::vector<const Kernel*> kernels() {
 std::int64_t parameter_count(const Spec& spec) {
     const ActivationTraits activation = traits_of(spec.activation);
     const std::int64_t width = spec.width, seen = width * activation.outputs * positions_of(spec.architecture);
-    const std::int64_t first = width * (spec.features + 1), hidden = width * (seen + 1);
+    const std::int64_t rows = width - std::int64_t(spec.farkas);  // with weights of their own
+    const std::int64_t first = rows * spec.features + width, hidden = rows * seen + width;
     const std::int64_t norms = numbers_of(spec.norm).parameters * width * spec.depth;
     const std::int64_t slopes = activation.is_trained ? spec.depth : 0;
     const std::int64_t factors = is_scaled(spec.skip_scale) ? blocks_of(spec) : 0;

@@ -42,7 +42,7 @@ struct State {
 
 struct Job {
     Spec spec{};
-    std::vector<double> layer_weights, initial, relaxed_initial;
+    std::vector<double> layer_weights, initial, relaxed_initial, reset_values;
     std::shared_ptr<bool[]> is_relaxed;  // of every hidden layer
     std::shared_ptr<bool[]> has_row_rule, is_trained;  // of every layer; null as in the spec
     std::optional<State> state;        // to go on from
@@ -53,6 +53,7 @@ struct Job {
         complete.layer_weights = layer_weights.empty() ? nullptr : layer_weights.data();
         complete.initial = initial.empty() ? nullptr : initial.data();
         complete.relaxed_initial = relaxed_initial.empty() ? nullptr : relaxed_initial.data();
+        complete.reset_values = reset_values.empty() ? nullptr : reset_values.data();
         complete.is_relaxed = is_relaxed.get();
         complete.has_row_rule = has_row_rule.get();
         complete.is_trained = is_trained.get();

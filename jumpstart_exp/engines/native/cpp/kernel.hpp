@@ -132,6 +132,7 @@ struct Spec {
     Norm norm;
     int skip_every;  // hidden layers that a skip goes over, from the second on; 0 for no skips
     SkipScale skip_scale;
+    bool farkas;     // the last unit of every hidden layer is bound to the others (Pooladian et al. 2020)
     Init init;
     const double* initial;  // parameters in torch's order, for `given`
     Precision precision;
@@ -171,6 +172,10 @@ struct Spec {
     std::int64_t relaxed_period;    // steps after which the relaxed values begin anew, 0 for never
     const double* relaxed_initial;  // `relaxed_count` numbers; null to begin with a forward pass
     int relaxed_points;             // training points
+    // Dormant units begin anew (ReDo) after every so many steps, 0 for never.
+    std::int64_t reset_every;
+    double reset_tau;
+    const double* reset_values;  // parameters of every reset in turn, in torch's order, of which dormant units take theirs
 };
 
 constexpr bool relaxes(const Spec& spec) { return spec.hidden_weight > 0; }

@@ -150,6 +150,9 @@ Job job_from(const nb::dict& values) {
     spec.norm = choice<Norm>(values, "norm", {{"none", Norm::none}, {"batch", Norm::batch}, {"layer", Norm::layer}});
     spec.skip_every = get<int>(values, "skip_every");
     spec.skip_scale = choice<SkipScale>(values, "skip_scale", {{"1", SkipScale::one}, {"zero", SkipScale::zero}});
+    spec.farkas = get<bool>(values, "farkas");
+    if (spec.farkas && (spec.width < 2 || spec.norm != Norm::none))
+        throw std::invalid_argument("farkas needs two units a layer and no norm");
     if (spec.skip_every < 0 || (blocks_of(spec) > 0 && traits_of(spec.activation).outputs > 1))
         throw std::invalid_argument("skip_every must be at least 0, and a unit of one output");
     spec.init = choice<Init>(values, "init", {{"glorot_uniform", Init::glorot_uniform},
@@ -251,6 +254,14 @@ Job job_from(const nb::dict& values) {
         job.relaxed_initial = numbers_from(values, "relaxed_initial", std::size_t(relaxed_count(spec)));
     if (!nb::borrow<nb::object>(values["initial"]).is_none())
         job.initial = numbers_from(values, "initial", std::size_t(parameter_count(spec)));
+    spec.reset_every = get<std::int64_t>(values, "reset_every");
+    spec.reset_tau = get<double>(values, "reset_tau");
+    if (spec.reset_every < 0 || (spec.reset_every > 0 && (spec.activation != Activation::relu || spec.farkas ||
+                                                          spec.norm != Norm::none || blocks_of(spec) > 0)))
+        throw std::invalid_argument("units are reset of the plain ReLU only");
+    if (!nb::borrow<nb::object>(values["reset_values"]).is_none() && spec.reset_every > 0)
+        job.reset_values = numbers_from(values, "reset_values",
+                                        std::size_t(spec.epochs / spec.reset_every * parameter_count(spec)));
     job.watched = get<std::vector<std::int64_t>>(values, "watched");
     if (!std::is_sorted(job.watched.begin(), job.watched.end()))
         throw std::invalid_argument("watched must be epochs in ascending order");
@@ -304,6 +315,10 @@ void check(const Job& job, const Dataset& data) {
     if (relaxes(job.spec) && std::size_t(job.spec.relaxed_points) != data.y_train.size())
         throw std::invalid_argument("relaxed_points are not the training points");
     if (job.spec.features != data.features) throw std::invalid_argument("the points do not have the network's features");
+    if (job.spec.reset_every > 0 && job.spec.epochs >= job.spec.reset_every && job.reset_values.empty())
+        throw std::invalid_argument("reset_every without reset_values");
+    if (job.spec.farkas && job.spec.init != Init::given)
+        throw std::invalid_argument("farkas begins with given parameters");
     if (job.spec.init == Init::given && job.initial.empty() && !job.state)
         throw std::invalid_argument("init='given' without initial parameters");
     const int classes = job.spec.outputs == 1 ? 2 : job.spec.outputs;

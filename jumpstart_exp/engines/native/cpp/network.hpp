@@ -2,7 +2,8 @@
 // Padding repeats the last point, so a maximum or minimum never sees anything that is not there; what sums over points
 // is masked, and the loss's gradient is 0 in the padding. A layer's parameters are one block: its weight's rows with
 // the bias as their last number, then the norm's weight and bias, the activation's trained slope and the factor of the
-// block that it ends; beside it the optimizer's slots.
+// block that it ends; beside it the optimizer's slots. The last row of a Farkas layer follows from the others; its own
+// bias stands behind all that.
 #pragma once
 
 #include <cmath>
@@ -22,7 +23,7 @@ struct Block {
     T* values;  // then the optimizer's slots, `length` numbers each
     T* gradient;  // `length` numbers; null where they are not kept until all are known
     int rows, columns, length;
-    bool has_norm, has_slope, has_factor;
+    bool has_norm, has_slope, has_factor, is_farkas;
     bool is_trained;
     T row_penalty;     // 0 for none
     double row_limit;  // infinite for none
@@ -34,7 +35,10 @@ struct Block {
     int norm_offset() const { return rows * (columns + 1); }
     int slope_offset() const { return norm_offset() + (has_norm ? 2 * rows : 0); }
     int factor_offset() const { return slope_offset() + int(has_slope); }
-    int used() const { return factor_offset() + int(has_factor); }
+    int own_bias_offset() const { return factor_offset() + int(has_factor); }  // of a Farkas layer's last unit
+    int used() const { return own_bias_offset() + int(is_farkas); }
+    int free_rows() const { return rows - int(is_farkas); }
+    int bias_of_row(int row) const { return row < free_rows() ? row * row_stride() + columns : own_bias_offset(); }
 };
 
 // What the training keeps of a hidden layer's forward pass.
@@ -102,6 +106,7 @@ private:
     T *activations_[3], *gradients_[2], *parameter_gradients_[2], *skip_gradient_;
     T *unit_max_, *unit_min_, *point_max_, *point_min_;  // of the layer in hand: vectors for units, rows for points
     T *tie_work_, *norm_sums_, *norm_scale_, *norm_shift_;
+    bool* dormant_;  // units of every hidden layer, where they are reset
     bool* dead_so_far_;  // training points that are dead at a layer up to the one in hand
     double dead_at_some_layer_ = 0;
     const Control* control_ = nullptr;
@@ -163,6 +168,14 @@ private:
     Set take_set(const Points& points);
     void fill_set(Set& set, const Points& points);
     void initialise(const double* initial);
+    void bind_last_unit(const Block<T>& block);
+    void bind_all();
+    void share_last_gradient(const Block<T>& block, T* gradient);
+    void reset_dormant(const double* fresh);
+    void reset_if_due(std::int64_t step) {
+        if (spec_.reset_every == 0 || step % spec_.reset_every != 0 || !spec_.reset_values) return;
+        reset_dormant(spec_.reset_values + (step / spec_.reset_every - 1) * parameter_count(spec_));
+    }
 
     template <class Visit>
     void each_parameter(Visit visit);
@@ -362,6 +375,7 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
         block.has_norm = numbers_of(spec.norm).parameters > 0 && l < spec.depth;
         block.has_slope = activation_.is_trained && l < spec.depth;
         block.has_factor = is_scaled(spec.skip_scale) && ends_block(spec, l);
+        block.is_farkas = spec.farkas && l < spec.depth;
         const bool has_row_rule = spec.has_row_rule && spec.has_row_rule[l];
         block.is_trained = !spec.is_trained || spec.is_trained[l];
         block.row_penalty = has_row_rule ? T(spec.row_penalty) : T(0);
@@ -433,6 +447,7 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
     norm_scale_ = arena_.take<T>(seen_);
     norm_shift_ = arena_.take<T>(seen_);
     dead_so_far_ = arena_.take<bool>(train.count);
+    dormant_ = arena_.take<bool>(spec.reset_every ? std::size_t(spec.depth) * spec.width : 0);
     if (is_relaxed_) {
         z_gradient_ = arena_.take<T>(z_length(segments_ > spec.outputs ? segments_ : spec.outputs));
         plain_ = arena_.take<T>(z_length(spec.outputs));
@@ -494,12 +509,12 @@ template <class Visit>
 void Network<T>::each_parameter(Visit visit) {
     for (int l = 0; l <= spec_.depth; ++l) {
         const Block<T>& block = blocks_[l];
-        for (int r = 0; r < block.rows; ++r)
+        for (int r = 0; r < block.free_rows(); ++r)
             for (int c = 0; c < block.columns; ++c) visit(l, r * block.row_stride() + c);
-        for (int r = 0; r < block.rows; ++r) visit(l, r * block.row_stride() + block.columns);
+        for (int r = 0; r < block.rows; ++r) visit(l, block.bias_of_row(r));
         if (block.has_norm)
             for (int i = 0; i < 2 * block.rows; ++i) visit(l, block.norm_offset() + i);
-        for (int i = block.slope_offset(); i < block.used(); ++i) visit(l, i);
+        for (int i = block.slope_offset(); i < block.own_bias_offset(); ++i) visit(l, i);
     }
 }
 
@@ -525,6 +540,7 @@ void Network<T>::initialise(const double* initial) {
     if (!initial && spec_.init == Init::given) initial = spec_.initial;
     if (initial) {
         each_parameter([&](int l, int offset) { blocks_[l].values[offset] = T(*initial++); });
+        bind_all();
     } else {
         for (int l = 0; l <= spec_.depth; ++l) {
             Block<T>& block = blocks_[l];

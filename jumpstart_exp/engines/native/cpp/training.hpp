@@ -3,6 +3,7 @@
 
 #include "backward.hpp"
 #include "forward.hpp"
+#include "units.hpp"
 
 namespace jumpstart {
 namespace INSTRUCTION_SET {
@@ -53,6 +54,7 @@ void Network<T>::run(Control& control, Outcome& outcome) {
     if (control.state) {
         const double* numbers = control.state;
         each_of_state([&](T& number) { number = T(*numbers++); });
+        bind_all();
         fill_padding();
         steps_ = outcome.epochs_run;
     } else {
@@ -76,6 +78,7 @@ void Network<T>::run(Control& control, Outcome& outcome) {
         start_step();
         backward(epoch - 1, T(dropout.scale), nullptr);
         if (stopped()) break;
+        reset_if_due(epoch);
         const double train_loss = train.loss, train_acc = train.accuracy;
         double val_loss = 0, val_acc = 0;
         if (spec_.evaluate) {
@@ -151,6 +154,7 @@ void Network<T>::probe(Probe& probe) {
         }
         start_step();
         backward(step, T(dropout.scale), nullptr);
+        reset_if_due(step + 1);
     }
 }
 
