@@ -1,9 +1,10 @@
 """The area under the frontier, by which methods are ranked, and what is certain of the ranks: statistics only.
 
-The box is depth 0 to the grid's deepest times its narrowest width to its widest, both axes linear. The frontier is
-that of `statistics/frontier.py` with start="first": counted from the grid's shallowest depth, widths at which one
-hidden layer alone is too little would have none, although they train deeper. A width without a frontier counts 0, and
-straight lines join neighbouring widths (trapezoids). Depths that a method has nowhere are no part of its frontier.
+The area is a share of the figure: depth 0 to the grid's deepest, and the grid's widths at equal distances, as the
+figures draw them: every width counts the same. Thin networks are what it is about, and on a linear axis widths 1
+to 5 of 25 would be a sixth of it. The frontier is that of `statistics/frontier.py` with start="first": counted from the
+grid's shallowest depth, widths at which one hidden layer alone is too little would have none, although they train
+deeper. A width without a frontier counts 0. Depths that a method has nowhere are no part of its frontier.
 
 Intervals hold for all methods at once: whole seeds are resampled, the same ones for all methods, and how far off the
 worst method is in 95 % of the resamples is the half width of every interval (Romano and Wolf, Econometrica 2005,
@@ -17,7 +18,6 @@ seeds 126, and what is rare is in none of them.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ _AT_ONCE = 100  # resamples, so that few megabytes are needed
 class Areas:
     """The area under every method's frontier at one moment, (methods,) each, in the order of the grid's methods.
 
-    `area` is the share of the box below the frontier, over all seeds that the method has at each place. `low` and
+    `area` is the share of the figure below the frontier, over all seeds that the method has at each place. `low` and
     `high` are ends of simultaneous intervals (95 %), NaN with fewer than `LEAST_FOR_BOOTSTRAP` seeds. `rank` is 1 for
     the largest, the same for equal ones; `first` and `last` are the ranks that are not excluded (NaN likewise).
     `seeds` are those that every method has at all places at which it has any: those that are resampled. `lacking`
@@ -99,7 +99,7 @@ def _deviations(grid: FigureGrid, at_epoch: str, common: NDArray[np.bool_]) -> F
 
 
 def _shares(grid: FigureGrid, succeeded: Floats, counts: Floats) -> Floats:
-    """The share of the box below each method's frontier, (…, methods).
+    """The share of the figure below each method's frontier, (…, methods).
 
     Args:
         grid: whose methods, depths and widths they are.
@@ -107,12 +107,11 @@ def _shares(grid: FigureGrid, succeeded: Floats, counts: Floats) -> Floats:
         counts: of how many, (methods, depths, widths).
     """
     passes = (counts > 0) & (succeeded >= LEAST_SHARE * counts)
-    weights = trapezoid_weights(grid.widths)
     found = np.zeros(passes.shape[:-2])
     for own, methods in _by_depths(grid):
         depths = np.array([0, *np.array(grid.depths)[own]], np.float64)
         reached = depths[frontier_steps(passes[..., methods, :, :][..., own, :], "first")]
-        found[..., methods] = reached @ weights / grid.depths[-1]
+        found[..., methods] = reached.mean(axis=-1) / grid.depths[-1]
     return found
 
 
@@ -120,12 +119,3 @@ def _by_depths(grid: FigureGrid) -> list[tuple[NDArray[np.bool_], NDArray[np.int
     """The depths that methods have at any width, (depths,), and the methods that have just these."""
     kinds, of = np.unique(grid.present.any(axis=(2, 3)), axis=0, return_inverse=True)
     return [(own, np.flatnonzero(of.ravel() == kind)) for kind, own in enumerate(kinds)]
-
-
-def trapezoid_weights(places: Any) -> Floats:
-    """Weights of the mean of a line over these ascending places, of its values there; 1 for a single place."""
-    at = np.asarray(places, np.float64)
-    if len(at) == 1:
-        return np.ones(1)
-    steps = np.diff(at) / (at[-1] - at[0])
-    return np.asarray(np.concatenate([steps, [0.0]]) + np.concatenate([[0.0], steps])) / 2

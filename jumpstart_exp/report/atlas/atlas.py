@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from jumpstart_exp.report.atlas.rates import seeds_of_rates
 from jumpstart_exp.report.table.grid import FigureGrid, GridError, one_figure
 from jumpstart_exp.report.table.studies import StudyTable
 from jumpstart_exp.store import Store
@@ -64,7 +65,8 @@ def atlas_of(study: str, index: StudyTable, store: Store) -> Atlas | None:
         GridError: rows of one network contradict each other, or a method has several learning rates.
         StoreError: the store's curves cannot be read.
     """
-    rows = _with_methods_that_are_there(index.rows_of_experiment(study, STUDIES[study]))
+    rows = index.rows_of_experiment(study, STUDIES[study])
+    rows = _with_methods_that_are_there(rows[~rows["seed"].isin(seeds_of_rates())])
     if len({label for labels in rows["labels"] for label in labels}) < LEAST_METHODS:
         return None
     grid = one_figure(rows, ["optimizer.lr"])

@@ -6,6 +6,7 @@ from jumpstart_exp.report.atlas.atlas import Atlas, atlases
 from jumpstart_exp.report.atlas.comparison_figures import prediction_jobs, profile_jobs, stability_jobs
 from jumpstart_exp.report.atlas.frontier_figures import frontier_jobs
 from jumpstart_exp.report.atlas.multiples import multiples_jobs
+from jumpstart_exp.report.atlas.sequel import sequel_jobs
 from jumpstart_exp.report.atlas.tables import prediction_table_jobs, ranking_jobs, stability_table_jobs
 from jumpstart_exp.report.registry import Job, Stored, of_store
 
@@ -25,3 +26,4 @@ def atlas_jobs(atlas: Atlas) -> Iterator[Job]:
 def _jobs(stored: Stored) -> Iterator[Job]:
     for atlas in atlases(stored.table, stored.store):
         yield from atlas_jobs(atlas)
+    yield from sequel_jobs(stored)

@@ -5,15 +5,20 @@ the atlas itself does not have: what is compared was not chosen on the same netw
 """
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
+from jumpstart_exp.config.studies import experiment_cells
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.table.studies import StudyTable
 
 STUDY = "atlas_rates"
 FILE = "rates.csv"
+
+CHOSEN_FROM = (0.001, 0.003, 0.01, 0.03)
+"""What a method's rate is chosen from; the study has 0.0003 as well, which tells who would like less than the least."""
 
 COLUMNS = ("method", "learning_rate", "mean", "cells")
 
@@ -25,6 +30,7 @@ def rate_scores(index: StudyTable) -> pd.DataFrame:
     others have, at one of the rates, is left out: means over unlike cells say nothing.
     """
     rows = index.rows_of_experiment(STUDY, "moons")
+    rows = rows[rows["seed"].isin(seeds_of_rates())] if len(rows) else rows
     if not len(rows):
         return pd.DataFrame(columns=COLUMNS)
     accuracy = rows["train_acc_last"].where(rows["status"] == "done", 0.0).astype(float)
@@ -36,9 +42,16 @@ def rate_scores(index: StudyTable) -> pd.DataFrame:
     return kept
 
 
+@cache
+def seeds_of_rates() -> frozenset[int]:
+    """The seeds by which rates are chosen: of these nothing is compared."""
+    return frozenset(cell.seed for cell in experiment_cells(STUDY, "paper"))
+
+
 def best_rates(scores: pd.DataFrame) -> Mapping[str, float]:
-    """Each method's learning rate of the highest mean; of equal ones the smallest."""
-    ordered = scores.sort_values(["mean", "learning_rate"], ascending=[False, True]).drop_duplicates("method")
+    """Each method's learning rate of the highest mean, one of CHOSEN_FROM; of equal ones the smallest."""
+    ordered = scores[scores["learning_rate"].isin(CHOSEN_FROM)]
+    ordered = ordered.sort_values(["mean", "learning_rate"], ascending=[False, True]).drop_duplicates("method")
     return {str(method): float(rate) for method, rate in zip(ordered["method"], ordered["learning_rate"], strict=True)}
 
 

@@ -89,9 +89,9 @@ def ranking_table(atlas: Atlas) -> Table:
     values = ranking_values(atlas)
     common, grid = areas(atlas, "last").seeds, atlas.grid
     caption = (
-        f"{atlas.title}. Each method at its own learning rate. Area: the share of the box of depths 0 to "
-        f"{grid.depths[-1]} and widths {grid.widths[0]} to {grid.widths[-1]} below the greatest depth up to which at "
-        "least half of the seeds train, from the first depth on that trains; a width without any counts 0. "
+        f"{atlas.title}. Each method at its own learning rate. Area: the mean over the {len(grid.widths)} "
+        "widths of the greatest depth up to which at least half of the seeds train, from the first depth on that "
+        f"trains, over the deepest, {grid.depths[-1]}; a width without any counts 0. "
         f"{_intervals_told(common)} P: the probability that a network of the method has a higher training accuracy at "
         "the last epoch than one of the baseline at the same depth, width and seed, ties one half. Its p-value flips "
         "the signs of whole seeds and is corrected for the number of methods (Westfall and Young, step-down)."
