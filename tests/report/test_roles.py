@@ -72,7 +72,7 @@ def test_a_method_field_tells_methods_of_one_figure_apart(add: Add) -> None:
     np.testing.assert_array_equal(grid.accuracy["train_acc_best"][:, 0, 0], [[0.6] * 2, [0.6] * 2, [0.9] * 2])
     assert grid.penalised == ("sep_up",)
     assert [method.wins["train_acc"] for method in summarise(grid, "best").methods] == [0, 0, 1]
-    assert "residual" in as_markdown(summary_table(grid, "best"))
+    assert "Skips" in as_markdown(summary_table(grid, "best"))
 
 
 def test_a_penalised_method_with_the_field_differs_by_more_than_the_penalty(add: Add) -> None:

@@ -15,13 +15,12 @@ from jumpstart_exp.report.atlas.atlas import Atlas
 from jumpstart_exp.report.atlas.rates import best_rates, read_rates
 from jumpstart_exp.report.atlas.summary import read_summary, summary_path, summary_paths
 from jumpstart_exp.report.atlas.tables import prediction_values, ranking_values, stability_values
-from jumpstart_exp.report.statistics.success import train_shares
 
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "results"
 PAGE = ROOT / "docs" / "atlas.md"
 
-MARKED = re.compile(r"<!--(?P<what>[^>]+?)-->(?P<text>−?[\d,]+(?:\.\d+)?)(?P<unit> %)?")
+MARKED = re.compile(r"<!--(?P<what>[^>]+?)-->(?P<text>−?\d{1,3}(?:,\d{3})*(?:\.\d+)?)(?P<unit> %)?")
 """A number, behind the expression that it is the value of: <!--area('crelu')-->0.93."""
 
 FINDINGS = re.compile(r"<!-- findings -->(.*?)<!-- end of findings -->", re.DOTALL)
@@ -51,12 +50,6 @@ def of_prediction(method: str, moment: str, column: str = "auc") -> float:
     return float(values.loc[(values["method"] == method) & (values["moment"] == moment), column].item())
 
 
-def share_at(method: str, depth: int, width: int, at_epoch: str = "last") -> float:
-    grid = atlas().grid
-    share = train_shares(grid, at_epoch).share
-    return float(share[at_method(method), grid.depths.index(depth), grid.widths.index(width)])
-
-
 VOCABULARY: dict[str, Callable[..., Any]] = {
     "methods": lambda: len(atlas().grid.methods),
     "seeds": lambda: len(atlas().grid.seeds),
@@ -66,12 +59,10 @@ VOCABULARY: dict[str, Callable[..., Any]] = {
     "rate": lambda method: of_ranking(method, "learning_rate"),
     "trains": lambda method, at_epoch="last": of_ranking(method, f"trains_{at_epoch}"),
     "over": lambda method, baseline: of_ranking(method, f"over_{baseline}"),
-    "p_over": lambda method, baseline: of_ranking(method, f"over_{baseline}_p_adjusted"),
     "time": lambda method: of_ranking(method, "time"),
     "parameters": lambda method: of_ranking(method, "parameters"),
     "lost": lambda method: of_stability(method, "lost"),
     "auc": of_prediction,
-    "share": share_at,
     "at_smallest_rate": lambda: sum(rate == min(atlas().rates.values()) for rate in atlas().rates.values()),
     "mean_at_rate": lambda method, rate: float(
         read_rates(RESULTS / "atlas" / "rates.csv").query("method == @method and learning_rate == @rate")["mean"].item()
