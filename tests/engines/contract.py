@@ -227,8 +227,11 @@ def extremes(cell: Cell, g: Array) -> Iterator[tuple[str, Array, Array, Array]]:
 
 
 def closest(cell: Cell, g: Array) -> float:
-    """The smallest distance of two unequal candidates: entries of a violated constraint, or a deficit and 0."""
-    distances: list[Array] = []
+    """The smallest distance of two unequal candidates: entries of a violated constraint, or a deficit and 0.
+
+    And of what a batch norm gives and 0: of points that are all alike to a unit it makes rounding alone.
+    """
+    distances: list[Array] = [np.abs(g[g != 0])] if cell.network.norm == "batch" else []
     for _, entries, most, deficits in extremes(cell, g):
         others = np.where(entries == most[:, :, None], -np.inf, entries).max(axis=2)
         distances += [(most - others)[deficits > -NEAR_TIE], np.abs(deficits[deficits != 0])]
