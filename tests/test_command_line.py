@@ -237,7 +237,7 @@ def test_report_draws_what_the_store_has(answer, command, tmp_path):
 def test_help_names_groups_and_settings(answer):
     done = answer("--help")
     assert done.returncode == 0
-    for text in ("method: asymmetric, block_orthogonal", "experiment: ", "cpaior_moons", "optimizer:", "results_dir"):
+    for text in ("method: asymmetric, balanced_above", "experiment: ", "cpaior_moons", "optimizer:", "results_dir"):
         assert text in done.stdout
 
 

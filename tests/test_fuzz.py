@@ -50,7 +50,7 @@ from jumpstart_exp.specs.penalty import PenaltySpec
 
 GROUPS = ("dataset", "method", "network", "optimizer", "variant", "+experiment")
 NAMES = sorted({*known_settings(), *GROUPS, "hydra.launcher.workers"})
-MOST = 1000
+MOST = 2000
 """Characters of the longest line that still helps."""
 
 HUGE = 10**5000

@@ -373,7 +373,7 @@ def test_unknown_names_and_bad_values_are_refused_in_one_line(hydra: Master, job
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("method=sep_upp", "method='sep_upp' is not allowed: it must be one of asymmetric, block_orthogonal, crelu, "),
+        ("method=sep_upp", "method='sep_upp' is not allowed: it must be one of asymmetric, balanced_above, "),
         ("method=sep_upp", "; did you mean sep_up?"),
         (
             "network=conv1x2",
