@@ -15,8 +15,7 @@ def depth_over_width(depth: ArrayLike, width: ArrayLike) -> Floats:
     """Σ 1/n over the hidden layers: L/n.
 
     With weights of variance 2/fan-in the squared length of a point's activations keeps its mean from layer to layer,
-    and its relative variance grows exponentially in this sum (Hanin and Rolnick, NeurIPS 2018, theorem 5 and
-    corollary 2).
+    and its relative variance grows exponentially in this sum (Hanin and Rolnick, "How to start training", NeurIPS 2018).
     """
     return np.asarray(np.asarray(depth, np.float64) / np.asarray(width, np.float64))
 
@@ -25,8 +24,8 @@ def born_dead_at_most(depth: ArrayLike, width: ArrayLike) -> Floats:
     """An upper bound of the probability that a ReLU network is constant before training.
 
     1 − (1 − 2⁻ⁿ)ᴸ, the probability that one point is dead at one of the L layers of n units (Lu, Shin, Su and
-    Karniadakis 2020, theorem 3.3): a network that is born dead is dead for each of its points. Of weights that are
-    symmetric around 0 and biases of 0.
+    Karniadakis, "Dying ReLU and initialization", 2020): a network that is born dead is dead for each of its points. Of
+    weights that are symmetric around 0 and biases of 0.
     """
     return np.asarray(1 - (1 - 0.5 ** np.asarray(width, np.float64)) ** np.asarray(depth, np.float64))
 
