@@ -15,7 +15,7 @@ def depth_over_width(depth: ArrayLike, width: ArrayLike) -> Floats:
     """Σ 1/n over the hidden layers: L/n.
 
     With weights of variance 2/fan-in the squared length of a point's activations keeps its mean from layer to layer,
-    and its relative variance grows exponentially in this sum (Hanin and Rolnick, "How to start training", NeurIPS 2018).
+    and its relative variance grows exponentially in this sum (Hanin and Rolnick, "How to start training", 2018).
     """
     return np.asarray(np.asarray(depth, np.float64) / np.asarray(width, np.float64))
 
