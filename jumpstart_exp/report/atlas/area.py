@@ -68,6 +68,11 @@ def areas(atlas: Atlas, at_epoch: str) -> Areas:
     return _areas(atlas.grid, at_epoch)
 
 
+def ranking(atlas: Atlas) -> tuple[str, ...]:
+    """The methods, the largest area at the last epoch first."""
+    return tuple(atlas.grid.methods[place] for place in areas(atlas, "last").order())
+
+
 @once_a_grid
 def _areas(grid: FigureGrid, at_epoch: str) -> Areas:
     counts = np.asarray(grid.present.sum(axis=-1), np.float64)

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jumpstart_exp.report.atlas.area import areas
+from jumpstart_exp.report.atlas.area import areas, ranking
 from jumpstart_exp.report.atlas.atlas import Atlas
 from jumpstart_exp.report.atlas.looks import emphasised, legend, look_of, titled
 from jumpstart_exp.report.atlas.prediction import Prediction, predictions
@@ -69,7 +69,7 @@ def _from_zero(tau: Floats, *values: Floats) -> list[Floats]:
 def prediction_figure(atlas: Atlas) -> Figure:
     """AUC of the census before training and early, of every method that has one, in the order of the ranking."""
     found = {(each.method, each.moment): each for each in predictions(atlas)}
-    order = [atlas.grid.methods[place] for place in areas(atlas, "last").order()]
+    order = ranking(atlas)
     methods = [method for method in order if any(method == own for own, _ in found)]
     figure = ReportFigure(figsize=(7.2, 1.1 + _ROW * max(1, len(methods))), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jumpstart_exp.report.atlas.area import areas
+from jumpstart_exp.report.atlas.area import ranking
 from jumpstart_exp.report.atlas.atlas import Atlas
 from jumpstart_exp.report.figures.drawing import wrapped
 
@@ -19,9 +19,9 @@ MOST = 8
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#882255")
 """Okabe and Ito's colours, which colour-blind readers tell apart, and one more."""
 
-_MARKERS = "osD^vP*X"
+_MARKERS = "osD^vPpX"
 
-POINT: dict[str, Any] = {"markersize": 3.5, "markeredgewidth": 0.4, "markeredgecolor": "white"}
+POINT: dict[str, Any] = {"markersize": 4.2, "markeredgewidth": 0.4, "markeredgecolor": "white"}
 """How points look."""
 
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 2, 2)))
@@ -54,7 +54,7 @@ MUTED = Look("0.82", "-", 0.8, 1)
 
 def emphasised(atlas: Atlas) -> tuple[str, ...]:
     """The methods that stand out: those of ALWAYS, and those of the largest area at the last epoch, up to MOST."""
-    order = [atlas.grid.methods[place] for place in areas(atlas, "last").order()]
+    order = ranking(atlas)
     kept = [method for method in ALWAYS if method in order]
     best = [method for method in order if method not in kept][: MOST - len(kept)]
     return tuple(method for method in order if method in (*kept, *best))
@@ -69,11 +69,10 @@ def look_of(method: str, shown: Sequence[str]) -> Look:
     return Look(colour, dashes, 1.6, 3, marker)
 
 
-def legend(figure: Figure, atlas: Atlas, shown: Sequence[str], *, with_points: bool = False) -> None:
+def legend(figure: Figure, atlas: Atlas, shown: Sequence[str]) -> None:
     """Below the panels: the methods that stand out, and how many others there are."""
     titles = dict(zip(atlas.grid.methods, atlas.grid.method_titles, strict=True))
-    looks = [look_of(method, shown) for method in shown]
-    lines = [Line2D([], [], **look.line, **(look.points if with_points else {})) for look in looks]
+    lines = [Line2D([], [], **look_of(method, shown).line) for method in shown]
     labels = [titles[method] for method in shown]
     if others := len(atlas.grid.methods) - len(shown):
         lines.append(Line2D([], [], **MUTED.line))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jumpstart_exp.report.atlas.area import areas
+from jumpstart_exp.report.atlas.area import areas, ranking
 from jumpstart_exp.report.atlas.atlas import Atlas
 from jumpstart_exp.report.atlas.expense import expense
 from jumpstart_exp.report.atlas.improvement import Improvement, improvement
@@ -174,7 +174,7 @@ def _time(row: Any) -> str:
 def prediction_values(atlas: Atlas) -> pd.DataFrame:
     """How well the census predicts who trains, a row a method and moment, in the order of the ranking."""
     titles = dict(zip(atlas.grid.methods, atlas.grid.method_titles, strict=True))
-    order = [atlas.grid.methods[place] for place in areas(atlas, "last").order()]
+    order = ranking(atlas)
     found = sorted(predictions(atlas), key=lambda each: order.index(each.method))
     rows = [{"title": titles[each.method], **vars(each)} for each in found]
     columns = ["title", "method", "moment", "auc", "low", "high", "within", "within_low", "within_high"]
