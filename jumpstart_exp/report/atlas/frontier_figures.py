@@ -190,7 +190,7 @@ def _is_missing(point: FrontierPoint) -> bool:
 
 def _is_at_least(point: FrontierPoint, deepest: int) -> bool:
     """Whether the store ends before the grid does, with no failing depth before."""
-    return point.depth is not None and point.depth < deepest and (point.is_open or point.is_cut)
+    return point.is_open and point.depth is not None and point.depth < deepest
 
 
 def _spread_of(
