@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.colors import to_hex
 
+from jumpstart_exp.report.atlas.atlas import Atlas, atlases
 from jumpstart_exp.report.figures.colour_maps import rocket
 from jumpstart_exp.report.files import write_whole
 from jumpstart_exp.report.page.claimed_cells import ClaimedCells
@@ -26,7 +27,19 @@ from jumpstart_exp.report.registry import Job, Stored, of_store
 from jumpstart_exp.report.table.grid import FigureGrid
 from jumpstart_exp.store import Store
 
-_SCRIPTS = ("data", "colours", "elements", "study", "heatmap", "cell", "charts", "tables", "page")
+_SCRIPTS = (
+    "data",
+    "colours",
+    "elements",
+    "study",
+    "heatmap",
+    "cell",
+    "charts",
+    "tables",
+    "atlas",
+    "atlas_charts",
+    "page",
+)
 """Files of assets/, in the order in which they are put together."""
 
 
@@ -39,7 +52,8 @@ def _page(stored: Stored) -> Iterator[Job]:
 def _write(stored: Stored, folder: Path) -> list[Path]:
     found = compared_of(stored)
     write = partial(write_page, stored.table, stored.store, stored.grids, folder / "report.html")
-    return [write(published=read_published(), claims=found.claims, layouts=found.layouts)]
+    of_atlas = atlases(stored.table, stored.store)
+    return [write(published=read_published(), claims=found.claims, layouts=found.layouts, of_atlas=of_atlas)]
 
 
 def write_page(
@@ -51,6 +65,7 @@ def write_page(
     published: Published | None = None,
     claims: Sequence[Claim] = (),
     layouts: Sequence[LayoutComparison] = (),
+    of_atlas: Sequence[Atlas] = (),
 ) -> Path:
     """Write the page of all studies; the same store gives the same bytes.
 
@@ -62,12 +77,14 @@ def write_page(
         published: the published values; None for none.
         claims: the papers' statements with ours and the verdicts.
         layouts: which layout of the MOONS network is nearer to the published figure, for all methods first.
+        of_atlas: the atlases that `atlases` made of the table; none for a page without their section.
 
     Raises:
         OSError: the file cannot be written.
         StoreError: the curves cannot be read.
     """
-    page, style, script = _asset("page.html"), _asset("page.css"), _script()
+    page, script = _asset("page.html"), _script()
+    style = "".join(_asset(name) for name in ("page.css", *(["atlas.css"] if of_atlas else [])))
     cells = ClaimedCells(table, grids)
     head, block = page_contents(
         table,
@@ -77,6 +94,7 @@ def write_page(
         beside=published_beside(table, grids, published) if published is not None else [],
         claims=claim_entries(claims, cells),
         layouts=layout_entries(layouts, cells),
+        atlases=of_atlas,
     )
     text = json.dumps(head, separators=(",", ":"), sort_keys=True, allow_nan=False)
     # no tag can begin or end in it
@@ -84,7 +102,7 @@ def write_page(
     template = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
     template.filters["digest"] = _digest
     # what is made here and cannot be mistaken for markup; all else that a template is given is escaped
-    own = {"style": Markup(style), "script": Markup(script), "head": Markup(text)}
+    own = {"style": Markup(style), "script": Markup(script), "head": Markup(text), "has_atlas": bool(of_atlas)}
     write_whole(path, template.from_string(page).render(block=block.text(), **own).encode())
     return path
 

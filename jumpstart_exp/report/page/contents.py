@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from jumpstart_exp.report.atlas.atlas import Atlas
 from jumpstart_exp.report.figures.scatters import method_looks
+from jumpstart_exp.report.page.atlas_entries import add_atlases
 from jumpstart_exp.report.page.colours import on_dark
 from jumpstart_exp.report.page.curves import add_curves, read_curves
+from jumpstart_exp.report.page.frontier_entries import STARTS, frontier_entries
 from jumpstart_exp.report.page.packing import (
     DIFFERENCE,
     FRACTION,
@@ -27,7 +30,7 @@ from jumpstart_exp.report.page.provenance import provenance, statements
 from jumpstart_exp.report.page.reproduce import VERIFY, Command, commands
 from jumpstart_exp.report.statistics.cost import BASELINE
 from jumpstart_exp.report.statistics.differences import best_minus_last_by_method
-from jumpstart_exp.report.statistics.frontier import Start, frontier_ratio, frontiers
+from jumpstart_exp.report.statistics.frontier import Start, frontier_ratio
 from jumpstart_exp.report.statistics.intervals import LEAST_FOR_INTERVAL, RESAMPLES, Floats, means
 from jumpstart_exp.report.statistics.success import train_shares, trained
 from jumpstart_exp.report.statistics.summary import summarise
@@ -41,9 +44,6 @@ LARGEST = 5_900_000
 
 STATUSES = ("done", "diverged", "failed")
 """What became of a cell, by its code in the block."""
-
-STARTS: tuple[Start, ...] = ("first", "grid")
-"""From where a frontier can be counted, the page's first choice first."""
 
 _CENSUS = ("start", "last")
 _COUNTS = ("train_acc_best_epoch", "val_acc_best_epoch", "train_loss_best_epoch", "val_loss_best_epoch")
@@ -107,6 +107,7 @@ def page_contents(
     beside: Sequence[dict[str, Any]] = (),
     claims: Sequence[dict[str, Any]] = (),
     layouts: Sequence[dict[str, Any]] = (),
+    atlases: Sequence[Atlas] = (),
 ) -> tuple[dict[str, Any], Block]:
     """Everything that the page shows: the head, plain data for JSON, and the block that its entries point into.
 
@@ -118,6 +119,7 @@ def page_contents(
         beside: every grid's published values, merged into its study.
         claims: the papers' statements with their verdicts.
         layouts: which layout of the MOONS network is nearer to the published figure.
+        atlases: the store's; a page without any says nothing of one.
     """
     # in the order in which the grids have them: neighbours are alike
     placed = np.concatenate([np.empty(0, np.int64), *(grid.rows.reshape(-1) for grid in grids)])
@@ -158,6 +160,8 @@ def page_contents(
         "least_seeds": LEAST_FOR_INTERVAL,
         "made": statements(rows, grids),
     }
+    if atlases:
+        head["atlases"] = add_atlases(block, atlases, table, grids)
     curves = read_curves(store, keys.tolist())
     taken = len(json.dumps(head)) + 12_000  # the entries, which come last
     points, shown = add_curves(block, curves, room - taken - text_length(block.length))
@@ -239,7 +243,9 @@ def _study(grid: FigureGrid) -> dict[str, Any]:
         ),
         "methods": _methods(grid),
         "cells": int(grid.present.sum()),
-        "frontiers": {start: {at_epoch: _frontiers(grid, at_epoch, start) for at_epoch in MOMENTS} for start in STARTS},
+        "frontiers": {
+            start: {at_epoch: frontier_entries(grid, at_epoch, start) for at_epoch in MOMENTS} for start in STARTS
+        },
         "ratios": {start: {at_epoch: _ratios(grid, at_epoch, start) for at_epoch in MOMENTS} for start in STARTS},
         "summary": {at_epoch: _summary(grid, at_epoch) for at_epoch in MOMENTS},
     }
@@ -258,16 +264,6 @@ def _methods(grid: FigureGrid) -> list[dict[str, Any]]:
         names |= {"colour": colour, "colour_on_dark": on_dark(colour)}
         found.append({**names, "fewest_seeds": int(own[own > 0].min()), "most_seeds": int(own.max())})
     return found
-
-
-def _frontiers(grid: FigureGrid, at_epoch: str, start: Start) -> list[list[dict[str, Any]]]:
-    return [
-        [
-            picked(point, "width", "depth", "low", "high", "each", "seeds", open="is_open", cut="is_cut")
-            for point in frontier.points
-        ]
-        for frontier in frontiers(grid, at_epoch, start=start)
-    ]
 
 
 def _ratios(grid: FigureGrid, at_epoch: str, start: Start) -> list[dict[str, Any]]:

@@ -1,19 +1,15 @@
 """The page in a real browser without a network: Debian's chromium, headless."""
 
-import json
 import math
-import os
 import shlex
-import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from browsing import AUDIT, TEXTS, Browser, browsing, rect
 from hydra import compose, initialize_config_dir
 from page_stores import HOSTILE_ERROR, HOSTILE_LABEL, cell, cut, hostile, merged, moons, page, result, stored
 
@@ -36,106 +32,10 @@ from jumpstart_exp.store import Store
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
-_WAIT = 10.0
-
-
-class Browser:
-    """One headless browser with one page in it."""
-
-    def __init__(self) -> None:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.options import Options
-        from selenium.webdriver.chrome.service import Service
-
-        options = Options()
-        options.binary_location = shutil.which("chromium") or ""
-        for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-            options.add_argument(argument)
-        # no name is resolved and no proxy is there: whatever is asked of a network fails
-        options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND")
-        options.add_argument("--proxy-server=127.0.0.1:9")
-        options.add_argument("--disable-background-networking")
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        self.driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-
-    def open(self, path: Path, address: str = "", *, wide: int = 1280, high: int = 900, scheme: str = "light") -> None:
-        self.driver.get("about:blank")
-        command = self.driver.execute_cdp_cmd
-        command(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": wide, "height": high, "deviceScaleFactor": 1, "mobile": False},
-        )
-        wanted = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
-        features = [{"name": name, "value": value} for name, value in wanted.items()]
-        command("Emulation.setEmulatedMedia", {"features": features})
-        self.driver.get(f"{path.as_uri()}#{address}" if address else path.as_uri())
-        self.until(lambda: self.js("return document.documentElement.dataset.ready") == "yes")
-
-    def js(self, script: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(script, *arguments)
-
-    def until(self, is_so: Callable[[], Any]) -> None:
-        end = time.monotonic() + _WAIT
-        while not is_so():
-            assert time.monotonic() < end, self.driver.get_log("browser")
-
-    def text(self, selector: str) -> str:
-        return str(self.js("return document.querySelector(arguments[0]).textContent", selector))
-
-    def choose(self, name: str, value: str) -> None:
-        from selenium.webdriver.support.ui import Select
-
-        Select(self.driver.find_element("id", name)).select_by_value(value)
-        self.settle()
-
-    def click(self, selector: str) -> None:
-        self.driver.find_element("css selector", selector).click()
-        self.settle()
-
-    def settle(self) -> None:
-        """Wait until what was chosen is drawn: numbers are unpacked in between."""
-        self.driver.execute_async_script(
-            "const done = arguments[0]; setTimeout(() => requestAnimationFrame(() => done()), 20)"
-        )
-
-    def press(self, *keys: str) -> None:
-        from selenium.webdriver.common.action_chains import ActionChains
-
-        for key in keys:
-            ActionChains(self.driver).send_keys(key).perform()
-
-    def cell(self, m: int, d: int, w: int, kind: str = "ours") -> str:
-        return str(self.js("return document.querySelector(arguments[0]).dataset.value", rect(m, d, w, kind)))
-
-    def numbers(self, kind: str = "ours") -> list[str]:
-        cells = f'document.querySelectorAll("svg[data-kind={kind}] [role=gridcell]")'
-        return list(self.js(f"return [...{cells}].map((rect) => rect.getAttribute('fill'))"))
-
-    def complaints(self) -> list[Any]:
-        return [entry for entry in self.driver.get_log("browser") if entry["level"] in ("WARNING", "SEVERE")]
-
-    def requests(self) -> set[str]:
-        """Where anything was asked for since the last call."""
-        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        sent = [each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"]
-        return {url.partition("#")[0] for url in sent}
-
-
-def rect(m: int, d: int, w: int, kind: str = "ours") -> str:
-    return f'svg[data-kind="{kind}"] [data-m="{m}"][data-d="{d}"][data-w="{w}"]'
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
-    if missing:
-        reason = f"{' and '.join(missing)} not found: apt-get install chromium chromium-driver"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    made = Browser()
-    yield made
-    made.driver.quit()
+    yield from browsing()
 
 
 @pytest.fixture(scope="module")
@@ -410,22 +310,6 @@ def test_light_and_dark_follow_the_system_and_the_switch(browser: Browser, path:
         browser.js("localStorage.clear()")
 
 
-AUDIT = """
-const channels = (colour) => (colour.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
-const linear = (c) => c <= 0.04045 * 255 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4;
-const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
-const ground = (element) => {
-  const own = channels(getComputedStyle(element).backgroundColor);
-  return own.length === 3 || own[3] === 1 || !element.parentElement ? own : ground(element.parentElement);
-};
-const contrast = (element, colour) => {
-  const [low, high] = [luminance(channels(colour)), luminance(ground(element))].sort((one, other) => one - other);
-  return (high + 0.05) / (low + 0.05);
-};
-const seen = (element) => element.checkVisibility() && element.getClientRects().length > 0;
-"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("by_switch", [False, True])
 def test_text_and_charts_can_be_read_in_light_and_dark(
@@ -437,11 +321,7 @@ def test_text_and_charts_can_be_read_in_light_and_dark(
         browser.js("document.documentElement.dataset.theme = arguments[0]", scheme)
     grounds = "return [...new Set([...document.querySelectorAll('.chart, .curves')].map((e) => ground(e).join()))]"
     assert browser.js(AUDIT + grounds) == ["20,23,27" if scheme == "dark" else "251,251,250"]
-    # numbers and question marks in cells have the cells' own grounds
-    texts = """return [...document.querySelectorAll("body *:not(script, style, option, .number, .unknown)")]
-      .filter((e) => seen(e) && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
-      .map((e) => [contrast(e, getComputedStyle(e)[e instanceof SVGElement ? "fill" : "color"]), e.textContent]);"""
-    found = browser.js(AUDIT + texts)
+    found = browser.js(AUDIT + TEXTS)
     assert len(found) > 100 and [each for each in found if each[0] < 4.5] == []
     if scheme == "dark":
         lines = """return [...document.querySelectorAll(".line, .trend, .whisker, .mark")].filter(seen)

@@ -24,6 +24,7 @@ async function start() {
   choices(byId("study"), studies.map((study) => [study.slug, `${study.title} (${plural(study.cells, "cell")})`]));
   readAddress();
   await update();
+  const redrawAtlas = await startAtlases(contents, { copy });
 
   const onChange = (id, change) => byId(id).addEventListener("change", (event) => choose(() => change(event.target.value, event.target)));
   onChange("study", (slug) => Object.assign(state, { study: studies.findIndex((study) => study.slug === slug), method: null, seed: null, cell: null, claim: null }));
@@ -38,7 +39,7 @@ async function start() {
     event.preventDefault();  // the address keeps the view
     goTo(byId(link.getAttribute("href").slice(1)));
   }));
-  byId("claims-body").addEventListener("click", (event) => { if (event.target.matches("a.to-cells")) goTo(byId("heatmaps")); });
+  byId("main").addEventListener("click", (event) => { if (event.target.closest("a.to-cells")) goTo(byId("heatmaps")); });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     hideTip();
@@ -50,6 +51,7 @@ async function start() {
     if (window.innerWidth === width) return;
     width = window.innerWidth;
     redraw();
+    redrawAtlas();
   });
   placeEvents(byId("panels"), nextInGrid);
   placeEvents(byId("scatter-chart"), nextMark);
@@ -172,16 +174,7 @@ async function start() {
   }
 
   function showTip([m, d, w], x, y) {
-    const tip = byId("tip");
-    tip.replaceChildren(...tipContent(studies[state.study], state, m, d, w));
-    tip.hidden = false;
-    const wide = tip.offsetWidth, high = tip.offsetHeight;
-    tip.style.left = `${Math.max(4, x + 16 + wide > window.innerWidth ? x - wide - 12 : x + 14)}px`;
-    tip.style.top = `${Math.max(4, y + 18 + high > window.innerHeight ? y - high - 10 : y + 14)}px`;
-  }
-
-  function hideTip() {
-    byId("tip").hidden = true;
+    placeTip(tipContent(studies[state.study], state, m, d, w), x, y);
   }
 
   function open([m, d, w], from) {
@@ -268,6 +261,19 @@ async function start() {
     state.cell = cell.m >= 0 && cell.d >= 0 && cell.w >= 0 ? cell : null;
     return true;
   }
+}
+
+function placeTip(content, x, y) {
+  const tip = byId("tip");
+  tip.replaceChildren(...content);
+  tip.hidden = false;
+  const wide = tip.offsetWidth, high = tip.offsetHeight;
+  tip.style.left = `${Math.max(4, x + 16 + wide > window.innerWidth ? x - wide - 12 : x + 14)}px`;
+  tip.style.top = `${Math.max(4, y + 18 + high > window.innerHeight ? y - high - 10 : y + 14)}px`;
+}
+
+function hideTip() {
+  byId("tip").hidden = true;
 }
 
 function goTo(part) {
