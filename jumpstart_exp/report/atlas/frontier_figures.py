@@ -294,5 +294,7 @@ def _caption(figure: Figure, atlas: Atlas, moments: Sequence[str], methods: Sequ
         text += " Arrows: at least; the next deeper one is not in the store."
     if any(map(_is_missing, every)):
         text += " Missing: a depth that would decide is not in the store."
+    if len(every) < len(moments) * len(methods) * len(grid.widths):
+        text += " No point: no network of that width is in the store."
     lines = wrapped(text + more, figure.get_figwidth() - 0.3, _CAPTION, 0.52)
     figure.supxlabel("\n".join(lines), fontsize=_CAPTION, x=0.01, ha="left")

@@ -66,6 +66,7 @@ def test_a_line_has_the_depths_and_the_bands_the_grids_end_and_none() -> None:
         assert not any(str(text.get_gid()).startswith("open") for text in panel.texts)
     assert "missing" not in ticks(figure)
     assert "Missing" not in caption(figure)
+    assert "No point" not in caption(figure)
 
 
 def test_what_is_missing_is_neither_none_nor_a_failure() -> None:
@@ -85,6 +86,7 @@ def test_what_is_missing_is_neither_none_nor_a_failure() -> None:
         assert not heights(panel, "missing crelu")
     assert "missing" in ticks(figure)
     assert "Missing: a depth that would decide is not in the store." in caption(figure)
+    assert "No point: no network of that width is in the store." in caption(figure)
 
 
 def test_the_missing_of_one_moment_are_seen_in_both_panels() -> None:
