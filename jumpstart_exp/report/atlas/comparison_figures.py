@@ -1,8 +1,5 @@
 """The atlas beyond depth and width: profiles, what the census predicts, best against last epoch; drawing only."""
 
-from collections.abc import Iterator
-from functools import partial
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,27 +10,11 @@ from jumpstart_exp.report.atlas.looks import emphasised, legend, look_of, titled
 from jumpstart_exp.report.atlas.prediction import Prediction, predictions
 from jumpstart_exp.report.atlas.profiles import profiles
 from jumpstart_exp.report.atlas.stability import trained_shares
-from jumpstart_exp.report.figures.drawing import ReportFigure, figure_job
-from jumpstart_exp.report.registry import Job
+from jumpstart_exp.report.figures.drawing import ReportFigure
 from jumpstart_exp.report.statistics.intervals import Floats
 
 _ROW = 0.15  # inches of a method's line
 _MOMENTS = {"start": ("o", "before training"), "early": ("s", "early")}
-
-
-def profile_jobs(atlas: Atlas) -> Iterator[Job]:
-    """Performance profiles, as STUDY_profiles."""
-    yield figure_job(f"{atlas.study}_profiles", partial(profile_figure, atlas))
-
-
-def prediction_jobs(atlas: Atlas) -> Iterator[Job]:
-    """What the census predicts, as STUDY_prediction."""
-    yield figure_job(f"{atlas.study}_prediction", partial(prediction_figure, atlas))
-
-
-def stability_jobs(atlas: Atlas) -> Iterator[Job]:
-    """Best against last epoch, as STUDY_stability."""
-    yield figure_job(f"{atlas.study}_stability", partial(stability_figure, atlas))
 
 
 def profile_figure(atlas: Atlas) -> Figure:
@@ -86,6 +67,9 @@ def prediction_figure(atlas: Atlas) -> Figure:
                         panel, each, name, value, row, marker, told if row == _first(found, methods, moment) else None
                     )
         panel.set_xlim(-0.02, 1.02)
+        if all(getattr(each, name) is None for each in found.values()):
+            told = "no pair of networks of which one trains and one does not"
+            panel.text(0.5, 0.5, told, transform=panel.transAxes, ha="center", fontsize=7, backgroundcolor="white")
         panel.set_xlabel("AUC of the share of units neither dead nor linear")
         panel.set_title(word, fontsize=8)
     handles, labels = panels[0].get_legend_handles_labels()

@@ -1,6 +1,5 @@
 """The atlas as tables: the ranking, what the census predicts, and who trains stably."""
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -14,30 +13,14 @@ from jumpstart_exp.report.atlas.improvement import Improvement, improvement
 from jumpstart_exp.report.atlas.prediction import predictions
 from jumpstart_exp.report.atlas.stability import stability, trained_shares
 from jumpstart_exp.report.captions import counted
-from jumpstart_exp.report.registry import Job
 from jumpstart_exp.report.statistics.intervals import LEAST_FOR_BOOTSTRAP
 from jumpstart_exp.report.table.grid import FigureGrid
-from jumpstart_exp.report.tables.table import MISSING, Column, Table, table_job
+from jumpstart_exp.report.tables.table import MISSING, Column, Table
 
 BASELINES = ("relu", "sep_up")
 """What every method is compared with."""
 
 _NAMED = 6  # methods that lack seeds
-
-
-def ranking_jobs(atlas: Atlas) -> Iterator[Job]:
-    """The ranking, as STUDY_ranking."""
-    yield table_job(f"{atlas.study}_ranking", partial(ranking_table, atlas))
-
-
-def prediction_table_jobs(atlas: Atlas) -> Iterator[Job]:
-    """What the census predicts, as STUDY_prediction."""
-    yield table_job(f"{atlas.study}_prediction", partial(prediction_table, atlas))
-
-
-def stability_table_jobs(atlas: Atlas) -> Iterator[Job]:
-    """Best against last epoch, as STUDY_stability."""
-    yield table_job(f"{atlas.study}_stability", partial(stability_table, atlas))
 
 
 def ranking_values(atlas: Atlas) -> pd.DataFrame:

@@ -212,6 +212,18 @@ def test_a_store_without_an_atlas_has_no_summary(tmp_path: Path, capsys: pytest.
 # The learning rates
 
 
+def test_seeds_by_which_rates_are_chosen_are_not_compared_and_no_others_choose(tmp_path: Path) -> None:
+    chosen_by = {cell.seed for cell in experiment_cells("atlas_rates", "paper")}
+    assert chosen_by and not chosen_by & {*SEEDS}
+    store = write_store(tmp_path, seeds=[*SEEDS, *chosen_by])
+    assert moons(store).grid.seeds == SEEDS
+    own = [cell for cell in experiment_cells("atlas_rates", "paper") if cell.method == "relu"]
+    store.write([result(cell) for cell in own])
+    store.write([result(at_seed(cell, 0)) for cell in own])
+    scores = rate_scores(StudyTable(store.cells())).set_index("method")
+    assert (scores.loc["relu", "cells"] == len({cell.key for cell in own}) / 5).all()
+
+
 def test_a_methods_rate_is_that_of_its_highest_mean(tmp_path: Path) -> None:
     """Two methods at two rates; a diverged cell has 0; a method that lacks cells is left out."""
     wanted = {("he", 0.001): 0.6, ("he", 0.01): 0.8, ("relu", 0.001): 0.7, ("relu", 0.01): 0.9, ("tat", 0.001): 1.0}
@@ -249,6 +261,11 @@ def test_of_equal_rates_the_smallest_is_taken() -> None:
         {"method": ["he"] * 3, "learning_rate": [0.03, 0.001, 0.01], "mean": [0.9, 0.9, 0.2], "cells": 4}
     )
     assert best_rates(scores) == {"he": 0.001}
+
+
+def test_what_is_tried_below_the_least_rate_is_not_chosen() -> None:
+    scores = pd.DataFrame({"method": ["he"] * 2, "learning_rate": [0.0003, 0.01], "mean": [0.9, 0.2], "cells": 4})
+    assert best_rates(scores) == {"he": 0.01}
 
 
 def test_the_report_needs_no_torch(store: Store, tmp_path: Path) -> None:
