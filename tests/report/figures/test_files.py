@@ -91,4 +91,4 @@ def test_the_last_digits_of_the_layouts_solver_are_in_no_file() -> None:
     figure_files(lambda: figure)
     places = np.array([panel.get_position(original=True).bounds for panel in figure.axes])
     assert len({*places.ravel()}) > 6
-    np.testing.assert_array_equal(places, np.round(places, 7))
+    np.testing.assert_allclose(places, np.round(places, 7), rtol=0, atol=1e-14)
