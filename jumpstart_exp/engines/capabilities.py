@@ -224,7 +224,7 @@ SUPPORTED: Mapping[str, Supported] = {
         "network.activation": Values(native_names(ACTIVATIONS)),
         "network.norm": Values(native_names(NORMS)),
         "network.skip_every": _ANY,
-        "network.skip_scale": Values(("1", "zero")),
+        "network.skip_scale": Values(("1", "zero", "fixup")),
         "network.farkas": _TRUTH,
         "reset.every": _ANY,
         "reset.tau": _ANY,

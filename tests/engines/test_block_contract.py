@@ -291,6 +291,36 @@ def test_a_unit_that_is_bound_to_the_others(engine: Engine, layout: str, name: s
         assert not disagreements(engine, Case(cell), steps, by_ulp=steps > 0), steps
 
 
+FIXUP: dict[str, dict[str, Any]] = {
+    "two": {},
+    "three, one left over": {"network": {"skip_every": 3}, "depth": 5},
+    "He": {"network": {"init": "he_normal"}},
+    "leaky": {"network": {"activation": "leaky_relu", "leaky_slope": 0.1}},
+    "GELU": {"network": {"activation": "gelu"}},
+    "clipped": {"optimizer": OptimizerSpec(clip_norm=0.05)},
+    "rows": {"optimizer": OptimizerSpec(row_penalty=0.1, row_limit=0.5, row_layers=(1, 3))},
+    "momentum": {"optimizer": OptimizerSpec("sgd", lr=0.05, momentum=0.9)},
+    "dropout": {"dropout": DropoutSpec(0.3)},
+    "wide": {"width": 17},
+}
+
+
+@pytest.mark.parametrize("name", FIXUP)
+def test_fixup(engine: Engine, name: str) -> None:
+    """Also from random numbers: as it begins, the skipped branches and the output are 0."""
+    values = {"depth": 5, "width": 4, **FIXUP[name]}
+    network = NetworkSpec(**{"skip_every": 2, "skip_scale": "fixup", **values.pop("network", {})})
+    cell = Cell(dataset=cloud(21, 5), precision="float64", network=network, **values)
+    if not takes(engine, cell):
+        return
+    for steps in (0, 1, 6):
+        assert not disagreements(engine, Case(cell), steps, by_ulp=steps > 0), steps
+    random = np.random.default_rng(len(name))
+    start = {key: random.normal(0, 0.5, shape) for key, shape in parameter_shapes(cell).items()}
+    found, expected = (each.probe(cell, Case(cell).data, 0, start) for each in (engine, EagerEngine()))
+    assert max(contract.distances(found, expected, cell).values()) < 1e-9
+
+
 RESETS: dict[str, dict[str, Any]] = {
     "every step": {"reset": ResetSpec(1, 0.9)},
     "he, Adam": {"reset": ResetSpec(2, 0.8), "network": NetworkSpec(init="he_normal")},
@@ -319,9 +349,20 @@ def test_dormant_units_that_begin_anew(engine: Engine, layout: str, name: str) -
 
 def test_what_native_has_not_is_refused_by_name() -> None:
     engine = ENGINES[COMMON]()
-    for network, name in (
-        (NetworkSpec(skip_every=2, skip_scale="fixup"), "network.skip_scale='fixup'"),
-        (NetworkSpec(widths=(2, 3)), "network.widths="),
-    ):
+    for network, name in ((NetworkSpec(widths=(2, 3)), "network.widths="),):
         refusal = engine.refuses(Cell(network=network))
         assert refusal is not None and f"the engine native does not take {name}" in refusal
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"penalty": PENALTIES[1]}, {"network": NetworkSpec(skip_every=2, skip_scale="fixup", layout="conv2x1")}],
+    ids=["penalty", "conv2x1"],
+)
+def test_fixup_of_what_native_has_not_is_refused_in_python_and_in_cpp(values: dict[str, Any]) -> None:
+    fixup = NetworkSpec(skip_every=2, skip_scale="fixup")
+    cell = Cell(**{"dataset": cloud(21, 5), "depth": 5, "width": 4, "network": fixup, **values})
+    refusal = ENGINES[COMMON]().refuses(cell)
+    assert refusal is not None and "network.skip_scale=fixup of perceptrons without a penalty only" in refusal
+    with pytest.raises(ValueError, match=r"ixup"):
+        native.workspace_bytes(spec_of(cell, 1, evaluate=True), 21, 5)

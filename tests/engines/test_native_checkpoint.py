@@ -79,6 +79,7 @@ CELLS = {
         optimizer=OptimizerSpec(epochs=EPOCHS, row_penalty=0.1, row_limit=0.5, row_layers=(1, 3), trained_layers=(1, 3))
     ),
     "Farkas layers": cell_of(network=NetworkSpec(farkas=True, init="he_normal"), penalty=UP),
+    "fixup": cell_of(depth=5, network=NetworkSpec(skip_every=2, skip_scale="fixup", init="he_normal")),
     "resets": cell_of(network=NetworkSpec(init="he_normal"), reset=ResetSpec(5, 0.6)),
     "λ falls": cell_of(
         penalty=dataclasses.replace(UP, schedule="linear", upper_bound=2.0, aggregate="balanced", sides="above")

@@ -9,10 +9,16 @@ from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.networks.initialisation import INITIALISATIONS
 
 
+def draws_weights(cell: Cell) -> bool:
+    """Whether the C++ engine draws the cell's initial weights itself; others are handed over."""
+    is_plain = not cell.network.farkas and not (cell.blocks and cell.network.skip_scale == "fixup")
+    return is_plain and block(INITIALISATIONS, "network.init", cell.network.init).native
+
+
 def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
     """The cell as the C++ engine takes it: choices by their names, of which it refuses those that it does not know."""
     penalty, network, descent, dropout = cell.penalty, cell.network, cell.optimizer, cell.dropout
-    is_constrained, init = cell.penalty_weight > 0, block(INITIALISATIONS, "network.init", network.init)
+    is_constrained = cell.penalty_weight > 0
     activation = activation_of(network)
     return {
         "depth": cell.depth,
@@ -30,7 +36,7 @@ def spec_of(cell: Cell, curve_every: int, evaluate: bool) -> dict[str, Any]:
         "skip_every": network.skip_every if cell.blocks else 0,
         "skip_scale": network.skip_scale if cell.blocks else "1",
         "farkas": network.farkas,
-        "init": network.init if init.native and not network.farkas else "given",
+        "init": network.init if draws_weights(cell) else "given",
         "initial": None,
         "precision": cell.precision,
         "task_loss": cell.task_loss,

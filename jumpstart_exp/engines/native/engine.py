@@ -109,6 +109,8 @@ class NativeEngine:
             return f"the engine native trains networks up to depth {DEEPEST} and width {WIDEST}"
         if cell.rai_weight and cell.network.activation in ("prelu", "crelu"):
             return f"the engine native relaxes no layers with network.activation={cell.network.activation}"
+        if cell.blocks and cell.network.skip_scale == "fixup" and (cell.penalty_weight or cell.positions > 1):
+            return "the engine native takes network.skip_scale=fixup of perceptrons without a penalty only"
         if cell.reset.every:
             network = cell.network
             if (network.activation, network.norm, network.farkas, cell.blocks) != ("relu", "none", False, 0):

@@ -10,14 +10,14 @@ import numpy as np
 
 from jumpstart_exp.cell import Cell
 from jumpstart_exp.data.loading import Data
+from jumpstart_exp.engines.native.description import draws_weights
 from jumpstart_exp.engines.optimizers import optimizer
 from jumpstart_exp.engines.probe import Tensors
 from jumpstart_exp.engines.training_state import TrainingState, curve_columns, curve_row
 from jumpstart_exp.memory import peak_memory_bytes
 from jumpstart_exp.methods.relaxation import Relaxation
-from jumpstart_exp.networks.blocks import block
 from jumpstart_exp.networks.build import affine_layer, initial_parameters, parameter_shapes, running_shape
-from jumpstart_exp.networks.initialisation import INITIALISATIONS, drawn
+from jumpstart_exp.networks.initialisation import drawn
 from jumpstart_exp.result import ACTIVITY, CENSUS, METRICS, LayerCensus, Metric, Result
 
 
@@ -31,7 +31,7 @@ def relaxed_initial_of(cell: Cell, data: Data) -> np.ndarray[Any, Any] | None:
 
 def initial_of(cell: Cell) -> np.ndarray[Any, Any] | None:
     """The parameters that a cell begins with, in the contract's order; None where the C++ engine draws them itself."""
-    if block(INITIALISATIONS, "network.init", cell.network.init).native and not cell.network.farkas:
+    if draws_weights(cell):
         return None
     return np.concatenate([np.ravel(value) for value in initial_parameters(cell).values()])
 

@@ -299,7 +299,7 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
             const V<T> pre = load(layer.pre + place);
             V<T> gradient = load(to_gradient + place);
             if (begins) gradient += load(skip_gradient_ + place);
-            if (ends) {
+            if (ends && !block.is_fixup) {
                 store(skip_gradient_ + place, gradient);
                 if (block.has_factor) of_factor += gradient * load(layer.branch + place);
                 gradient *= factor;
@@ -311,6 +311,7 @@ void Network<T>::propagate(int to, bool dropping, T dropout_scale, bool with_ext
             } else {
                 gradient *= load(layer.slopes + place);
             }
+            if (ends && block.is_fixup) store(skip_gradient_ + place, gradient);  // what is skipped joins before the activation
             add_penalties(pre, points, place, gradient);
             store(to_gradient + place, gradient);
         }
@@ -609,7 +610,7 @@ void Network<T>::update(const Block<T>& block, const T* gradient) {
     parameters_bad_ += update_parameters<T>(spec_, step_now_, block.values, gradient, block.length);
     if (!std::isinf(block.row_limit))
         parameters_bad_ += limit_rows<T>(block.values, block.free_rows(), block.columns, block.row_limit);
-    if (block.is_farkas) bind_last_unit(block);
+    bind(block);
 }
 
 // All gradients are there: they are brought down to the norm asked for.
@@ -669,7 +670,7 @@ void Network<T>::backward(std::int64_t epoch, T dropout_scale, Probe* probe) {
         if (dropping && l < spec_.depth) in = hidden_[l].dropped;
         for (int i = block.used(); i < block.length; ++i) parameters[i] = T(0);
         parameter_gradient(l, gradient, in, parameters);
-        if (block.is_farkas) share_last_gradient(block, parameters);
+        share_gradient(block, parameters);
         if (!probe && block.row_penalty != T(0))
             penalise_rows<T>(block.values, parameters, block.free_rows(), block.columns, block.row_penalty);
         if (probe) {

@@ -45,7 +45,9 @@ std::int64_t parameter_count(const Spec& spec) {
     const std::int64_t first = rows * spec.features + width, hidden = rows * seen + width;
     const std::int64_t norms = numbers_of(spec.norm).parameters * width * spec.depth;
     const std::int64_t slopes = activation.is_trained ? spec.depth : 0;
-    const std::int64_t factors = is_scaled(spec.skip_scale) ? blocks_of(spec) : 0;
+    std::int64_t factors = is_scaled(spec.skip_scale) ? blocks_of(spec) : 0;
+    // two biases a layer and a multiplier a block, in place of a bias a unit
+    if (is_fixup(spec.skip_scale)) factors = blocks_of(spec) * (std::int64_t(spec.skip_every) * (2 - width) + 1);
     return first + (spec.depth - 1) * hidden + norms + slopes + factors + spec.outputs * (seen + 1);
 }
 

@@ -506,6 +506,8 @@ void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64
             const T* scale = has_batch_norm_ ? running_scale(block, layer) : nullptr;
             affine(set, block, false, in, pre, rectified, scale, norm_shift_, with_extremes);
         }
+        if (block.has_multiplier)
+            for (int i = 0; i < segments_ * set.layout.stride; i += lanes<T>) store(pre + i, load(pre + i) + load(skipped + i));
         T* activations = out;
         if (!is_inlined_) {
             const std::size_t count = std::size_t(segments_) * set.layout.stride;
@@ -514,7 +516,7 @@ void Network<T>::forward(const Set& set, Mode mode, T dropout_scale, std::uint64
             activate_all<T>(spec_.activation, number_of(block), pre, activations, slopes, count);
         }
         if (census) count_census(set, l, pre ? pre : out, activations, layer.slopes, census + 6 * l);
-        if (ends_block(spec_, l)) {
+        if (ends_block(spec_, l) && !block.is_fixup) {
             const T factor = block.has_factor ? block.values[block.factor_offset()] : T(1);
             for (int i = 0; i < segments_ * set.layout.stride; i += lanes<T>)
                 store(out + i, load(skipped + i) + factor * load(activations + i));

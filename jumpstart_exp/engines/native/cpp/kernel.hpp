@@ -16,7 +16,7 @@ enum class Activation {
     relu, leaky_relu, prelu, elu, selu, gelu, silu, tanh, sigmoid, logistic, softplus, tat, crelu
 };
 enum class Norm { none, batch, layer };
-enum class SkipScale { one, zero };
+enum class SkipScale { one, zero, fixup };
 enum class Init { glorot_uniform, glorot_uniform_2x1, kaiming_uniform, zero, given };
 enum class Precision { float32, float64 };
 enum class Task { classification, regression };
@@ -81,6 +81,16 @@ constexpr bool is_scaled(SkipScale scale) {
     switch (scale) {
         case SkipScale::one: return false;
         case SkipScale::zero: return true;
+        case SkipScale::fixup: return false;
+    }
+    __builtin_trap();
+}
+// Whether a block's numbers stand before its activations and in its affine maps (Zhang et al. 2019).
+constexpr bool is_fixup(SkipScale scale) {
+    switch (scale) {
+        case SkipScale::one:
+        case SkipScale::zero: return false;
+        case SkipScale::fixup: return true;
     }
     __builtin_trap();
 }
@@ -205,6 +215,9 @@ constexpr int slots_of(const Spec& spec) {
 
 // Skips go over blocks of layers: the input of one is the output of layer 0, or of the block before.
 constexpr int blocks_of(const Spec& spec) { return spec.skip_every ? (spec.depth - 1) / spec.skip_every : 0; }
+constexpr bool is_in_block(const Spec& spec, int layer) {
+    return spec.skip_every && layer > 0 && (layer - 1) / spec.skip_every < blocks_of(spec);
+}
 constexpr bool begins_block(const Spec& spec, int layer) {
     return spec.skip_every && layer % spec.skip_every == 0 && layer / spec.skip_every < blocks_of(spec);
 }

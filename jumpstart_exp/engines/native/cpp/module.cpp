@@ -149,7 +149,10 @@ Job job_from(const nb::dict& values) {
     spec.is_smooth = get<bool>(values, "is_smooth");
     spec.norm = choice<Norm>(values, "norm", {{"none", Norm::none}, {"batch", Norm::batch}, {"layer", Norm::layer}});
     spec.skip_every = get<int>(values, "skip_every");
-    spec.skip_scale = choice<SkipScale>(values, "skip_scale", {{"1", SkipScale::one}, {"zero", SkipScale::zero}});
+    spec.skip_scale = choice<SkipScale>(values, "skip_scale", {{"1", SkipScale::one}, {"zero", SkipScale::zero}, {"fixup", SkipScale::fixup}});
+    if (is_fixup(spec.skip_scale) && blocks_of(spec) > 0 &&
+        (spec.skip_every < 2 || spec.norm != Norm::none || positions_of(spec.architecture) > 1))
+        throw std::invalid_argument("fixup needs a perceptron, blocks of two layers or more, and no norm");
     spec.farkas = get<bool>(values, "farkas");
     if (spec.farkas && (spec.width < 2 || spec.norm != Norm::none))
         throw std::invalid_argument("farkas needs two units a layer and no norm");
@@ -188,6 +191,8 @@ Job job_from(const nb::dict& values) {
     spec.kind = choice<Kind>(
         values, "kind",
         {{"none", Kind::none}, {"U", Kind::U}, {"P", Kind::P}, {"UP", Kind::UP}, {"L", Kind::L}});
+    if (is_fixup(spec.skip_scale) && blocks_of(spec) > 0 && spec.kind != Kind::none)
+        throw std::invalid_argument("what Fixup skips is not constrained");
     spec.scope = choice<Scope>(values, "scope", {{"channel", Scope::channel}, {"position", Scope::position}});
     choice<Layers>(values, "layers", {{"hidden", Layers::hidden}});
     job.layer_weights = get<std::vector<double>>(values, "layer_weights");

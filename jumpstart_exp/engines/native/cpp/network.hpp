@@ -22,21 +22,24 @@ template <class T>
 struct Block {
     T* values;  // then the optimizer's slots, `length` numbers each
     T* gradient;  // `length` numbers; null where they are not kept until all are known
+    T* effective;  // weights and biases as the products take them: `values`, or what Fixup makes of them
     int rows, columns, length;
     bool has_norm, has_slope, has_factor, is_farkas;
+    bool is_fixup, has_multiplier;  // in what Fixup skips; the last layer of it
     bool is_trained;
     T row_penalty;     // 0 for none
     double row_limit;  // infinite for none
 
-    T* weight() const { return values; }
-    T* bias() const { return values + columns; }
+    T* weight() const { return effective; }
+    T* bias() const { return effective + columns; }
     T* slot(int number) const { return values + (1 + number) * std::size_t(length); }
     int row_stride() const { return columns + 1; }
     int norm_offset() const { return rows * (columns + 1); }
     int slope_offset() const { return norm_offset() + (has_norm ? 2 * rows : 0); }
     int factor_offset() const { return slope_offset() + int(has_slope); }
     int own_bias_offset() const { return factor_offset() + int(has_factor); }  // of a Farkas layer's last unit
-    int used() const { return own_bias_offset() + int(is_farkas); }
+    int numbers_offset() const { return own_bias_offset() + int(is_farkas); }  // Fixup's two biases, then its multiplier
+    int used() const { return numbers_offset() + (is_fixup ? 2 + int(has_multiplier) : 0); }
     int free_rows() const { return rows - int(is_farkas); }
     int bias_of_row(int row) const { return row < free_rows() ? row * row_stride() + columns : own_bias_offset(); }
 };
@@ -168,6 +171,10 @@ private:
     Set take_set(const Points& points);
     void fill_set(Set& set, const Points& points);
     void initialise(const double* initial);
+    void bind(const Block<T>& block);
+    void share_gradient(const Block<T>& block, T* gradient);
+    void bind_fixup(const Block<T>& block);
+    void share_fixup_gradient(const Block<T>& block, T* gradient);
     void bind_last_unit(const Block<T>& block);
     void bind_all();
     void share_last_gradient(const Block<T>& block, T* gradient);
@@ -352,7 +359,8 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
       has_layer_norm_(spec.norm == Norm::layer),
       per_position_(has_a_constraint_a_position(spec.scope)),
       is_inlined_(spec.activation == Activation::relu && blocks_of(spec) == 0 && !relaxes(spec)),
-      is_joined_(spec.activation == Activation::relu && !is_inlined_ && spec.norm == Norm::none && !relaxes(spec)),
+      is_joined_(spec.activation == Activation::relu && !is_inlined_ && spec.norm == Norm::none && !relaxes(spec) &&
+                 !is_fixup(spec.skip_scale)),
       ties_(rule_of(spec.ties)),
       has_penalty_(constrained_.units || constrained_.points || constrained_.layers),
       fast_penalty_(positions_ == 1 && !ties_.counts && !constrained_.layers),
@@ -376,6 +384,8 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
         block.has_slope = activation_.is_trained && l < spec.depth;
         block.has_factor = is_scaled(spec.skip_scale) && ends_block(spec, l);
         block.is_farkas = spec.farkas && l < spec.depth;
+        block.is_fixup = is_fixup(spec.skip_scale) && l < spec.depth && is_in_block(spec, l);
+        block.has_multiplier = block.is_fixup && ends_block(spec, l);
         const bool has_row_rule = spec.has_row_rule && spec.has_row_rule[l];
         block.is_trained = !spec.is_trained || spec.is_trained[l];
         block.row_penalty = has_row_rule ? T(spec.row_penalty) : T(0);
@@ -383,6 +393,7 @@ Network<T>::Network(const Spec& spec, const Points& train, const Points& val, vo
         block.length = (block.used() + lanes<T> - 1) / lanes<T> * lanes<T>;
         block.values = arena_.take<T>((1 + slots_of(spec)) * std::size_t(block.length));
         block.gradient = std::isinf(spec.clip_norm) ? nullptr : arena_.take<T>(block.length);
+        block.effective = block.is_fixup ? arena_.take<T>(std::size_t(block.rows) * block.row_stride()) : block.values;
         longest = block.length > longest ? block.length : longest;
         if (has_memory) blocks_[l] = block;
         if (l == spec.depth) break;
@@ -511,10 +522,14 @@ void Network<T>::each_parameter(Visit visit) {
         const Block<T>& block = blocks_[l];
         for (int r = 0; r < block.free_rows(); ++r)
             for (int c = 0; c < block.columns; ++c) visit(l, r * block.row_stride() + c);
-        for (int r = 0; r < block.rows; ++r) visit(l, block.bias_of_row(r));
+        for (int r = 0; r < (block.is_fixup ? 0 : block.rows); ++r) visit(l, block.bias_of_row(r));
         if (block.has_norm)
             for (int i = 0; i < 2 * block.rows; ++i) visit(l, block.norm_offset() + i);
         for (int i = block.slope_offset(); i < block.own_bias_offset(); ++i) visit(l, i);
+        if (!block.has_multiplier) continue;
+        for (int at = l - spec_.skip_every + 1; at <= l; ++at)
+            for (int i = 0; i < 2; ++i) visit(at, blocks_[at].numbers_offset() + i);
+        visit(l, block.numbers_offset() + 2);
     }
 }
 

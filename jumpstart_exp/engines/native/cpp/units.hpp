@@ -26,7 +26,63 @@ void Network<T>::bind_last_unit(const Block<T>& block) {
 
 template <class T>
 void Network<T>::bind_all() {
-    for (int l = 0; l < (spec_.farkas ? spec_.depth : 0); ++l) bind_last_unit(blocks_[l]);
+    for (int l = 0; l < spec_.depth; ++l) bind(blocks_[l]);
+}
+
+template <class T>
+void Network<T>::bind(const Block<T>& block) {
+    if (block.is_farkas) bind_last_unit(block);
+    if (block.is_fixup) bind_fixup(block);
+}
+
+template <class T>
+void Network<T>::share_gradient(const Block<T>& block, T* gradient) {
+    if (block.is_farkas) share_last_gradient(block, gradient);
+    if (block.is_fixup) share_fixup_gradient(block, gradient);
+}
+
+// m·W(x + b₁) + b₂ as an affine map: the weights mW, and of every unit the bias m·b₁·ΣW + b₂; m is 1 but in a block's last
+// layer.
+template <class T>
+void Network<T>::bind_fixup(const Block<T>& block) {
+    const T* const numbers = block.values + block.numbers_offset();
+    const T factor = block.has_multiplier ? numbers[2] : T(1);
+    for (int r = 0; r < block.rows; ++r) {
+        const T* const from = block.values + r * block.row_stride();
+        T* const to = block.effective + r * block.row_stride();
+        T sum = 0;
+        for (int c = 0; c < block.columns; ++c) {
+            sum += from[c];
+            to[c] = factor * from[c];
+        }
+        to[block.columns] = factor * numbers[0] * sum + numbers[1];
+    }
+}
+
+template <class T>
+void Network<T>::share_fixup_gradient(const Block<T>& block, T* gradient) {
+    const T* const numbers = block.values + block.numbers_offset();
+    T* const to_numbers = gradient + block.numbers_offset();
+    const T factor = block.has_multiplier ? numbers[2] : T(1);
+    T before = 0, after = 0, of_factor = 0;
+    for (int r = 0; r < block.rows; ++r) {
+        const T* const weights = block.values + r * block.row_stride();
+        T* const own = gradient + r * block.row_stride();
+        const T of_bias = own[block.columns];
+        T sum = 0;
+        for (int c = 0; c < block.columns; ++c) {
+            sum += weights[c];
+            of_factor += own[c] * weights[c];
+            own[c] = factor * (own[c] + of_bias * numbers[0]);
+        }
+        before += of_bias * factor * sum;
+        after += of_bias;
+        of_factor += of_bias * numbers[0] * sum;
+        own[block.columns] = T(0);
+    }
+    to_numbers[0] = before;
+    to_numbers[1] = after;
+    if (block.has_multiplier) to_numbers[2] = of_factor;
 }
 
 // What reaches the last unit's weights and bias goes to those that they follow from; where its own bias and the others'
